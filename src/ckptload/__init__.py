@@ -1,0 +1,1 @@
+"""Reads MindSpore .ckpt files without MindSpore."""

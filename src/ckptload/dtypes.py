@@ -1,0 +1,119 @@
+"""The one table of types: MindSpore's name, numpy's type, item size, safetensors' name.
+
+The type names are those that MindSpore writes into a checkpoint (docs/format.md,
+"Tensor types"); the public dtype objects print as MindSpore's do.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import ml_dtypes
+import numpy as np
+
+from ckptload.errors import ArgumentTypeError
+
+
+class DType:
+    """A MindSpore data type: ``str(float32)`` is ``Float32``, ``repr`` is ``mindspore.float32``.
+
+    Instances are the constants of this module; two names never stand for one object twice,
+    so that comparing and hashing are by identity.
+
+    Attributes:
+        name: the name that stands in a checkpoint.
+        attribute: the name under which ckptload exports it.
+        numpy: type of an array that holds such values, little-endian on every machine.
+        itemsize: bytes of one element, in a file and in memory.
+        safetensors: name in a safetensors header, or None where that format has none.
+    """
+
+    __slots__ = ("attribute", "itemsize", "name", "numpy", "safetensors", "spelling")
+
+    def __init__(self, name: str, attribute: str, numpy: Any, safetensors: str | None, spelling: str) -> None:
+        self.name = name
+        self.attribute = attribute
+        self.numpy: np.dtype[Any] = np.dtype(numpy).newbyteorder("<")
+        self.itemsize: int = self.numpy.itemsize
+        self.safetensors = safetensors
+        self.spelling = spelling
+
+    def __str__(self) -> str:
+        return self.name
+
+    def __repr__(self) -> str:
+        return f"mindspore.{self.spelling}"
+
+    def __reduce__(self) -> str:
+        # Pickled as a reference to the constant, so that identity survives.
+        return self.attribute
+
+    def __copy__(self) -> DType:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> DType:
+        return self
+
+
+def _dtype(name: str, attribute: str, numpy: Any, safetensors: str | None, spelling: str = "") -> DType:
+    return DType(name, attribute, numpy, safetensors, spelling or attribute)
+
+
+bool_: Final = _dtype("Bool", "bool_", np.bool_, "BOOL", "bool")
+int8: Final = _dtype("Int8", "int8", np.int8, "I8")
+int16: Final = _dtype("Int16", "int16", np.int16, "I16")
+int32: Final = _dtype("Int32", "int32", np.int32, "I32")
+int64: Final = _dtype("Int64", "int64", np.int64, "I64")
+uint8: Final = _dtype("UInt8", "uint8", np.uint8, "U8")
+uint16: Final = _dtype("UInt16", "uint16", np.uint16, "U16")
+uint32: Final = _dtype("UInt32", "uint32", np.uint32, "U32")
+uint64: Final = _dtype("UInt64", "uint64", np.uint64, "U64")
+float16: Final = _dtype("Float16", "float16", np.float16, "F16")
+float32: Final = _dtype("Float32", "float32", np.float32, "F32")
+float64: Final = _dtype("Float64", "float64", np.float64, "F64")
+bfloat16: Final = _dtype("BFloat16", "bfloat16", ml_dtypes.bfloat16, "BF16")
+# One int8 per element, as MindSpore stores it; safetensors has no such type and a file says so in its metadata.
+qint4x2: Final = _dtype("Int4", "qint4x2", np.int8, None, "int4")
+complex64: Final = _dtype("Complex64", "complex64", np.complex64, "C64")
+complex128: Final = _dtype("Complex128", "complex128", np.complex128, None)
+float8_e4m3fn: Final = _dtype("Float8E4M3FN", "float8_e4m3fn", ml_dtypes.float8_e4m3fn, "F8_E4M3")
+float8_e5m2: Final = _dtype("Float8E5M2", "float8_e5m2", ml_dtypes.float8_e5m2, "F8_E5M2")
+# No numpy type has HiFloat8's layout: its bytes are handed out as they are.
+hifloat8: Final = _dtype("HiFloat8", "hifloat8", np.uint8, None)
+
+ALL: Final[tuple[DType, ...]] = (
+    bool_, int8, int16, int32, int64, uint8, uint16, uint32, uint64, float16, float32, float64,
+    bfloat16, qint4x2, complex64, complex128, float8_e4m3fn, float8_e5m2, hifloat8,
+)  # fmt: skip
+
+BY_NAME: Final[dict[str, DType]] = {dtype.name: dtype for dtype in ALL}
+
+#: What a file may call a type: the names of today and the spellings of MindSpore 1.0 to 1.3 (``Uint8``).
+IN_FILES: Final[dict[str, DType]] = {
+    **BY_NAME,
+    **{dtype.name.replace("UInt", "Uint"): dtype for dtype in ALL if dtype.name.startswith("UInt")},
+}
+
+BY_SAFETENSORS: Final[dict[str, DType]] = {
+    dtype.safetensors: dtype for dtype in ALL if dtype.safetensors is not None
+}
+
+# qint4x2 and hifloat8 borrow int8 and uint8, which an array of that type must mean.
+_BY_NUMPY: Final[dict[np.dtype[Any], DType]] = {
+    dtype.numpy: dtype for dtype in ALL if dtype is not qint4x2 and dtype is not hifloat8
+}
+
+
+def from_numpy(numpy: np.dtype[Any]) -> DType:
+    """Find the MindSpore type for an array's type, whatever its byte order.
+
+    Raises:
+        ArgumentTypeError: MindSpore has no such type.
+    """
+    found = _BY_NUMPY.get(numpy.newbyteorder("<"))
+    if found is None:
+        raise ArgumentTypeError(
+            f"MindSpore has no type for arrays of {numpy}",
+            hint="convert it with ndarray.astype to one of: " + ", ".join(d.attribute for d in ALL),
+        )
+    return found

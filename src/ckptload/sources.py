@@ -1,0 +1,335 @@
+"""Where bytes come from: the only module of the reading path that does I/O.
+
+A source has a `size` and answers for any range inside it. A file, a buffer, a
+file object and an encrypted chain are all sources, so that everything above
+them is the same code. Ranges are in bytes from the start of the source.
+
+A source is safe to read from several threads at once.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from abc import ABC, abstractmethod
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
+
+from ckptload.errors import (
+    ArgumentTypeError,
+    ChangedFileError,
+    CheckpointError,
+    ClosedReaderError,
+    CorruptCheckpointError,
+    ReadError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    Request = tuple[int, memoryview]
+
+#: Page faults on fresh memory, not copying, are the cost of a load: two threads halve it, more gain
+#: nothing on the machines measured (docs/architecture.md).
+READ_THREADS: Final = 2
+#: Below this much content a second thread costs more than it saves.
+_PARALLEL_FROM: Final = 4 << 20
+#: A piece that one thread reads at a time, so that one large tensor is shared by both.
+_PIECE: Final = 32 << 20
+#: Linux returns at most 2 147 479 552 bytes a call; every call here stays well below that.
+_CALL_LIMIT: Final = 1 << 30
+#: Wanted spans with no more than this between them are read by one call, gap and all.
+_GAP_LIMIT: Final = 4096
+#: Spans up to this size are worth reading by one call with their neighbours.
+_SMALL: Final = 64 << 10
+#: How much one such call reads.
+_GROUP: Final = 1 << 20
+
+
+class Source(ABC):
+    """Bytes that can be read from any place.
+
+    Attributes:
+        size: how many bytes there are.
+        label: what to call the source in a message: a path or a description.
+        path: the file's path where it was opened by path, else None.
+    """
+
+    size: int
+    label: str
+    path: str | None = None
+
+    @abstractmethod
+    def read_into(self, start: int, out: memoryview) -> None:
+        """Fill `out` (flat, writable, of bytes) with what stands at `start`.
+
+        Raises:
+            ReadError: the system could not read.
+            CorruptCheckpointError: the source ends before `out` is full.
+        """
+
+    def read(self, start: int, stop: int) -> bytes | memoryview:
+        """Return the bytes from `start` to `stop` (owned by the caller, or immutable)."""
+        out = bytearray(self.bounded(start, stop))
+        self.read_into(start, memoryview(out))
+        return memoryview(out)
+
+    def read_many(self, requests: Sequence[Request]) -> None:
+        """Fill every ``(start, out)``; requests are in ascending order and do not overlap.
+
+        Content is read once, by two threads where that pays; if this raises, what the
+        buffers hold is undefined and must not be handed on.
+        """
+        total = sum(len(out) for _, out in requests)
+        jobs = _pieces(requests)
+        if total < _PARALLEL_FROM:
+            for start, outs in jobs:
+                self._scatter(start, outs)
+            return
+        with ThreadPoolExecutor(READ_THREADS, thread_name_prefix="ckptload-read") as pool:
+            for done in [pool.submit(self._scatter, start, outs) for start, outs in jobs]:
+                done.result()
+
+    def _scatter(self, start: int, outs: list[Request]) -> None:
+        """Fill neighbouring buffers by one read where there are several."""
+        if len(outs) == 1:
+            self.read_into(start, outs[0][1])
+            return
+        last_start, last_out = outs[-1]
+        block = memoryview(self.read(start, last_start + len(last_out)))
+        for at, out in outs:
+            out[:] = block[at - start : at - start + len(out)]
+
+    def bounded(self, start: int, stop: int) -> int:
+        """Return the length of a range after checking that it lies inside the source."""
+        if not 0 <= start <= stop <= self.size:
+            raise CorruptCheckpointError(
+                f"bytes {start} to {stop} were asked for, but there are only {self.size}",
+                path=self.label,
+                offset=start,
+                hint="the file was cut off; fetch it again",
+            )
+        return stop - start
+
+    def check_unchanged(self) -> None:
+        """Raise ChangedFileError if the bytes are not those that were opened any more."""
+
+    def close(self) -> None:
+        """Give back what the source holds; reading afterwards raises ClosedReaderError."""
+
+    def __enter__(self) -> Source:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _pieces(requests: Iterable[Request]) -> list[tuple[int, list[Request]]]:
+    """Cut large requests and group small neighbours, so that each job is one read of a sensible size."""
+    jobs: list[tuple[int, list[Request]]] = []
+    group_start = group_stop = -1
+    for start, out in requests:
+        size = len(out)
+        if size > _SMALL:
+            group_stop = -1
+            jobs.extend(
+                (start + at, [(start + at, out[at : at + _PIECE])]) for at in range(0, size, _PIECE)
+            )
+        elif (
+            group_stop >= 0
+            and 0 <= start - group_stop <= _GAP_LIMIT
+            and start + size - group_start <= _GROUP
+        ):
+            jobs[-1][1].append((start, out))
+            group_stop = start + size
+        elif size:
+            jobs.append((start, [(start, out)]))
+            group_start, group_stop = start, start + size
+    return jobs
+
+
+class BufferSource(Source):
+    """Bytes that are in memory already; they are not copied until something is read into an array."""
+
+    def __init__(self, data: bytes | bytearray | memoryview, *, label: str = "<bytes>") -> None:
+        self._view: memoryview | None = memoryview(data).cast("B") if len(data) else memoryview(b"")
+        self.size = self._view.nbytes if self._view is not None else 0
+        self.label = label
+
+    def read(self, start: int, stop: int) -> memoryview:
+        """Return a view: the caller's bytes, not a copy."""
+        self.bounded(start, stop)
+        return self._open_view()[start:stop]
+
+    def read_into(self, start: int, out: memoryview) -> None:
+        """Copy a range into `out`."""
+        out[:] = self.read(start, start + len(out))
+
+    def _open_view(self) -> memoryview:
+        if self._view is None:
+            raise ClosedReaderError("the checkpoint was closed", path=self.label)
+        return self._view
+
+    def close(self) -> None:
+        """Let go of the buffer, so that its owner may resize or free it."""
+        self._view = None
+
+
+class FileSource(Source):
+    """A file opened by path, read by ``pread`` so that threads and forked processes do not disturb each other.
+
+    Where there is no ``pread`` (Windows), a lock makes seek and read one step.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = self.label = path
+        try:
+            self._file: BinaryIO | None = cast("BinaryIO", open(path, "rb", buffering=0))  # noqa: SIM115, PTH123
+        except (OSError, ValueError) as error:
+            raise _unreadable(path, error) from error
+        self._lock = threading.Lock()
+        try:
+            status = os.fstat(self._file.fileno())
+            self.size = status.st_size
+            self._stamp = _stamp(status)
+        except OSError as error:
+            self._file.close()
+            raise _unreadable(path, error) from error
+
+    def read_into(self, start: int, out: memoryview) -> None:
+        """Fill `out` from the file, in as many calls as the system wants."""
+        self.bounded(start, start + len(out))
+        try:
+            done = 0
+            while done < len(out):
+                count = self._read_some(start + done, out[done : done + _CALL_LIMIT])
+                if count == 0:
+                    raise ChangedFileError(
+                        f"the file ends at byte {start + done}; it had {self.size} bytes when it was opened",
+                        path=self.label,
+                        offset=start + done,
+                        hint="another program is writing this file; load it when it is complete",
+                    )
+                done += count
+        except OSError as error:
+            if isinstance(error, CheckpointError):
+                raise
+            raise _unreadable(self.label, error, start) from error
+
+    def _read_some(self, start: int, out: memoryview) -> int:
+        file = self._open_file()
+        if hasattr(os, "preadv"):
+            return os.preadv(file.fileno(), [out], start)
+        if hasattr(os, "pread"):
+            data = os.pread(file.fileno(), len(out), start)
+            out[: len(data)] = data
+            return len(data)
+        with self._lock:
+            file.seek(start)
+            return cast("Any", file).readinto(out) or 0
+
+    def _open_file(self) -> BinaryIO:
+        if self._file is None:
+            raise ClosedReaderError("the checkpoint was closed", path=self.label)
+        return self._file
+
+    def check_unchanged(self) -> None:
+        """Compare size, time of change and identity with those at opening."""
+        try:
+            now = _stamp(os.fstat(self._open_file().fileno()))
+            # The open file cannot be another one, but its name can.
+            named = _stamp(os.stat(self.label)) if os.path.exists(self.label) else now  # noqa: PTH110, PTH116
+        except OSError as error:
+            raise _unreadable(self.label, error) from error
+        if now != self._stamp or named != self._stamp:
+            raise ChangedFileError(
+                "the file was changed or replaced after it was opened",
+                path=self.label,
+                hint="open it again",
+            )
+
+    def close(self) -> None:
+        """Close the file."""
+        file, self._file = self._file, None
+        if file is not None:
+            file.close()
+
+
+def _stamp(status: os.stat_result) -> tuple[int, int, int, int]:
+    return (status.st_size, status.st_mtime_ns, status.st_ino, status.st_dev)
+
+
+def _unreadable(path: str, error: Exception, offset: int | None = None) -> CheckpointError:
+    """Say what the system said, and what to do about it."""
+    hints = {
+        FileNotFoundError: "check the path; it is taken relative to the working directory, without ~",
+        PermissionError: "the current user may not read it; ask its owner or change its mode",
+        IsADirectoryError: "name a file in that folder",
+    }
+    hint = next((text for kind, text in hints.items() if isinstance(error, kind)), None)
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return ReadError(f"cannot read the file: {reason}", path=path, offset=offset, hint=hint)
+
+
+class FileObjectSource(Source):
+    """A seekable binary file object that the caller opened and will close.
+
+    It is read from its start, whatever its position; the position afterwards is where it was.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        name = getattr(file, "name", None)
+        self.label = str(name) if isinstance(name, (str, int)) else f"<{type(file).__name__}>"
+        self._lock = threading.Lock()
+        self._file: BinaryIO | None = file
+        try:
+            position = file.tell()
+            self.size = file.seek(0, os.SEEK_END)
+            probe = file.seek(0) or file.read(0)
+            file.seek(position)
+        except (OSError, ValueError, AttributeError) as error:
+            raise ReadError(
+                f"the file object cannot be read from any place: {error}",
+                path=self.label,
+                hint="pass an open, seekable binary file, or io.BytesIO(file.read())",
+            ) from error
+        if not isinstance(probe, bytes):
+            raise ArgumentTypeError(
+                "the file object gives text, not bytes", path=self.label, hint="open it with mode 'rb'"
+            )
+
+    def read_into(self, start: int, out: memoryview) -> None:
+        """Fill `out`, one reader at a time: a file object has a single position."""
+        self.bounded(start, start + len(out))
+        with self._lock:
+            file = self._file
+            if file is None:
+                raise ClosedReaderError("the checkpoint was closed", path=self.label)
+            try:
+                position = file.tell()
+                file.seek(start)
+                self._fill(file, start, out)
+                file.seek(position)
+            except (OSError, ValueError) as error:
+                if isinstance(error, CheckpointError):
+                    raise
+                raise ReadError(
+                    f"the file object failed: {error}", path=self.label, offset=start
+                ) from error
+
+    def _fill(self, file: BinaryIO, start: int, out: memoryview) -> None:
+        done = 0
+        while done < len(out):
+            data = file.read(min(len(out) - done, _PIECE))
+            if not data:
+                raise ChangedFileError(
+                    f"the file object ends at byte {start + done}; it had {self.size} bytes when it was opened",
+                    path=self.label,
+                    offset=start + done,
+                )
+            out[done : done + len(data)] = data
+            done += len(data)
+
+    def close(self) -> None:
+        """Let go of the file object; closing it is its owner's business."""
+        self._file = None
