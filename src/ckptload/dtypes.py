@@ -94,9 +94,7 @@ IN_FILES: Final[dict[str, DType]] = {
     **{dtype.name.replace("UInt", "Uint"): dtype for dtype in ALL if dtype.name.startswith("UInt")},
 }
 
-BY_SAFETENSORS: Final[dict[str, DType]] = {
-    dtype.safetensors: dtype for dtype in ALL if dtype.safetensors is not None
-}
+BY_SAFETENSORS: Final[dict[str, DType]] = {dtype.safetensors: dtype for dtype in ALL if dtype.safetensors is not None}
 
 # qint4x2 and hifloat8 borrow int8 and uint8, which an array of that type must mean.
 _BY_NUMPY: Final[dict[np.dtype[Any], DType]] = {

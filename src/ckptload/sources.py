@@ -111,17 +111,12 @@ class Source(ABC):
             )
         return stop - start
 
-    def check_unchanged(self) -> None:
+    def check_unchanged(self) -> None:  # noqa: B027 -- most sources cannot change
         """Raise ChangedFileError if the bytes are not those that were opened any more."""
 
+    @abstractmethod
     def close(self) -> None:
         """Give back what the source holds; reading afterwards raises ClosedReaderError."""
-
-    def __enter__(self) -> Source:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
 
 def _pieces(requests: Iterable[Request]) -> list[tuple[int, list[Request]]]:
@@ -132,14 +127,8 @@ def _pieces(requests: Iterable[Request]) -> list[tuple[int, list[Request]]]:
         size = len(out)
         if size > _SMALL:
             group_stop = -1
-            jobs.extend(
-                (start + at, [(start + at, out[at : at + _PIECE])]) for at in range(0, size, _PIECE)
-            )
-        elif (
-            group_stop >= 0
-            and 0 <= start - group_stop <= _GAP_LIMIT
-            and start + size - group_start <= _GROUP
-        ):
+            jobs.extend((start + at, [(start + at, out[at : at + _PIECE])]) for at in range(0, size, _PIECE))
+        elif group_stop >= 0 and 0 <= start - group_stop <= _GAP_LIMIT and start + size - group_start <= _GROUP:
             jobs[-1][1].append((start, out))
             group_stop = start + size
         elif size:
@@ -313,9 +302,7 @@ class FileObjectSource(Source):
             except (OSError, ValueError) as error:
                 if isinstance(error, CheckpointError):
                     raise
-                raise ReadError(
-                    f"the file object failed: {error}", path=self.label, offset=start
-                ) from error
+                raise ReadError(f"the file object failed: {error}", path=self.label, offset=start) from error
 
     def _fill(self, file: BinaryIO, start: int, out: memoryview) -> None:
         done = 0
