@@ -28,14 +28,8 @@ def test_the_packaged_descriptor_is_the_proto_file(tmp_path: Path) -> None:
     from google.protobuf import descriptor_pb2
 
     out = tmp_path / "descriptor.bin"
-    command = [
-        sys.executable,
-        "-m",
-        "grpc_tools.protoc",
-        f"-I{PROTO.parent}",
-        f"--descriptor_set_out={out}",
-        str(PROTO),
-    ]
+    arguments = [f"-I{PROTO.parent}", f"--descriptor_set_out={out}", str(PROTO)]
+    command = [sys.executable, "-m", "grpc_tools.protoc", *arguments]
     subprocess.run(command, check=True)
     compiled = descriptor_pb2.FileDescriptorSet.FromString(out.read_bytes()).file[0]
     packaged = descriptor_pb2.FileDescriptorProto.FromString(schema.DESCRIPTOR)
