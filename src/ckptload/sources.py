@@ -9,6 +9,8 @@ A source is safe to read from several threads at once.
 
 from __future__ import annotations
 
+import io
+import mmap
 import os
 import threading
 from abc import ABC, abstractmethod
@@ -53,11 +55,13 @@ class Source(ABC):
         size: how many bytes there are.
         label: what to call the source in a message: a path or a description.
         path: the file's path where it was opened by path, else None.
+        views: whether what `read` returns may be kept as an array's memory.
     """
 
     size: int
     label: str
     path: str | None = None
+    views: bool = False
 
     @abstractmethod
     def read_into(self, start: int, out: memoryview) -> None:
@@ -260,6 +264,32 @@ def _unreadable(path: str, error: Exception, offset: int | None = None) -> Check
     return ReadError(f"cannot read the file: {reason}", path=path, offset=offset, hint=hint)
 
 
+class MappedSource(FileSource):
+    """A file that is mapped into memory, so that its bytes are viewed and not copied.
+
+    The mapping is private: writing to a view changes neither the file nor another mapping of it. A file
+    that another program cuts short ends the process when a lost page is touched, which is why this is
+    an option only.
+    """
+
+    views = True
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        try:
+            # An empty file cannot be mapped.
+            self._map = mmap.mmap(self._open_file().fileno(), 0, access=mmap.ACCESS_COPY) if self.size else b""
+        except (OSError, ValueError) as error:
+            self.close()
+            raise _unreadable(path, error) from error
+
+    def read(self, start: int, stop: int) -> memoryview:
+        """Return a writable view, which keeps the mapping alive."""
+        self.bounded(start, stop)
+        self._open_file()
+        return memoryview(self._map)[start:stop]
+
+
 class FileObjectSource(Source):
     """A seekable binary file object that the caller opened and will close.
 
@@ -320,3 +350,27 @@ class FileObjectSource(Source):
     def close(self) -> None:
         """Let go of the file object; closing it is its owner's business."""
         self._file = None
+
+
+def open_source(source: object, *, mapped: bool = False) -> Source:
+    """Open what a caller passed: a path, a buffer of bytes, or a seekable binary file object.
+
+    Raises:
+        ArgumentTypeError: it is none of these.
+        ReadError: it cannot be read.
+    """
+    if isinstance(source, Source):
+        return source
+    if isinstance(source, (str, os.PathLike)):
+        path = os.fspath(source)
+        if isinstance(path, str):
+            kind = MappedSource if mapped else FileSource
+            return kind(os.path.realpath(path) if "\0" not in path else path)
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        return BufferSource(source)
+    if isinstance(source, io.TextIOBase) or not hasattr(source, "read") or not hasattr(source, "seek"):
+        raise ArgumentTypeError(
+            f"a checkpoint is opened from a path, bytes or a binary file object, not from {type(source).__name__}",
+            hint="open text files again with mode 'rb'",
+        )
+    return FileObjectSource(cast("BinaryIO", source))

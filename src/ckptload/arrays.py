@@ -1,0 +1,177 @@
+"""From spans to numpy arrays: one copy, into memory that belongs to the caller."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ckptload import dtypes, wire
+from ckptload.errors import CorruptCheckpointError, OutOfMemoryError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    import numpy.typing as npt
+
+    from ckptload.records import Entry
+    from ckptload.sources import Source
+
+    Array = npt.NDArray[Any]
+
+
+def allocate(entry: Entry) -> Array:
+    """Return an uninitialised array for a tensor: aligned, writable, C-contiguous, its own memory.
+
+    Raises:
+        CorruptCheckpointError: this numpy has no arrays of that shape.
+        OutOfMemoryError: there is not enough memory.
+    """
+    numpy = np.dtype(np.uint8) if entry.dtype is None else entry.dtype.numpy
+    try:
+        return np.empty(entry.shape if entry.dtype is not None else entry.nbytes, numpy)
+    except ValueError as error:
+        raise CorruptCheckpointError(
+            f"no array can have shape {entry.shape}", name=entry.name, offset=entry.offset, hint=wire.CUT_HINT
+        ) from error
+    except MemoryError as error:
+        raise OutOfMemoryError(
+            f"not enough memory for {entry.nbytes} bytes",
+            name=entry.name,
+            hint="load fewer entries with choice_func, or one at a time with open_checkpoint",
+        ) from error
+
+
+def as_bytes(array: Array) -> memoryview:
+    """View a C-contiguous array's memory as flat bytes, whatever its dtype."""
+    return array.reshape(-1).view(np.uint8).data
+
+
+def load(source: Source, entries: Sequence[Entry]) -> list[Array]:
+    """Read tensors, in one go and by as many threads as the source finds useful.
+
+    Returns:
+        One array for each entry, which shares nothing with the source or with another; views of it
+        where the source hands them out.
+    """
+    if source.views:
+        return [_view(source, entry) for entry in entries]
+    arrays = [allocate(entry) for entry in entries]
+    fill(source, zip(entries, arrays, strict=True))
+    return arrays
+
+
+def _view(source: Source, entry: Entry) -> Array:
+    """Look at content where it stands, if it stands in one piece; it may be unaligned."""
+    if len(entry.spans) != 1 or is_wide(entry) or entry.nbytes == 0:
+        array = allocate(entry)
+        fill(source, [(entry, array)])
+        return array
+    numpy = np.dtype(np.uint8) if entry.dtype is None else entry.dtype.numpy
+    flat = np.frombuffer(source.read(*entry.spans[0]), numpy)
+    return flat if entry.dtype is None else flat.reshape(entry.shape)
+
+
+def load_rows(source: Source, entry: Entry, rows: range) -> Array:
+    """Read some rows of a tensor of one dimension or more, and no others.
+
+    Returns:
+        An array of shape ``(len(rows), *entry.shape[1:])`` that owns its memory.
+    """
+    part = entry._replace(
+        shape=(len(rows), *entry.shape[1:]), nbytes=entry.nbytes // max(entry.shape[0], 1) * len(rows)
+    )
+    array = allocate(part)
+    if not part.nbytes:
+        return array
+    target = array
+    if is_wide(entry):
+        target = np.empty(array.size, _WIDE)
+    size = target.nbytes // len(rows)
+    room = as_bytes(target)
+    ascending = rows if rows.step > 0 else rows[::-1]
+    if ascending.step == 1:
+        requests = _requests(entry, room, ascending.start * size)
+    else:
+        requests = [
+            request
+            for at, row in enumerate(ascending)
+            for request in _requests(entry, room[at * size : (at + 1) * size], row * size)
+        ]
+    source.read_many(requests)
+    if target is not array:
+        _narrow(target, array)
+    return array if rows.step > 0 else np.ascontiguousarray(array[::-1])
+
+
+#: What older files hold bfloat16 values as.
+_WIDE = np.dtype("<u4")
+
+
+def _narrow(wide: Array, array: Array) -> None:
+    """Keep the upper halves of float32 values, which are bfloat16."""
+    array.reshape(-1).view("<u2")[:] = wide >> 16
+
+
+def _requests(entry: Entry, room: memoryview, start: int = 0) -> list[tuple[int, memoryview]]:
+    """Return what to read so that `room` holds an entry's content from byte `start` on, whatever its slices."""
+    requests = []
+    skip, done = start, 0
+    for at, stop in entry.spans:
+        if skip >= stop - at:
+            skip -= stop - at
+            continue
+        size = min(stop - at - skip, len(room) - done)
+        if size <= 0:
+            break
+        requests.append((at + skip, room[done : done + size]))
+        skip, done = 0, done + size
+    return requests
+
+
+def fill(source: Source, pairs: Iterable[tuple[Entry, Array]]) -> None:
+    """Read tensors into arrays of their dtype and size that are C-contiguous and writable.
+
+    If this raises, what the arrays hold is undefined.
+    """
+    requests: list[tuple[int, memoryview]] = []
+    narrow: list[tuple[Array, Array]] = []
+    for entry, array in pairs:
+        if entry.nbytes == 0:
+            continue
+        target = array
+        if is_wide(entry):
+            target = np.empty(array.size, _WIDE)
+            narrow.append((target, array))
+        if len(entry.spans) == 1:
+            requests.append((entry.spans[0][0], as_bytes(target)))
+        else:
+            requests.extend(_requests(entry, as_bytes(target)))
+    requests.sort(key=_start)
+    source.read_many(requests)
+    for wide, array in narrow:
+        _narrow(wide, array)
+
+
+def _start(request: tuple[int, memoryview]) -> int:
+    return request[0]
+
+
+def is_wide(entry: Entry) -> bool:
+    """Tell whether bfloat16 values stand in the file as float32."""
+    return entry.dtype is dtypes.bfloat16 and entry.stored != entry.nbytes
+
+
+def text(data: bytes, entry: Entry) -> str:
+    """Decode a string entry: UTF-32, little-endian, trailing NULs dropped, lone surrogates kept.
+
+    Raises:
+        CorruptCheckpointError: a number in it is no character.
+    """
+    try:
+        return data.decode("utf-32-le", "surrogatepass").rstrip("\0")
+    except UnicodeDecodeError as error:
+        place = entry.spans[0][0] + error.start if len(entry.spans) == 1 else entry.offset
+        raise CorruptCheckpointError(
+            "the string holds a number above U+10FFFF", name=entry.name, offset=place, hint=wire.CUT_HINT
+        ) from error

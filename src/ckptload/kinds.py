@@ -1,0 +1,82 @@
+"""Recognise files of other kinds by their first and last bytes, so that an error can name them.
+
+Magic numbers are those of the formats' own documentation; `HEAD` and `TAIL` bytes are all it sees.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final, NamedTuple
+
+HEAD: Final = 512
+TAIL: Final = 8
+
+
+class Kind(NamedTuple):
+    """Another kind of file, and what a person who has one can do."""
+
+    what: str
+    hint: str
+
+
+_DOWNLOAD: Final = "download the checkpoint itself again; this is not its content"
+
+_BY_MAGIC: Final[tuple[tuple[bytes, Kind], ...]] = (
+    (
+        b"version https://git-lfs",
+        Kind("a Git-LFS pointer, which stands for the real file", "fetch the real file with: git lfs pull"),
+    ),
+    (
+        b"PK\x03\x04",
+        Kind("a zip archive, as torch.save and numpy.savez write", "open it with torch.load or numpy.load"),
+    ),
+    (b"\x89HDF\r\n\x1a\n", Kind("an HDF5 file", "open it with h5py or Keras")),
+    (b"\x1f\x8b", Kind("a gzip archive", "unpack it first, with gunzip or tar")),
+    (b"\x80\x02", Kind("a Python pickle, as old torch.save writes", "open it with torch.load(weights_only=True)")),
+    (b"\x93NUMPY", Kind("a numpy .npy file", "open it with numpy.load")),
+    (b"GGUF", Kind("a GGUF model", "open it with the gguf package")),
+    (b"model_checkpoint_path:", Kind("a TensorFlow checkpoint's state file", "open the model with TensorFlow")),
+    (b"ustar", Kind("a tar archive", "unpack it first, with tar")),
+)
+#: The end of a TensorFlow checkpoint's index, which is a LevelDB table.
+_TABLE_MAGIC: Final = b"\x57\xfb\x80\x8b\x24\x75\x47\xdb"
+#: What a decoder writes for bytes that are no UTF-8, encoded again.
+_REPLACEMENT: Final = "\ufffd".encode()
+_MANY: Final = 3
+_TEXT: Final = re.compile(rb"[\t\r\n\x20-\x7e]+")
+
+
+def recognise(head: bytes, tail: bytes, size: int) -> Kind | None:
+    """Name a file that is no .ckpt, or return None.
+
+    Args:
+        head: up to `HEAD` first bytes.
+        tail: up to `TAIL` last bytes.
+        size: of the whole file, in bytes.
+    """
+    for magic, kind in _BY_MAGIC:
+        if head.startswith(magic):
+            return kind
+    if head[257:262] == b"ustar":
+        return Kind("a tar archive", "unpack it first, with tar")
+    if re.match(rb"\s*<(!doctype|html|\?xml|head)", head, re.IGNORECASE):
+        return Kind("a web page, as a failed download leaves", _DOWNLOAD)
+    if tail == _TABLE_MAGIC:
+        return Kind("a TensorFlow checkpoint's index", "open the model with TensorFlow")
+    if head[8:9] == b"{" and 0 < int.from_bytes(head[:8], "little") <= size - 8:
+        return Kind("a safetensors file", "load it with format='safetensors'")
+    if _is_strategy(head):
+        return Kind(
+            "a MindSpore parallel-strategy file, which holds no parameters",
+            "load the checkpoint that was saved beside it",
+        )
+    if head.count(_REPLACEMENT) >= _MANY:
+        return Kind("a binary file that was read as text and written again, which destroys it", _DOWNLOAD)
+    if _TEXT.fullmatch(head):
+        return Kind("a text file, perhaps a link or a note about where the checkpoint is", _DOWNLOAD)
+    return None
+
+
+def _is_strategy(head: bytes) -> bool:
+    """Tell a ParallelStrategyMap: a small number in field 1, then a message in field 2 that begins with a name."""
+    return re.match(rb"\x08[\x00-\x7f]\x12[\x02-\xff]{1,3}\n[\x01-\x7f][\w./-]", head) is not None

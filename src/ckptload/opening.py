@@ -1,0 +1,121 @@
+"""From a source to an index: plain, encrypted, or of another kind, which is then named."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ckptload import checksum, kinds, records, schema
+from ckptload.errors import (
+    CheckpointError,
+    CorruptCheckpointError,
+    EmptyCheckpointError,
+    WrongFormatError,
+)
+from ckptload.walk import Layout, walk
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from ckptload.records import Entry
+    from ckptload.sources import Source
+
+
+class CkptIndex:
+    """What a .ckpt holds: runs of records by name, judged when they are asked for."""
+
+    def __init__(self, source: Source, layout: Layout, cipher: str | None = None) -> None:
+        self.format = "ckpt"
+        self.source = source
+        self.metadata: dict[str, str] = {}
+        self.cipher = cipher
+        self.trailer = layout.trailer
+        self._maps = [(record.offset, record.stop) for record in layout.records if record.is_map]
+        self._runs = records.runs(layout.records)
+
+    def names(self) -> Sequence[str]:
+        """Return the names in file order; a repeated one keeps its first place."""
+        return list(self._runs)
+
+    def public_names(self, chosen: Iterable[str]) -> dict[str, str]:
+        """Cut the names of cached parameters as MindSpore does, and put them at the end.
+
+        Raises:
+            CheckpointError: two names are the same once they are cut.
+        """
+        plain: dict[str, str] = {}
+        cut: dict[str, str] = {}
+        for name in chosen:
+            public, mark, _ = name.partition(schema.PARAM_KEY_MARK)
+            group = cut if mark else plain
+            if public in group:
+                raise _collision(public, group[public], name)
+            group[public] = name
+        for public in plain.keys() & cut.keys():
+            raise _collision(public, plain[public], cut[public])
+        return plain | cut
+
+    def entry(self, name: str) -> Entry:
+        """Judge the records of a name."""
+        return records.judge(name, self._runs[name])
+
+    def verify_crc(self) -> bool:
+        """Check the trailer, where there is one."""
+        if self.trailer is None:
+            return False
+        checksum.verify_crc(self.source, self.trailer, self._maps)
+        return True
+
+
+def _collision(public: str, first: str, second: str) -> CheckpointError:
+    return CheckpointError(
+        f"{first!r} and {second!r} have the same name once {schema.PARAM_KEY_MARK!r} is cut off",
+        name=public,
+        hint="leave one of them out with choice_func, which sees the whole names",
+    )
+
+
+def open_ckpt(source: Source, key: bytes | None, mode: str, *, allow_unauthenticated: bool) -> CkptIndex:
+    """Find the index of a .ckpt, plain or encrypted.
+
+    Raises:
+        EncryptedCheckpointError: it is encrypted and `key` is None.
+        DecryptionError: it cannot be decrypted, or is plain although there is a key.
+        EmptyCheckpointError: it holds no record.
+        WrongFormatError: it is a file of another kind.
+        CorruptCheckpointError: it cannot be walked to its end.
+    """
+    if source.size == 0:
+        raise EmptyCheckpointError(
+            "the file is empty", path=source.label, hint="saving or copying it failed; save or fetch it again"
+        )
+    layout = walk(source)
+    if layout.damage is not None:
+        raise _explained(source, layout.damage)
+    if not layout.records:
+        raise _without_records(source, layout)
+    return CkptIndex(source, layout)
+
+
+def _explained(source: Source, damage: CorruptCheckpointError) -> CorruptCheckpointError:
+    """Name the kind of a file that cannot be walked; else return the damage as it is."""
+    kind = _other_kind(source)
+    if kind is None:
+        damage.path = source.label
+        return damage
+    error = WrongFormatError(f"this is no .ckpt but {kind.what}", path=source.label, hint=kind.hint)
+    error.__cause__ = damage
+    return error
+
+
+def _without_records(source: Source, layout: Layout) -> CheckpointError:
+    kind = _other_kind(source)
+    if kind is not None:
+        return WrongFormatError(f"this is no .ckpt but {kind.what}", path=source.label, hint=kind.hint)
+    what = "a CRC trailer and no record" if layout.trailer is not None else "no record of a checkpoint"
+    return EmptyCheckpointError(f"the file holds {what}", path=source.label, hint="save it again")
+
+
+def _other_kind(source: Source) -> kinds.Kind | None:
+    head = bytes(source.read(0, min(kinds.HEAD, source.size)))
+    tail = bytes(source.read(max(0, source.size - kinds.TAIL), source.size))
+    return kinds.recognise(head, tail, source.size)

@@ -1,0 +1,249 @@
+"""From records to entries: slices of one name joined, shapes and sizes judged, strings and maps told apart.
+
+Everything is decided from the index; content is read by whoever wants it. An entry is judged when
+it is asked for, so that damage in one that nobody wants stops nobody.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from ckptload import dtypes, schema
+from ckptload.errors import CheckpointError, CorruptCheckpointError, UnsupportedTypeError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from ckptload.dtypes import DType
+    from ckptload.walk import Piece, Record
+
+#: MindSpore refuses longer parameter names when it loads.
+MAX_NAME: Final = 1024
+#: Keys, values, status.
+MAP_PARTS: Final = 3
+#: numpy's own limit on dimensions (32 before numpy 2, where making the array says so).
+MAX_RANK: Final = 64
+_MAX_BYTES: Final = (1 << 63) - 1
+#: Older files hold bfloat16 values as float32: the upper halves are the values (docs/format.md, "Tensor types").
+WIDE_BFLOAT16: Final = 4
+
+TENSOR: Final = "tensor"
+STRING: Final = "string"
+MAP: Final = "map"
+BYTES: Final = "bytes"
+
+_SAVE_AGAIN: Final = "the file was damaged, or written by a faulty tool; fetch or save it again"
+
+Span = tuple[int, int]
+
+
+class Entry(NamedTuple):
+    """What is known of one name without reading its content.
+
+    Attributes:
+        name: the name, as it stands in the file.
+        kind: ``tensor``, ``string``, ``map`` (a list of arrays) or ``bytes`` (a random state).
+        dtype: type of the values; None for what is no tensor.
+        shape: dimensions; ``()`` for what is no tensor.
+        nbytes: size in memory once loaded, in bytes.
+        spans: where the content stands, as ``(start, stop)`` in bytes from the start of the file.
+        offset: where the first record of this name stands.
+        parts: the tensors of a map.
+    """
+
+    name: str
+    kind: str
+    dtype: DType | None
+    shape: tuple[int, ...]
+    nbytes: int
+    spans: tuple[Span, ...]
+    offset: int
+    parts: tuple[Entry, ...] = ()
+
+    @property
+    def slices(self) -> int:
+        """Return in how many records the content stands."""
+        return len(self.spans) if self.kind != MAP else max((len(part.spans) for part in self.parts), default=1)
+
+    @property
+    def stored(self) -> int:
+        """Return the size of the content in the file, in bytes."""
+        return _stored(self.spans)
+
+
+def runs(records: Iterable[Record]) -> dict[str, list[list[Record]]]:
+    """Group records by name: for each, the runs of consecutive records of one kind, in file order.
+
+    A run is one value in slices; of several runs of a name the last is its value.
+    """
+    found: dict[str, list[list[Record]]] = {}
+    before: Record | None = None
+    for record in records:
+        if before is not None and before.name == record.name and _continues(before, record):
+            found[record.name][-1].append(record)
+        else:
+            found.setdefault(record.name, []).append([record])
+        before = record
+    return found
+
+
+def _continues(before: Record, record: Record) -> bool:
+    """Tell whether two neighbours of one name are slices of one value."""
+    return before.is_map == record.is_map and _kind(before) == _kind(record)
+
+
+def _kind(record: Record) -> str:
+    if record.is_map:
+        return MAP
+    kind = record.pieces[0].type if record.pieces else None
+    return {schema.STRING_TYPE: STRING, schema.RANDOM_OP_TYPE: BYTES}.get(kind or "", TENSOR)
+
+
+def judge(name: str, found: Sequence[Sequence[Record]]) -> Entry:
+    """Return the entry that the runs of one name make.
+
+    Raises:
+        CorruptCheckpointError: a record lacks something, or sizes do not fit the shape; also in a run
+            that a later one replaces.
+        UnsupportedTypeError: ckptload does not know the type.
+    """
+    if len(name) > MAX_NAME:
+        raise CheckpointError(
+            f"the name has {len(name)} characters; MindSpore takes {MAX_NAME} at most",
+            name=f"{name[:60]}...",
+            offset=found[0][0].offset,
+            hint="leave it out with choice_func",
+        )
+    try:
+        entries = [_entry(name, run) for run in found]
+    except CheckpointError as error:
+        # The walk and the pieces of a map do not know whose they are.
+        error.name = name
+        if error.offset is None:
+            error.offset = found[0][0].offset
+        raise
+    return entries[-1]
+
+
+def _entry(name: str, run: Sequence[Record]) -> Entry:
+    for record in run:
+        if record.damage is not None:
+            raise record.damage.with_traceback(None)
+        for piece in record.pieces:
+            if piece.type is None or not piece.has_content:
+                missing = "type" if piece.type is None else "content"
+                raise CorruptCheckpointError(f"the record has no {missing}", offset=record.offset, hint=_SAVE_AGAIN)
+    kind = _kind(run[0])
+    if kind == MAP:
+        return _map(name, run)
+    pieces = [record.pieces[0] for record in run]
+    if kind == TENSOR:
+        return _tensor(name, pieces, run[0].offset)
+    spans = _spans(pieces)
+    size = _stored(spans)
+    if kind == STRING and size % 4:
+        raise CorruptCheckpointError(
+            f"a string has 4 bytes a character, {size} bytes are present", offset=spans[0][0], hint=_SAVE_AGAIN
+        )
+    return Entry(name, kind, None, (), size, spans, run[0].offset)
+
+
+def _stored(spans: Iterable[Span]) -> int:
+    return sum(stop - start for start, stop in spans)
+
+
+def _spans(pieces: Iterable[Piece]) -> tuple[Span, ...]:
+    return tuple((piece.start, piece.stop) for piece in pieces)
+
+
+def _tensor(name: str, pieces: Sequence[Piece], offset: int) -> Entry:
+    """Make the entry of a tensor: dims and type are those of its last slice, as in MindSpore."""
+    last = pieces[-1]
+    spans = _spans(pieces)
+    dtype = dtypes.IN_FILES.get(last.type or "")
+    if dtype is None:
+        raise UnsupportedTypeError(
+            f"tensor type {last.type!r} is not known",
+            offset=offset,
+            hint="leave the entry out with choice_func; known types: " + ", ".join(sorted(dtypes.BY_NAME)),
+        )
+    return _sized(name, dtype, last.dims, spans, offset)
+
+
+def _sized(name: str, dtype: DType, dims: tuple[int, ...], spans: tuple[Span, ...], offset: int) -> Entry:
+    """Hold the size that dims and type ask for against that of the content, in Python's unbounded integers."""
+    shape = dims
+    size = _stored(spans)
+    if min(dims, default=0) < 0 or len(dims) > MAX_RANK:
+        raise CorruptCheckpointError(f"no array can have shape {_short(dims)}", offset=offset, hint=_SAVE_AGAIN)
+    if dims == (0,) and size:
+        # Up to 2.0.0 a scalar was written with dims [0] (docs/format.md, "Shapes and scalars").
+        shape = ()
+    need = math.prod(shape) * dtype.itemsize
+    fits = size == need or (dtype is dtypes.bfloat16 and size == WIDE_BFLOAT16 * math.prod(shape))
+    if not fits:
+        raise CorruptCheckpointError(
+            f"{dtype} of shape {_short(dims)} needs {need} bytes, {size} are present",
+            offset=spans[0][0] if spans else offset,
+            hint=_SAVE_AGAIN,
+        )
+    if not need and math.prod(dim for dim in shape if dim) * dtype.itemsize > _MAX_BYTES:
+        raise CorruptCheckpointError(f"no array can have shape {_short(dims)}", offset=offset, hint=_SAVE_AGAIN)
+    return Entry(name, TENSOR, dtype, shape, need, spans, offset)
+
+
+def _short(dims: tuple[int, ...]) -> str:
+    """Print dims, but not a million of them."""
+    limit = 8
+    return str(dims) if len(dims) <= limit else f"{str(dims[:limit])[:-1]}, ... ({len(dims)} dims)"
+
+
+def _map(name: str, run: Sequence[Record]) -> Entry:
+    """Make the entry of a map; its records are either slices or, in 2.0.0, each a longer whole.
+
+    docs/format.md, "Map tensors", says how the two layouts are told apart.
+    """
+    counts = [len(record.pieces) for record in run]
+    if max(counts) > MAP_PARTS:
+        raise CorruptCheckpointError(
+            f"a map has {MAP_PARTS} tensors at most, the record has {max(counts)}",
+            offset=run[0].offset,
+            hint=_SAVE_AGAIN,
+        )
+    if len(run) > 1 and counts == list(range(1, len(run) + 1)):
+        run, counts = run[-1:], counts[-1:]
+    if len(set(counts)) > 1:
+        raise CorruptCheckpointError(
+            f"the records of a map have {counts} tensors", offset=run[0].offset, hint=_SAVE_AGAIN
+        )
+    columns = zip(*(record.pieces for record in run), strict=True)
+    parts = tuple(_map_part(name, column, run[0].offset) for column in columns)
+    spans = tuple(span for part in parts for span in part.spans)
+    return Entry(name, MAP, None, (), sum(part.nbytes for part in parts), spans, run[0].offset, parts)
+
+
+#: Map records carry numpy's names since 2.1 and MindSpore's in 2.0.0.
+_MAP_TYPES: Final = {
+    spelling.lower(): dtype for dtype in dtypes.ALL for spelling in (dtype.name, dtype.attribute, dtype.spelling)
+}
+
+
+def _map_part(name: str, pieces: Sequence[Piece], offset: int) -> Entry:
+    last = pieces[-1]
+    dtype = _MAP_TYPES.get((last.type or "").lower())
+    if dtype is None or any(_MAP_TYPES.get((piece.type or "").lower()) is not dtype for piece in pieces):
+        raise UnsupportedTypeError(
+            f"map tensor type {last.type!r} is not known, or not that of all slices",
+            offset=offset,
+            hint="leave the entry out with choice_func; known types: " + ", ".join(sorted(_MAP_TYPES)),
+        )
+    if not all(piece.dims for piece in pieces):
+        raise CorruptCheckpointError("a tensor of a map has no dims", offset=offset, hint=_SAVE_AGAIN)
+    rows = sum(piece.dims[0] for piece in pieces)
+    spans = _spans(pieces)
+    if not rows and _stored(spans):
+        raise CorruptCheckpointError(
+            f"a map of no rows has {_stored(spans)} bytes", offset=spans[0][0], hint=_SAVE_AGAIN
+        )
+    return _sized(name, dtype, (rows, *last.dims[1:]), spans, offset)

@@ -1,0 +1,90 @@
+"""Parts of a tensor: only the rows that are asked for are read."""
+
+from __future__ import annotations
+
+from types import EllipsisType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ckptload import arrays
+from ckptload.errors import ArgumentError
+from ckptload.tensor import Tensor
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy.typing as npt
+
+    from ckptload.dtypes import DType
+    from ckptload.records import Entry
+    from ckptload.sources import Source
+
+    Array = npt.NDArray[Any]
+    Read = Callable[[Callable[[Source], Array]], Array]
+
+
+class TensorSlice:
+    """A tensor of an open checkpoint that is read by indexing it, as a numpy array is indexed."""
+
+    def __init__(self, entry: Entry, read: Read) -> None:
+        self._entry = entry
+        self._read = read
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Return the shape of the whole tensor."""
+        return self._entry.shape
+
+    @property
+    def dtype(self) -> DType:
+        """Return the dtype of the whole tensor."""
+        dtype = self._entry.dtype
+        if dtype is None:
+            raise ArgumentError(f"a {self._entry.kind} has no dtype", name=self._entry.name)
+        return dtype
+
+    def __len__(self) -> int:
+        if not self.shape:
+            raise ArgumentError("a scalar has no length", name=self._entry.name)
+        return self.shape[0]
+
+    def __getitem__(self, index: Any) -> Tensor:
+        """Read what `index` names.
+
+        An int or a slice on the first axis costs those rows alone; any other index reads the whole
+        tensor. What stands behind the first axis is applied to the rows that were read.
+
+        Returns:
+            A Tensor that owns its memory.
+
+        Raises:
+            ArgumentError: the index does not fit the shape.
+        """
+        whole = index if isinstance(index, tuple) else (index,)
+        first, rest = (whole[0], whole[1:]) if whole else (..., ())
+        try:
+            if not self.shape or isinstance(first, EllipsisType) or not isinstance(first, (int, np.integer, slice)):
+                picked = self._rows(slice(None))[whole]
+            elif isinstance(first, slice):
+                picked = self._rows(first)[(slice(None), *rest)]
+            else:
+                # range does the arithmetic and the bounds check.
+                row = range(self.shape[0])[int(first)]
+                picked = self._rows(slice(row, row + 1))[(0, *rest)]
+        except (IndexError, TypeError, ValueError) as error:
+            raise ArgumentError(
+                f"index {index!r} does not fit shape {self.shape}: {error}", name=self._entry.name
+            ) from error
+        result = np.array(picked, self.dtype.numpy, order="C", copy=picked.base is not None, ndmin=0)
+        return Tensor._adopt(result, self.dtype)  # noqa: SLF001 -- the fast path is made for this
+
+    def _rows(self, rows: slice) -> Array:
+        entry = self._entry
+        if not entry.shape:
+            return self._read(lambda source: arrays.load(source, [entry])[0])
+        wanted = range(entry.shape[0])[rows]
+        return self._read(lambda source: arrays.load_rows(source, entry, wanted))
+
+    def __repr__(self) -> str:
+        return f"<slices of {self._entry.name!r}: shape {self.shape}, {self.dtype}>"
