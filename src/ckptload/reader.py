@@ -129,17 +129,24 @@ class Reader(Mapping[str, Any]):
             UnknownNameError: there is no such name; the message lists the nearest ones.
             CorruptCheckpointError: the entry is damaged.
         """
-        index = self._open_index()
-        entry = self._entries.get(name)
-        if entry is None:
-            with self._in_file():
-                try:
-                    inside = self._names[name]
-                except (KeyError, TypeError):
-                    raise self._unknown(name) from None
-                entry = index.entry(inside)._replace(name=name)
-            self._entries[name] = entry
-        return entry
+        with self._in_file():
+            return self._judged([name])[0]
+
+    def _judged(self, wanted: Iterable[str]) -> list[Entry]:
+        """Return the entries of some names; each is judged once."""
+        index, inside, known = self._open_index(), self._names, self._entries
+        entries = []
+        for name in wanted:
+            entry = known.get(name)
+            if entry is None:
+                if name not in inside:
+                    raise self._unknown(name)
+                entry = index.entry(inside[name])
+                if entry.name != name:
+                    entry = entry._replace(name=name)
+                known[name] = entry
+            entries.append(entry)
+        return entries
 
     def select(
         self,
@@ -182,8 +189,8 @@ class Reader(Mapping[str, Any]):
             CorruptCheckpointError: one of them is damaged; nothing is returned then.
         """
         index = self._open_index()
-        entries = [self.info(name) for name in (self if wanted is None else wanted)]
         with self._in_file():
+            entries = self._judged(self if wanted is None else wanted)
             # The parts of a map are read like tensors; what is no tensor is read as plain bytes.
             flat = [part for entry in entries for part in (entry.parts if entry.kind == records.MAP else (entry,))]
             content = iter(arrays.load(index.source, flat))

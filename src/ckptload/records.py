@@ -108,6 +108,9 @@ def judge(name: str, found: Sequence[Sequence[Record]]) -> Entry:
             that a later one replaces.
         UnsupportedTypeError: ckptload does not know the type.
     """
+    entry = _ordinary(name, found)
+    if entry is not None:
+        return entry
     if len(name) > MAX_NAME:
         raise CheckpointError(
             f"the name has {len(name)} characters; MindSpore takes {MAX_NAME} at most",
@@ -124,6 +127,24 @@ def judge(name: str, found: Sequence[Sequence[Record]]) -> Entry:
             error.offset = found[0][0].offset
         raise
     return entries[-1]
+
+
+def _ordinary(name: str, found: Sequence[Sequence[Record]]) -> Entry | None:
+    """Make the entry of a sound tensor in one record, or return None: the fast twin of `_entry`."""
+    if len(found) != 1 or len(found[0]) != 1 or len(name) > MAX_NAME:
+        return None
+    _, offset, _, pieces, is_map, damage = found[0][0]
+    if damage is not None or is_map or not pieces:
+        return None
+    dims, kind, start, stop = pieces[0]
+    dtype = dtypes.IN_FILES.get(kind or "")
+    # Without a zero or a negative dim, and of the right size, it can be made: the content is there.
+    if dtype is None or start < 0 or min(dims, default=1) <= 0 or len(dims) > MAX_RANK:
+        return None
+    size = stop - start
+    if size != math.prod(dims) * dtype.itemsize:
+        return None
+    return Entry(name, TENSOR, dtype, dims, size, ((start, stop),), offset)
 
 
 def _entry(name: str, run: Sequence[Record]) -> Entry:
