@@ -83,6 +83,10 @@ class DecryptionError(CheckpointError):
     """Wrong key, wrong mode, or a damaged or cut block: they are not told apart."""
 
 
+class CipherUnavailableError(CheckpointError):
+    """The installed ``cryptography`` package lacks the cipher that is needed."""
+
+
 class UnsupportedTypeError(CheckpointError):
     """A tensor type that ckptload does not know."""
 
@@ -130,9 +134,21 @@ class ArgumentOverflowError(CheckpointError, OverflowError):
     """A number does not fit the dtype it is to be stored as."""
 
 
+class ArgumentIndexError(CheckpointError, IndexError):
+    """An index lies outside a tensor or a list of cells, or is of a kind that cannot index."""
+
+
 class ArgumentNameError(CheckpointError, KeyError):
     """A name cannot be used for a parameter or a cell."""
 
 
 class MissingAttributeError(CheckpointError, AttributeError):
-    """A cell has no such attribute."""
+    """A tensor or a cell has no such attribute."""
+
+
+class ComputationError(CheckpointError, RuntimeError):
+    """An operation is not defined for the shapes or the dtypes that were given."""
+
+
+class ExportError(CheckpointError, BufferError):
+    """A tensor's elements have no counterpart in the protocol that was asked for."""
