@@ -5,10 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ckptload import checksum, kinds, records, schema
+from ckptload.chain import chain_at, find_chain
 from ckptload.errors import (
     CheckpointError,
     CorruptCheckpointError,
+    DecryptionError,
     EmptyCheckpointError,
+    EncryptedCheckpointError,
     WrongFormatError,
 )
 from ckptload.walk import Layout, walk
@@ -16,6 +19,7 @@ from ckptload.walk import Layout, walk
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from ckptload.chain import Chain
     from ckptload.records import Entry
     from ckptload.sources import Source
 
@@ -88,12 +92,51 @@ def open_ckpt(source: Source, key: bytes | None, mode: str, *, allow_unauthentic
         raise EmptyCheckpointError(
             "the file is empty", path=source.label, hint="saving or copying it failed; save or fetch it again"
         )
-    layout = walk(source)
+    chain = find_chain(source)
+    layout = Layout() if chain is not None else walk(source)
+    if layout.stranger:
+        # A writer fault leaves map records in clear before the first encrypted block.
+        chain = chain_at(source, layout.stranger)
+    if chain is not None:
+        return _open_sealed(source, chain, key, mode, allow_unauthenticated=allow_unauthenticated)
     if layout.damage is not None:
         raise _explained(source, layout.damage)
     if not layout.records:
         raise _without_records(source, layout)
+    if key is not None:
+        raise DecryptionError(
+            "there is a key, but the file is not encrypted", path=source.label, hint="load it without dec_key"
+        )
     return CkptIndex(source, layout)
+
+
+def _open_sealed(
+    source: Source, chain: Chain, key: bytes | None, mode: str, *, allow_unauthenticated: bool
+) -> CkptIndex:
+    if key is None:
+        raise EncryptedCheckpointError(
+            f"the file is encrypted with {chain.describe()}",
+            path=source.label,
+            hint="pass dec_key and dec_mode=" + " or ".join(repr(mode) for mode in chain.modes),
+        )
+    from ckptload.sealed import open_sealed  # noqa: PLC0415 -- cryptography is imported only when it is needed
+
+    sealed = open_sealed(source, chain, key, mode, allow_unauthenticated=allow_unauthenticated)
+    layout = walk(sealed)
+    first = layout.records[0] if layout.records else None
+    if not sealed.authenticated and (first is None or first.damage is not None or layout.stranger == 0):
+        # A wrong key passes the padding check about once in 290 times; then nothing makes sense.
+        raise DecryptionError(
+            "what decryption gives does not begin with a record",
+            path=source.label,
+            hint="check dec_key and dec_mode; if both are right, the file was changed after it was written",
+        )
+    if layout.damage is not None:
+        layout.damage.path = source.label
+        raise layout.damage
+    if first is None:
+        raise _without_records(sealed, layout)
+    return CkptIndex(sealed, layout, cipher=mode)
 
 
 def _explained(source: Source, damage: CorruptCheckpointError) -> CorruptCheckpointError:

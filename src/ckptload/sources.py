@@ -12,12 +12,15 @@ from __future__ import annotations
 import io
 import mmap
 import os
+import stat
 import threading
 from abc import ABC, abstractmethod
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
 
 from ckptload.errors import (
+    ArgumentError,
     ArgumentTypeError,
     ChangedFileError,
     CheckpointError,
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     Request = tuple[int, memoryview]
+    Job = tuple[int, list[Request]]
 
 #: Page faults on fresh memory, not copying, are the cost of a load: two threads halve it, more gain
 #: nothing on the machines measured (docs/architecture.md).
@@ -86,13 +90,24 @@ class Source(ABC):
         """
         total = sum(len(out) for _, out in requests)
         jobs = _pieces(requests)
-        if total < _PARALLEL_FROM:
+        if total < _PARALLEL_FROM or not self._in_threads(jobs):
             for start, outs in jobs:
                 self._scatter(start, outs)
-            return
+
+    def _in_threads(self, jobs: list[Job]) -> bool:
+        """Do the jobs in threads; return False, with nothing promised, where the system gives none."""
         with ThreadPoolExecutor(READ_THREADS, thread_name_prefix="ckptload-read") as pool:
-            for done in [pool.submit(self._scatter, start, outs) for start, outs in jobs]:
-                done.result()
+            try:
+                try:
+                    started = [pool.submit(self._scatter, start, outs) for start, outs in jobs]
+                except RuntimeError:
+                    return False
+                for done in started:
+                    done.result()
+            finally:
+                # After a failure, or an interrupt, the rest need not be read.
+                pool.shutdown(cancel_futures=True)
+        return True
 
     def _scatter(self, start: int, outs: list[Request]) -> None:
         """Fill neighbouring buffers by one read where there are several."""
@@ -123,9 +138,9 @@ class Source(ABC):
         """Give back what the source holds; reading afterwards raises ClosedReaderError."""
 
 
-def _pieces(requests: Iterable[Request]) -> list[tuple[int, list[Request]]]:
+def _pieces(requests: Iterable[Request]) -> list[Job]:
     """Cut large requests and group small neighbours, so that each job is one read of a sensible size."""
-    jobs: list[tuple[int, list[Request]]] = []
+    jobs: list[Job] = []
     group_start = group_stop = -1
     for start, out in requests:
         size = len(out)
@@ -145,9 +160,15 @@ class BufferSource(Source):
     """Bytes that are in memory already; they are not copied until something is read into an array."""
 
     def __init__(self, data: bytes | bytearray | memoryview, *, label: str = "<bytes>") -> None:
-        self._view: memoryview | None = memoryview(data).cast("B") if len(data) else memoryview(b"")
-        self.size = self._view.nbytes if self._view is not None else 0
         self.label = label
+        try:
+            view = memoryview(data)
+        except ValueError as error:
+            raise ArgumentError(f"the buffer cannot be read: {error}", path=label, hint="pass its content") from error
+        # A view with gaps, or of no bytes, cannot be seen as flat bytes; the first is copied once.
+        flat = view.cast("B") if view.c_contiguous and view.nbytes else memoryview(view.tobytes())
+        self._view: memoryview | None = flat
+        self.size = flat.nbytes
 
     def read(self, start: int, stop: int) -> memoryview:
         """Return a view: the caller's bytes, not a copy."""
@@ -177,17 +198,25 @@ class FileSource(Source):
     def __init__(self, path: str) -> None:
         self.path = self.label = path
         try:
-            self._file: BinaryIO | None = cast("BinaryIO", open(path, "rb", buffering=0))  # noqa: SIM115, PTH123
+            file = cast("BinaryIO", open(path, "rb", buffering=0, opener=_open_at_once))  # noqa: SIM115, PTH123
         except (OSError, ValueError) as error:
             raise _unreadable(path, error) from error
+        self._file: BinaryIO | None = file
         self._lock = threading.Lock()
         try:
-            status = os.fstat(self._file.fileno())
-            self.size = status.st_size
-            self._stamp = _stamp(status)
+            status = os.fstat(file.fileno())
         except OSError as error:
-            self._file.close()
+            file.close()
             raise _unreadable(path, error) from error
+        if not stat.S_ISREG(status.st_mode):
+            file.close()
+            raise ReadError(
+                "this is a pipe or a device, no file that can be read from any place",
+                path=path,
+                hint="read it to its end and pass the bytes in io.BytesIO",
+            )
+        self.size = status.st_size
+        self._stamp = _stamp(status)
 
     def read_into(self, start: int, out: memoryview) -> None:
         """Fill `out` from the file, in as many calls as the system wants."""
@@ -204,9 +233,10 @@ class FileSource(Source):
                         hint="another program is writing this file; load it when it is complete",
                     )
                 done += count
-        except OSError as error:
+        except (OSError, ValueError) as error:
             if isinstance(error, CheckpointError):
                 raise
+            self._open_file()  # Another thread may have closed it in the middle of a call.
             raise _unreadable(self.label, error, start) from error
 
     def _read_some(self, start: int, out: memoryview) -> int:
@@ -229,12 +259,13 @@ class FileSource(Source):
     def check_unchanged(self) -> None:
         """Compare size, time of change and identity with those at opening."""
         try:
-            now = _stamp(os.fstat(self._open_file().fileno()))
-            # The open file cannot be another one, but its name can.
-            named = _stamp(os.stat(self.label)) if os.path.exists(self.label) else now  # noqa: PTH110, PTH116
+            stamps = {_stamp(os.fstat(self._open_file().fileno()))}
+            # The open file cannot be another one, but its name can; a name that is gone tells nothing.
+            with suppress(FileNotFoundError):
+                stamps.add(_stamp(os.stat(self.label)))  # noqa: PTH116
         except OSError as error:
             raise _unreadable(self.label, error) from error
-        if now != self._stamp or named != self._stamp:
+        if stamps != {self._stamp}:
             raise ChangedFileError(
                 "the file was changed or replaced after it was opened",
                 path=self.label,
@@ -246,6 +277,11 @@ class FileSource(Source):
         file, self._file = self._file, None
         if file is not None:
             file.close()
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """Open without waiting for somebody to write into a pipe of that name."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def _stamp(status: os.stat_result) -> tuple[int, int, int, int]:
@@ -289,6 +325,11 @@ class MappedSource(FileSource):
         self._open_file()
         return memoryview(self._map)[start:stop]
 
+    def close(self) -> None:
+        """Close the file, and let go of the mapping, which lives as long as views of it."""
+        super().close()
+        self._map = b""
+
 
 class FileObjectSource(Source):
     """A seekable binary file object that the caller opened and will close.
@@ -298,15 +339,17 @@ class FileObjectSource(Source):
 
     def __init__(self, file: BinaryIO) -> None:
         name = getattr(file, "name", None)
-        self.label = str(name) if isinstance(name, (str, int)) else f"<{type(file).__name__}>"
+        self.label = name if isinstance(name, str) and name else f"<{type(file).__name__}>"
         self._lock = threading.Lock()
         self._file: BinaryIO | None = file
         try:
             position = file.tell()
-            self.size = file.seek(0, os.SEEK_END)
-            probe = file.seek(0) or file.read(0)
+            file.seek(0, os.SEEK_END)
+            self.size = file.tell()
+            file.seek(0)
+            probe = file.read(0)
             file.seek(position)
-        except (OSError, ValueError, AttributeError) as error:
+        except Exception as error:  # noqa: BLE001 -- somebody else's object may raise anything
             raise ReadError(
                 f"the file object cannot be read from any place: {error}",
                 path=self.label,
@@ -326,13 +369,20 @@ class FileObjectSource(Source):
                 raise ClosedReaderError("the checkpoint was closed", path=self.label)
             try:
                 position = file.tell()
-                file.seek(start)
-                self._fill(file, start, out)
-                file.seek(position)
-            except (OSError, ValueError) as error:
-                if isinstance(error, CheckpointError):
-                    raise
-                raise ReadError(f"the file object failed: {error}", path=self.label, offset=start) from error
+                try:
+                    file.seek(start)
+                    self._fill(file, start, out)
+                finally:
+                    file.seek(position)
+            except CheckpointError:
+                raise
+            except Exception as error:
+                raise ReadError(
+                    f"the file object failed: {type(error).__name__}: {error}",
+                    path=self.label,
+                    offset=start,
+                    hint="keep it open and unchanged while the checkpoint is read",
+                ) from error
 
     def _fill(self, file: BinaryIO, start: int, out: memoryview) -> None:
         done = 0
@@ -343,6 +393,7 @@ class FileObjectSource(Source):
                     f"the file object ends at byte {start + done}; it had {self.size} bytes when it was opened",
                     path=self.label,
                     offset=start + done,
+                    hint="another program is writing this file; load it when it is complete",
                 )
             out[done : done + len(data)] = data
             done += len(data)
@@ -364,8 +415,7 @@ def open_source(source: object, *, mapped: bool = False) -> Source:
     if isinstance(source, (str, os.PathLike)):
         path = os.fspath(source)
         if isinstance(path, str):
-            kind = MappedSource if mapped else FileSource
-            return kind(os.path.realpath(path) if "\0" not in path else path)
+            return (MappedSource if mapped else FileSource)(_real(path))
     if isinstance(source, (bytes, bytearray, memoryview)):
         return BufferSource(source)
     if isinstance(source, io.TextIOBase) or not hasattr(source, "read") or not hasattr(source, "seek"):
@@ -374,3 +424,11 @@ def open_source(source: object, *, mapped: bool = False) -> Source:
             hint="open text files again with mode 'rb'",
         )
     return FileObjectSource(cast("BinaryIO", source))
+
+
+def _real(path: str) -> str:
+    """Follow symbolic links, so that messages and checks name the file itself."""
+    try:
+        return os.path.realpath(path)
+    except (OSError, ValueError) as error:
+        raise _unreadable(path, error) from error
