@@ -1,0 +1,87 @@
+"""What the command does without the extra `cli`: list files as plain text with the standard library alone."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Final
+
+from ckptload import open_checkpoint
+from ckptload.cli import text
+from ckptload.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ckptload.reader import Reader
+
+_USAGE: Final = """\
+usage: python -m ckptload FILE...
+
+Lists the entries of MindSpore checkpoints: name, dtype, shape, bytes.
+
+This is the plain listing. The extra adds trees, statistics, JSON, encrypted files, and the commands
+verify, diff, convert, encrypt, decrypt and report:  pip install "ckptload[cli]"
+"""
+_NOTE: Final = 'more (inspect, verify, diff, convert, report) comes with: pip install "ckptload[cli]"'
+
+
+def run(arguments: Sequence[str]) -> int:
+    """List the files that are named; return the exit code."""
+    if not arguments or arguments[0] in {"-h", "--help"}:
+        (sys.stdout if arguments else sys.stderr).write(_USAGE)
+        return text.SOUND if arguments else text.USAGE
+    unknown = [argument for argument in arguments if argument.startswith("-")]
+    if unknown:
+        _complain([f"ckptload: {text.printable(unknown[0])} is not known to the plain listing", f"  hint: {_NOTE}"])
+        return text.USAGE
+    code = text.SOUND
+    for number, path in enumerate(arguments):
+        if len(arguments) > 1:
+            sys.stdout.write(("\n" if number else "") + text.printable(path) + ":\n")
+        try:
+            with open_checkpoint(path) as reader:
+                code = max(code, _list(reader, path))
+        except CheckpointError as error:
+            _complain(text.error_lines(error, path))
+            code = max(code, text.exit_code(error))
+    if sys.stdout.isatty():
+        _complain([_NOTE])
+    return code
+
+
+def _list(reader: Reader, path: str) -> int:
+    """Print a file's entries and their total; return the exit code."""
+    rows: list[tuple[str, str, str, str]] = []
+    total = 0
+    bad: list[CheckpointError] = []
+    for name in reader:
+        try:
+            entry = reader.info(name)
+        except CheckpointError as error:
+            bad.append(error)
+            rows.append((text.printable(name), "damaged", "", ""))
+            continue
+        total += entry.nbytes
+        is_tensor = entry.dtype is not None
+        rows.append(
+            (
+                text.printable(name),
+                str(entry.dtype or entry.kind),
+                str(entry.shape) if is_tensor else "",
+                text.grouped(entry.nbytes),
+            )
+        )
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for name, dtype, shape, size in rows:
+        line = f"{name:<{widths[0]}}  {dtype:<{widths[1]}}  {shape:<{widths[2]}}  {size:>{widths[3]}}"
+        sys.stdout.write(line.rstrip() + "\n")
+    entries = "1 entry" if len(rows) == 1 else f"{text.grouped(len(rows))} entries"
+    sys.stdout.write(f"{entries}, {text.grouped(total)} bytes\n")
+    for found in bad:
+        _complain(text.error_lines(found, path))
+    return max(map(text.exit_code, bad), default=text.SOUND)
+
+
+def _complain(lines: Sequence[str]) -> None:
+    sys.stdout.flush()
+    sys.stderr.write("".join(f"{line}\n" for line in lines))
