@@ -60,12 +60,15 @@ class Source(ABC):
         label: what to call the source in a message: a path or a description.
         path: the file's path where it was opened by path, else None.
         views: whether what `read` returns may be kept as an array's memory.
+        windows: how much is worth reading at a time, in bytes, where headers follow each other closely
+            and where they lie far apart.
     """
 
     size: int
     label: str
     path: str | None = None
     views: bool = False
+    windows: tuple[int, int] = (64 << 10, 4 << 10)
 
     @abstractmethod
     def read_into(self, start: int, out: memoryview) -> None:
@@ -198,7 +201,7 @@ class FileSource(Source):
     def __init__(self, path: str) -> None:
         self.path = self.label = path
         try:
-            file = cast("BinaryIO", open(path, "rb", buffering=0, opener=_open_at_once))  # noqa: SIM115, PTH123
+            file = cast("BinaryIO", open(path, "rb", buffering=0, opener=_open_at_once))  # noqa: SIM115
         except (OSError, ValueError) as error:
             raise _unreadable(path, error) from error
         self._file: BinaryIO | None = file
@@ -349,7 +352,7 @@ class FileObjectSource(Source):
             file.seek(0)
             probe = file.read(0)
             file.seek(position)
-        except Exception as error:  # noqa: BLE001 -- somebody else's object may raise anything
+        except Exception as error:
             raise ReadError(
                 f"the file object cannot be read from any place: {error}",
                 path=self.label,
@@ -414,6 +417,10 @@ def open_source(source: object, *, mapped: bool = False) -> Source:
         return source
     if isinstance(source, (str, os.PathLike)):
         path = os.fspath(source)
+        if isinstance(path, str) and "://" in path:
+            from ckptload.remote import RemoteSource  # noqa: PLC0415 -- fsspec is optional, and slow to import
+
+            return RemoteSource(path)
         if isinstance(path, str):
             return (MappedSource if mapped else FileSource)(_real(path))
     if isinstance(source, (bytes, bytearray, memoryview)):

@@ -20,9 +20,6 @@ if TYPE_CHECKING:
 
     from ckptload.sources import Source
 
-#: How much is read at a time where headers follow each other closely, and where they lie far apart.
-_NEAR: Final = 64 << 10
-_FAR: Final = 4 << 10
 #: Headers of ordinary records are shorter; longer ones are read in more than one step.
 _HEADER: Final = 512
 
@@ -102,7 +99,8 @@ class Window:
 
     def _move(self, pos: int, need: int) -> None:
         held = self._base + len(self._buffer)
-        reach = _NEAR if pos <= held + _FAR and self._buffer else _FAR
+        near, far = self._source.windows
+        reach = near if pos <= held + far and self._buffer else far
         self._buffer = self._source.read(pos, min(self.size, pos + max(need, reach)))
         self._base = pos
 
