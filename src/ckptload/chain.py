@@ -239,11 +239,11 @@ def _read_block(source: Source, variant: Variant, number: int, at: int) -> Block
         )
 
     left = source.size - at
-    if left < MAGIC_SIZE or _magic_at(source, at) != variant.magic:
+    header = bytes(source.read(at, at + min(variant.header_size, left)))
+    if not header.startswith(variant.magic):
         raise damaged(f"{left} bytes are left, and they do not begin as the first block does", at)
     if left < variant.header_size:
         raise damaged(f"its header needs {variant.header_size} bytes, and {left} are left", at)
-    header = bytes(source.read(at, at + variant.header_size))
     tag = header[MAGIC_SIZE : variant.header_size - HEADER.size]
     block_len, iv_len, iv, cipher_len = HEADER.unpack(header[-HEADER.size :])
     start = at + variant.header_size

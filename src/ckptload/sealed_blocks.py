@@ -9,19 +9,21 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from ckptload.ciphers import KeyedCipher, tag_error
+import numpy as np
+
+from ckptload.ciphers import tag_error
 from ckptload.errors import CheckpointError, ClosedReaderError, OutOfMemoryError
-from ckptload.sealed_source import PIECE, SealedSource, copy
-from ckptload.sources import READ_THREADS, Source
+from ckptload.sealed_source import SealedSource, copy
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from ckptload.chain import Chain
-    from ckptload.sources import Request
+    from ckptload.ciphers import KeyedCipher
+    from ckptload.sources import Request, Source
 
 #: Plain blocks kept: that of the last read, and the one that follows it.
 _KEPT_BLOCKS: Final = 2
@@ -110,22 +112,24 @@ class TaggedSource(SealedSource):
         todo = deque(jobs)
 
         def work() -> None:
-            while True:
-                try:
-                    job = todo.popleft()
-                except IndexError:
-                    return
-                self._decrypt(job)
+            try:
+                while True:
+                    try:
+                        job = todo.popleft()
+                    except IndexError:
+                        return
+                    self._decrypt(job)
+            finally:
+                todo.clear()
 
         if sum(self._length(job.number) for job in jobs) < _PARALLEL_FROM:
             work()
             return
-        with ThreadPoolExecutor(READ_THREADS, thread_name_prefix="ckptload-decrypt") as pool:
-            try:
-                for done in [pool.submit(work) for _ in range(READ_THREADS)]:
-                    done.result()
-            finally:
-                todo.clear()
+        with ThreadPoolExecutor(1, thread_name_prefix="ckptload-decrypt") as pool:
+            other = _started(pool, work)
+            work()
+        if other is not None:
+            other.result()
 
     def _decrypt(self, job: _Job) -> None:
         """Decrypt one block to its end, give out what is wanted of it, and compare its tag."""
@@ -133,8 +137,8 @@ class TaggedSource(SealedSource):
         cipher, plain = self._room.cipher, self._room.plain
         stream = self._cipher.gcm_decryptor(block.iv, block.tag)
         wanted = deque(job.wanted)
-        for begin in range(block.start, block.stop, PIECE):
-            size = min(PIECE, block.stop - begin)
+        for begin in range(block.start, block.stop, self._piece):
+            size = min(self._piece, block.stop - begin)
             self._inner.read_into(begin, cipher[:size])
             stream.update_into(cipher[:size], plain)
             at = begin - block.start
@@ -185,7 +189,7 @@ class TaggedSource(SealedSource):
             if len(old) == size:
                 return spare.pop(index)
         try:
-            return memoryview(bytearray(size))
+            return np.empty(size, np.uint8).data
         except MemoryError as error:
             raise OutOfMemoryError(f"not enough memory for a block of {size} bytes", path=self.label) from error
 
@@ -197,13 +201,21 @@ class TaggedSource(SealedSource):
         """
         first, *others = [_Job(new.number, [(0, new.plain)]) for new in fresh]
         with ThreadPoolExecutor(1, thread_name_prefix="ckptload-decrypt") as pool:
-            ahead = [pool.submit(self._decrypt, job) for job in others]
+            ahead = [_started(pool, self._decrypt, job) for job in others]
             self._decrypt(first)
         kept = self._open_kept()
         kept.append(fresh[0])
         for new, done in zip(fresh[1:], ahead, strict=True):
-            failed = done.exception()
-            if failed is None:
+            failed = None if done is None else done.exception()
+            if done is not None and failed is None:
                 kept.append(new)
-            elif not isinstance(failed, CheckpointError):
+            elif failed is not None and not isinstance(failed, CheckpointError):
                 raise failed
+
+
+def _started(pool: ThreadPoolExecutor, function: Callable[..., None], *arguments: object) -> Future[None] | None:
+    """Start something in another thread; return None where the system gives none."""
+    try:
+        return pool.submit(function, *arguments)
+    except RuntimeError:
+        return None

@@ -24,8 +24,9 @@ if TYPE_CHECKING:
     from ckptload.chain import Block, Chain
     from ckptload.ciphers import Stream
 
-#: Decrypted at a time: small enough to stay in a processor's cache until it is copied out.
-PIECE: Final = 1 << 20
+#: Windows of the file decrypted at a time: 512 KiB of a local file stay in a processor's cache until they
+#: are copied out, and a remote one gives more for each request.
+_WINDOWS: Final = 8
 _KEY_HINT: Final = "check dec_key and dec_mode; if both are right, the file was changed after it was written"
 
 
@@ -43,9 +44,11 @@ class SealedSource(Source):
         self._inner = inner
         self._chain = chain
         self._cipher = cipher
-        self._room = _Room()
+        self._piece = _WINDOWS * max(inner.windows[0], CIPHER_BLOCK) // CIPHER_BLOCK * CIPHER_BLOCK
+        self._room = _Room(self._piece)
         self.label = inner.label
         self.path = inner.path
+        self.windows = inner.windows
         #: Where each segment begins in the decrypted stream: the records in clear, then the blocks.
         self._starts = array("Q", [0, chain.start])
         for length in self._lengths():
@@ -96,10 +99,10 @@ class SealedSource(Source):
 class _Room(threading.local):
     """Two buffers for each thread, which lie in the cache and are used again and again."""
 
-    def __init__(self) -> None:
+    def __init__(self, piece: int) -> None:
         # A cipher block before the ciphertext serves as IV where decryption begins inside a block.
-        self.cipher = memoryview(bytearray(CIPHER_BLOCK + PIECE))
-        self.plain = memoryview(bytearray(PIECE + SPARE))
+        self.cipher = np.empty(CIPHER_BLOCK + piece, np.uint8).data
+        self.plain = np.empty(piece + SPARE, np.uint8).data
 
 
 def copy(out: memoryview, data: memoryview) -> None:
@@ -140,7 +143,7 @@ class UntaggedSource(SealedSource):
         stop = min(-(-(place + len(out)) // CIPHER_BLOCK) * CIPHER_BLOCK, block.stop - block.start)
         stream: Stream | None = None
         while at < stop:
-            size = min(PIECE, stop - at)
+            size = min(self._piece, stop - at)
             self._inner.read_into(block.start + at - CIPHER_BLOCK, cipher[: CIPHER_BLOCK + size])
             if stream is None:
                 stream = self._stream(block, at, cipher[:CIPHER_BLOCK])
