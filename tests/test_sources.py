@@ -29,7 +29,8 @@ from ckptload.errors import (
     CorruptCheckpointError,
     ReadError,
 )
-from ckptload.sources import BufferSource, FileObjectSource, FileSource, MappedSource, Source, open_source
+from ckptload.inputs import open_source
+from ckptload.sources import BufferSource, FileObjectSource, FileSource, MappedSource, Source
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

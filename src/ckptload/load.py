@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ckptload import names
 from ckptload.errors import ArgumentError, ArgumentTypeError, EmptyCheckpointError
+from ckptload.inputs import open_source
 from ckptload.opening import open_ckpt
 from ckptload.reader import Reader
-from ckptload.sources import Source, open_source
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ckptload.names import Prefixes
-    from ckptload.reader import Index, Value
+    from ckptload.reader import Index
 
 CKPT: Final = "ckpt"
 SAFETENSORS: Final = "safetensors"
@@ -99,7 +99,7 @@ def load_checkpoint(
     format: str = CKPT,
     *,
     allow_unauthenticated: bool = False,
-) -> dict[str, Value]:
+) -> dict[str, Any]:
     """Load a checkpoint, or the part of it that is wanted.
 
     The filter decides by name before any content is read, and only wanted content is read.

@@ -9,7 +9,6 @@ A source is safe to read from several threads at once.
 
 from __future__ import annotations
 
-import io
 import mmap
 import os
 import stat
@@ -203,14 +202,14 @@ class FileSource(Source):
         try:
             file = cast("BinaryIO", open(path, "rb", buffering=0, opener=_open_at_once))  # noqa: SIM115
         except (OSError, ValueError) as error:
-            raise _unreadable(path, error) from error
+            raise unreadable(path, error) from error
         self._file: BinaryIO | None = file
         self._lock = threading.Lock()
         try:
             status = os.fstat(file.fileno())
         except OSError as error:
             file.close()
-            raise _unreadable(path, error) from error
+            raise unreadable(path, error) from error
         if not stat.S_ISREG(status.st_mode):
             file.close()
             raise ReadError(
@@ -240,7 +239,7 @@ class FileSource(Source):
             if isinstance(error, CheckpointError):
                 raise
             self._open_file()  # Another thread may have closed it in the middle of a call.
-            raise _unreadable(self.label, error, start) from error
+            raise unreadable(self.label, error, start) from error
 
     def _read_some(self, start: int, out: memoryview) -> int:
         file = self._open_file()
@@ -267,7 +266,7 @@ class FileSource(Source):
             with suppress(FileNotFoundError):
                 stamps.add(_stamp(os.stat(self.label)))  # noqa: PTH116
         except OSError as error:
-            raise _unreadable(self.label, error) from error
+            raise unreadable(self.label, error) from error
         if stamps != {self._stamp}:
             raise ChangedFileError(
                 "the file was changed or replaced after it was opened",
@@ -291,7 +290,7 @@ def _stamp(status: os.stat_result) -> tuple[int, int, int, int]:
     return (status.st_size, status.st_mtime_ns, status.st_ino, status.st_dev)
 
 
-def _unreadable(path: str, error: Exception, offset: int | None = None) -> CheckpointError:
+def unreadable(path: str, error: Exception, offset: int | None = None) -> CheckpointError:
     """Say what the system said, and what to do about it."""
     hints = {
         FileNotFoundError: "check the path; it is taken relative to the working directory, without ~",
@@ -320,7 +319,7 @@ class MappedSource(FileSource):
             self._map = mmap.mmap(self._open_file().fileno(), 0, access=mmap.ACCESS_COPY) if self.size else b""
         except (OSError, ValueError) as error:
             self.close()
-            raise _unreadable(path, error) from error
+            raise unreadable(path, error) from error
 
     def read(self, start: int, stop: int) -> memoryview:
         """Return a writable view, which keeps the mapping alive."""
@@ -404,38 +403,3 @@ class FileObjectSource(Source):
     def close(self) -> None:
         """Let go of the file object; closing it is its owner's business."""
         self._file = None
-
-
-def open_source(source: object, *, mapped: bool = False) -> Source:
-    """Open what a caller passed: a path, a buffer of bytes, or a seekable binary file object.
-
-    Raises:
-        ArgumentTypeError: it is none of these.
-        ReadError: it cannot be read.
-    """
-    if isinstance(source, Source):
-        return source
-    if isinstance(source, (str, os.PathLike)):
-        path = os.fspath(source)
-        if isinstance(path, str) and "://" in path:
-            from ckptload.remote import RemoteSource  # noqa: PLC0415 -- fsspec is optional, and slow to import
-
-            return RemoteSource(path)
-        if isinstance(path, str):
-            return (MappedSource if mapped else FileSource)(_real(path))
-    if isinstance(source, (bytes, bytearray, memoryview)):
-        return BufferSource(source)
-    if isinstance(source, io.TextIOBase) or not hasattr(source, "read") or not hasattr(source, "seek"):
-        raise ArgumentTypeError(
-            f"a checkpoint is opened from a path, bytes or a binary file object, not from {type(source).__name__}",
-            hint="open text files again with mode 'rb'",
-        )
-    return FileObjectSource(cast("BinaryIO", source))
-
-
-def _real(path: str) -> str:
-    """Follow symbolic links, so that messages and checks name the file itself."""
-    try:
-        return os.path.realpath(path)
-    except (OSError, ValueError) as error:
-        raise _unreadable(path, error) from error
