@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from ckptload.names import Prefixes
     from ckptload.reader import Index
+    from ckptload.sources import Source
 
 CKPT: Final = "ckpt"
 SAFETENSORS: Final = "safetensors"
