@@ -97,7 +97,7 @@ class Reader(Mapping[str, Any]):
         self._open_index()
         return name in self._names
 
-    def __getitem__(self, name: str) -> Value:
+    def __getitem__(self, name: str) -> Any:
         return self.load([name])[name]
 
     # -- looking without reading ------------------------------------------------------------------
@@ -179,7 +179,7 @@ class Reader(Mapping[str, Any]):
 
     # -- reading ----------------------------------------------------------------------------------
 
-    def load(self, wanted: Iterable[str] | None = None) -> dict[str, Value]:
+    def load(self, wanted: Iterable[str] | None = None) -> dict[str, Any]:
         """Read entries, all of them by default, in one go.
 
         Returns:

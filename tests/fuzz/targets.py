@@ -1,0 +1,120 @@
+"""What is fuzzed: each target takes any bytes, and only a CheckpointError may come out of it.
+
+`run.py` drives them by coverage (atheris); tests/test_fuzz_targets.py runs them over the seeds and what
+was found before, so that they are exercised without atheris, too.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from ckptload import kinds
+from ckptload.errors import CheckpointError
+from ckptload.load import load_checkpoint, open_checkpoint
+from ckptload.sealing import SealingWriter
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ckptload.reader import Reader
+
+HERE: Final = Path(__file__).parent
+FIXTURES: Final = HERE.parent / "fixtures"
+#: Larger seeds make every step slow and find nothing that smaller ones do not.
+LARGEST_SEED: Final = 16 << 10
+MODES: Final = ("AES-GCM", "AES-CBC", "SM4-CBC")
+#: An `encrypted` input begins with a byte: the mode modulo 3, and from here on unauthenticated files are let in.
+LET_IN: Final = 129
+#: The key that seeds are encrypted with.
+KEY: Final = b"0123456789abcdef"
+
+
+def _read_all(data: bytes, **how: Any) -> None:
+    """Open, look at every entry, and read it; one damaged entry does not hide the others."""
+    with open_checkpoint(data, **how) as reader:
+        repr(reader)
+        for name in reader:
+            _answers(_read_one, reader, name)
+
+
+def _read_one(reader: Reader, name: str) -> None:
+    info = reader.info(name)
+    reader[name]
+    if info.kind == "tensor" and info.shape:
+        reader.get_slice(name)[-1:]
+
+
+def _answers(call: Callable[..., Any], *arguments: Any, **how: Any) -> None:
+    """Make a call that may be refused by an error of ours, whose words must not fail either."""
+    try:
+        call(*arguments, **how)
+    except CheckpointError as error:
+        str(error)
+
+
+def plain(data: bytes) -> None:
+    """A .ckpt in clear: the walk, the records, the checksum, every value."""
+    _answers(load_checkpoint, io.BytesIO(data), crc_check=bool(len(data) & 1))
+    _read_all(data, format="ckpt")
+
+
+def encrypted(data: bytes) -> None:
+    """An encrypted chain; the first byte chooses the mode and whether unauthenticated files are let in."""
+    how = data[0] if data else 0
+    mode = MODES[how % len(MODES)]
+    _read_all(data[1:], format="ckpt", dec_key=KEY, dec_mode=mode, allow_unauthenticated=how >= LET_IN)
+
+
+def safetensors(data: bytes) -> None:
+    """A safetensors file: header, metadata, every tensor."""
+    _answers(load_checkpoint, io.BytesIO(data), format="safetensors", crc_check=bool(len(data) & 1))
+    _read_all(data, format="safetensors")
+
+
+def recogniser(data: bytes) -> None:
+    """The recogniser of other kinds of file, and the choice of format by the first bytes."""
+    found = kinds.recognise(data[: kinds.HEAD], data[-kinds.TAIL :], len(data))
+    if found is not None:
+        json.dumps(found)
+    _read_all(data)
+
+
+TARGETS: Final[dict[str, Callable[[bytes], None]]] = {
+    target.__name__: target for target in (plain, encrypted, safetensors, recogniser)
+}
+
+
+def run(name: str, data: bytes) -> None:
+    """Run one target; a CheckpointError is an answer, and warnings are expected of damaged files."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        _answers(TARGETS[name], data)
+
+
+def seeds(name: str) -> list[bytes]:
+    """Return what a target starts from: inputs that once failed, and small fixtures."""
+    found = [path.read_bytes() for path in sorted((HERE / "found" / name).glob("*"))]
+    suffix = {"safetensors": ".safetensors", "recogniser": ""}.get(name, ".ckpt")
+    small = [path for path in sorted(FIXTURES.rglob(f"*{suffix}")) if path.is_file()]
+    small = [path for path in small if path.stat().st_size <= LARGEST_SEED]
+    if name != "encrypted":
+        return found + [path.read_bytes() for path in small]
+    in_clear = [path for path in small if not str(path.relative_to(FIXTURES)).startswith("enc")]
+    return found + _sealed([path.read_bytes() for path in in_clear])
+
+
+def _sealed(plain: list[bytes]) -> list[bytes]:
+    """Encrypt seeds in every mode, in several blocks."""
+    found = []
+    for data in plain:
+        for number, mode in enumerate(MODES):
+            file = io.BytesIO()
+            writer = SealingWriter(file, KEY, mode, block_size=1000)
+            writer.write(data)
+            writer.finish()
+            found.append(bytes([LET_IN + number]) + file.getvalue())
+    return found
