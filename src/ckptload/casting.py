@@ -1,0 +1,157 @@
+"""Conversions between dtypes with MindSpore's rounding, bit for bit.
+
+The rules, found by running MindSpore 2.10.0 over every 16-bit pattern and millions of others
+(docs/binding.md, "Conversions"):
+
+* a float becomes a narrower one by rounding to the nearest, ties to even; what is too large becomes infinite;
+* everything between Float64 and a 16-bit float, and between the two 16-bit floats, goes through Float32,
+  so that it may be rounded twice;
+* a NaN becomes 0x7FC0 in BFloat16 and 0x7E00 with its sign in Float16; elsewhere it keeps its sign and the
+  payload that fits, and is made quiet unless it comes from a 16-bit float and goes to Float32;
+* integers wrap around; Int4 is stored as Int8, and nothing clamps it to four bits.
+
+numpy does the arithmetic. It treats NaNs differently from one version and machine to the next, so they
+are set here, in integers.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import numpy as np
+
+from ckptload import dtypes
+from ckptload.errors import ArgumentError, ArgumentTypeError
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from ckptload.dtypes import DType
+
+    Array = npt.NDArray[Any]
+
+_FLOATS: Final = frozenset({dtypes.float16, dtypes.float32, dtypes.float64, dtypes.bfloat16})
+_INTEGERS: Final = frozenset({dtypes.int8, dtypes.int16, dtypes.int32, dtypes.int64, dtypes.qint4x2})
+
+#: Elements converted at a time: what one step leaves is still in the cache for the next.
+_CHUNK: Final = 1 << 16
+
+
+class _Layout(NamedTuple):
+    """How a float is laid out: an unsigned integer of its size, and the number of bits of its mantissa."""
+
+    bits: np.dtype[Any]
+    mantissa: int
+
+    @property
+    def sign(self) -> int:
+        return 1 << (8 * self.bits.itemsize - 1)
+
+    @property
+    def infinity(self) -> int:
+        return self.sign - (1 << self.mantissa)
+
+
+_LAYOUTS: Final = {
+    dtypes.float16: _Layout(np.dtype("<u2"), 10),
+    dtypes.bfloat16: _Layout(np.dtype("<u2"), 7),
+    dtypes.float32: _Layout(np.dtype("<u4"), 23),
+    dtypes.float64: _Layout(np.dtype("<u8"), 52),
+}
+_HALF_NAN: Final = 0x7E00
+_BRAIN_NAN: Final = 0x7FC0
+
+
+def can_cast(source: DType, target: DType) -> bool:
+    """Tell whether loading converts between two dtypes: equal ones, two floats, or two signed integers.
+
+    Bool, unsigned integers, complex numbers and 8-bit floats are never converted.
+    """
+    return source is target or {source, target} <= _FLOATS or {source, target} <= _INTEGERS
+
+
+def cast(array: Array, source: DType, target: DType) -> Array:
+    """Convert an array.
+
+    Args:
+        array: of any shape, of type ``source.numpy``.
+        source: dtype of its elements.
+        target: dtype that is wanted.
+
+    Returns:
+        A new C-contiguous array of the same shape and type ``target.numpy``.
+
+    Raises:
+        ArgumentTypeError: there is no such conversion.
+    """
+    out = np.empty(array.shape, target.numpy)
+    cast_into(array, source, target, out)
+    return out
+
+
+def cast_into(array: Array, source: DType, target: DType, out: Array) -> None:
+    """Convert into an array that the caller has; the two may not overlap.
+
+    Args:
+        array: of type ``source.numpy``.
+        source: dtype of its elements.
+        target: dtype that is wanted.
+        out: of type ``target.numpy`` and as many elements, C-contiguous and writable; its shape does not matter.
+
+    Raises:
+        ArgumentTypeError: there is no such conversion.
+        ArgumentError: `out` does not fit.
+    """
+    if not can_cast(source, target):
+        raise ArgumentTypeError(
+            f"nothing converts {source} to {target}",
+            hint="floats convert to floats and signed integers to signed integers; use astype for anything else",
+        )
+    if out.size != array.size or out.dtype != target.numpy or not out.flags.c_contiguous:
+        raise ArgumentError(
+            f"{array.size} elements of {target} need a C-contiguous array of that size and type, "
+            f"not one of {out.size} elements of {out.dtype}"
+        )
+    flat, room = array.reshape(-1), out.reshape(-1)
+    if source.numpy == target.numpy or source in _INTEGERS:
+        np.copyto(room, flat, casting="unsafe")
+        return
+    # Overflow to infinity is the rule here, and a chunk with NaNs is looked at below.
+    with np.errstate(all="ignore"):
+        for start in range(0, flat.size, _CHUNK):
+            _cast_floats(flat[start : start + _CHUNK], source, target, room[start : start + _CHUNK])
+
+
+def _cast_floats(array: Array, source: DType, target: DType, out: Array) -> None:
+    if dtypes.float32 in {source, target}:
+        np.copyto(out, array, casting="unsafe")
+    else:
+        np.copyto(out, array.astype(np.float32), casting="unsafe")
+    layout = _LAYOUTS[source]
+    # Not isnan: numpy's is slow for 16-bit floats, and some processors raise on signalling NaNs.
+    bits = array.view(layout.bits)
+    nans = (bits & (layout.sign - 1)) > layout.infinity
+    if nans.any():
+        _set_nans(bits[nans], layout, target, out, nans)
+
+
+def _set_nans(bits: Array, layout: _Layout, target: DType, out: Array, where: Array) -> None:
+    """Put NaNs, given by their bits, where they belong among converted elements."""
+    goal = _LAYOUTS[target]
+    room = out.view(goal.bits)
+    if target is dtypes.bfloat16:
+        room[where] = _BRAIN_NAN
+        return
+    wide = bits.astype(goal.bits if goal.bits.itemsize > layout.bits.itemsize else layout.bits)
+    up = 8 * (goal.bits.itemsize - layout.bits.itemsize)
+    sign = wide & layout.sign
+    sign = sign << up if up >= 0 else sign >> -up
+    if target is dtypes.float16:
+        room[where] = sign | _HALF_NAN
+        return
+    payload = wide & ((1 << layout.mantissa) - 1)
+    shift = goal.mantissa - layout.mantissa
+    payload = payload << shift if shift >= 0 else payload >> -shift
+    keeps = layout.bits.itemsize == np.dtype(np.float16).itemsize and target is dtypes.float32
+    quiet = 0 if keeps else 1 << (goal.mantissa - 1)
+    room[where] = sign | goal.infinity | payload | quiet
