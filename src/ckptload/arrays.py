@@ -78,6 +78,11 @@ def load_rows(source: Source, entry: Entry, rows: range) -> Array:
     Returns:
         An array of shape ``(len(rows), *entry.shape[1:])`` that owns its memory.
     """
+    if rows.step < 0:
+        return np.ascontiguousarray(load_rows(source, entry, rows[::-1])[::-1])
+    if rows.step > 1 and len(entry.spans) > 1:
+        # To find each row among many slices would cost more than to read those between.
+        return np.ascontiguousarray(load_rows(source, entry, range(rows.start, rows.stop))[:: rows.step])
     part = entry._replace(
         shape=(len(rows), *entry.shape[1:]), nbytes=entry.nbytes // max(entry.shape[0], 1) * len(rows)
     )
@@ -89,19 +94,15 @@ def load_rows(source: Source, entry: Entry, rows: range) -> Array:
         target = np.empty(array.size, _WIDE)
     size = target.nbytes // len(rows)
     room = as_bytes(target)
-    ascending = rows if rows.step > 0 else rows[::-1]
-    if ascending.step == 1:
-        requests = _requests(entry, room, ascending.start * size)
+    if rows.step == 1:
+        requests = _requests(entry, room, rows.start * size)
     else:
-        requests = [
-            request
-            for at, row in enumerate(ascending)
-            for request in _requests(entry, room[at * size : (at + 1) * size], row * size)
-        ]
+        base = entry.spans[0][0]
+        requests = [(base + row * size, room[at * size : (at + 1) * size]) for at, row in enumerate(rows)]
     source.read_many(requests)
     if target is not array:
         _narrow(target, array)
-    return array if rows.step > 0 else np.ascontiguousarray(array[::-1])
+    return array
 
 
 #: What older files hold bfloat16 values as.
