@@ -21,6 +21,9 @@ class Kind(NamedTuple):
 
 _DOWNLOAD: Final = "download the checkpoint itself again; this is not its content"
 
+CKPT: Final = Kind("a MindSpore .ckpt", "load it with format='ckpt', under a name that ends in .ckpt")
+SAFETENSORS: Final = Kind("a safetensors file", "load it with format='safetensors'")
+
 _BY_MAGIC: Final[tuple[tuple[bytes, Kind], ...]] = (
     (
         b"version https://git-lfs",
@@ -64,7 +67,7 @@ def recognise(head: bytes, tail: bytes, size: int) -> Kind | None:
     if tail == _TABLE_MAGIC:
         return Kind("a TensorFlow checkpoint's index", "open the model with TensorFlow")
     if head[8:9] == b"{" and 0 < int.from_bytes(head[:8], "little") <= size - 8:
-        return Kind("a safetensors file", "load it with format='safetensors'")
+        return SAFETENSORS
     if _is_strategy(head):
         return Kind(
             "a MindSpore parallel-strategy file, which holds no parameters",

@@ -12,6 +12,8 @@ from ckptload.errors import ArgumentError, ArgumentTypeError, EmptyCheckpointErr
 from ckptload.inputs import open_source
 from ckptload.opening import open_ckpt
 from ckptload.reader import Reader
+from ckptload.safetensors_index import open_safetensors
+from ckptload.sharded import ENDING, ShardedIndex, ShardedSource, is_index
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,7 +39,8 @@ def open_checkpoint(
 
     Args:
         source: path (str or os.PathLike), bytes, or a seekable binary file object, which stays open
-            and belongs to the caller.
+            and belongs to the caller. The path may be that of an index of shards,
+            ``model.safetensors.index.json``.
         format: ``"ckpt"`` or ``"safetensors"``; None tells them apart by the name or the first bytes.
         dec_key: key of an encrypted file: 16, 24 or 32 bytes for AES, 16 for SM4.
         dec_mode: ``"AES-GCM"``, ``"AES-CBC"`` or ``"SM4-CBC"``.
@@ -56,7 +59,8 @@ def open_checkpoint(
     """
     _check_key(dec_key, dec_mode)
     with ExitStack() as stack:
-        opened = open_source(source, mapped=mmap)
+        in_shards = format != CKPT and is_index(source)
+        opened = ShardedSource(source, mapped=mmap) if in_shards else open_source(source, mapped=mmap)
         stack.callback(opened.close)
         if format is None:
             format = _guess(opened)  # noqa: A001
@@ -74,16 +78,19 @@ def _open_index(source: Source, format: str, key: bytes | None, mode: str, allow
     if format == CKPT:
         return open_ckpt(source, key, mode, allow_unauthenticated=allow_unauthenticated)
     if format == SAFETENSORS:
-        raise ArgumentError("safetensors files cannot be read yet")
+        _check_format(format, key, "AES-GCM")
+        return ShardedIndex(source) if isinstance(source, ShardedSource) else open_safetensors(source)
     raise ArgumentError(f"format must be 'ckpt' or 'safetensors', not {format!r}")
 
 
 def _guess(source: Source) -> str:
     """Tell the format by the name, then by the first bytes."""
-    if source.label.endswith("." + SAFETENSORS):
+    if source.label.endswith("." + SAFETENSORS) or isinstance(source, ShardedSource):
         return SAFETENSORS
+    # The length of a JSON header, and its first character; the bytes of an encrypted file can be a brace by chance.
     head = bytes(source.read(0, min(9, source.size)))
-    return SAFETENSORS if head[8:9] == b"{" and not source.label.endswith("." + CKPT) else CKPT
+    is_header = head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= source.size - 8
+    return SAFETENSORS if is_header and not source.label.endswith("." + CKPT) else CKPT
 
 
 def load_checkpoint(
@@ -115,7 +122,8 @@ def load_checkpoint(
         specify_prefix: prefix, or several; only entries whose names begin so are loaded.
         choice_func: asked once for each name whether to load it; not asked when there is a prefix.
         crc_check: compare the CRC-32 in the file with that of its bytes; warn if it has none.
-        remove_redundancy: with `net`: refused, since it has a meaning in parallel training only.
+        remove_redundancy: with `net`: refused, since it has a meaning in parallel training only. A
+            safetensors file may say whether it is deduplicated, which then counts (with a warning).
         format: ``"ckpt"`` or ``"safetensors"``.
         allow_unauthenticated: open encrypted files whose content nothing protects from changes
             (docs/security.md).
@@ -148,6 +156,7 @@ def load_checkpoint(
         wanted = reader.select(choice_func=choice_func, specify_prefix=specify_prefix, filter_prefix=filter_prefix)
         if not wanted:
             raise _nothing_left(reader, specify_prefix, filter_prefix)
+        remove_redundancy = _redundancy(reader, remove_redundancy)
         if crc_check and not reader.verify_crc():
             warnings.warn(f"{reader.path} carries no CRC-32, so that crc_check checked nothing", stacklevel=2)
         values = wanted.load()
@@ -187,12 +196,12 @@ def _check_name(source: object, format: str) -> None:
     """Hold a name against the format, as MindSpore does; a file object has no name to hold."""
     if isinstance(source, (str, os.PathLike)):
         name = os.fspath(source)
-        if isinstance(name, str) and not name.endswith(format):
+        if isinstance(name, str) and not name.endswith((format, ENDING) if format == SAFETENSORS else format):
             raise ArgumentError(
                 f"the name does not end in {format!r}",
                 path=name,
                 hint=f"pass format={SAFETENSORS!r}"
-                if name.endswith(SAFETENSORS)
+                if name.endswith((SAFETENSORS, ENDING))
                 else "rename the file, or pass it open",
             )
     if isinstance(source, (bytes, bytearray, memoryview)):
@@ -202,8 +211,25 @@ def _check_name(source: object, format: str) -> None:
         )
 
 
+def _redundancy(reader: Reader, argument: bool) -> bool:
+    """Return the flag that the file carries, which wins over the argument; warn if they differ."""
+    flag = reader.metadata.get("remove_redundancy")
+    if flag not in ("True", "False"):
+        return argument
+    found = flag == "True"
+    if found is not argument:
+        said = "has been deduplicated for parallel training" if found else "has not been deduplicated"
+        warnings.warn(
+            f"{reader.path} says that it {said}, so that remove_redundancy={argument} is taken for {found}",
+            stacklevel=3,
+        )
+    return found
+
+
 def _nothing_left(reader: Reader, specify_prefix: Prefixes, filter_prefix: Prefixes) -> EmptyCheckpointError:
     """Say what there was to choose from."""
+    if not reader:
+        return EmptyCheckpointError("the file holds no tensor", path=reader.path, hint="save it again")
     near: list[str] = []
     for prefix in names.prefixes(specify_prefix, "specify_prefix") or ():
         near.extend(names.closest(prefix, reader))

@@ -1,0 +1,277 @@
+"""The index of a safetensors file: the safetensors library judges the header, content is read by our sources.
+
+What a valid layout is, the library decides and nobody else, so that a file opens here exactly if it opens
+there. It opens paths only and reads one tensor at a time into memory of its own choice; so once it has
+accepted a file, the header is read again here, for where each tensor stands, and everything above (filters,
+slices, two reading threads, reading into a net) is what .ckpt files have, too.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from ckptload import dtypes, kinds, records, safetensors_sum
+from ckptload.chain import MAGICS
+from ckptload.errors import (
+    CheckpointError,
+    ChecksumError,
+    CorruptCheckpointError,
+    EmptyCheckpointError,
+    OutOfMemoryError,
+    ReadError,
+    UnsupportedTypeError,
+    WrongFormatError,
+)
+from ckptload.records import Entry
+from ckptload.sources import FileSource
+from ckptload.walk import walk
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from ckptload.sources import Source
+
+#: The key of the header under which it carries text and no tensor.
+METADATA: Final = "__metadata__"
+#: The little-endian length of the header stands in front of it.
+LENGTH_SIZE: Final = 8
+#: The library refuses a longer header (MAX_HEADER_SIZE).
+MAX_HEADER: Final = 100_000_000
+#: Read at a time for the checksum: it stays in the processor's cache between the copy and the sum.
+_PIECE: Final = 1 << 20
+
+_DAMAGED: Final = "the file was damaged, cut off, or written by a faulty tool; fetch or save it again"
+_UPDATE: Final = "a newer safetensors may know it (pip install -U safetensors); otherwise the file is damaged"
+
+
+class SafetensorsIndex:
+    """What a safetensors file holds, sorted by name as MindSpore returns it."""
+
+    def __init__(self, source: Source, header: dict[str, Any], start: int) -> None:
+        self.format = "safetensors"
+        self.source = source
+        self.metadata: dict[str, str] = header.pop(METADATA, None) or {}
+        self.cipher: str | None = None
+        self._header = header
+        # Where content begins: offsets in the header count from there.
+        self._start = start
+
+    def names(self) -> Sequence[str]:
+        """Return the names in order of code points, which is MindSpore's."""
+        return sorted(self._header)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._header
+
+    def public_names(self, chosen: Iterable[str]) -> dict[str, str]:
+        """Return the names as they are."""
+        return {name: name for name in chosen}
+
+    def entry(self, name: str) -> Entry:
+        """Return what the header says of a name.
+
+        Raises:
+            UnsupportedTypeError: MindSpore has no such type.
+        """
+        described = self._header[name]
+        spelling, shape = described["dtype"], tuple(described["shape"])
+        start, stop = (self._start + offset for offset in described["data_offsets"])
+        dtype = dtypes.BY_SAFETENSORS.get(spelling)
+        if dtype is dtypes.int8 and self.metadata.get(name) == dtypes.qint4x2.name:
+            dtype = dtypes.qint4x2
+        if dtype is None:
+            raise UnsupportedTypeError(
+                f"MindSpore has no type for {spelling} of safetensors",
+                name=name,
+                offset=start,
+                hint="leave it out with choice_func; known types: " + ", ".join(sorted(dtypes.BY_SAFETENSORS)),
+            )
+        if stop - start != math.prod(shape) * dtype.itemsize:
+            # The library has judged this; the file may have been replaced between its look and ours.
+            raise CorruptCheckpointError(
+                f"{dtype} of shape {shape} needs {math.prod(shape) * dtype.itemsize} bytes, {stop - start} are present",
+                name=name,
+                offset=start,
+                hint=_DAMAGED,
+            )
+        return Entry(name, records.TENSOR, dtype, shape, stop - start, ((start, stop),), start)
+
+    def verify_crc(self) -> bool:
+        """Compare ``crc_num`` in the metadata with the sum of all tensors, where there is one."""
+        want = self.metadata.get(safetensors_sum.KEY)
+        if want is None:
+            return False
+        have = 0
+        scratch = memoryview(bytearray(_PIECE))
+        for name in self.names():
+            described = self._header[name]
+            start, stop = (self._start + offset for offset in described["data_offsets"])
+            # Which type it is matters for single numbers alone, and MindSpore writes none but those it has.
+            dtype = dtypes.BY_SAFETENSORS.get(described["dtype"], dtypes.bool_)
+            pieces = self._pieces(start, stop, scratch)
+            have = safetensors_sum.add(have, name, dtype, tuple(described["shape"]), pieces)
+        if want != str(have):
+            raise ChecksumError(
+                f"{safetensors_sum.KEY} in the metadata is {want[:20]!r}, the CRC-32 of the tensors is {have}",
+                path=self.source.label,
+                hint="the file was changed after it was saved; fetch it again, or load it with crc_check=False "
+                "at your risk",
+            )
+        return True
+
+    def _pieces(self, start: int, stop: int, scratch: memoryview) -> Iterator[memoryview]:
+        for at in range(start, stop, _PIECE):
+            piece = scratch[: min(_PIECE, stop - at)]
+            self.source.read_into(at, piece)
+            yield piece
+
+
+def open_safetensors(source: Source) -> SafetensorsIndex:
+    """Find the index of a safetensors file.
+
+    Raises:
+        EmptyCheckpointError: there is not a single byte.
+        WrongFormatError: it is a file of another kind.
+        CorruptCheckpointError: the safetensors library refuses it.
+    """
+    if source.size == 0:
+        raise EmptyCheckpointError(
+            "the file is empty", path=source.label, hint="saving or copying it failed; save or fetch it again"
+        )
+    _judge(source)
+    length = int.from_bytes(source.read(0, LENGTH_SIZE), "little")
+    try:
+        header = json.loads(bytes(source.read(LENGTH_SIZE, LENGTH_SIZE + length)).decode())
+        _check(header)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        if isinstance(error, CheckpointError):
+            raise
+        raise _refused(source, f"the header cannot be read: {type(error).__name__}: {error}") from error
+    return SafetensorsIndex(source, header, LENGTH_SIZE + length)
+
+
+def _check(header: dict[str, Any]) -> None:
+    """Look again at what the library has accepted, as far as this module builds on it."""
+    for name, described in header.items():
+        if name == METADATA:
+            if not all(isinstance(text, str) for text in (described or {}).values()):
+                raise TypeError(f"{METADATA} holds what is no text")
+            continue
+        start, stop = described["data_offsets"]
+        numbers = (start, stop, *described["shape"])
+        if not isinstance(described["dtype"], str) or not all(type(n) is int and n >= 0 for n in numbers):
+            raise TypeError(f"tensor {name!r} is not described by a dtype, a shape and two offsets")
+
+
+# -- the library's verdict ----------------------------------------------------------------------------------
+
+
+def _judge(source: Source) -> None:
+    """Let the safetensors library look at header and length.
+
+    Raises:
+        WrongFormatError: the library refuses it, and it is a known kind of file.
+        CorruptCheckpointError: the library refuses it.
+    """
+    from safetensors import SafetensorError  # noqa: PLC0415 -- imported only when it is needed
+
+    try:
+        if isinstance(source, FileSource):
+            _show(source.label)
+        else:
+            _show_stand_in(source)
+    except SafetensorError as error:
+        raise _refused(source, f"the safetensors library refuses it: {error}") from error
+
+
+def _show(path: str) -> None:
+    """Let the library open a path, which checks everything that it ever checks."""
+    from safetensors import safe_open  # noqa: PLC0415 -- imported only when it is needed
+
+    try:
+        with safe_open(path, framework="numpy"):
+            pass
+    except OSError as error:
+        raise ReadError(f"the safetensors library cannot open the file: {error}", path=path) from error
+
+
+def _show_stand_in(source: Source) -> None:
+    """Show the library a temporary file with the same header and length, but without content.
+
+    The library cannot be given a file object, and bytes, which it can be given, it copies. A file that
+    ends in a hole takes next to no room on the disk. Where none can be made, the library copies.
+    """
+    length = int.from_bytes(source.read(0, min(LENGTH_SIZE, source.size)), "little")
+    known = LENGTH_SIZE + (length if length <= min(MAX_HEADER, source.size - LENGTH_SIZE) else 0)
+    head = source.read(0, min(known, source.size))
+    try:
+        path = _stand_in(head, source.size)
+    except OSError:
+        _show_content(source)
+        return
+    try:
+        _show(path)
+    finally:
+        with suppress(OSError):
+            Path(path).unlink()
+
+
+def _stand_in(head: bytes | memoryview, size: int) -> str:
+    """Make a temporary file that begins with `head` and is `size` bytes long; return its path."""
+    number, path = tempfile.mkstemp(prefix="ckptload-", suffix=".safetensors")
+    try:
+        # Closed before the library opens it, since Windows does not open a file twice.
+        with open(number, "wb") as file:  # noqa: PTH123 -- a descriptor, no path
+            file.write(head)
+            file.truncate(size)
+    except OSError:
+        with suppress(OSError):
+            Path(path).unlink()
+        raise
+    return path
+
+
+def _show_content(source: Source) -> None:
+    """Let the library look at a copy of everything."""
+    import safetensors  # noqa: PLC0415 -- imported only when it is needed
+
+    deserialize: Callable[[bytes], object] = safetensors.deserialize
+    try:
+        deserialize(bytes(source.read(0, source.size)))
+    except MemoryError as error:
+        raise OutOfMemoryError(
+            f"not enough memory for two copies of {source.size} bytes, which are needed where no temporary file "
+            "can be made",
+            path=source.label,
+            hint="set TMPDIR to a folder that can be written to, or open the checkpoint by its path",
+        ) from error
+
+
+def _refused(source: Source, reason: str) -> CorruptCheckpointError:
+    kind = _other_kind(source)
+    if kind is not None:
+        return WrongFormatError(f"this is no safetensors file but {kind.what}", path=source.label, hint=kind.hint)
+    return CorruptCheckpointError(
+        f"no sound safetensors file; {reason}",
+        path=source.label,
+        hint=_UPDATE if "unknown variant" in reason else _DAMAGED,
+    )
+
+
+def _other_kind(source: Source) -> kinds.Kind | None:
+    """Name the kind of a file that the library refuses, or return None for a damaged safetensors file."""
+    head = bytes(source.read(0, min(kinds.HEAD, source.size)))
+    if head.startswith(tuple(MAGICS)):
+        return kinds.CKPT
+    if head.startswith(b"\n"):
+        first = next(iter(walk(source).records), None)
+        if first is not None and first.pieces and first.damage is None:
+            return kinds.CKPT
+    tail = bytes(source.read(max(0, source.size - kinds.TAIL), source.size))
+    kind = kinds.recognise(head, tail, source.size)
+    return None if kind is kinds.SAFETENSORS else kind
