@@ -1,0 +1,260 @@
+"""Time ckptload against what one would use instead: one command, fresh processes, medians and ratios.
+
+    python tests/benchmarks/run.py --mindspore /path/to/python-with-mindspore
+
+makes its files in a temporary folder, lets the contenders take turns, and prints a table, which --markdown
+and --json also write to files. A contender that is not installed is left out. MindSpore is run by the
+interpreter given with --mindspore; the others by the one that runs this script.
+
+Each measurement is a process of its own: it imports its library and makes its nets, then the clock runs over
+one call. Peak memory is the process' highest resident set beyond what it had before the call. Files lie in the
+page cache: each is read once before it is measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import json
+import os
+import platform
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, Final
+
+import contenders
+import numpy as np
+
+MIB: Final = 1 << 20
+SOURCES: Final = Path(__file__).parents[2] / "src"
+#: The case whose file has many small tensors instead of few large ones.
+SMALL_COUNT, SMALL_SIZE = 20_000, 64
+
+
+@dataclass
+class Result:
+    """What one contender needed for one case: seconds and bytes."""
+
+    case: str
+    contender: str
+    seconds: float
+    lowest: float
+    highest: float
+    memory: int
+    ratio: float | None
+
+
+def records(count: int, elements: int) -> Any:
+    """Yield the records of a checkpoint, as MindSpore writes them."""
+    from ckptload import schema
+
+    rng = np.random.default_rng(0)
+    side = int(elements**0.5)
+    for number in range(count):
+        message: Any = schema.message_class("Checkpoint")()
+        value = message.value.add()
+        value.tag = f"layer{number}.weight"
+        value.tensor.dims.extend((side, elements // side))
+        value.tensor.tensor_type = "Float32"
+        value.tensor.tensor_content = rng.random(elements, np.float32).tobytes()
+        yield message.SerializeToString()
+
+
+def make_files(folder: Path, mebibytes: int, tensors: int, wanted: set[str]) -> None:
+    """Write the files that the wanted cases need."""
+    from ckptload.checksum import crc32, trailer
+    from ckptload.sealing import SealingWriter
+
+    elements = mebibytes * MIB // 4 // tensors
+    value = 0
+    with (folder / "plain.ckpt").open("wb") as plain:
+        for record in records(tensors, elements):
+            plain.write(record)
+            value = crc32(record, value)
+    if "crc" in wanted:
+        (folder / "crc.ckpt").write_bytes((folder / "plain.ckpt").read_bytes() + trailer(value))
+    if {"small", "small_list"} & wanted:
+        (folder / "small.ckpt").write_bytes(b"".join(records(SMALL_COUNT, SMALL_SIZE)))
+    for short, mode in contenders.MODES.items():
+        if any(case.startswith(short) for case in wanted):
+            with (folder / f"{short}.ckpt").open("wb") as file:
+                writer = SealingWriter(file, contenders.KEY, mode)
+                with (folder / "plain.ckpt").open("rb") as plain:
+                    while piece := plain.read(16 * MIB):
+                        writer.write(piece)
+                writer.finish()
+    if "load_and_touch" in wanted:
+        _other_formats(folder)
+
+
+def _other_formats(folder: Path) -> None:
+    """Write the same tensors in the formats of the contenders that are installed."""
+    import ckptload
+
+    arrays = {name: value.asnumpy() for name, value in ckptload.load_checkpoint(folder / "plain.ckpt").items()}
+    from safetensors.numpy import save_file
+
+    save_file(arrays, folder / "plain.safetensors")
+    if _installed("torch"):
+        import torch
+
+        torch.save({name: torch.from_numpy(array) for name, array in arrays.items()}, folder / "plain.pt")
+
+
+def _installed(module: str) -> bool:
+    return subprocess.run([sys.executable, "-c", f"import {module}"], capture_output=True, check=False).returncode == 0
+
+
+def warm(folder: Path) -> None:
+    """Read every file once, so that all contenders find them in the page cache."""
+    for path in folder.glob("*.*"):
+        with path.open("rb", buffering=0) as file:
+            while file.read(16 * MIB):
+                pass
+
+
+def measure(python: str, case: str, contender: str, folder: Path) -> dict[str, float] | None:
+    """Run one measurement in a process of its own; None if its library is not there."""
+    command = [python, __file__, "--one", case, contender, str(folder)]
+    environment = {**os.environ, "PYTHONPATH": str(SOURCES), "GLOG_v": "4"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    if done.returncode != 0:
+        if "ModuleNotFoundError" in done.stderr:
+            return None
+        sys.stderr.write(f"{case} by {contender} failed:\n{done.stderr[-800:]}\n")
+        return None
+    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def memory_now(field: str = "VmRSS") -> int:
+    """Return this process' resident memory in bytes, or its peak (VmHWM) since the last call for VmRSS."""
+    # getrusage would count what the parent had when it forked.
+    if field == "VmRSS":
+        Path("/proc/self/clear_refs").write_text("5")
+    status = Path("/proc/self/status").read_text()
+    return int(re.search(rf"{field}:\s+(\d+) kB", status)[1]) * 1024  # type: ignore[index]
+
+
+def one(case: str, contender: str, folder: Path) -> None:
+    """Be the process that is measured."""
+    work = contenders.CASES[case][contender](folder)
+    before = memory_now()
+    begin = time.perf_counter()
+    kept = work()
+    seconds = time.perf_counter() - begin
+    memory = memory_now("VmHWM") - before
+    del kept
+    sys.stdout.write(json.dumps({"seconds": seconds, "memory": memory}) + "\n")
+
+
+def compare(case: str, folder: Path, options: argparse.Namespace) -> list[Result]:
+    """Let the contenders of a case take turns."""
+    found: dict[str, list[dict[str, float]]] = {}
+    for _ in range(options.runs):
+        for contender in contenders.CASES[case]:
+            python = options.mindspore if contender == "mindspore" else sys.executable
+            if python is not None:
+                result = measure(python, case, contender, folder)
+                if result is not None:
+                    found.setdefault(contender, []).append(result)
+    ours = statistics.median(run["seconds"] for run in found["ckptload"]) if "ckptload" in found else None
+    results = []
+    for contender, runs in found.items():
+        seconds = [run["seconds"] for run in runs]
+        middle = statistics.median(seconds)
+        memory = int(statistics.median(run["memory"] for run in runs))
+        ratio = None if ours is None else middle / ours
+        results.append(Result(case, contender, middle, min(seconds), max(seconds), memory, ratio))
+    return results
+
+
+def table(results: list[Result]) -> str:
+    """Return the results as a Markdown table; a ratio says how many times longer than ckptload it took."""
+    lines = [
+        "| case | contender | median s | lowest - highest s | times ckptload | peak memory MB |",
+        "|---|---|---|---|---|---|",
+    ]
+    for result in results:
+        ratio = "" if result.ratio is None else f"{result.ratio:.2f}"
+        lines.append(
+            f"| {result.case} | {result.contender} | {result.seconds:.4f} | {result.lowest:.4f} - {result.highest:.4f} "
+            f"| {ratio} | {result.memory / 1e6:.0f} |"
+        )
+    return "\n".join(lines)
+
+
+def about(options: argparse.Namespace) -> dict[str, Any]:
+    """Say what was measured, on what."""
+
+    def version(package: str) -> str | None:
+        try:
+            return importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            return None
+
+    packages = ("ckptload", "numpy", "protobuf", "cryptography", "safetensors", "torch", "zlib-ng")
+    return {
+        "date": datetime.now(timezone.utc).date().isoformat(),
+        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+        "python": platform.python_version(),
+        "versions": {package: version(package) for package in packages},
+        "command": " ".join(["python", *sys.argv]),
+        "mebibytes": options.mib,
+        "tensors": options.tensors,
+        "runs": options.runs,
+    }
+
+
+def parse() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--mindspore", help="a Python that has MindSpore 2.10.0")
+    parser.add_argument("--mib", type=int, default=1024, help="content of the large files, in MiB")
+    parser.add_argument("--tensors", type=int, default=256)
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--only", default="", help="cases that match this expression")
+    parser.add_argument("--folder", type=Path, help="where to make the files; a temporary folder by default")
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--markdown", type=Path)
+    parser.add_argument("--one", nargs=3, metavar=("CASE", "CONTENDER", "FOLDER"), help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Make the files, run the cases, print the table."""
+    options = parse()
+    if options.one:
+        one(options.one[0], options.one[1], Path(options.one[2]))
+        return
+    cases = [case for case in contenders.CASES if re.search(options.only, case)]
+    results: list[Result] = []
+    with tempfile.TemporaryDirectory(dir=options.folder) as temporary:
+        folder = Path(temporary)
+        make_files(folder, options.mib, options.tensors, set(cases))
+        for case in cases:
+            warm(folder)
+            found = compare(case, folder, options)
+            results.extend(found)
+            sys.stdout.write(table(found).split("\n", 2)[2] + "\n")
+            sys.stdout.flush()
+    facts = about(options)
+    text = f"```json\n{json.dumps(facts, indent=1)}\n```\n\n{table(results)}\n"
+    sys.stdout.write("\n" + text)
+    if options.markdown:
+        options.markdown.write_text(text)
+    if options.json:
+        options.json.write_text(
+            json.dumps({**facts, "results": [asdict(result) for result in results]}, indent=1) + "\n"
+        )
+
+
+if __name__ == "__main__":
+    main()
