@@ -29,8 +29,10 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Final
 
-import contenders
 import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from benchmarks import contenders
 
 MIB: Final = 1 << 20
 SOURCES: Final = Path(__file__).parents[2] / "src"
