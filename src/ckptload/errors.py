@@ -76,7 +76,17 @@ class WrongFormatError(CorruptCheckpointError):
 
 
 class EncryptedCheckpointError(CheckpointError):
-    """The file is encrypted and no key was given."""
+    """The file is encrypted and no key was given.
+
+    Args:
+        problem: as in `CheckpointError`.
+        modes: the values of ``dec_mode`` with which it may open; two for files of MindSpore 1.3 to 1.6.
+        details: the keyword arguments of `CheckpointError`.
+    """
+
+    def __init__(self, problem: str, *, modes: tuple[str, ...] = (), **details: Any) -> None:
+        super().__init__(problem, **details)
+        self.modes = modes
 
 
 class DecryptionError(CheckpointError):

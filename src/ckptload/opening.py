@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ckptload import checksum, kinds, records, schema
+from ckptload import checksum, facts, kinds, records, schema
 from ckptload.chain import chain_at, find_chain
 from ckptload.errors import (
     CheckpointError,
@@ -27,11 +27,12 @@ if TYPE_CHECKING:
 class CkptIndex:
     """What a .ckpt holds: runs of records by name, judged when they are asked for."""
 
-    def __init__(self, source: Source, layout: Layout, cipher: str | None = None) -> None:
+    def __init__(self, source: Source, layout: Layout, cipher: str | None = None, *, tagged: bool = False) -> None:
         self.format = "ckpt"
         self.source = source
         self.metadata: dict[str, str] = {}
         self.cipher = cipher
+        self._tagged = tagged
         self.trailer = layout.trailer
         self._maps = [(record.offset, record.stop) for record in layout.records if record.is_map]
         self._runs = records.runs(layout.records)
@@ -68,6 +69,13 @@ class CkptIndex:
             return False
         checksum.verify_crc(self.source, self.trailer, self._maps)
         return True
+
+    def facts(self) -> facts.Facts:
+        """Gather what the records, the trailer and the cipher tell about the file."""
+        has_checksum = self.trailer is not None
+        found = facts.evidence(self._runs, has_checksum=has_checksum, cipher=self.cipher, tagged=self._tagged)
+        authenticated = getattr(self.source, "authenticated", False)
+        return facts.Facts(self.source.size, has_checksum, authenticated, facts.written_by(found), found)
 
 
 def _collision(public: str, first: str, second: str) -> CheckpointError:
@@ -118,6 +126,7 @@ def _open_sealed(
             f"the file is encrypted with {chain.describe()}",
             path=source.label,
             hint="pass dec_key and dec_mode=" + " or ".join(repr(mode) for mode in chain.modes),
+            modes=chain.modes,
         )
     from ckptload.sealed import open_sealed  # noqa: PLC0415 -- cryptography is imported only when it is needed
 
@@ -136,7 +145,7 @@ def _open_sealed(
         raise layout.damage
     if first is None:
         raise _without_records(sealed, layout)
-    return CkptIndex(sealed, layout, cipher=mode)
+    return CkptIndex(sealed, layout, cipher=mode, tagged=chain.variant.tagged)
 
 
 def _explained(source: Source, damage: CorruptCheckpointError) -> CorruptCheckpointError:

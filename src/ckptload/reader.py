@@ -17,6 +17,7 @@ from ckptload.errors import (
     UnknownNameError,
     UnsupportedTypeError,
 )
+from ckptload.facts import Facts
 from ckptload.parameter import Parameter
 from ckptload.tensor_slice import TensorSlice
 
@@ -121,6 +122,13 @@ class Reader(Mapping[str, Any]):
     def path(self) -> str:
         """Return the path, or a description of what is no file."""
         return self._label
+
+    @cached_property
+    def facts(self) -> Facts:
+        """Return what the file tells about itself: who wrote it, and what vouches for its content."""
+        index = self._open_index()
+        gather: Callable[[], Facts] | None = getattr(index, "facts", None)
+        return gather() if gather is not None else Facts(index.source.size, "crc_num" in index.metadata)
 
     def info(self, name: str) -> Entry:
         """Return kind, dtype, shape, size and place of an entry without reading its content.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from types import EllipsisType
 from typing import TYPE_CHECKING, Any
 
@@ -77,6 +78,23 @@ class TensorSlice:
                 f"index {index!r} does not fit shape {self.shape}: {error}", name=self._entry.name
             ) from error
         result = np.array(picked, self.dtype.numpy, order="C", copy=picked.base is not None, ndmin=0)
+        return Tensor._adopt(result, self.dtype)  # noqa: SLF001 -- the fast path is made for this
+
+    def flat(self, start: int, stop: int) -> Tensor:
+        """Read a range of elements in C order, whatever the shape: a tensor in pieces of equal size.
+
+        Args:
+            start: first element, from 0 to the number of elements.
+            stop: behind the last one; what lies beyond the end is left out, as in a slice.
+
+        Returns:
+            A Tensor of one dimension that owns its memory.
+        """
+        entry = self._entry
+        size = math.prod(entry.shape)
+        line = entry._replace(shape=(size,))
+        wanted = range(size)[start:stop]
+        result = self._read(lambda source: arrays.load_rows(source, line, wanted))
         return Tensor._adopt(result, self.dtype)  # noqa: SLF001 -- the fast path is made for this
 
     def _rows(self, rows: slice) -> Array:
