@@ -69,7 +69,7 @@ class _Children(Cell):
         """Exchange the first ``depth`` + 1 parts of the parameters' names."""
         if self.__dict__["_auto_prefix"]:
             for parameter in cell.get_parameters():
-                parameter.name = ".".join([place, *parameter.name.split(".")[depth + 1 :]])
+                parameter.name = f"{place}.{'.'.join(parameter.name.split('.')[depth + 1 :])}"
 
     def _position(self, index: Any) -> int:
         length = len(self)
@@ -130,7 +130,7 @@ class CellList(_Children):
         self._check(cell)
         prefix, depth = _naming(self._cells)
         children = list(self._cells.values())
-        for place in range(at, len(children)):
+        for place in reversed(range(at, len(children))):
             self._rename(children[place], f"{prefix}{place + 1}", depth)
         children.insert(at, cell)
         self.__dict__["_cells"] = OrderedDict((str(place), child) for place, child in enumerate(children))
@@ -195,7 +195,10 @@ class SequentialCell(_Children):
 
     def __setitem__(self, index: int, cell: Cell) -> None:
         self._check(cell)
-        self._place(self._chosen(self._position(index))[0], cell)
+        key = self._chosen(self._position(index))[0]
+        prefix, _ = _naming(self._cells)
+        self._cells[key] = cell
+        cell.update_parameters_name(f"{prefix}{key}.")
 
     def __delitem__(self, index: Any) -> None:
         self._remove(index, self.__dict__["_named"])
