@@ -124,6 +124,36 @@ class ReadError(CheckpointError, OSError):
     __str__ = CheckpointError.__str__
 
 
+class WriteError(CheckpointError, OSError):
+    """The operating system could not write a file; `errno` says why, as that of any OSError."""
+
+    __str__ = CheckpointError.__str__
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        rebuild, (cls, problem, state) = super().__reduce__()
+        return (rebuild, (cls, problem, {**state, "errno": self.errno}))
+
+
+class MissingFolderError(WriteError, FileNotFoundError):
+    """The folder that a file is to be written to does not exist."""
+
+
+class WritePermissionError(WriteError, PermissionError):
+    """The current user may not write there."""
+
+
+class TargetIsFolderError(WriteError, IsADirectoryError):
+    """A folder has the name of the file that is to be written."""
+
+
+class ParentIsFileError(WriteError, NotADirectoryError):
+    """What should be the folder of a file is itself a file."""
+
+
+class BackgroundSaveError(CheckpointError):
+    """An asynchronous save failed after the call that started it had returned."""
+
+
 class OutOfMemoryError(CheckpointError, MemoryError):
     """There is not enough memory for what was asked."""
 
@@ -142,6 +172,14 @@ class ArgumentTypeError(CheckpointError, TypeError):
 
 class ArgumentOverflowError(CheckpointError, OverflowError):
     """A number does not fit the dtype it is to be stored as."""
+
+
+class IntegerRangeError(ArgumentOverflowError, RuntimeError):
+    """An integer fits neither Int64 nor UInt64, so that no checkpoint can hold it."""
+
+
+class UnsavableTypeError(UnsupportedTypeError, ArgumentTypeError, RuntimeError):
+    """A value of a type that the file format has no place for."""
 
 
 class ArgumentIndexError(CheckpointError, IndexError):

@@ -1,0 +1,320 @@
+"""What is to be saved: a name, a type and content for each entry, gathered and judged before any file is touched.
+
+Content stays where it lies, in the caller's arrays or in an open checkpoint, and is looked at when it is
+written. Only numbers and strings, which have no bytes of their own yet, are encoded here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import numpy as np
+
+from ckptload import arrays, dtypes, records, schema
+from ckptload.errors import (
+    ArgumentError,
+    ArgumentTypeError,
+    IntegerRangeError,
+    UnsavableTypeError,
+)
+from ckptload.parameter import Parameter
+from ckptload.reader import Reader
+from ckptload.tensor import Tensor
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from ckptload.dtypes import DType
+    from ckptload.records import Entry
+    from ckptload.sources import Source
+
+    Array = npt.NDArray[Any]
+    Content = Array | bytes | Callable[[], Iterator[memoryview]]
+
+#: How much of an open checkpoint is in memory at a time while it is saved again.
+_PIECE: Final = 16 << 20
+#: MindSpore sets this key of ``append_dict`` when it saves after an exception; it is no data.
+_EXCEPTION_MARK: Final = "__exception_save__"
+
+
+class Item(NamedTuple):
+    """One entry to be saved.
+
+    Attributes:
+        name: the name it gets in the file.
+        kind: ``tensor``, ``string``, ``map`` or ``bytes``.
+        dtype: type of the elements; None for what is no tensor.
+        shape: dimensions of a tensor.
+        nbytes: size of the content in bytes.
+        content: an array of any order, bytes, or a function that yields the content piece by piece;
+            a piece is valid until the next one is asked for.
+        parts: the tensors of a map.
+    """
+
+    name: str
+    kind: str
+    dtype: DType | None
+    shape: tuple[int, ...]
+    nbytes: int
+    content: Content
+    parts: tuple[Item, ...] = ()
+
+    def pieces(self) -> Iterator[memoryview]:
+        """Yield the content as flat bytes: C order, little-endian. A piece is valid until the next is asked for."""
+        content = self.content
+        if isinstance(content, bytes):
+            yield memoryview(content)
+        elif isinstance(content, np.ndarray):
+            # What is in C order and little-endian already is viewed where it lies.
+            yield arrays.as_bytes(np.ascontiguousarray(content, self.dtype.numpy if self.dtype else None))
+        else:
+            yield from content()
+
+
+def gather(
+    save_obj: object, append_dict: Mapping[str, object] | None, choice_func: Callable[[str], Any] | None
+) -> list[Item]:
+    """Return what a call of ``save_checkpoint`` asks for, in file order.
+
+    A name that comes twice keeps its first place and its last value. What `choice_func` raises is the
+    caller's own and passes through.
+
+    Raises:
+        ArgumentTypeError: something is of a type that cannot be saved.
+        ArgumentError: a name cannot be stored.
+    """
+    found: dict[str, Item] = {}
+    for asked, name, make, value in _everything(save_obj):
+        if choice_func is None or choice_func(asked):
+            found[name] = make(_checked(name), value)
+    for name, value in (append_dict or {}).items():
+        if name != _EXCEPTION_MARK:
+            found[name] = _appended(_checked(name), value)
+    return list(found.values())
+
+
+def check_append_dict(append_dict: object) -> None:
+    """Check keys and values as MindSpore does, before anything else is looked at.
+
+    Raises:
+        ArgumentTypeError: it is no dictionary of names and numbers, strings or tensors.
+    """
+    if append_dict is None:
+        return
+    if not isinstance(append_dict, dict):
+        raise ArgumentTypeError(f"append_dict must be a dict or None, not {type(append_dict).__name__}")
+    for name, value in append_dict.items():
+        if not isinstance(name, str):
+            raise ArgumentTypeError(f"a key of append_dict must be a str, not {type(name).__name__}")
+        if not isinstance(value, (int, float, str, Tensor)):
+            raise ArgumentTypeError(
+                f"a value of append_dict must be an int, a float, a bool, a str, a Tensor or a Parameter, "
+                f"not {type(value).__name__}",
+                name=name,
+                hint="make a Tensor of it, for example Tensor(numpy.asarray(value))",
+            )
+
+
+def _checked(name: str) -> str:
+    """Return a name that a reader will take."""
+    if len(name) > records.MAX_NAME:
+        raise ArgumentError(
+            f"the name has {len(name)} characters; MindSpore loads names of {records.MAX_NAME} at most",
+            name=f"{name[:60]}...",
+        )
+    try:
+        name.encode()
+    except UnicodeEncodeError as error:
+        raise ArgumentError("the name cannot be written as UTF-8", name=name) from error
+    return name
+
+
+# -- the shapes that save_obj can have --------------------------------------------------------------------
+
+
+def _everything(save_obj: Any) -> Iterator[tuple[str, str, Callable[[str, Any], Item], Any]]:
+    """Yield the name that is chosen by, the name to store, and a function with the value that it makes an item of."""
+    if isinstance(save_obj, Reader):
+        for name in save_obj:
+            yield name, name, _from_reader, save_obj
+    elif isinstance(save_obj, Mapping):
+        for name, value in save_obj.items():
+            if not isinstance(name, str):
+                raise ArgumentTypeError(f"a key of save_obj must be a str, not {type(name).__name__}")
+            yield name, name, _value, value
+    elif isinstance(save_obj, list):
+        for name, value in _listed(save_obj):
+            yield name, name, _tensor, value
+    else:
+        for _, parameter in save_obj.parameters_and_names():
+            # A parameter with a cache carries its key in the name; loading cuts the name there again.
+            key = f"{schema.PARAM_KEY_MARK}{parameter.key}" if parameter.cache_enable else ""
+            yield parameter.name, parameter.name + key, _tensor, parameter
+
+
+def _listed(entries: Sequence[object]) -> Iterator[tuple[str, Tensor]]:
+    """Yield names and tensors of a list, which is either of dictionaries or of Parameters, as its first entry is."""
+    if entries and isinstance(entries[0], dict):
+        yield from map(_named, entries)
+        return
+    for number, entry in enumerate(entries):
+        if not isinstance(entry, Parameter):
+            raise ArgumentTypeError(
+                f"a list to be saved holds Parameters; entry {number} is {type(entry).__name__}",
+                hint="give other values by name: [{'name': name, 'data': tensor}, ...] or a dict",
+            )
+        yield entry.name, entry
+
+
+def _named(entry: object) -> tuple[str, Tensor]:
+    if not isinstance(entry, dict) or "name" not in entry or "data" not in entry:
+        raise ArgumentTypeError(
+            "each entry of the list to be saved must be a dict with 'name' and 'data'; "
+            + (f"one has {sorted(map(str, entry))}" if isinstance(entry, dict) else f"one is {type(entry).__name__}")
+        )
+    name, value = entry["name"], entry["data"]
+    if not isinstance(name, str):
+        raise ArgumentTypeError(f"'name' in a list to be saved must be a str, not {type(name).__name__}")
+    if not isinstance(value, Tensor):
+        raise ArgumentTypeError(
+            f"'data' in a list to be saved must be a Tensor or a Parameter, not {type(value).__name__}",
+            name=name,
+            hint="a dict of names and values may hold arrays and strings too",
+        )
+    return name, value
+
+
+# -- single values ------------------------------------------------------------------------------------------
+
+
+def _value(name: str, value: object) -> Item:
+    """Make an item of a value of a dictionary, which may be what `load_checkpoint` returned."""
+    if isinstance(value, Tensor):
+        return _tensor(name, value)
+    if isinstance(value, str):
+        return _string(name, value)
+    if isinstance(value, np.ndarray):
+        return _array(name, value)
+    if isinstance(value, list):
+        return _map(name, value)
+    if isinstance(value, bytes):
+        return Item(name, records.BYTES, None, (), len(value), value)
+    raise UnsavableTypeError(
+        f"a value to be saved must be a Parameter, a Tensor, a str or a numpy array, not {type(value).__name__}",
+        name=name,
+        hint="numbers go into append_dict; tensors of other libraries need converting to numpy arrays",
+    )
+
+
+def _tensor(name: str, value: Tensor) -> Item:
+    array = value.asnumpy()
+    return Item(name, records.TENSOR, value.dtype, tuple(array.shape), array.nbytes, array)
+
+
+def _array(name: str, value: Array) -> Item:
+    try:
+        dtype = dtypes.from_numpy(value.dtype)
+    except ArgumentTypeError as error:
+        raise UnsavableTypeError(error.problem, name=name, hint=error.hint) from error
+    return Item(name, records.TENSOR, dtype, value.shape, value.nbytes, value)
+
+
+def _string(name: str, value: str) -> Item:
+    """UTF-32 as numpy stores it, where the empty string has one NUL."""
+    content = (value or "\0").encode("utf-32-le", "surrogatepass")
+    return Item(name, records.STRING, None, (0,), len(content), content)
+
+
+def _map(name: str, value: list[object]) -> Item:
+    parts = []
+    for part in value:
+        if not isinstance(part, np.ndarray) or not part.ndim:
+            raise UnsavableTypeError(
+                f"a list stands for a map and must hold arrays of one dimension or more, not {type(part).__name__}",
+                name=name,
+            )
+        parts.append(_array(name, part))
+    return _whole_map(name, parts)
+
+
+def _whole_map(name: str, parts: Sequence[Item]) -> Item:
+    if not 1 <= len(parts) <= records.MAP_PARTS:
+        raise UnsavableTypeError(
+            f"a map consists of {records.MAP_PARTS} arrays (keys, values, status), the list has {len(parts)}", name=name
+        )
+    return Item(name, records.MAP, None, (), sum(part.nbytes for part in parts), b"", tuple(parts))
+
+
+def _appended(name: str, value: object) -> Item:
+    """Make an item of a value of ``append_dict``: a number becomes a scalar tensor of MindSpore's choice of type."""
+    if isinstance(value, (Tensor, str)):
+        return _value(name, value)
+    if isinstance(value, bool):
+        return _array(name, np.array(value))
+    if isinstance(value, int):
+        for width in (np.int64, np.uint64):
+            if np.iinfo(width).min <= value <= np.iinfo(width).max:
+                return _array(name, np.array(value, width))
+        raise IntegerRangeError("the integer fits neither Int64 nor UInt64", name=name)
+    with np.errstate(over="ignore"):
+        return _array(name, np.array(value, np.float64 if isinstance(value, np.float64) else np.float32))
+
+
+# -- entries of an open checkpoint --------------------------------------------------------------------------
+
+
+def _from_reader(name: str, reader: Reader) -> Item:
+    """Make an item whose content is read when it is written."""
+    entry = reader.info(name)
+    if entry.kind == records.STRING:
+        return _string(name, reader[name])
+    if entry.kind == records.MAP:
+        return _whole_map(name, [_streamed(reader, part) for part in entry.parts])
+    return _streamed(reader, entry)
+
+
+def _streamed(reader: Reader, entry: Entry) -> Item:
+    kind = records.BYTES if entry.kind == records.BYTES else records.TENSOR
+
+    def read() -> Iterator[memoryview]:
+        source = reader._open_index().source  # noqa: SLF001 -- the content is wanted as it stands in the file
+        return _read(source, entry)
+
+    return Item(entry.name, kind, entry.dtype, entry.shape, entry.nbytes, read)
+
+
+def _read(source: Source, entry: Entry) -> Iterator[memoryview]:
+    """Yield an entry's content through one buffer."""
+    if arrays.is_wide(entry):
+        yield arrays.as_bytes(arrays.load(source, [entry])[0])
+        return
+    scratch = memoryview(bytearray(min(_PIECE, entry.nbytes)))
+    for start, stop in entry.spans:
+        for at in range(start, stop, _PIECE):
+            piece = scratch[: min(_PIECE, stop - at)]
+            source.read_many([(at, piece)])
+            yield piece
+    source.check_unchanged()
+
+
+# -- snapshots ----------------------------------------------------------------------------------------------
+
+
+def snapshot(item: Item) -> Item:
+    """Return an item with content of its own, which the caller can neither change nor close any more."""
+    if item.parts:
+        return item._replace(parts=tuple(map(snapshot, item.parts)))
+    if isinstance(item.content, bytes):
+        return item
+    copy = np.empty(item.nbytes, np.uint8).data
+    done = 0
+    for piece in item.pieces():
+        copy[done : done + len(piece)] = piece
+        done += len(piece)
+    return item._replace(content=lambda: iter((copy,)))
+
+
+def detached(item: Item) -> Item:
+    """Return an item that reads from no open file: two processes would move one file's position."""
+    return snapshot(item) if item.parts or callable(item.content) else item
