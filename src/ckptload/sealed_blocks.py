@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
-from ckptload.ciphers import tag_error
+from ckptload.ciphers import SPARE, tag_error
 from ckptload.errors import CheckpointError, ClosedReaderError, OutOfMemoryError
 from ckptload.sealed_source import SealedSource, copy
 
@@ -140,14 +140,14 @@ class TaggedSource(SealedSource):
         for begin in range(block.start, block.stop, self._piece):
             size = min(self._piece, block.stop - begin)
             self._inner.read_into(begin, cipher[:size])
-            stream.update_into(cipher[:size], plain)
             at = begin - block.start
-            while wanted and wanted[0][0] < at + size:
-                place, out = wanted.popleft()
-                count = min(len(out), at + size - place)
-                copy(out[:count], plain[place - at : place - at + count])
-                if count < len(out):
-                    wanted.appendleft((place + count, out[count:]))
+            if wanted and wanted[0][0] == at and len(wanted[0][1]) >= size + SPARE:
+                # The buffer goes on beyond this piece, so that there is room to decrypt in place.
+                stream.update_into(cipher[:size], wanted[0][1][: size + SPARE])
+                wanted[0] = (at + size, wanted[0][1][size:])
+            else:
+                stream.update_into(cipher[:size], plain)
+                _give_out(wanted, at, plain[:size])
         try:
             stream.finalize()
         except tag_error() as error:
@@ -211,6 +211,17 @@ class TaggedSource(SealedSource):
                 kept.append(new)
             elif failed is not None and not isinstance(failed, CheckpointError):
                 raise failed
+
+
+def _give_out(wanted: deque[tuple[int, memoryview]], at: int, plain: memoryview) -> None:
+    """Copy a piece of a block, which begins at `at`, to where it is wanted; what is filled is dropped."""
+    stop = at + len(plain)
+    while wanted and wanted[0][0] < stop:
+        place, out = wanted.popleft()
+        count = min(len(out), stop - place)
+        copy(out[:count], plain[place - at : place - at + count])
+        if count < len(out):
+            wanted.appendleft((stop, out[count:]))
 
 
 def _started(pool: ThreadPoolExecutor, function: Callable[..., None], *arguments: object) -> Future[None] | None:

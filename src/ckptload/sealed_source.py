@@ -147,10 +147,15 @@ class UntaggedSource(SealedSource):
             self._inner.read_into(block.start + at - CIPHER_BLOCK, cipher[: CIPHER_BLOCK + size])
             if stream is None:
                 stream = self._stream(block, at, cipher[:CIPHER_BLOCK])
-            stream.update_into(cipher[CIPHER_BLOCK : CIPHER_BLOCK + size], plain)
+            sealed = cipher[CIPHER_BLOCK : CIPHER_BLOCK + size]
             skip = max(place - at, 0)
             count = min(size - skip, len(out))
-            copy(out[:count], plain[skip : skip + count])
+            if skip == 0 and len(out) >= size + SPARE:
+                # The buffer goes on beyond this piece, so that there is room to decrypt in place.
+                stream.update_into(sealed, out[: size + SPARE])
+            else:
+                stream.update_into(sealed, plain)
+                copy(out[:count], plain[skip : skip + count])
             out = out[count:]
             at += size
 
