@@ -150,7 +150,7 @@ def _ordinary(name: str, found: Sequence[Sequence[Record]]) -> Entry | None:
 def _entry(name: str, run: Sequence[Record]) -> Entry:
     for record in run:
         if record.damage is not None:
-            raise record.damage.with_traceback(None)
+            raise record.damage.error()
         for piece in record.pieces:
             if piece.type is None or not piece.has_content:
                 missing = "type" if piece.type is None else "content"

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 #: Headers of ordinary records are shorter; longer ones are read in more than one step.
 _HEADER: Final = 512
 
-#: protobuf's own limit on nested groups.
-MAX_DEPTH: Final = 100
+#: protobuf takes 100 levels of messages and groups; so many are left for groups in the innermost message.
+MAX_DEPTH: Final = 97
 #: MindSpore refuses names of more than 1024 characters when it loads; up to here a name can be filtered out.
 MAX_NAME_BYTES: Final = 64 << 10
 #: The longest type name is Float8E4M3FN.
@@ -47,6 +47,17 @@ class Piece(NamedTuple):
         return self.start >= 0
 
 
+class Damage(NamedTuple):
+    """What is wrong inside a record; an error is made of it when the record is used."""
+
+    problem: str
+    offset: int | None
+
+    def error(self) -> CorruptCheckpointError:
+        """Return a new error that says it."""
+        return CorruptCheckpointError(self.problem, offset=self.offset, hint=wire.CUT_HINT)
+
+
 class Record(NamedTuple):
     """One Checkpoint.Value: a tensor, a slice of one, a string, or a slice of a map."""
 
@@ -55,7 +66,7 @@ class Record(NamedTuple):
     stop: int
     pieces: tuple[Piece, ...]
     is_map: bool
-    damage: CorruptCheckpointError | None
+    damage: Damage | None
 
 
 @dataclass
@@ -148,12 +159,12 @@ def _records(source: Source, layout: Layout) -> Iterator[Record]:
 
 
 # What MindSpore itself writes: tag, tensor, dims one by one, type, content, nothing else and in this order.
-# A varint of up to nine bytes cannot be negative.
-_V: Final = rb"([\x80-\xff]{0,8}[\x00-\x7f])"
-_HEAD: Final = re.compile(rb"\x0a" + _V + rb"\x0a([\x00-\x7f])", re.DOTALL)
-_BODY: Final = re.compile(
-    rb"\x12" + _V + rb"((?:\x08[\x80-\xff]{0,8}[\x00-\x7f])*)\x12([\x00-\x7f])([A-Za-z0-9_]+)\x1a" + _V, re.DOTALL
-)
+# A length has up to five bytes; a dim of up to nine bytes cannot be negative. All repetition is bounded, so that
+# bytes which look like a long header cost no more than the short ones.
+_LENGTH: Final = rb"([\x80-\xff]{0,4}[\x00-\x7f])"
+_DIMS: Final = rb"((?:\x08[\x80-\xff]{0,8}[\x00-\x7f]){0,32})"
+_HEAD: Final = re.compile(rb"\x0a" + _LENGTH + rb"\x0a([\x00-\x7f])")
+_BODY: Final = re.compile(rb"\x12" + _LENGTH + _DIMS + rb"\x12([\x00-\x7f])([A-Za-z0-9_]{1,127})\x1a" + _LENGTH)
 
 
 def _ordinary(
@@ -241,7 +252,7 @@ def _single(window: Window, pos: int, stop: int) -> Field:
         return number, kind, value, base + after
     size = wire.FIXED_SIZES.get(kind, 0)
     if kind == wire.LEN:
-        size, after = wire.varint(buffer, after, limit, base)
+        size, after = wire.length(buffer, after, limit, base)
     return number, kind, base + after, wire.take(base + after, size, stop, f"field {number}")
 
 
@@ -281,7 +292,7 @@ class _Tensor:
             elif number == schema.TENSOR_DIMS and kind == wire.LEN:
                 self._add_packed(window, a, b)
             elif number == schema.TENSOR_TYPE and kind == wire.LEN:
-                self.type = _text(window, a, min(b, a + MAX_TYPE_BYTES), "the tensor type")
+                self.type = _type(window, a, b)
             elif number == schema.TENSOR_CONTENT and kind == wire.LEN:
                 self.start, self.stop = a, b
 
@@ -309,7 +320,7 @@ class _Value:
         self.name_at: tuple[int, int] | None = None
         self.is_map = False
         self.tensors: list[_Tensor] = []
-        self.damage: CorruptCheckpointError | None = None
+        self.damage: Damage | None = None
 
     def take(self, window: Window, number: int, start: int, stop: int) -> None:
         """Take in one field; tensor and maptensor are a oneof, so that the one that comes drops the other."""
@@ -323,7 +334,7 @@ class _Value:
             try:
                 self._take_tensors(window, start, stop)
             except CorruptCheckpointError as error:
-                self.damage = error
+                self.damage = Damage(error.problem, error.offset)
 
     def _take_tensors(self, window: Window, start: int, stop: int) -> None:
         if not self.is_map:
@@ -352,11 +363,12 @@ def _record(window: Window, pos: int, start: int, stop: int) -> Record:
     except CorruptCheckpointError as error:
         if value.name_at is None:
             raise
-        value.damage = error
+        value.damage = Damage(error.problem, error.offset)
     name = "" if value.name_at is None else _name(window, *value.name_at)
-    missing = "name" if value.name_at is None else "tensor and no map" if not value.tensors else None
-    if missing is not None and value.damage is None:
-        value.damage = CorruptCheckpointError(f"the record has no {missing}", offset=pos, hint=wire.CUT_HINT)
+    if value.damage is None and value.name_at is None:
+        value.damage = Damage("the record has no name", pos)
+    if value.damage is None and not value.tensors:
+        value.damage = Damage("the record has no tensor and no map", pos)
     pieces = tuple(tensor.piece() for tensor in value.tensors)
     return Record(name, pos, stop, pieces, value.is_map, value.damage)
 
@@ -368,6 +380,13 @@ def _name(window: Window, start: int, stop: int) -> str:
             f"a name has {stop - start} bytes, more than {MAX_NAME_BYTES}", offset=start, hint=wire.CUT_HINT
         )
     return _text(window, start, stop, "the name")
+
+
+def _type(window: Window, start: int, stop: int) -> str:
+    """Read a tensor's type; of one that is too long for any, only so much as to show it."""
+    if stop - start <= MAX_TYPE_BYTES:
+        return _text(window, start, stop, "the tensor type")
+    return str(window.bytes(start, start + MAX_TYPE_BYTES), "utf-8", "replace")
 
 
 def _text(window: Window, start: int, stop: int, what: str) -> str:

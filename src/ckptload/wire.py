@@ -26,6 +26,8 @@ FIXED_SIZES: Final = {FIXED64: 8, FIXED32: 4}
 #: A varint carries 7 bits a byte, so 64 bits fit in 10; what is longer is refused before it can grow.
 MAX_VARINT_BYTES: Final = 10
 _MAX_UINT64: Final = (1 << 64) - 1
+#: protobuf takes tags and lengths of up to 5 bytes; only a length of 32 GiB or more needs a sixth.
+_SHORT: Final = 5
 #: A tag is a field number below 2**29 with three bits of wire type.
 _MAX_TAG: Final = (1 << 32) - 1
 
@@ -53,7 +55,8 @@ def varint(buffer: Buffer, pos: int, stop: int, base: int = 0) -> tuple[int, int
     """
     value = shift = 0
     for at in range(pos, pos + MAX_VARINT_BYTES):
-        take(base + at, 1, base + stop, "a number")
+        if at >= stop:
+            take(base + at, 1, base + stop, "a number")
         byte = buffer[at]
         value |= (byte & 0x7F) << shift
         if byte < 0x80:  # noqa: PLR2004 -- the eighth bit says that more bytes follow
@@ -72,11 +75,25 @@ def tag(buffer: Buffer, pos: int, stop: int, base: int = 0) -> tuple[int, int, i
     """
     value, after = varint(buffer, pos, stop, base)
     number, kind = value >> 3, value & 7
-    if number == 0 or value > _MAX_TAG or kind > FIXED32:
+    if number == 0 or value > _MAX_TAG or kind > FIXED32 or after - pos > _SHORT:
         raise CorruptCheckpointError(
-            f"field number {number} with wire type {kind} cannot be", offset=base + pos, hint=CUT_HINT
+            f"field number {number} with wire type {kind} in {after - pos} bytes cannot be",
+            offset=base + pos,
+            hint=CUT_HINT,
         )
     return number, kind, after
+
+
+def length(buffer: Buffer, pos: int, stop: int, base: int = 0) -> tuple[int, int]:
+    """Return the length that a file claims for what follows, and the position behind it.
+
+    Raises:
+        CorruptCheckpointError: the number is cut, or padded to more bytes than protobuf takes.
+    """
+    value, after = varint(buffer, pos, stop, base)
+    if after - pos > _SHORT and buffer[after - 1] == 0:
+        raise CorruptCheckpointError(f"a length of {value} takes {after - pos} bytes", offset=base + pos, hint=CUT_HINT)
+    return value, after
 
 
 def signed(value: int) -> int:
