@@ -26,6 +26,7 @@ from ckptload.dtypes import (
 )
 from ckptload.load import load_checkpoint, open_checkpoint
 from ckptload.parameter import Parameter, ParameterTuple
+from ckptload.save import save_checkpoint
 from ckptload.tensor import Tensor
 
 __all__ = [
@@ -56,6 +57,7 @@ __all__ = [
     "nn",
     "open_checkpoint",
     "qint4x2",
+    "save_checkpoint",
     "train",
     "uint8",
     "uint16",
