@@ -1,0 +1,349 @@
+"""What is loaded from: a dictionary of parameters or an open reader, behind one face.
+
+A supply says what an entry is without reading its content, and then copies contents into the memory
+of a net, converted on the way. From a reader nothing is copied twice: what needs no conversion is read
+straight into the net, and the rest passes through small pieces of scratch memory.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
+
+import numpy as np
+
+from ckptload import casting, records
+from ckptload.errors import ArgumentTypeError
+from ckptload.parameter import Parameter
+from ckptload.reader import Reader
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+
+    import numpy.typing as npt
+
+    from ckptload.dtypes import DType
+
+    Array = npt.NDArray[Any]
+    Job = Callable[[], None]
+
+#: Content that one thread copies or converts at a time, in bytes. It stays in the processor's cache, and a
+#: reader reads so little without threads of its own.
+_PIECE: Final = 2 << 20
+#: Below this much content a second thread costs more than it saves.
+_PARALLEL_FROM: Final = 4 << 20
+_THREADS: Final = 2
+#: Where tensors begin in scratch memory: no type asks for more.
+_ALIGNMENT: Final = 64
+
+
+class Offer(NamedTuple):
+    """What a tensor entry is: its dtype, its shape, and where it stands (only the order of places counts)."""
+
+    dtype: DType
+    shape: tuple[int, ...]
+    place: int
+
+
+class Delivery(NamedTuple):
+    """An entry, and where its content goes.
+
+    Attributes:
+        key: the entry.
+        offer: what it is.
+        dtype: what is wanted.
+        memory: memory of the net: of that dtype, with as many elements, C-contiguous and writable.
+    """
+
+    key: str
+    offer: Offer
+    dtype: DType
+    memory: Array
+
+
+class Supply(Protocol):
+    """Entries by name.
+
+    Attributes:
+        keys: their names, in order; quick to ask for membership.
+        label: the file's path, or None.
+    """
+
+    keys: Collection[str]
+    label: str | None
+
+    def is_tensor(self, key: str) -> bool:
+        """Tell whether an entry can fill a parameter: strings, maps and bytes cannot."""
+
+    def offer(self, key: str) -> Offer:
+        """Return what a tensor entry is."""
+
+    def authenticate(self) -> None:
+        """Raise DecryptionError unless all that will be read is what was encrypted."""
+
+    def array(self, key: str) -> Array:
+        """Return a tensor's content; it may be the supply's own memory."""
+
+    def deliver(self, deliveries: Sequence[Delivery]) -> None:
+        """Copy contents into the net, converted where that is wanted."""
+
+
+def supply_of(parameters: object, argument: str) -> Supply:
+    """Return a dictionary or a reader as a supply.
+
+    Raises:
+        ArgumentTypeError: it is neither, or a key or a value is of the wrong type.
+    """
+    if isinstance(parameters, Reader):
+        return _ReaderSupply(parameters)
+    if not isinstance(parameters, dict):
+        raise ArgumentTypeError(
+            f"{argument} must be a dict or an open checkpoint, not {type(parameters).__name__}",
+            hint="load_checkpoint() returns such a dict, open_checkpoint() opens a checkpoint",
+        )
+    for key, value in parameters.items():
+        if not isinstance(key, str):
+            raise ArgumentTypeError(f"a key of {argument} must be a str, and {key!r} is {type(key).__name__}")
+        if not isinstance(value, (Parameter, str, list, bytes)):
+            raise ArgumentTypeError(
+                f"the value must be a Parameter, a str, a list or bytes, not {type(value).__name__}",
+                name=key,
+                hint="make a Parameter of it: Parameter(value, name=...)",
+            )
+    return _DictSupply(parameters)
+
+
+class _DictSupply:
+    """A dictionary as `load_checkpoint` returns it. It stays as it is and shares nothing with the net."""
+
+    label: str | None = None
+
+    def __init__(self, parameters: Mapping[str, Any]) -> None:
+        self._parameters = parameters
+        self.keys: Collection[str] = parameters
+
+    def is_tensor(self, key: str) -> bool:
+        return isinstance(self._parameters[key], Parameter)
+
+    def offer(self, key: str) -> Offer:
+        parameter = self._parameters[key]
+        return Offer(parameter.dtype, parameter.shape, 0)
+
+    def authenticate(self) -> None:
+        """Do nothing: what is in memory was authenticated when it was loaded."""
+
+    def array(self, key: str) -> Array:
+        array: Array = self._parameters[key].asnumpy()
+        return array
+
+    def deliver(self, deliveries: Sequence[Delivery]) -> None:
+        pieces: list[_Piece] = []
+        for delivery, source in zip(deliveries, self._apart(deliveries), strict=True):
+            if source is not None:
+                pieces.extend(_cut(source.reshape(-1), delivery))
+        run([_converting(batch) for batch in _batches(pieces)], sum(piece.out.nbytes for piece in pieces))
+
+    def _apart(self, deliveries: Sequence[Delivery]) -> Iterator[Array | None]:
+        """Yield each source, or None where it is its own goal; one that shares memory with a goal is copied.
+
+        The dictionary may hold a net's own parameters, even the net's that is loaded into, and then what is
+        written first must not be what is read later.
+        """
+        goals = _union(_bounds(delivery.memory) for delivery in deliveries if delivery.memory.nbytes)
+        starts = [start for start, _ in goals]
+        for delivery in deliveries:
+            source = self.array(delivery.key)
+            start, stop = _bounds(source)
+            at = bisect_left(starts, stop) - 1
+            if at < 0 or goals[at][1] <= start or not source.nbytes:
+                yield source
+            elif (start, stop) == _bounds(delivery.memory) and source.dtype == delivery.memory.dtype:
+                yield None
+            else:
+                yield source.copy()
+
+
+class _ReaderSupply:
+    """An open checkpoint; its contents go to the net without a dictionary in between."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+        self.keys: Collection[str] = reader
+        self.label: str | None = reader.path
+
+    def is_tensor(self, key: str) -> bool:
+        return self._reader.info(key).kind == records.TENSOR
+
+    def offer(self, key: str) -> Offer:
+        entry = self._reader.info(key)
+        if entry.dtype is None:
+            raise ArgumentTypeError(f"the entry is a {entry.kind}, no tensor", name=key, path=self.label)
+        return Offer(entry.dtype, entry.shape, entry.offset)
+
+    def authenticate(self) -> None:
+        self._reader.authenticate()
+
+    def array(self, key: str) -> Array:
+        return self._reader.get_tensor(key).asnumpy()
+
+    def deliver(self, deliveries: Sequence[Delivery]) -> None:
+        # Reading nothing still tells whether the file is the one that was opened.
+        self._reader.fill([])
+        straight: list[Delivery] = []
+        converted: list[Delivery] = []
+        for delivery in deliveries:
+            same = delivery.offer.dtype.numpy == delivery.dtype.numpy
+            (straight if same else converted).append(delivery)
+        converted.sort(key=lambda delivery: delivery.offer.place)
+        self._convert(converted)
+        for once in _without_repeats(straight):
+            self._reader.fill([(delivery.key, delivery.memory) for delivery in once])
+
+    def _convert(self, deliveries: Sequence[Delivery]) -> None:
+        jobs: list[Job] = []
+        small: list[Delivery] = []
+        room = 0
+        for delivery in deliveries:
+            size = _stored(delivery)
+            if small and room + size > _PIECE:
+                jobs.append(self._whole(small))
+                small, room = [], 0
+            if size > _PIECE:
+                jobs.extend(self._in_pieces(delivery))
+            else:
+                small.append(delivery)
+                room += _aligned(size)
+        if small:
+            jobs.append(self._whole(small))
+        run(jobs, sum(_stored(delivery) for delivery in deliveries))
+
+    def _whole(self, deliveries: Sequence[Delivery]) -> Job:
+        """Return what reads some tensors into scratch memory by one call and converts them."""
+
+        def job() -> None:
+            scratch = np.empty(sum(_aligned(_stored(delivery)) for delivery in deliveries), np.uint8)
+            at = 0
+            read: list[tuple[str, Array]] = []
+            for delivery in deliveries:
+                size = _stored(delivery)
+                read.append((delivery.key, scratch[at : at + size].view(delivery.offer.dtype.numpy)))
+                at += _aligned(size)
+            for once in _without_repeats(read):
+                self._reader.fill(once)
+            for delivery, (_, array) in zip(deliveries, read, strict=True):
+                casting.cast_into(array, delivery.offer.dtype, delivery.dtype, delivery.memory)
+
+        return job
+
+    def _in_pieces(self, delivery: Delivery) -> Iterator[Job]:
+        """Yield what reads and converts a large tensor, some elements at a time."""
+        part, flat = self._reader.get_slice(delivery.key), delivery.memory.reshape(-1)
+        step = _PIECE // delivery.offer.dtype.itemsize
+
+        def reading(start: int) -> Job:
+            def job() -> None:
+                array = part.flat(start, start + step).asnumpy()
+                casting.cast_into(array, delivery.offer.dtype, delivery.dtype, flat[start : start + step])
+
+            return job
+
+        return (reading(start) for start in range(0, flat.size, step))
+
+
+class _Piece(NamedTuple):
+    """A run of elements to convert."""
+
+    array: Array
+    source: DType
+    target: DType
+    out: Array
+
+
+def _cut(flat: Array, delivery: Delivery) -> Iterator[_Piece]:
+    room = delivery.memory.reshape(-1)
+    step = _PIECE // max(flat.itemsize, 1)
+    for start in range(0, flat.size, step):
+        yield _Piece(flat[start : start + step], delivery.offer.dtype, delivery.dtype, room[start : start + step])
+
+
+def _batches(pieces: Iterable[_Piece]) -> Iterator[list[_Piece]]:
+    batch: list[_Piece] = []
+    size = 0
+    for piece in pieces:
+        if batch and size + piece.array.nbytes > _PIECE:
+            yield batch
+            batch, size = [], 0
+        batch.append(piece)
+        size += piece.array.nbytes
+    if batch:
+        yield batch
+
+
+def _converting(batch: Iterable[_Piece]) -> Job:
+    def job() -> None:
+        for piece in batch:
+            casting.cast_into(piece.array, piece.source, piece.target, piece.out)
+
+    return job
+
+
+def run(jobs: Sequence[Job], size: int) -> None:
+    """Do jobs that copy `size` bytes in all, in two threads where that pays; the first failure ends it."""
+    if size >= _PARALLEL_FROM and len(jobs) > 1:
+        with ThreadPoolExecutor(_THREADS, thread_name_prefix="ckptload-bind") as pool:
+            try:
+                try:
+                    started = [pool.submit(job) for job in jobs]
+                except RuntimeError:
+                    # The system gives no more threads; what was begun is done again below.
+                    started = []
+                for done in started:
+                    done.result()
+            finally:
+                # After a failure, or an interrupt, the rest need not be written.
+                pool.shutdown(cancel_futures=True)
+        if started:
+            return
+    for job in jobs:
+        job()
+
+
+def _stored(delivery: Delivery) -> int:
+    """Return the bytes of an entry's elements before they are converted."""
+    return delivery.memory.size * delivery.offer.dtype.itemsize
+
+
+def _aligned(size: int) -> int:
+    return -(-size // _ALIGNMENT) * _ALIGNMENT
+
+
+def _without_repeats(items: Iterable[Any]) -> Iterator[list[Any]]:
+    """Yield the items in lists in which no key stands twice: a reader reads an entry once in a call."""
+    left = list(items)
+    while left:
+        keys: set[str] = set()
+        once: list[Any] = []
+        again: list[Any] = []
+        for item in left:
+            (again if item[0] in keys else once).append(item)
+            keys.add(item[0])
+        yield once
+        left = again
+
+
+def _bounds(array: Array) -> tuple[int, int]:
+    """Return the first address of a C-contiguous array, and the one behind its last."""
+    start: int = array.__array_interface__["data"][0]
+    return start, start + array.nbytes
+
+
+def _union(intervals: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Return ascending intervals that cover the same addresses and do not overlap."""
+    union: list[tuple[int, int]] = []
+    for start, stop in sorted(intervals):
+        if union and start < union[-1][1]:
+            union[-1] = (union[-1][0], max(union[-1][1], stop))
+        else:
+            union.append((start, stop))
+    return union
