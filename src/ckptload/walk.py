@@ -94,6 +94,7 @@ class Window:
         self.size = source.size
         self._buffer: bytes | memoryview = b""
         self._base = 0
+        self._last = 0
 
     def at(self, pos: int, need: int) -> tuple[bytes | memoryview, int]:
         """Return a buffer and the index of `pos` in it, with `need` bytes from there or all up to the end."""
@@ -101,6 +102,7 @@ class Window:
         if index < 0 or (index + need > len(self._buffer) and self._base + len(self._buffer) < self.size):
             self._move(pos, need)
             index = 0
+        self._last = pos
         return self._buffer, index
 
     def bytes(self, start: int, stop: int) -> bytes:
@@ -109,9 +111,9 @@ class Window:
         return bytes(buffer[index : index + stop - start])
 
     def _move(self, pos: int, need: int) -> None:
-        held = self._base + len(self._buffer)
         near, far = self._source.windows
-        reach = near if pos <= held + far and self._buffer else far
+        # Much is read at a time where steps are short; else most of it would be content.
+        reach = near if self._buffer and 0 <= pos - self._last <= 2 * far else far
         self._buffer = self._source.read(pos, min(self.size, pos + max(need, reach)))
         self._base = pos
 
