@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any, Final
 from ckptload import dtypes, kinds, records, safetensors_sum
 from ckptload.chain import MAGICS
 from ckptload.errors import (
-    CheckpointError,
     ChecksumError,
     CorruptCheckpointError,
     EmptyCheckpointError,
@@ -143,16 +142,18 @@ def open_safetensors(source: Source) -> SafetensorsIndex:
         raise EmptyCheckpointError(
             "the file is empty", path=source.label, hint="saving or copying it failed; save or fetch it again"
         )
-    _judge(source)
-    length = int.from_bytes(source.read(0, LENGTH_SIZE), "little")
+    length = int.from_bytes(source.read(0, min(LENGTH_SIZE, source.size)), "little")
+    if length > min(MAX_HEADER, source.size - LENGTH_SIZE):
+        # There is no such header to read; the library has words for that.
+        length = 0
+    head = bytes(source.read(0, min(LENGTH_SIZE + length, source.size)))
+    _judge(source, head)
     try:
-        header = json.loads(bytes(source.read(LENGTH_SIZE, LENGTH_SIZE + length)).decode())
+        header = json.loads(head[LENGTH_SIZE:].decode())
         _check(header)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        if isinstance(error, CheckpointError):
-            raise
         raise _refused(source, f"the header cannot be read: {type(error).__name__}: {error}") from error
-    return SafetensorsIndex(source, header, LENGTH_SIZE + length)
+    return SafetensorsIndex(source, header, len(head))
 
 
 def _check(header: dict[str, Any]) -> None:
@@ -171,8 +172,8 @@ def _check(header: dict[str, Any]) -> None:
 # -- the library's verdict ----------------------------------------------------------------------------------
 
 
-def _judge(source: Source) -> None:
-    """Let the safetensors library look at header and length.
+def _judge(source: Source, head: bytes) -> None:
+    """Let the safetensors library look at the header, which ends `head`, and at the length.
 
     Raises:
         WrongFormatError: the library refuses it, and it is a known kind of file.
@@ -184,7 +185,7 @@ def _judge(source: Source) -> None:
         if isinstance(source, FileSource):
             _show(source.label)
         else:
-            _show_stand_in(source)
+            _show_stand_in(source, head)
     except SafetensorError as error:
         raise _refused(source, f"the safetensors library refuses it: {error}") from error
 
@@ -200,15 +201,12 @@ def _show(path: str) -> None:
         raise ReadError(f"the safetensors library cannot open the file: {error}", path=path) from error
 
 
-def _show_stand_in(source: Source) -> None:
+def _show_stand_in(source: Source, head: bytes) -> None:
     """Show the library a temporary file with the same header and length, but without content.
 
     The library cannot be given a file object, and bytes, which it can be given, it copies. A file that
     ends in a hole takes next to no room on the disk. Where none can be made, the library copies.
     """
-    length = int.from_bytes(source.read(0, min(LENGTH_SIZE, source.size)), "little")
-    known = LENGTH_SIZE + (length if length <= min(MAX_HEADER, source.size - LENGTH_SIZE) else 0)
-    head = source.read(0, min(known, source.size))
     try:
         path = _stand_in(head, source.size)
     except OSError:
@@ -221,7 +219,7 @@ def _show_stand_in(source: Source) -> None:
             Path(path).unlink()
 
 
-def _stand_in(head: bytes | memoryview, size: int) -> str:
+def _stand_in(head: bytes, size: int) -> str:
     """Make a temporary file that begins with `head` and is `size` bytes long; return its path."""
     number, path = tempfile.mkstemp(prefix="ckptload-", suffix=".safetensors")
     try:
