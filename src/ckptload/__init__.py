@@ -1,6 +1,8 @@
 """Reads MindSpore .ckpt files without MindSpore."""
 
 from ckptload import common, dtype, errors, nn, train
+from ckptload._version import __version__
+from ckptload.binding import BindingPlan, load_param_into_net, plan_binding
 from ckptload.cell import Cell
 from ckptload.containers import CellList, SequentialCell
 from ckptload.dtypes import (
@@ -24,18 +26,86 @@ from ckptload.dtypes import (
     uint32,
     uint64,
 )
+from ckptload.errors import (
+    ArgumentError,
+    ArgumentIndexError,
+    ArgumentNameError,
+    ArgumentOverflowError,
+    ArgumentTypeError,
+    BackgroundSaveError,
+    BindingError,
+    ChangedFileError,
+    CheckpointError,
+    ChecksumError,
+    CipherUnavailableError,
+    ClosedReaderError,
+    ComputationError,
+    CorruptCheckpointError,
+    DecryptionError,
+    EmptyCheckpointError,
+    EncryptedCheckpointError,
+    ExportError,
+    IntegerRangeError,
+    MissingAttributeError,
+    MissingFolderError,
+    OutOfMemoryError,
+    ParentIsFileError,
+    ReadError,
+    TargetIsFolderError,
+    UnknownNameError,
+    UnsavableTypeError,
+    UnsupportedTypeError,
+    WriteError,
+    WritePermissionError,
+    WrongFormatError,
+)
 from ckptload.load import load_checkpoint, open_checkpoint
 from ckptload.parameter import Parameter, ParameterTuple
+from ckptload.reader import Reader
 from ckptload.save import save_checkpoint
 from ckptload.tensor import Tensor
 
 __all__ = [
+    "ArgumentError",
+    "ArgumentIndexError",
+    "ArgumentNameError",
+    "ArgumentOverflowError",
+    "ArgumentTypeError",
+    "BackgroundSaveError",
+    "BindingError",
+    "BindingPlan",
     "Cell",
     "CellList",
+    "ChangedFileError",
+    "CheckpointError",
+    "ChecksumError",
+    "CipherUnavailableError",
+    "ClosedReaderError",
+    "ComputationError",
+    "CorruptCheckpointError",
+    "DecryptionError",
+    "EmptyCheckpointError",
+    "EncryptedCheckpointError",
+    "ExportError",
+    "IntegerRangeError",
+    "MissingAttributeError",
+    "MissingFolderError",
+    "OutOfMemoryError",
     "Parameter",
     "ParameterTuple",
+    "ParentIsFileError",
+    "ReadError",
+    "Reader",
     "SequentialCell",
+    "TargetIsFolderError",
     "Tensor",
+    "UnknownNameError",
+    "UnsavableTypeError",
+    "UnsupportedTypeError",
+    "WriteError",
+    "WritePermissionError",
+    "WrongFormatError",
+    "__version__",
     "bfloat16",
     "bool_",
     "common",
@@ -54,8 +124,10 @@ __all__ = [
     "int32",
     "int64",
     "load_checkpoint",
+    "load_param_into_net",
     "nn",
     "open_checkpoint",
+    "plan_binding",
     "qint4x2",
     "save_checkpoint",
     "train",

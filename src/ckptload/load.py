@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Final
 
 from ckptload import names
+from ckptload.binding import check_arguments, load_param_into_net
 from ckptload.errors import ArgumentError, ArgumentTypeError, EmptyCheckpointError
 from ckptload.inputs import open_source
 from ckptload.opening import open_ckpt
@@ -146,6 +147,8 @@ def load_checkpoint(
     _check_flags(crc_check=crc_check, remove_redundancy=remove_redundancy)
     _check_format(format, dec_key, dec_mode)
     _check_name(ckpt_file_name, format)
+    if net is not None:
+        check_arguments(net, strict_load)
     with open_checkpoint(
         ckpt_file_name,
         format=format,
@@ -162,7 +165,7 @@ def load_checkpoint(
         values = wanted.load()
         reader.authenticate()
     if net is not None:
-        raise ArgumentError("net cannot be loaded into yet")
+        load_param_into_net(net, values, strict_load, remove_redundancy)
     return values
 
 
