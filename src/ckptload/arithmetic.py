@@ -35,7 +35,8 @@ if TYPE_CHECKING:
     Array = npt.NDArray[Any]
     Typed = tuple[Array, DType]
 
-_STORAGE_ONLY: Final = frozenset({dtypes.qint4x2, dtypes.hifloat8, dtypes.float8_e4m3fn, dtypes.float8_e5m2})
+#: Types that hold elements and take no part in computing.
+STORAGE_ONLY: Final = frozenset({dtypes.qint4x2, dtypes.hifloat8, dtypes.float8_e4m3fn, dtypes.float8_e5m2})
 _BOOL, _INTEGER, _FLOAT, _COMPLEX = range(4)
 # numpy's letters for these kinds; ml_dtypes' types carry the one for raw bytes.
 _KINDS: Final = {"b": _BOOL, "i": _INTEGER, "u": _INTEGER, "f": _FLOAT, "V": _FLOAT, "c": _COMPLEX}
@@ -75,7 +76,7 @@ def _kind(dtype: DType) -> int:
 
 def computable(dtype: DType) -> None:
     """Raise ArgumentTypeError for a dtype that only stores elements."""
-    if dtype in _STORAGE_ONLY:
+    if dtype in STORAGE_ONLY:
         raise ArgumentTypeError(
             f"nothing can be computed with {dtype} elements",
             hint="convert them with astype(float32), or take the raw elements with asnumpy()",

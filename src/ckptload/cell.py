@@ -121,14 +121,12 @@ class Cell:
                 f"{type(self).__name__} has not been initialised", hint="call super().__init__() before assigning"
             )
 
-    if not TYPE_CHECKING:  # or a type checker would take any name for an attribute
-
-        def __getattr__(self, name: str) -> Any:
-            for table in ("_params", "_cells"):
-                members = self.__dict__.get(table, {})
-                if name in members:
-                    return members[name]
-            raise MissingAttributeError(f"the {type(self).__name__} object has no attribute {name!r}")
+    def __getattr__(self, name: str) -> Any:
+        for table in ("_params", "_cells"):
+            members = self.__dict__.get(table, {})
+            if name in members:
+                return members[name]
+        raise MissingAttributeError(f"the {type(self).__name__} object has no attribute {name!r}")
 
     def __delattr__(self, name: str) -> None:
         for table in ("_params", "_cells"):

@@ -218,10 +218,10 @@ class Tensor(Computing):
         self, *, stream: Any = None, max_version: Any = None, dl_device: Any = None, copy: Any = None
     ) -> Any:
         array = self._array.copy() if copy else self._array
-        if self._dtype.numpy.kind == "V" or self._dtype in {dtypes.qint4x2, dtypes.hifloat8}:
+        if self._dtype is dtypes.bfloat16 or self._dtype in arithmetic.STORAGE_ONLY:
             raise ExportError(
                 f"DLPack by way of numpy has no {self._dtype} elements",
-                hint="convert with astype(float32), or hand over asnumpy() and name the type on the other side",
+                hint="hand over asnumpy() and name the type on the other side, or convert with astype first",
             )
         if dl_device not in {None, _DLPACK_CPU} or stream is not None:
             raise ExportError("the elements lie in the CPU's memory, and DLPack was asked for another device")
