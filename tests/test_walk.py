@@ -241,6 +241,15 @@ def test_a_large_entry_costs_one_read_of_one_page(size: int) -> None:
     assert set(behind) <= {4096}
 
 
+def test_a_window_is_large_only_after_a_short_step() -> None:
+    """Where a large window happens to begin at a large entry, the next one is small again."""
+    source = CountingSource(bytes(1 << 20))
+    window = Window(source)
+    for pos in (0, 4000, 4000 + 67_000, 4000 + 2 * 67_000):
+        window.at(pos, 512)
+    assert [stop - start for start, stop in source.reads] == [4096, 65536, 4096, 4096]
+
+
 def test_content_that_is_passed_over_is_not_read(tmp_path: Path) -> None:
     content = bytes(1 << 20)
     data = b"".join(
