@@ -5,6 +5,7 @@ from ckptload._version import __version__
 from ckptload.binding import BindingPlan, load_param_into_net, plan_binding
 from ckptload.cell import Cell
 from ckptload.containers import CellList, SequentialCell
+from ckptload.convert import ckpt_to_safetensors, safetensors_to_ckpt
 from ckptload.dtypes import (
     bfloat16,
     bool_,
@@ -59,7 +60,9 @@ from ckptload.errors import (
     WritePermissionError,
     WrongFormatError,
 )
+from ckptload.futures import ParamDictFuture, load_checkpoint_async
 from ckptload.load import load_checkpoint, open_checkpoint
+from ckptload.npz import to_npz
 from ckptload.parameter import Parameter, ParameterTuple
 from ckptload.reader import Reader
 from ckptload.save import save_checkpoint
@@ -91,6 +94,7 @@ __all__ = [
     "MissingAttributeError",
     "MissingFolderError",
     "OutOfMemoryError",
+    "ParamDictFuture",
     "Parameter",
     "ParameterTuple",
     "ParentIsFileError",
@@ -108,6 +112,7 @@ __all__ = [
     "__version__",
     "bfloat16",
     "bool_",
+    "ckpt_to_safetensors",
     "common",
     "complex64",
     "complex128",
@@ -124,12 +129,15 @@ __all__ = [
     "int32",
     "int64",
     "load_checkpoint",
+    "load_checkpoint_async",
     "load_param_into_net",
     "nn",
     "open_checkpoint",
     "plan_binding",
     "qint4x2",
+    "safetensors_to_ckpt",
     "save_checkpoint",
+    "to_npz",
     "train",
     "uint8",
     "uint16",

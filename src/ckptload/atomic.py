@@ -76,14 +76,17 @@ class Replacement:
 
     Args:
         path: an absolute path; what stands there may be write-protected.
+        synced: whether the content is on the disk before it takes the place. Without that, what is lost
+            when the machine itself stops is the system's choice, old content included.
 
     Raises:
         WriteError: the system could not write, with its reason as `errno` and `__cause__`. Other
             exceptions of the block pass through.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, *, synced: bool = True) -> None:
         self.path = Path(path)
+        self._synced = synced
         self._temporary = self.path
         self._file: io.BufferedWriter | None = None
 
@@ -114,7 +117,8 @@ class Replacement:
 
     def _commit(self, file: io.BufferedWriter) -> None:
         file.flush()
-        _sync(file.fileno())
+        if self._synced:
+            _sync(file.fileno())
         if fcntl is None:
             # Windows renames no open file, and replaces no write-protected one.
             file.close()
@@ -122,7 +126,8 @@ class Replacement:
                 self._temporary.replace(self.path)
         else:
             self._temporary.replace(self.path)
-        _sync_folder(self.path.parent)
+        if self._synced:
+            _sync_folder(self.path.parent)
 
     def _close(self, *, remove: bool) -> None:
         file, self._file = self._file, None

@@ -32,8 +32,9 @@ if TYPE_CHECKING:
     Array = npt.NDArray[Any]
     Content = Array | bytes | Callable[[], Iterator[memoryview]]
 
-#: How much of an open checkpoint is in memory at a time while it is saved again.
-_PIECE: Final = 16 << 20
+#: How many windows of an open checkpoint are in memory at a time while it is saved again: of a local file so
+#: little that it stays in the processor's cache, of a remote one so much that a request pays.
+_WINDOWS: Final = 8
 #: MindSpore sets this key of ``append_dict`` when it saves after an exception; it is no data.
 _EXCEPTION_MARK: Final = "__exception_save__"
 
@@ -289,10 +290,11 @@ def _read(source: Source, entry: Entry) -> Iterator[memoryview]:
     if arrays.is_wide(entry):
         yield arrays.as_bytes(arrays.load(source, [entry])[0])
         return
-    scratch = memoryview(bytearray(min(_PIECE, entry.nbytes)))
+    size = _WINDOWS * source.windows[0]
+    scratch = memoryview(bytearray(min(size, entry.nbytes)))
     for start, stop in entry.spans:
-        for at in range(start, stop, _PIECE):
-            piece = scratch[: min(_PIECE, stop - at)]
+        for at in range(start, stop, size):
+            piece = scratch[: min(size, stop - at)]
             source.read_many([(at, piece)])
             yield piece
     source.check_unchanged()

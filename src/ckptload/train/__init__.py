@@ -1,6 +1,21 @@
 """Loading and saving under the name that MindSpore's scripts import them from."""
 
 from ckptload.train import serialization
-from ckptload.train.serialization import load_checkpoint, save_checkpoint
+from ckptload.train.serialization import (
+    ckpt_to_safetensors,
+    load_checkpoint,
+    load_checkpoint_async,
+    load_param_into_net,
+    safetensors_to_ckpt,
+    save_checkpoint,
+)
 
-__all__ = ["load_checkpoint", "save_checkpoint", "serialization"]
+__all__ = [
+    "ckpt_to_safetensors",
+    "load_checkpoint",
+    "load_checkpoint_async",
+    "load_param_into_net",
+    "safetensors_to_ckpt",
+    "save_checkpoint",
+    "serialization",
+]

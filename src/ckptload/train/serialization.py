@@ -1,7 +1,16 @@
 """Loading and saving under the name that MindSpore's scripts import them from."""
 
 from ckptload.binding import load_param_into_net
+from ckptload.convert import ckpt_to_safetensors, safetensors_to_ckpt
+from ckptload.futures import load_checkpoint_async
 from ckptload.load import load_checkpoint
 from ckptload.save import save_checkpoint
 
-__all__ = ["load_checkpoint", "load_param_into_net", "save_checkpoint"]
+__all__ = [
+    "ckpt_to_safetensors",
+    "load_checkpoint",
+    "load_checkpoint_async",
+    "load_param_into_net",
+    "safetensors_to_ckpt",
+    "save_checkpoint",
+]
