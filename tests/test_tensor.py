@@ -125,7 +125,7 @@ def test_storage_types_convert_but_do_not_compute(dtype: DType) -> None:
 
 
 @pytest.mark.parametrize(
-    "dtype", [dtypes.bool_, dtypes.int8, dtypes.uint64, dtypes.float16, dtypes.float64, dtypes.complex64], ids=str
+    "dtype", [dtypes.int8, dtypes.uint64, dtypes.float16, dtypes.float64, dtypes.complex64], ids=str
 )
 def test_dlpack_shares_the_memory(dtype: DType) -> None:
     tensor = sample(dtype)

@@ -5,7 +5,6 @@ Every result is a new Tensor, also where the operand is a Parameter.
 
 from __future__ import annotations
 
-import operator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -198,25 +197,25 @@ class Operators(Held):
 
     def __eq__(self, other: object) -> Any:
         # What is neither tensor nor number is simply something else.
-        return self._compare(operator.eq, other) if isinstance(other, (Held, int, float)) else False
+        return self._compare(np.equal, other) if isinstance(other, (Held, int, float)) else False
 
     def __ne__(self, other: object) -> Any:
-        return self._compare(operator.ne, other) if isinstance(other, (Held, int, float)) else True
+        return self._compare(np.not_equal, other) if isinstance(other, (Held, int, float)) else True
 
     def __hash__(self) -> int:
         return id(self)
 
     def __lt__(self, other: object) -> Tensor:
-        return self._compare(operator.lt, other)
+        return self._compare(np.less, other)
 
     def __le__(self, other: object) -> Tensor:
-        return self._compare(operator.le, other)
+        return self._compare(np.less_equal, other)
 
     def __gt__(self, other: object) -> Tensor:
-        return self._compare(operator.gt, other)
+        return self._compare(np.greater, other)
 
     def __ge__(self, other: object) -> Tensor:
-        return self._compare(operator.ge, other)
+        return self._compare(np.greater_equal, other)
 
 
 class Computing(Operators, Casts):
