@@ -33,7 +33,9 @@ class DType:
     def __init__(self, name: str, attribute: str, numpy: Any, safetensors: str | None, spelling: str) -> None:
         self.name = name
         self.attribute = attribute
-        self.numpy: np.dtype[Any] = np.dtype(numpy).newbyteorder("<")
+        little = np.dtype(numpy).newbyteorder("<")
+        # Where that is the machine's own order, numpy's own object, which prints as float32 and not as <f4.
+        self.numpy: np.dtype[Any] = np.dtype(numpy) if little.isnative else little
         self.itemsize: int = self.numpy.itemsize
         self.safetensors = safetensors
         self.spelling = spelling

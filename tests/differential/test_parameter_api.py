@@ -220,6 +220,8 @@ Q().requires_aggr, Q().is_in_parallel, Q().parallel_optimizer_comm_recompute
 V(1).has_init, V(1).is_contiguous()
 Q().numel(), Q().dim(), Q().is_floating_point(), V(1).is_floating_point(), Q().is_complex()
 Q().asnumpy(), Q().numpy(), Q().get_bytes()
+Q().asnumpy().dtype, Q().half().asnumpy().dtype, V(1, 2).int().asnumpy().dtype, V(True).asnumpy().dtype
+Parameter(1).asnumpy().dtype, T(qint4x2, 1).asnumpy().dtype, T(bfloat16, 1).asnumpy().dtype, Q().T.asnumpy().dtype
 Q().asnumpy().dtype.str, Q().asnumpy().flags.writeable, Q().asnumpy().flags.c_contiguous
 run("a.asnumpy()[0, 0] = 9; r = a.asnumpy(), a.tolist()", Q())
 run("a.numpy()[0, 0] = 9; r = a.get_bytes()", Q())
