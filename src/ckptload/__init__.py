@@ -60,6 +60,7 @@ from ckptload.errors import (
     WritePermissionError,
     WrongFormatError,
 )
+from ckptload.frameworks import from_torch, to_mindspore, to_torch_state_dict
 from ckptload.futures import ParamDictFuture, load_checkpoint_async
 from ckptload.load import load_checkpoint, open_checkpoint
 from ckptload.npz import to_npz
@@ -123,6 +124,7 @@ __all__ = [
     "float16",
     "float32",
     "float64",
+    "from_torch",
     "hifloat8",
     "int8",
     "int16",
@@ -137,7 +139,9 @@ __all__ = [
     "qint4x2",
     "safetensors_to_ckpt",
     "save_checkpoint",
+    "to_mindspore",
     "to_npz",
+    "to_torch_state_dict",
     "train",
     "uint8",
     "uint16",

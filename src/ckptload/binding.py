@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from ckptload import casting, names, report
 from ckptload.errors import ArgumentError, ArgumentTypeError, BindingError
 from ckptload.matching import match
+from ckptload.renaming import RenamedSupply
 from ckptload.supplies import Delivery, supply_of
 from ckptload.targets import target_of
 
@@ -26,8 +27,9 @@ if TYPE_CHECKING:
     from ckptload.dtypes import DType
     from ckptload.matching import Match, Matching
     from ckptload.reader import Reader
+    from ckptload.renaming import NameMap
     from ckptload.supplies import Offer, Supply
-    from ckptload.targets import Slot
+    from ckptload.targets import Slot, Target
 
     Array = npt.NDArray[Any]
     Parameters = Mapping[str, Any] | Reader
@@ -104,7 +106,7 @@ class BindingPlan:
         self.loads: list[Load] = []
         self.misfits: list[Misfit] = []
         self.param_not_load = matching.missing
-        self.ckpt_not_load = matching.unused
+        self.ckpt_not_load = [supply.original(key) for key in matching.unused]
         self.transient = matching.transient
         self.total = len(slots)
         self.entries = len(supply.keys)
@@ -253,14 +255,18 @@ def _reasons(
     return tuple(reasons)
 
 
-def plan_binding(net: Any, parameters: Parameters, strict_load: bool = False) -> BindingPlan:
+def plan_binding(
+    net: Any, parameters: Parameters, strict_load: bool = False, *, name_map: NameMap = None
+) -> BindingPlan:
     """Plan how a checkpoint would be loaded into a net, without writing or reading any content.
 
     Args:
-        net: the net, a Cell.
+        net: the net: a Cell, a ``mindspore.nn.Cell`` or a ``torch.nn.Module``.
         parameters: what `load_checkpoint` returned, or an open reader (see `open_checkpoint`).
         strict_load: exact names and dtypes only; False matches the ends of names and converts between
             floats and between signed integers, too.
+        name_map: renames entries first: a dictionary of names, or of what stands before a dot in them, or a
+            function of a name (see `renaming.renamed`).
 
     Returns:
         The plan: what would be loaded from where, converted how, and what does not fit. It refers to
@@ -272,7 +278,7 @@ def plan_binding(net: Any, parameters: Parameters, strict_load: bool = False) ->
         CheckpointError: an entry that is wanted is damaged, or an encrypted file is not authentic.
     """
     check_arguments(net, strict_load)
-    return _plan(net, parameters, "parameters", strict=strict_load)
+    return plan_target(target_of(net), supply_of(parameters, "parameters"), strict=strict_load, name_map=name_map)
 
 
 def load_param_into_net(
@@ -280,6 +286,8 @@ def load_param_into_net(
     parameter_dict: Parameters,
     strict_load: bool = False,
     remove_redundancy: bool = False,
+    *,
+    name_map: NameMap = None,
 ) -> tuple[list[str], list[str]]:
     """Load parameters into a net.
 
@@ -287,12 +295,14 @@ def load_param_into_net(
     keeps its shapes, its dtypes and its Parameters.
 
     Args:
-        net: the net, a Cell.
+        net: the net: a Cell, a ``mindspore.nn.Cell`` or a ``torch.nn.Module``.
         parameter_dict: what `load_checkpoint` returned, or an open reader, whose contents then go straight
             into the net.
         strict_load: exact names and dtypes only; False matches the ends of names and converts between
             floats and between signed integers, too.
         remove_redundancy: must be False: it has a meaning in parallel training only.
+        name_map: renames entries first: a dictionary of names, or of what stands before a dot in them, or a
+            function of a name (see `renaming.renamed`).
 
     Returns:
         The names of the net's parameters that were not loaded, and the keys that were not used.
@@ -307,7 +317,8 @@ def load_param_into_net(
         UserWarning: parameters were not loaded, were matched by the end of a name, or were converted.
     """
     check_arguments(net, strict_load, remove_redundancy)
-    plan = _plan(net, parameter_dict, "parameter_dict", strict=strict_load)
+    supply = supply_of(parameter_dict, "parameter_dict")
+    plan = plan_target(target_of(net), supply, strict=strict_load, name_map=name_map)
     plan.check()
     plan.warn(stacklevel=2)
     plan.apply()
@@ -331,9 +342,11 @@ def check_arguments(net: object, strict_load: object, remove_redundancy: object 
         )
 
 
-def _plan(net: object, parameters: object, argument: str, *, strict: bool) -> BindingPlan:
-    supply = supply_of(parameters, argument)
-    slots = _unique(target_of(net).slots())
+def plan_target(target: Target, supply: Supply, *, strict: bool, name_map: NameMap = None) -> BindingPlan:
+    """Plan how any supply would be loaded into any target; see `plan_binding`."""
+    if name_map is not None:
+        supply = RenamedSupply(supply, name_map, target.aliases())
+    slots = _unique(target.slots(supply.keys))
     matching = match(list(slots), supply.keys, supply.is_tensor, exact=strict)
     plan = BindingPlan(slots, supply, matching, strict=strict)
     supply.authenticate()

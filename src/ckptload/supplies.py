@@ -73,6 +73,9 @@ class Supply(Protocol):
     keys: Collection[str]
     label: str | None
 
+    def original(self, key: str) -> str:
+        """Return the entry's name in the checkpoint."""
+
     def is_tensor(self, key: str) -> bool:
         """Tell whether an entry can fill a parameter: strings, maps and bytes cannot."""
 
@@ -123,6 +126,9 @@ class _DictSupply:
         self._parameters = parameters
         self.keys: Collection[str] = parameters
 
+    def original(self, key: str) -> str:
+        return key
+
     def is_tensor(self, key: str) -> bool:
         return isinstance(self._parameters[key], Parameter)
 
@@ -171,6 +177,9 @@ class _ReaderSupply:
         self._reader = reader
         self.keys: Collection[str] = reader
         self.label: str | None = reader.path
+
+    def original(self, key: str) -> str:
+        return key
 
     def is_tensor(self, key: str) -> bool:
         return self._reader.info(key).kind == records.TENSOR

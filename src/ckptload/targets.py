@@ -7,10 +7,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
+from ckptload.adapters import foreign_target
 from ckptload.cell import Cell
 from ckptload.errors import ArgumentTypeError
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
     import numpy.typing as npt
 
     from ckptload.dtypes import DType
@@ -50,8 +53,11 @@ class Slot(Protocol):
 class Target(Protocol):
     """A net."""
 
-    def slots(self) -> list[Slot]:
-        """Return its parameters, in the net's own order."""
+    def slots(self, keys: Collection[str]) -> Sequence[Slot]:
+        """Return its parameters, in the net's own order; `keys` are the entries there are to load."""
+
+    def aliases(self) -> dict[str, str]:
+        """Return other names that a person may have for its parameters, and what they are here."""
 
 
 def target_of(net: object) -> Target:
@@ -62,8 +68,12 @@ def target_of(net: object) -> Target:
     """
     if isinstance(net, Cell):
         return CellTarget(net)
+    target = foreign_target(net)
+    if target is not None:
+        return target
     raise ArgumentTypeError(
-        f"net must be a Cell, not {type(net).__name__}", hint="derive the network's class from ckptload.nn.Cell"
+        f"net must be a Cell, a mindspore.nn.Cell or a torch.nn.Module, not {type(net).__name__}",
+        hint="derive the network's class from ckptload.nn.Cell",
     )
 
 
@@ -73,9 +83,13 @@ class CellTarget:
     def __init__(self, cell: Cell) -> None:
         self._cell = cell
 
-    def slots(self) -> list[Slot]:
+    def slots(self, keys: Collection[str]) -> Sequence[Slot]:  # noqa: ARG002 -- its parameters have one name each
         """Return its parameters in the order of `Cell.parameters_and_names`."""
         return [CellSlot(parameter) for _, parameter in self._cell.parameters_and_names()]
+
+    def aliases(self) -> dict[str, str]:
+        """Return nothing: its parameters have one name each."""
+        return {}
 
 
 class CellSlot:
