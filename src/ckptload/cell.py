@@ -253,8 +253,10 @@ class Cell:
     def name_cells(self) -> OrderedDict[str, Cell]:
         """Return attribute to child cell, each child once."""
         children: OrderedDict[str, Cell] = OrderedDict()
+        met: set[Cell] = set()
         for name, cell in self._cells.items():
-            if cell is not None and not any(cell is other for other in children.values()):
+            if cell is not None and cell not in met:
+                met.add(cell)
                 children[name] = cell
         return children
 

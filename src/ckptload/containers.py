@@ -8,6 +8,7 @@ to an attribute therefore gives its children names without a prefix.
 from __future__ import annotations
 
 from collections import OrderedDict
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from ckptload.cell import Cell
@@ -216,8 +217,8 @@ def _naming(cells: Mapping[str, Cell]) -> tuple[str, int]:
     The first child with parameters decides, at the last part of its first name that equals its key, or at
     the part where the next child's name fits its key, too.
     """
-    firsts = [(key, next(cell.get_parameters(), None)) for key, cell in cells.items()]
-    known = [(key, parameter.name.split(".")) for key, parameter in firsts if parameter is not None][:2]
+    firsts = ((key, next(cell.get_parameters(), None)) for key, cell in cells.items())
+    known = list(islice(((key, first.name.split(".")) for key, first in firsts if first is not None), 2))
     prefix, depth = "", 0
     if not known:
         return prefix, depth
