@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from ckptload.errors import ArgumentError, ArgumentTypeError, ReadError
+from ckptload.errors import ArgumentError, ArgumentTypeError, CheckpointError, ReadError
 from ckptload.sharded import ENDING, ShardedSource
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def jobs(file_path: Any, save_path: Any, file_name_regex: Any, *, old: str, new:
         if not given or not path.exists():
             raise ReadError("there is no such file or folder", path=given, hint="check the path; ~ is not expanded")
     except (OSError, ValueError) as error:
-        if isinstance(error, ReadError):
+        if isinstance(error, CheckpointError):
             raise
         raise ReadError(f"the path cannot be looked at: {error}", path=given) from error
     if not given.endswith((old, ENDING) if old == SAFETENSORS else old):

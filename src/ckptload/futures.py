@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from concurrent.futures import Future, ThreadPoolExecutor
+import threading
+from concurrent.futures import Future
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ckptload.errors import ArgumentTypeError
@@ -80,22 +82,34 @@ def load_checkpoint_async(
             f"a checkpoint is loaded in the background from a path, not from {type(ckpt_file_name).__name__}",
             hint="load open files and bytes with load_checkpoint",
         )
-    pool = ThreadPoolExecutor(1, thread_name_prefix="ckptload-load")
+    load = partial(
+        load_checkpoint,
+        path,
+        net,
+        strict_load,
+        filter_prefix,
+        dec_key,
+        dec_mode,
+        specify_prefix,
+        choice_func,
+        format=SAFETENSORS if path.endswith(("." + SAFETENSORS, ENDING)) else CKPT,
+        allow_unauthenticated=allow_unauthenticated,
+    )
+    return ParamDictFuture(_begun(load))
+
+
+def _begun(load: Callable[[], dict[str, Any]]) -> Future[dict[str, Any]]:
+    """Call `load` in a thread that ends with it; where the system gives none, before returning."""
+    future: Future[dict[str, Any]] = Future()
+
+    def work() -> None:
+        try:
+            future.set_result(load())
+        except BaseException as error:  # noqa: BLE001 -- it is raised again where the result is asked for
+            future.set_exception(error)
+
     try:
-        future = pool.submit(
-            load_checkpoint,
-            path,
-            net,
-            strict_load,
-            filter_prefix,
-            dec_key,
-            dec_mode,
-            specify_prefix,
-            choice_func,
-            format=SAFETENSORS if path.endswith(("." + SAFETENSORS, ENDING)) else CKPT,
-            allow_unauthenticated=allow_unauthenticated,
-        )
-    finally:
-        # The thread ends with its work.
-        pool.shutdown(wait=False)
-    return ParamDictFuture(future)
+        threading.Thread(target=work, name="ckptload-load").start()
+    except RuntimeError:
+        work()
+    return future

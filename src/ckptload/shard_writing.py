@@ -12,7 +12,7 @@ from ckptload.errors import ArgumentError, ArgumentTypeError
 from ckptload.sharded import ENDING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
     from ckptload.batch import Meter
@@ -25,7 +25,7 @@ _UNITS: Final = {
     "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12,
     "KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30, "TIB": 1 << 40,
 }  # fmt: skip
-_SIZE: Final = re.compile(r"\s*(\d{1,18}(?:\.\d{1,9})?)\s*([KMGT]I?B|B)\s*", re.IGNORECASE)
+_SIZE: Final = re.compile(r"\s*(\d{1,18}(?:\.\d{1,9})?)\s*([KMGT]I?B|B)\s*", re.ASCII | re.IGNORECASE)
 
 
 def parse_size(value: object) -> int:
@@ -53,17 +53,24 @@ def _parsed(text: str) -> int:
 _HINT: Final = "for example max_shard_size='5GB' or max_shard_size=5 * 10**9"
 
 
-def split(items: Sequence[Item], limit: int) -> list[list[Item]]:
-    """Fill shards with items in their order; one that is larger than the limit gets a shard of its own."""
+def split(items: Iterable[Item], limit: int) -> list[list[Item]]:
+    """Fill shards with items in their order, exactly as huggingface_hub does.
+
+    One that is larger than the limit gets a shard of its own, and the shard before it is filled further.
+    """
     shards: list[list[Item]] = []
-    room = -1
+    current: list[Item] = []
+    room = limit
     for item in items:
-        if item.nbytes > room or not shards:
-            shards.append([])
-            room = limit
-        shards[-1].append(item)
+        if item.nbytes > limit:
+            shards.append([item])
+            continue
+        if item.nbytes > room:
+            shards.append(current)
+            current, room = [], limit
+        current.append(item)
         room -= item.nbytes
-    return shards
+    return [*shards, current] if current else shards
 
 
 def write_shards(
@@ -75,7 +82,7 @@ def write_shards(
 
     Args:
         folder: where to.
-        items: tensors, of which neighbours go into one shard.
+        items: tensors, in the order in which they fill the shards.
         limit: most bytes of content in a shard that holds more than one tensor.
         metadata: text for the index, or for the file if there is one only.
         meter: copies content, and counts it.
