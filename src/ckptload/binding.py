@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import math
+import sys
 import warnings
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     Parameters = Mapping[str, Any] | Reader
 
 _log = logging.getLogger("ckptload")
+
+_PACKAGE: Final = __file__.rpartition("binding")[0]
 
 #: Misfits for which the nearest names are looked up; each costs a look at every name.
 _EXPLAINED: Final = 50
@@ -190,14 +193,13 @@ class BindingPlan:
             + ("; strict_load=False allows conversions" if by_dtype else ""),
         )
 
-    def warn(self, stacklevel: int = 1) -> None:
+    def warn(self) -> None:
         """Warn of what stays unloaded, was matched by the end of a name, or is converted: one warning each.
 
-        Args:
-            stacklevel: whose line the warnings name; 1 for the caller of this.
+        The warnings name the line of the script that called this package.
         """
         for text in report.warnings_of(self):
-            warnings.warn(text, stacklevel=stacklevel + 1)
+            warnings.warn(text, stacklevel=_level_of_script())
 
     def apply(self) -> None:
         """Write the values into the net's own memory; the net shares none with where they came from.
@@ -320,7 +322,7 @@ def load_param_into_net(
     supply = supply_of(parameter_dict, "parameter_dict")
     plan = plan_target(target_of(net), supply, strict=strict_load, name_map=name_map)
     plan.check()
-    plan.warn(stacklevel=2)
+    plan.warn()
     plan.apply()
     return plan.param_not_load, plan.ckpt_not_load
 
@@ -356,6 +358,14 @@ def plan_target(target: Target, supply: Supply, *, strict: bool, name_map: NameM
     for load in plan.loads:
         _log.debug("%s is loaded from %s: %s to %s", load.name, load.key, load.key_dtype, load.dtype)
     return plan
+
+
+def _level_of_script() -> int:
+    """Return the stacklevel, counted in the calling function, of the first frame outside this package."""
+    level, frame = 1, sys._getframe(1)  # noqa: SLF001 -- Python 3.12 has warn(skip_file_prefixes=...) for this
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+        level, frame = level + 1, frame.f_back
+    return level
 
 
 def _unique(slots: Sequence[Slot]) -> dict[str, Slot]:
