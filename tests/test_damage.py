@@ -1,0 +1,317 @@
+"""Damaged, cut and hostile files: a result or one of our errors, in memory and time that fit the file."""
+
+from __future__ import annotations
+
+import io
+import tracemalloc
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ckptload import load_checkpoint, open_checkpoint, wire
+from ckptload.errors import (
+    CheckpointError,
+    CorruptCheckpointError,
+    EmptyCheckpointError,
+    UnsupportedTypeError,
+    WrongFormatError,
+)
+from ckptload.sources import BufferSource
+from ckptload.walk import walk
+from strategies import (
+    CountingSource,
+    block,
+    changes,
+    files,
+    floats,
+    group,
+    integer,
+    mapping,
+    mutated,
+    number,
+    record,
+    tag,
+    tensor,
+    value,
+    with_crc,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ckptload.reader import Reader
+
+FIXTURES = Path(__file__).parent / "fixtures"
+SMALL = [
+    "cell.ckpt",
+    "append.ckpt",
+    "crc.ckpt",
+    "empty.ckpt",
+    "plain_1.3.0_append.ckpt",
+    "plain_2.0.0_maptensor.ckpt",
+    "plain_2.0.0_random_op.ckpt",
+    "plain_2.10.0_maptensor_crc.ckpt",
+    "plain_2.10.0_othertypes.ckpt",
+    "rc_bf16_as_fp32.ckpt",
+    "rc_uint_old_names.ckpt",
+]
+
+
+def checked(error: CheckpointError, path: str) -> CheckpointError:
+    """Hold an error against the promises about every error: it names the file, and says what to do."""
+    assert error.path == path
+    assert error.hint
+    assert error.offset is not None or not isinstance(error, CorruptCheckpointError) or type(error) is WrongFormatError
+    assert str(error)
+    return error
+
+
+def load(source: Any, path: str) -> dict[str, Any] | CheckpointError:
+    """Load everything, or return the error."""
+    try:
+        return load_checkpoint(source)
+    except CheckpointError as error:
+        return checked(error, path)
+
+
+def read_all(source: Any, path: str) -> dict[str, Any] | CheckpointError:
+    """Open, and use every entry in every way; an entry's error stands in its place."""
+    try:
+        reader = open_checkpoint(source, format="ckpt")
+    except CheckpointError as error:
+        return checked(error, path)
+    with reader:
+        assert repr(reader)
+        return {name: read(reader, name, path) for name in reader}
+
+
+def read(reader: Reader, name: str, path: str) -> Any:
+    """Return an entry's value, or its error, which is the same however it is asked for."""
+    info, got = attempt(reader.info, name, path), attempt(reader.__getitem__, name, path)
+    if isinstance(info, CheckpointError):
+        assert str(info) == str(got)
+    elif info.kind == "tensor" and not isinstance(got, CheckpointError):
+        assert (info.shape, info.dtype, info.nbytes) == (got.shape, got.dtype, got.nbytes)
+        assert reader.get_slice(name)[...].get_bytes() == got.get_bytes()
+    return got
+
+
+def attempt(ask: Callable[[str], Any], name: str, path: str) -> Any:
+    """Ask for a name; return the value or the error, which names the entry."""
+    try:
+        return ask(name)
+    except CheckpointError as error:
+        found = checked(error, path)
+    assert found.name is not None
+    return found
+
+
+def same(first: Any, second: Any) -> bool:
+    """Compare what two ways of reading gave."""
+    if isinstance(first, CheckpointError) or isinstance(second, CheckpointError):
+        return type(first) is type(second)
+    return list(first) == list(second) and all(content(first[name]) == content(second[name]) for name in first)
+
+
+def content(value: Any) -> Any:
+    if isinstance(value, CheckpointError):
+        return type(value), value.problem, value.name
+    if isinstance(value, list):
+        return [(part.dtype, part.shape, part.tobytes()) for part in value]
+    return value if isinstance(value, (str, bytes)) else (value.dtype, value.shape, value.get_bytes())
+
+
+def both(data: bytes, path: Path | None = None) -> dict[str, Any] | CheckpointError:
+    """Try bytes in several ways; they must agree.
+
+    Returns:
+        what `load_checkpoint` gives.
+    """
+    loaded = load(io.BytesIO(data), "<BytesIO>")
+    lazily = read_all(data, "<bytes>")
+    if isinstance(lazily, CheckpointError):
+        assert type(loaded) is type(lazily)
+    elif any(isinstance(one, CheckpointError) for one in lazily.values()):
+        assert isinstance(loaded, CheckpointError)
+        assert any(loaded.problem == one.problem for one in lazily.values() if isinstance(one, CheckpointError))
+    else:
+        assert same(loaded, lazily)
+    if path is not None:
+        path.write_bytes(data)
+        assert same(load(str(path), str(path)), loaded)
+        assert same(read_all(path, str(path)), lazily)
+    return loaded
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_a_file_cut_at_any_byte_is_a_shorter_checkpoint_or_an_error(name: str, tmp_path: Path) -> None:
+    """The format has no count, so that a cut between two records cannot be told from a smaller checkpoint."""
+    data = (FIXTURES / name).read_bytes()
+    whole = load_checkpoint(io.BytesIO(data))
+    for cut in range(len(data)):
+        got = both(data[:cut], tmp_path.resolve() / "cut.ckpt" if cut % 8 == 0 else None)
+        if isinstance(got, CheckpointError):
+            assert isinstance(got, (CorruptCheckpointError, EmptyCheckpointError))
+        else:
+            assert list(got) == list(whole)[: len(got)]
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_a_flip_of_any_bit_of_a_header_is_a_result_or_an_error(name: str) -> None:
+    data = (FIXTURES / name).read_bytes()
+    inside = {
+        at for one in walk(BufferSource(data)).records for piece in one.pieces for at in range(piece.start, piece.stop)
+    }
+    for at in range(len(data)):
+        if at not in inside:
+            for bit in range(8) if len(data) < 300 else (0, 3, 7):
+                both(data[:at] + bytes([data[at] ^ 1 << bit]) + data[at + 1 :])
+
+
+@pytest.mark.parametrize("byte", [0x00, 0x7F, 0x80, 0xFF])
+@pytest.mark.parametrize("name", SMALL)
+def test_a_telling_value_in_any_byte_is_a_result_or_an_error(name: str, byte: int, tmp_path: Path) -> None:
+    data = (FIXTURES / name).read_bytes()
+    for at in range(min(len(data), 200)):
+        both(data[:at] + bytes([byte]) + data[at + 1 :], tmp_path.resolve() / "changed.ckpt")
+
+
+@settings(max_examples=200)
+@given(st.sampled_from(SMALL), changes)
+def test_damaged_files_of_mindspore_are_a_result_or_an_error(name: str, damage: list[tuple[str, float, int]]) -> None:
+    both(mutated((FIXTURES / name).read_bytes(), damage))
+
+
+@settings(max_examples=200)
+@given(files, st.one_of(st.just([]), changes))
+def test_generated_files_are_a_result_or_an_error(data: bytes, damage: list[tuple[str, float, int]]) -> None:
+    both(mutated(data, damage))
+
+
+@settings(max_examples=200)
+@given(st.binary(max_size=80))
+def test_bytes_of_no_meaning_are_a_result_or_an_error(data: bytes) -> None:
+    both(data)
+
+
+# -- memory ---------------------------------------------------------------------------------------
+
+HUGE = 1 << 62
+CLAIMS = {
+    "record": tag(1, 2) + number(HUGE) + b"\n\x01a",
+    "record, all bits": tag(1, 2) + number((1 << 64) - 1) + b"\n\x01a",
+    "name": block(1, block(1, b"a", claim=HUGE) + block(2, tensor())),
+    "tensor": value("a", block(2, tensor((), "Int8", b"x"), claim=HUGE)),
+    "map": value("a", block(3, block(1, tensor()), claim=HUGE)),
+    "tensor of a map": value("a", block(3, block(1, tensor(), claim=HUGE))),
+    "type": value("a", block(2, block(2, b"Int8", claim=HUGE))),
+    "content": value("a", block(2, block(2, b"Int8") + block(3, b"x", claim=HUGE))),
+    "packed dims": value("a", block(2, block(1, b"\x01", claim=HUGE))),
+    "unknown field": value("a", block(9, b"x", claim=HUGE)),
+    "unknown field of the file": block(9, b"x", claim=HUGE),
+    "unknown field of a group": group(9, block(9, b"x", claim=HUGE)),
+    "dim": record("a", (HUGE,), "Int8", b"x"),
+    "dims": record("a", (1 << 31, 1 << 31), "Float32", b"xxxx"),
+    "dims beyond 64 bits": record("a", [(1 << 62)] * 60, "Complex128", b"xxxx"),
+    "dims that multiply to 2**64": record("a", (1 << 32, 1 << 32), "Int8", b""),
+    "dims with a zero": record("a", (HUGE, 0), "Float32", b""),
+    "dims with a zero behind": record("a", (HUGE, HUGE, 0), "Float32", b""),
+    "dims of a map": mapping("a", tensor((HUGE, 8), "int64", b"x" * 8)),
+    "dims of no rows": mapping("a", tensor((0, HUGE, HUGE), "int64", b"")),
+    "dims of a bfloat16": record("a", (HUGE,), "BFloat16", b"xx"),
+}
+
+
+def peak(action: Callable[[], Any]) -> int:
+    """Return the most bytes that Python and numpy held while something was done."""
+    action()
+    tracemalloc.start()
+    try:
+        action()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("data", CLAIMS.values(), ids=CLAIMS)
+def test_a_header_that_claims_exabytes_allocates_nothing(data: bytes) -> None:
+    """In the last record and before others, of a plain file and of one with a trailer."""
+    for around in (data, floats("before", 1.0) + data + floats("after", 1.0), with_crc(data)):
+        assert peak(lambda around=around: both(around)) < 1 << 18  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("data", CLAIMS.values(), ids=CLAIMS)
+def test_a_header_that_claims_exabytes_is_an_error_unless_nothing_is_missing(data: bytes) -> None:
+    got = both(data)
+    assert isinstance(got, (CorruptCheckpointError, UnsupportedTypeError))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.one_of(st.binary(max_size=1024), st.tuples(files, changes).map(lambda both: mutated(*both)[:1024])))
+def test_a_small_file_takes_little_memory_whatever_stands_in_it(data: bytes) -> None:
+    assert peak(lambda: both(data)) < 1 << 20
+
+
+#: The smallest things that a file can be filled with.
+FILLINGS = {
+    "empty records": b"\n\x00",
+    "records without a tensor": value("a"),
+    "records of cut tensors": value("a", block(2, b"\x08")),
+    "types that are not UTF-8": value("a", block(2, block(2, b"\xff"))),
+    "slices of one name": record("a", (1,), "Int8", b"x"),
+    "empty slices": record("a", (0,), "Int8", b""),
+    "maps": mapping("a", tensor((1,), "int8", b"x")),
+    "map records of different lengths": mapping("a") + mapping("a", tensor((1,), "int8", b"x")),
+    "unknown fields": integer(9, 1),
+    "groups": b"\x4b" * 97 + b"\x4c" * 97,
+    "ends of groups": b"\x4c",
+    "beginnings of groups": b"\x4b",
+    "high bits": b"\xff",
+    "values that alternate": floats("a", 1.0) + floats("b", 1.0),
+}
+INSIDE: dict[str, Callable[[bytes], bytes]] = {
+    "dims": lambda some: value("a", block(2, some)),
+    "names": lambda some: value("a", some),
+    "tensors of a map": lambda some: value("a", block(3, some)),
+    "a type": lambda some: record("a", (), some, b""),
+    "a name": lambda some: record(some, (), "Int8", b"x"),
+    "content": lambda some: record("a", (len(some),), "Int8", some),
+}
+
+
+def hostile(size: int) -> dict[str, bytes]:
+    """Files of about `size` bytes filled with one thing."""
+    made = {name: some * (size // len(some)) for name, some in FILLINGS.items()}
+    for name, wrap in INSIDE.items():
+        for some in (b"\x08\x01", block(1, b""), block(2, b""), block(1, b"\x01"), b"\xff", b"A"):
+            made[f"{some!r} in {name}"] = wrap(some * (size // len(some)))
+    return made
+
+
+@pytest.mark.parametrize("name", hostile(64))
+def test_a_hostile_file_takes_memory_in_proportion(name: str) -> None:
+    """No more than 300 bytes for each of theirs, so that a hostile 1 KB stays far below 64 MB."""
+    data = hostile(6 << 10)[name]
+    assert peak(lambda: both(data)) < 300 * len(data) + (64 << 10)
+
+
+@pytest.mark.parametrize("name", hostile(64))
+def test_a_hostile_file_takes_steps_in_proportion(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Counted in numbers decoded and bytes read."""
+    steps = 0
+    decode = wire.varint
+
+    def counted(*args: Any) -> tuple[int, int]:
+        nonlocal steps
+        steps += 1
+        return decode(*args)
+
+    monkeypatch.setattr(wire, "varint", counted)
+    data = hostile(16 << 10)[name]
+    source = CountingSource(data)
+    walk(source)
+    assert steps <= 3 * len(data)
+    assert source.total <= 4 * len(data)
