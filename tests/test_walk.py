@@ -169,7 +169,7 @@ def test_a_trailer_is_none_where_something_follows(extra: bytes) -> None:
 
 
 def test_content_that_looks_like_a_trailer_is_content() -> None:
-    """The 17 bytes are a trailer only if the records end exactly before them (D11)."""
+    """The 17 bytes are a trailer only if the records end exactly before them."""
     data = record("a", (17,), "UInt8", with_crc(b""))
     layout = walk(BufferSource(data))
     assert layout.trailer is None

@@ -182,6 +182,7 @@ def _tensor(name: str, pieces: Sequence[Piece], offset: int) -> Entry:
     """Make the entry of a tensor: dims and type are those of its last slice, as in MindSpore."""
     last = pieces[-1]
     spans = _spans(pieces)
+    _check_dims(pieces, offset)
     dtype = dtypes.IN_FILES.get(last.type or "")
     if dtype is None:
         raise UnsupportedTypeError(
@@ -192,11 +193,20 @@ def _tensor(name: str, pieces: Sequence[Piece], offset: int) -> Entry:
     return _sized(name, dtype, last.dims, spans, offset)
 
 
+def _check_dims(pieces: Iterable[Piece], offset: int) -> None:
+    """Refuse negative dims, also in slices whose dims do not count."""
+    for piece in pieces:
+        if min(piece.dims, default=0) < 0:
+            raise CorruptCheckpointError(
+                f"no array can have shape {_short(piece.dims)}", offset=offset, hint=_SAVE_AGAIN
+            )
+
+
 def _sized(name: str, dtype: DType, dims: tuple[int, ...], spans: tuple[Span, ...], offset: int) -> Entry:
     """Hold the size that dims and type ask for against that of the content, in Python's unbounded integers."""
     shape = dims
     size = _stored(spans)
-    if min(dims, default=0) < 0 or len(dims) > MAX_RANK:
+    if len(dims) > MAX_RANK:
         raise CorruptCheckpointError(f"no array can have shape {_short(dims)}", offset=offset, hint=_SAVE_AGAIN)
     if dims == (0,) and size:
         # Up to 2.0.0 a scalar was written with dims [0] (docs/format.md, "Shapes and scalars").
@@ -234,9 +244,11 @@ def _map(name: str, run: Sequence[Record]) -> Entry:
         )
     if len(run) > 1 and counts == list(range(1, len(run) + 1)):
         run, counts = run[-1:], counts[-1:]
-    if len(set(counts)) > 1:
+    if min(counts) != max(counts):
         raise CorruptCheckpointError(
-            f"the records of a map have {counts} tensors", offset=run[0].offset, hint=_SAVE_AGAIN
+            f"the slices of a map have {min(counts)} to {max(counts)} tensors each",
+            offset=run[0].offset,
+            hint=_SAVE_AGAIN,
         )
     columns = zip(*(record.pieces for record in run), strict=True)
     parts = tuple(_map_part(name, column, run[0].offset) for column in columns)
@@ -259,6 +271,7 @@ def _map_part(name: str, pieces: Sequence[Piece], offset: int) -> Entry:
             offset=offset,
             hint="leave the entry out with choice_func; known types: " + ", ".join(sorted(_MAP_TYPES)),
         )
+    _check_dims(pieces, offset)
     if not all(piece.dims for piece in pieces):
         raise CorruptCheckpointError("a tensor of a map has no dims", offset=offset, hint=_SAVE_AGAIN)
     rows = sum(piece.dims[0] for piece in pieces)
