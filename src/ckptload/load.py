@@ -15,6 +15,7 @@ from ckptload.opening import open_ckpt
 from ckptload.reader import Reader
 from ckptload.safetensors_index import open_safetensors
 from ckptload.sharded import ENDING, ShardedIndex, ShardedSource, is_index
+from ckptload.sources import FileSource
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,16 +59,31 @@ def open_checkpoint(
         CheckpointError: the file cannot be read, is damaged, encrypted, or of another kind.
         ArgumentTypeError: `source` is none of the above.
     """
+    return _open(source, format, dec_key, dec_mode, allow_unauthenticated, mapped=mmap)
+
+
+def _open(
+    source: Any,
+    format: str | None,
+    dec_key: bytes | None,
+    dec_mode: str,
+    allow_unauthenticated: bool,
+    *,
+    mapped: bool = False,
+    watches_name: bool = True,
+) -> Reader:
     _check_key(dec_key, dec_mode)
     with ExitStack() as stack:
         in_shards = format != CKPT and is_index(source)
-        opened = ShardedSource(source, mapped=mmap) if in_shards else open_source(source, mapped=mmap)
+        opened = ShardedSource(source, mapped=mapped) if in_shards else open_source(source, mapped=mapped)
         stack.callback(opened.close)
+        if isinstance(opened, FileSource):
+            opened.watches_name = watches_name
         if format is None:
             format = _guess(opened)  # noqa: A001
         index = _open_index(opened, format, dec_key, dec_mode, allow_unauthenticated)
         stack.pop_all()
-    reopen = (_reopen, (opened.path, format, mmap)) if opened.path is not None and dec_key is None else None
+    reopen = (_reopen, (opened.path, format, mapped)) if opened.path is not None and dec_key is None else None
     return Reader(index, reopen=reopen)
 
 
@@ -149,13 +165,7 @@ def load_checkpoint(
     _check_name(ckpt_file_name, format)
     if net is not None:
         check_arguments(net, strict_load)
-    with open_checkpoint(
-        ckpt_file_name,
-        format=format,
-        dec_key=dec_key,
-        dec_mode=dec_mode,
-        allow_unauthenticated=allow_unauthenticated,
-    ) as reader:
+    with _open(ckpt_file_name, format, dec_key, dec_mode, allow_unauthenticated, watches_name=False) as reader:
         wanted = reader.select(choice_func=choice_func, specify_prefix=specify_prefix, filter_prefix=filter_prefix)
         if not wanted:
             raise _nothing_left(reader, specify_prefix, filter_prefix)

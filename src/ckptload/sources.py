@@ -195,7 +195,14 @@ class FileSource(Source):
     """A file opened by path, read by ``pread`` so that threads and forked processes do not disturb each other.
 
     Where there is no ``pread`` (Windows), a lock makes seek and read one step.
+
+    Attributes:
+        watches_name: whether `check_unchanged` also asks if the path still names this file. A load that
+            takes everything at once does not: the file that it opened is whole, also after another one
+            was put in its place.
     """
+
+    watches_name = True
 
     def __init__(self, path: str) -> None:
         self.path = self.label = path
@@ -263,8 +270,9 @@ class FileSource(Source):
         try:
             stamps = {_stamp(os.fstat(self._open_file().fileno()))}
             # The open file cannot be another one, but its name can; a name that is gone tells nothing.
-            with suppress(FileNotFoundError):
-                stamps.add(_stamp(os.stat(self.label)))  # noqa: PTH116
+            if self.watches_name:
+                with suppress(FileNotFoundError):
+                    stamps.add(_stamp(os.stat(self.label)))  # noqa: PTH116
         except OSError as error:
             raise unreadable(self.label, error) from error
         if stamps != {self._stamp}:
