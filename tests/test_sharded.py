@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 from ckptload import ckpt_to_safetensors, load_checkpoint, open_checkpoint, safetensors_to_ckpt, save_checkpoint
@@ -397,8 +398,17 @@ def test_a_failure_leaves_the_shards_that_were_there(ckpt: Path, tmp_path: Path)
     assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
 
 
+@pytest.mark.parametrize("limit", [30, 1000])
+def test_hugging_faces_loaders_want_the_format_to_be_pt(ckpt: Path, tmp_path: Path, limit: int) -> None:
+    ckpt_to_safetensors(ckpt, tmp_path / "out", max_shard_size=limit)
+    for path in (tmp_path / "out").glob("*.safetensors"):
+        with safe_open(path, framework="numpy") as file:
+            assert file.metadata()["format"] == "pt"
+
+
 @pytest.mark.torch
-def test_hugging_face_loads_our_shards_into_a_torch_model(tmp_path: Path) -> None:
+@pytest.mark.parametrize("limit", [25, 1000])
+def test_hugging_face_loads_our_shards_into_a_torch_model(tmp_path: Path, limit: int) -> None:
     torch = pytest.importorskip("torch")
     hub = pytest.importorskip("huggingface_hub")
     weights = {
@@ -408,7 +418,7 @@ def test_hugging_face_loads_our_shards_into_a_torch_model(tmp_path: Path) -> Non
         "1.bias": np.ones(1, np.float32),
     }
     save_checkpoint(weights, tmp_path / "net.ckpt")
-    ckpt_to_safetensors(tmp_path / "net.ckpt", max_shard_size=25)
+    ckpt_to_safetensors(tmp_path / "net.ckpt", max_shard_size=limit)
     model = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.Linear(2, 1))
     found = hub.load_torch_model(model, tmp_path, strict=True)
     assert not found.missing_keys

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 #: What transformers and huggingface_hub look for in a folder.
 STEM: Final = "model"
 
+#: Hugging Face's loaders refuse a file of another ``format``, among them MindSpore's ``ms``.
+_METADATA: Final = {"format": "pt"}
+
 _UNITS: Final = {
     "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12,
     "KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30, "TIB": 1 << 40,
@@ -93,7 +96,7 @@ def write_shards(
     shards = split(items, limit)
     if len(shards) <= 1:
         with Replacement(str(folder / f"{STEM}.safetensors"), synced=False) as file:
-            meter.copy(safetensors(items, metadata=metadata), file)
+            meter.copy(safetensors(items, metadata=_METADATA | metadata), file)
             finish()
         return
     files = [f"{STEM}-{number:05}-of-{len(shards):05}.safetensors" for number in range(1, len(shards) + 1)]
@@ -107,5 +110,5 @@ def write_shards(
         target.write((json.dumps(index, indent=2, sort_keys=True) + "\n").encode())
         for name, shard in zip(files, shards, strict=True):
             target = stack.enter_context(Replacement(str(folder / name), synced=False))
-            meter.copy(safetensors(shard), target)
+            meter.copy(safetensors(shard, metadata=_METADATA), target)
         finish()
