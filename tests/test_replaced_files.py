@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 
@@ -22,7 +21,7 @@ def target(tmp_path: Path) -> Path:
 def replace(target: Path) -> bool:
     """Put another file in the place of the target, in one step."""
     shutil.copy(FIXTURES / "adam.ckpt", target.with_suffix(".new"))
-    os.replace(target.with_suffix(".new"), target)
+    target.with_suffix(".new").replace(target)
     return True
 
 
