@@ -349,6 +349,15 @@ def test_the_ending_is_replaced_wherever_it_stands_as_mindspore_does_it(ckpt: Pa
     assert files(tmp_path / "out") == ["a.safetensors.b.safetensors"]
 
 
+def test_an_empty_save_path_puts_the_results_of_a_folder_into_the_working_directory(
+    ranks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    ckpt_to_safetensors(ranks, "")
+    assert files(tmp_path / "here") == ALL
+
+
 def test_links_are_followed(ranks: Path, tmp_path: Path) -> None:
     (tmp_path / "linked").mkdir()
     (tmp_path / "linked" / "rank7").symlink_to(ranks / "rank_1")

@@ -59,7 +59,8 @@ def jobs(file_path: Any, save_path: Any, file_name_regex: Any, *, old: str, new:
     path = Path(given)
     try:
         if given and path.is_dir():
-            return _in_ranks(path, folder, fits, old, new)
+            # For an empty save_path, MindSpore puts the results of a folder into the working directory.
+            return _in_ranks(path, Path() if save_path == "" else folder, fits, old, new)
         if not given or not path.exists():
             raise ReadError("there is no such file or folder", path=given, hint="check the path; ~ is not expanded")
     except (OSError, ValueError) as error:
