@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ckptload import dtypes, kinds, records, safetensors_sum
 from ckptload.chain import MAGICS
 from ckptload.errors import (
+    ChangedFileError,
     ChecksumError,
     CorruptCheckpointError,
     EmptyCheckpointError,
@@ -51,10 +52,10 @@ _UPDATE: Final = "a newer safetensors may know it (pip install -U safetensors); 
 class SafetensorsIndex:
     """What a safetensors file holds, sorted by name as MindSpore returns it."""
 
-    def __init__(self, source: Source, header: dict[str, Any], start: int) -> None:
+    def __init__(self, source: Source, header: dict[str, Any], metadata: dict[str, str], start: int) -> None:
         self.format = "safetensors"
         self.source = source
-        self.metadata: dict[str, str] = header.pop(METADATA, None) or {}
+        self.metadata = metadata
         self.cipher: str | None = None
         self._header = header
         # Where content begins: offsets in the header count from there.
@@ -77,9 +78,7 @@ class SafetensorsIndex:
         Raises:
             UnsupportedTypeError: MindSpore has no such type.
         """
-        described = self._header[name]
-        spelling, shape = described["dtype"], tuple(described["shape"])
-        start, stop = (self._start + offset for offset in described["data_offsets"])
+        spelling, shape, start, stop = self._described(name)
         dtype = dtypes.BY_SAFETENSORS.get(spelling)
         if dtype is dtypes.int8 and self.metadata.get(name) == dtypes.qint4x2.name:
             dtype = dtypes.qint4x2
@@ -91,13 +90,7 @@ class SafetensorsIndex:
                 hint="leave it out with choice_func; known types: " + ", ".join(sorted(dtypes.BY_SAFETENSORS)),
             )
         if stop - start != math.prod(shape) * dtype.itemsize:
-            # The library has judged this; the file may have been replaced between its look and ours.
-            raise CorruptCheckpointError(
-                f"{dtype} of shape {shape} needs {math.prod(shape) * dtype.itemsize} bytes, {stop - start} are present",
-                name=name,
-                offset=start,
-                hint=_DAMAGED,
-            )
+            raise self._changed(name)
         return Entry(name, records.TENSOR, dtype, shape, stop - start, ((start, stop),), start)
 
     def verify_crc(self) -> bool:
@@ -108,12 +101,10 @@ class SafetensorsIndex:
         have = 0
         scratch = memoryview(bytearray(_PIECE))
         for name in self.names():
-            described = self._header[name]
-            start, stop = (self._start + offset for offset in described["data_offsets"])
+            spelling, shape, start, stop = self._described(name)
             # Which type it is matters for single numbers alone, and MindSpore writes none but those it has.
-            dtype = dtypes.BY_SAFETENSORS.get(described["dtype"], dtypes.bool_)
-            pieces = self._pieces(start, stop, scratch)
-            have = safetensors_sum.add(have, name, dtype, tuple(described["shape"]), pieces)
+            dtype = dtypes.BY_SAFETENSORS.get(spelling, dtypes.bool_)
+            have = safetensors_sum.add(have, name, dtype, shape, self._pieces(start, stop, scratch))
         if want != str(have):
             raise ChecksumError(
                 f"{safetensors_sum.KEY} in the metadata is {want[:20]!r}, the CRC-32 of the tensors is {have}",
@@ -122,6 +113,28 @@ class SafetensorsIndex:
                 "at your risk",
             )
         return True
+
+    def _described(self, name: str) -> tuple[str, tuple[int, ...], int, int]:
+        """Return dtype, shape, start and stop as the header has them."""
+        try:
+            described = self._header[name]
+            spelling, shape = described["dtype"], tuple(described["shape"])
+            start, stop = described["data_offsets"]
+            numbers = (*shape, start, stop)
+            sound = isinstance(spelling, str) and all(type(number) is int for number in numbers) and min(numbers) >= 0
+        except (KeyError, TypeError, ValueError):
+            sound = False
+        if not sound:
+            raise self._changed(name)
+        return spelling, shape, self._start + start, self._start + stop
+
+    def _changed(self, name: str) -> ChangedFileError:
+        """Say that what the library accepted is not what stands in the file."""
+        return ChangedFileError(
+            "the header describes the tensor otherwise than when the safetensors library looked at it",
+            name=name,
+            hint="another program is writing the file; open it when it is complete",
+        )
 
     def _pieces(self, start: int, stop: int, scratch: memoryview) -> Iterator[memoryview]:
         for at in range(start, stop, _PIECE):
@@ -150,23 +163,14 @@ def open_safetensors(source: Source) -> SafetensorsIndex:
     _judge(source, head)
     try:
         header = json.loads(head[LENGTH_SIZE:].decode())
-        _check(header)
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise _refused(source, f"the header cannot be read: {type(error).__name__}: {error}") from error
-    return SafetensorsIndex(source, header, len(head))
-
-
-def _check(header: dict[str, Any]) -> None:
-    """Look again at what the library has accepted, as far as this module builds on it."""
-    for name, described in header.items():
-        if name == METADATA:
-            if not all(isinstance(text, str) for text in (described or {}).values()):
-                raise TypeError(f"{METADATA} holds what is no text")
-            continue
-        start, stop = described["data_offsets"]
-        numbers = (start, stop, *described["shape"])
-        if not isinstance(described["dtype"], str) or not all(type(n) is int and n >= 0 for n in numbers):
-            raise TypeError(f"tensor {name!r} is not described by a dtype, a shape and two offsets")
+        metadata = header.pop(METADATA, None) or {}
+        sound = all(isinstance(text, str) for text in metadata.values())
+    except (ValueError, TypeError, AttributeError, RecursionError):
+        sound = False
+    if not sound:
+        # The library has accepted the header, so that this is not the one that it saw.
+        raise ChangedFileError("the header changed while it was read", path=source.label, hint="open the file again")
+    return SafetensorsIndex(source, header, metadata, len(head))
 
 
 # -- the library's verdict ----------------------------------------------------------------------------------

@@ -92,7 +92,7 @@ class Source(ABC):
         """
         total = sum(len(out) for _, out in requests)
         jobs = _pieces(requests)
-        if total < _PARALLEL_FROM or not self._in_threads(jobs):
+        if total < _PARALLEL_FROM or len(jobs) == 1 or not self._in_threads(jobs):
             for start, outs in jobs:
                 self._scatter(start, outs)
 
