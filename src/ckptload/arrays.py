@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -73,36 +75,49 @@ def _view(source: Source, entry: Entry) -> Array:
 
 
 def load_rows(source: Source, entry: Entry, rows: range) -> Array:
-    """Read some rows of a tensor of one dimension or more, and no others.
+    """Read some rows of a tensor of one dimension or more.
 
     Returns:
         An array of shape ``(len(rows), *entry.shape[1:])`` that owns its memory.
     """
     if rows.step < 0:
-        return np.ascontiguousarray(load_rows(source, entry, rows[::-1])[::-1])
-    if rows.step > 1 and len(entry.spans) > 1:
-        # To find each row among many slices would cost more than to read those between.
-        return np.ascontiguousarray(load_rows(source, entry, range(rows.start, rows.stop))[:: rows.step])
-    part = entry._replace(
-        shape=(len(rows), *entry.shape[1:]), nbytes=entry.nbytes // max(entry.shape[0], 1) * len(rows)
-    )
+        return load_rows(source, entry, rows[::-1])[::-1].copy()
+    row = entry.nbytes // max(entry.shape[0], 1)
+    part = entry._replace(shape=(len(rows), *entry.shape[1:]), nbytes=row * len(rows))
     array = allocate(part)
     if not part.nbytes:
         return array
-    target = array
-    if is_wide(entry):
-        target = np.empty(array.size, _WIDE)
+    if 0 < row * (rows.step - 1) <= _GAP:
+        _load_dense(source, entry, rows, array)
+        return array
+    target = np.empty(array.size, _WIDE) if is_wide(entry) else array
     size = target.nbytes // len(rows)
     room = as_bytes(target)
+    begins = _begins(entry)
     if rows.step == 1:
-        requests = _requests(entry, room, rows.start * size)
+        requests = _requests(entry, begins, room, rows.start * size)
     else:
-        base = entry.spans[0][0]
-        requests = [(base + row * size, room[at * size : (at + 1) * size]) for at, row in enumerate(rows)]
+        requests = []
+        for at, index in enumerate(rows):
+            requests += _requests(entry, begins, room[at * size : (at + 1) * size], index * size)
     source.read_many(requests)
     if target is not array:
         _narrow(target, array)
     return array
+
+
+#: Rows with no more bytes than this between them are read with what stands between.
+_GAP = 4096
+#: How much is read at a time of rows and what stands between them, in bytes.
+_DENSE = 8 << 20
+
+
+def _load_dense(source: Source, entry: Entry, rows: range, array: Array) -> None:
+    """Read every so many-th row by reading them all, a bounded piece at a time."""
+    count = max(1, _DENSE // (array.nbytes // len(rows) * rows.step))
+    for at in range(0, len(rows), count):
+        some = rows[at : at + count]
+        array[at : at + count] = load_rows(source, entry, range(some[0], some[-1] + 1))[:: rows.step]
 
 
 #: What older files hold bfloat16 values as.
@@ -114,19 +129,23 @@ def _narrow(wide: Array, array: Array) -> None:
     array.reshape(-1).view("<u2")[:] = wide >> 16
 
 
-def _requests(entry: Entry, room: memoryview, start: int = 0) -> list[tuple[int, memoryview]]:
+def _begins(entry: Entry) -> list[int]:
+    """Return at which byte of the whole content each slice begins."""
+    return [0, *accumulate(stop - start for start, stop in entry.spans[:-1])]
+
+
+def _requests(entry: Entry, begins: list[int], room: memoryview, start: int = 0) -> list[tuple[int, memoryview]]:
     """Return what to read so that `room` holds an entry's content from byte `start` on, whatever its slices."""
     requests = []
-    skip, done = start, 0
-    for at, stop in entry.spans:
-        if skip >= stop - at:
-            skip -= stop - at
-            continue
-        size = min(stop - at - skip, len(room) - done)
-        if size <= 0:
-            break
-        requests.append((at + skip, room[done : done + size]))
-        skip, done = 0, done + size
+    index, done = bisect_right(begins, start) - 1, 0
+    while done < len(room):
+        at, stop = entry.spans[index]
+        at += start + done - begins[index]
+        size = min(stop - at, len(room) - done)
+        if size:
+            requests.append((at, room[done : done + size]))
+        done += size
+        index += 1
     return requests
 
 
@@ -147,7 +166,7 @@ def fill(source: Source, pairs: Iterable[tuple[Entry, Array]]) -> None:
         if len(entry.spans) == 1:
             requests.append((entry.spans[0][0], as_bytes(target)))
         else:
-            requests.extend(_requests(entry, as_bytes(target)))
+            requests.extend(_requests(entry, _begins(entry), as_bytes(target)))
     requests.sort(key=_start)
     source.read_many(requests)
     for wide, array in narrow:

@@ -14,6 +14,7 @@ from ckptload import arrays, names, records
 from ckptload.errors import (
     CheckpointError,
     ClosedReaderError,
+    OutOfMemoryError,
     UnknownNameError,
     UnsupportedTypeError,
 )
@@ -67,11 +68,18 @@ class Reader(Mapping[str, Any]):
     """
 
     def __init__(
-        self, index: Index, chosen: Sequence[str] | None = None, *, reopen: tuple[Any, ...] | None = None
+        self,
+        index: Index,
+        chosen: Sequence[str] | None = None,
+        *,
+        parent: Reader | None = None,
+        reopen: tuple[Any, ...] | None = None,
     ) -> None:
         self._index: Index | None = index
         # None for the reader of the whole file, which owns the source; names of the file for a selection.
         self._chosen = chosen
+        # A selection keeps the reader alive whose file it reads.
+        self._parent = parent
         self._label = index.source.label
         self._entries: dict[str, Entry] = {}
         # What pickle calls to open the same file again, where that is possible.
@@ -145,9 +153,9 @@ class Reader(Mapping[str, Any]):
         index, inside, known = self._open_index(), self._names, self._entries
         entries = []
         for name in wanted:
-            entry = known.get(name)
+            entry = known.get(name) if isinstance(name, str) else None
             if entry is None:
-                if name not in inside:
+                if not isinstance(name, str) or name not in inside:
                     raise self._unknown(name)
                 entry = index.entry(inside[name])
                 if entry.name != name:
@@ -183,7 +191,7 @@ class Reader(Mapping[str, Any]):
                 specify_prefix=specify_prefix,
                 filter_prefix=filter_prefix,
             )
-        return Reader(index, chosen)
+        return Reader(index, chosen, parent=self)
 
     # -- reading ----------------------------------------------------------------------------------
 
@@ -223,7 +231,7 @@ class Reader(Mapping[str, Any]):
         Indexing the first axis by an int or a slice reads only those rows.
         """
         entry = self._tensor_info(name)
-        return TensorSlice(entry, self._read_rows)
+        return TensorSlice(entry, self._read_rows, self._label)
 
     def fill(self, pairs: Iterable[tuple[str, npt.NDArray[Any]]]) -> None:
         """Read tensors straight into arrays that the caller has.
@@ -296,8 +304,8 @@ class Reader(Mapping[str, Any]):
 
     @property
     def closed(self) -> bool:
-        """Tell whether the reader was closed."""
-        return self._index is None
+        """Tell whether the reader was closed, or the one that it was selected from."""
+        return self._index is None or (self._parent is not None and self._parent.closed)
 
     def __enter__(self) -> Reader:
         self._open_index()
@@ -319,10 +327,12 @@ class Reader(Mapping[str, Any]):
         return id(self)
 
     def __repr__(self) -> str:
-        if self._index is None:
+        if self._index is None or self.closed:
             return f"<closed checkpoint {self._label}>"
+        # Not len(self): names that collide are an error, and printing must not raise.
+        count = len(self._index.names() if self._chosen is None else self._chosen)
         cipher = f", {self._index.cipher}" if self._index.cipher else ""
-        return f"<{self._index.format} checkpoint {self._label}: {len(self)} entries{cipher}>"
+        return f"<{self._index.format} checkpoint {self._label}: {count} entries{cipher}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
         if self._reopen is None or self._chosen is not None or self._index is None:
@@ -336,7 +346,7 @@ class Reader(Mapping[str, Any]):
     # -- inside -----------------------------------------------------------------------------------
 
     def _open_index(self) -> Index:
-        if self._index is None:
+        if self._index is None or self.closed:
             raise ClosedReaderError("the reader was closed", path=self._label, hint="open the checkpoint again")
         return self._index
 
@@ -368,6 +378,12 @@ class Reader(Mapping[str, Any]):
             if error.path is None:
                 error.path = self._label
             raise
+        except MemoryError as error:
+            raise OutOfMemoryError(
+                "there is not enough memory for what was asked for",
+                path=self._label,
+                hint="load fewer entries with choice_func, or one at a time with open_checkpoint",
+            ) from error
 
 
 def _value(entry: Entry, content: Iterator[npt.NDArray[Any]]) -> Value:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from types import EllipsisType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from ckptload import arrays
-from ckptload.errors import ArgumentError
+from ckptload.errors import ArgumentIndexError, ArgumentTypeError, CheckpointError
 from ckptload.tensor import Tensor
 
 if TYPE_CHECKING:
@@ -28,9 +27,10 @@ if TYPE_CHECKING:
 class TensorSlice:
     """A tensor of an open checkpoint that is read by indexing it, as a numpy array is indexed."""
 
-    def __init__(self, entry: Entry, read: Read) -> None:
+    def __init__(self, entry: Entry, read: Read, path: str) -> None:
         self._entry = entry
         self._read = read
+        self._path = path
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -40,14 +40,11 @@ class TensorSlice:
     @property
     def dtype(self) -> DType:
         """Return the dtype of the whole tensor."""
-        dtype = self._entry.dtype
-        if dtype is None:
-            raise ArgumentError(f"a {self._entry.kind} has no dtype", name=self._entry.name)
-        return dtype
+        return cast("DType", self._entry.dtype)
 
     def __len__(self) -> int:
         if not self.shape:
-            raise ArgumentError("a scalar has no length", name=self._entry.name)
+            raise ArgumentTypeError("a scalar has no length", name=self._entry.name, path=self._path)
         return self.shape[0]
 
     def __getitem__(self, index: Any) -> Tensor:
@@ -60,25 +57,35 @@ class TensorSlice:
             A Tensor that owns its memory.
 
         Raises:
-            ArgumentError: the index does not fit the shape.
+            ArgumentIndexError: the index does not fit the shape.
         """
-        whole = index if isinstance(index, tuple) else (index,)
-        first, rest = (whole[0], whole[1:]) if whole else (..., ())
         try:
-            if not self.shape or isinstance(first, EllipsisType) or not isinstance(first, (int, np.integer, slice)):
-                picked = self._rows(slice(None))[whole]
-            elif isinstance(first, slice):
-                picked = self._rows(first)[(slice(None), *rest)]
-            else:
-                # range does the arithmetic and the bounds check.
-                row = range(self.shape[0])[int(first)]
-                picked = self._rows(slice(row, row + 1))[(0, *rest)]
+            picked = self._pick(index if isinstance(index, tuple) else (index,))
+        except CheckpointError:
+            raise
         except (IndexError, TypeError, ValueError) as error:
-            raise ArgumentError(
-                f"index {index!r} does not fit shape {self.shape}: {error}", name=self._entry.name
+            raise ArgumentIndexError(
+                f"index {index!r} does not fit shape {self.shape}: {error}",
+                name=self._entry.name,
+                path=self._path,
+                hint="index it as a numpy array of that shape",
             ) from error
-        result = np.array(picked, self.dtype.numpy, order="C", copy=picked.base is not None, ndmin=0)
-        return Tensor._adopt(result, self.dtype)  # noqa: SLF001 -- the fast path is made for this
+        if not isinstance(picked, np.ndarray) or picked.base is not None or not picked.flags.c_contiguous:
+            # It may be a scalar, or keep more alive than was asked for.
+            picked = np.array(picked, self.dtype.numpy, order="C")
+        return Tensor._adopt(picked, self.dtype)  # noqa: SLF001 -- the fast path is made for this
+
+    def _pick(self, index: tuple[Any, ...]) -> Any:
+        first, rest = (index[0], index[1:]) if index else (..., ())
+        if self.shape and isinstance(first, slice):
+            rows = self._rows(first)
+            return rows[(slice(None), *rest)] if rest else rows
+        # True and False are masks to numpy, although they are integers.
+        if self.shape and isinstance(first, (int, np.integer)) and not isinstance(first, bool):
+            # range does the arithmetic and the bounds check.
+            row = range(self.shape[0])[int(first)]
+            return self._rows(slice(row, row + 1))[(0, *rest)]
+        return self._rows(slice(None))[index]
 
     def flat(self, start: int, stop: int) -> Tensor:
         """Read a range of elements in C order, whatever the shape: a tensor in pieces of equal size.
