@@ -66,6 +66,7 @@ from ckptload.load import load_checkpoint, open_checkpoint
 from ckptload.npz import to_npz
 from ckptload.parameter import Parameter, ParameterTuple
 from ckptload.reader import Reader
+from ckptload.rewriting import convert_checkpoint
 from ckptload.save import save_checkpoint
 from ckptload.tensor import Tensor
 
@@ -117,6 +118,7 @@ __all__ = [
     "common",
     "complex64",
     "complex128",
+    "convert_checkpoint",
     "dtype",
     "errors",
     "float8_e4m3fn",

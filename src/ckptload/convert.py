@@ -20,7 +20,7 @@ from ckptload.shard_writing import STEM, parse_size, write_shards
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from ckptload.batch import Meter, Progress
     from ckptload.conversion import Job
@@ -134,7 +134,7 @@ def safetensors_to_ckpt(
 
     def convert(job: Job, meter: Meter) -> None:
         with open_checkpoint(job.source, format="safetensors") as reader:
-            _write_ckpt(job, _gather(reader, choice_func, new_names, _kept_strings(reader)), meter)
+            _write_ckpt(job, _gather(reader, choice_func, new_names, kept_strings(reader)), meter)
 
     run(found, convert, processes_num, progress)
 
@@ -185,7 +185,7 @@ def _gather(
     )
 
 
-def _kept_strings(reader: Reader) -> dict[str, str]:
+def kept_strings(reader: Reader) -> dict[str, str]:
     """Return the strings that the metadata of a safetensors file keep.
 
     Raises:
@@ -238,12 +238,18 @@ def _check_map(name_map: object) -> dict[str, str]:
     for old, new in name_map.items():
         if not isinstance(old, str) or not isinstance(new, str):
             raise ArgumentTypeError(f"name_map must map names to names; it has {old!r}: {new!r}")
+    check_new_names(name_map.values())
+    return name_map
+
+
+def check_new_names(found: Iterable[str]) -> None:
+    """Raise ArgumentError for a name that no entry of a checkpoint can have."""
+    for new in found:
         if len(new) > records.MAX_NAME or _NO_UTF8.search(new):
             raise ArgumentError(
                 f"no entry can have this name; it must be UTF-8 and have {records.MAX_NAME} characters at most",
                 name=new[:60],
             )
-    return name_map
 
 
 _NO_UTF8: Final = re.compile("[\ud800-\udfff]")

@@ -79,21 +79,25 @@ def to_npz(
                 allow_unauthenticated=allow_unauthenticated,
             )
             reader = stack.enter_context(opened)
-        arrays = _named(items.gather(reader.select(choice_func=choice_func), None, None))
+        arrays = named(items.gather(reader.select(choice_func=choice_func), None, None))
         if not arrays:
             raise EmptyCheckpointError(f"choice_func keeps none of {len(reader)} entries", path=reader.path)
         make_folder(target)
-        meter = Meter(sum(item.nbytes for item in arrays.values()), progress)
-        with Replacement(str(target), synced=False) as file:
-            with zipfile.ZipFile(file, "w", allowZip64=True) as archive:
-                for name, item in arrays.items():
-                    # Without a date, so that equal content makes equal files.
-                    with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as member:
-                        _write(item, member, meter)
-            reader.authenticate()
+        write(target, arrays, Meter(sum(item.nbytes for item in arrays.values()), progress), reader.authenticate)
 
 
-def _named(entries: Iterable[Item]) -> dict[str, Item]:
+def write(target: Path, arrays: dict[str, Item], meter: Meter, finish: Callable[[], object]) -> None:
+    """Write arrays by name; `finish` is called when all is written and nothing has taken its place."""
+    with Replacement(str(target), synced=False) as file:
+        with zipfile.ZipFile(file, "w", allowZip64=True) as archive:
+            for name, item in arrays.items():
+                # Without a date, so that equal content makes equal files.
+                with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as member:
+                    _write(item, member, meter)
+        finish()
+
+
+def named(entries: Iterable[Item]) -> dict[str, Item]:
     """Return arrays by the names that they get.
 
     Raises:
@@ -119,7 +123,7 @@ def _write(item: Item, file: IO[bytes], meter: Meter) -> None:
     if item.dtype not in _WIDENED:
         meter.copy(item.pieces(), file)
         return
-    for piece in _whole(item.pieces(), item.dtype.itemsize):
+    for piece in whole(item.pieces(), item.dtype.itemsize):
         file.write(np.frombuffer(piece, item.dtype.numpy).astype(dtype).data)
         meter.advance(len(piece))
 
@@ -133,7 +137,7 @@ def _as_numpy(item: Item) -> tuple[np.dtype[Any], tuple[int, ...]]:
     return np.dtype("<f4") if item.dtype in _WIDENED else item.dtype.numpy, item.shape
 
 
-def _whole(pieces: Iterable[memoryview], itemsize: int) -> Iterator[memoryview | bytes]:
+def whole(pieces: Iterable[memoryview], itemsize: int) -> Iterator[memoryview | bytes]:
     """Cut pieces again so that no element is in two of them: a file in slices may cut anywhere."""
     rest = b""
     for piece in pieces:

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import sys
-from typing import Final, TextIO
+import unicodedata
+from typing import TYPE_CHECKING, Final, TextIO
 
 from ckptload import errors
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 SOUND: Final = 0
 DAMAGED: Final = 1
@@ -16,16 +21,38 @@ USAGE: Final = 2
 NEEDS_KEY: Final = 3
 UNCHECKED: Final = 4
 INTERRUPTED: Final = 130
+#: What a shell reports of a command that was ended by SIGPIPE.
+CUT_OFF: Final = 141
 
 #: What is wrong with the call or the machine, and not with the content of a file.
 _TROUBLE: Final = (
     errors.ReadError,
+    errors.WriteError,
     errors.ArgumentError,
     errors.ArgumentTypeError,
     errors.ArgumentNameError,
     errors.OutOfMemoryError,
     errors.ChangedFileError,
     errors.CipherUnavailableError,
+)
+
+#: The library speaks to programmers; these are the same things as options of the command.
+_WORDS: Final = tuple(
+    (re.compile(pattern), option)
+    for pattern, option in (
+        (r"pass allow_unauthenticated=True", "pass --allow-unauthenticated"),
+        (r"because of allow_unauthenticated=True", "because of --allow-unauthenticated"),
+        (r"\(?docs/security\.md\)?", "(see the page on security)"),
+        (r"pass dec_mode=", "pass --mode "),
+        (r"check dec_key and dec_mode", "check the key, --key-format and --mode"),
+        (r"load it without dec_key", "leave the key out"),
+        (r"\bdec_key\b", "the key"),
+        (r"leave (it|the entry|one of them) out with choice_func", r"leave \1 out with --exclude"),
+        (r"load fewer entries with choice_func, or one at a time with open_checkpoint", "take fewer with --include"),
+        (r", or load it with crc_check=False at your risk", ""),
+        (r"; pass it open|, or pass it open", ""),
+        (r"with format='safetensors'", "under a name that ends in .safetensors"),
+    )
 )
 
 
@@ -36,11 +63,44 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
+def width(text: str) -> int:
+    """Return how many columns of a terminal a printable text takes."""
+    if text.isascii():
+        return len(text)
+    return sum(
+        0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in {"W", "F"} else 1 for c in text
+    )
+
+
 def exit_code(error: errors.CheckpointError) -> int:
     """Return the exit code that stands for an error: `DAMAGED`, `USAGE` or `NEEDS_KEY`."""
     if isinstance(error, errors.EncryptedCheckpointError):
         return NEEDS_KEY
     return USAGE if isinstance(error, _TROUBLE) else DAMAGED
+
+
+def worst(codes: Iterable[int]) -> int:
+    """Return the exit code for several files: that of the one that most wants attention."""
+    order = (DAMAGED, USAGE, NEEDS_KEY, UNCHECKED)
+    found = set(codes)
+    return next((code for code in order if code in found), SOUND)
+
+
+def problem(error: errors.CheckpointError) -> str:
+    """Put an error into one line, without file and hint."""
+    line = error.problem if error.name is None else f"parameter {error.name!r}: {error.problem}"
+    if error.offset is not None:
+        line += f" (at byte {error.offset})"
+    return printable(_reworded(line))
+
+
+def hint(error: errors.CheckpointError) -> str | None:
+    """Return the next step that an error suggests, in terms of the command."""
+    if isinstance(error, errors.EncryptedCheckpointError):
+        modes = " or ".join(error.modes)
+        ambiguous = f" --mode {modes}" if len(error.modes) > 1 else ""
+        return f"give its key with --key-file FILE --key-format hex (or raw){ambiguous}"
+    return printable(_reworded(error.hint)) if error.hint else None
 
 
 def error_lines(error: errors.CheckpointError, path: str | None = None) -> list[str]:
@@ -50,18 +110,36 @@ def error_lines(error: errors.CheckpointError, path: str | None = None) -> list[
         error: what was raised.
         path: file as the user named it; by default what the error knows.
     """
-    problem = error.problem if error.name is None else f"parameter {error.name!r}: {error.problem}"
-    if error.offset is not None:
-        problem += f" (at byte {error.offset})"
     where = path or error.path
-    first = f"ckptload: {where}: {problem}" if where else f"ckptload: {problem}"
-    lines = [first, f"  hint: {error.hint}"] if error.hint else [first]
-    return [printable(line) for line in lines]
+    first = f"ckptload: {printable(where)}: {problem(error)}" if where else f"ckptload: {problem(error)}"
+    step = hint(error)
+    return [first, f"  hint: {step}"] if step else [first]
+
+
+def _reworded(line: str) -> str:
+    for pattern, option in _WORDS:
+        line = pattern.sub(option, line)
+    return " ".join(line.splitlines())
 
 
 def grouped(number: int) -> str:
     """Print a number in groups of three digits."""
-    return f"{number:,}".replace(",", " ")
+    return f"{number:,}"
+
+
+def counted(number: int, singular: str, plural: str) -> str:
+    """Print a number with the right form of its noun."""
+    return f"{number:,} {singular if number == 1 else plural}"
+
+
+def human(size: int) -> str:
+    """Print a number of bytes in a unit that people read."""
+    value = float(size)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if value < 1024:  # noqa: PLR2004 -- the step between the units
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1024
+    return f"{value:.1f} TiB"
 
 
 def prepare_streams() -> None:
@@ -71,6 +149,9 @@ def prepare_streams() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def abandon(stream: TextIO) -> None:
-    """Point a stream whose reader is gone at nothing, so that flushing it at exit raises nothing."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+def abandon(*streams: TextIO) -> None:
+    """Point streams whose reader is gone at nothing, so that flushing them at exit raises nothing."""
+    for stream in streams:
+        nothing = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nothing, stream.fileno())
+        os.close(nothing)

@@ -1,0 +1,136 @@
+"""The program: commands, and what happens around each of them."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import os
+import sys
+import traceback
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+from click.shell_completion import CompletionItem
+
+from ckptload._version import __version__
+from ckptload.cli import options, text
+from ckptload.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+#: Commands, and the module and the name of each; in the order of the help.
+_COMMANDS: Final = {
+    "inspect": ("inspect", "command"),
+    "verify": ("verify", "command"),
+    "diff": ("diff", "command"),
+    "convert": ("convert", "command"),
+    "encrypt": ("encrypt", "encrypt"),
+    "decrypt": ("encrypt", "decrypt"),
+    "report": ("report", "command"),
+}
+_DEFAULT: Final = "inspect"
+_OWN_OPTIONS: Final = frozenset({"--help", "-h", "--version"})
+
+
+class _Commands(options.Command, click.Group):
+    """The commands, each imported when it is called; what is no command is a file to inspect."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 -- click's signature
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in _COMMANDS:
+            return None
+        module, attribute = _COMMANDS[cmd_name]
+        command: click.Command = getattr(importlib.import_module(f"ckptload.cli.{module}"), attribute)
+        command.name = cmd_name
+        return command
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if args and not ctx.resilient_parsing and args[0] not in _COMMANDS and args[0] not in _OWN_OPTIONS:
+            _suspect_a_typing_error(args[0])
+            args = [_DEFAULT, *args]
+        return super().parse_args(ctx, args)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        # A file may stand in the place of a command.
+        return [*super().shell_complete(ctx, incomplete), CompletionItem(incomplete, type="file")]
+
+
+def _suspect_a_typing_error(word: str) -> None:
+    """Refuse a word that looks like a misspelt command and is no file."""
+    if os.path.exists(word) or "." in word or "/" in word or word.startswith("-"):  # noqa: PTH110
+        return
+    near = difflib.get_close_matches(word, _COMMANDS, n=1)
+    raise click.UsageError(f"{word!r} is neither a command nor a file" + (f"; did you mean {near[0]}?" if near else ""))
+
+
+@click.group(
+    cls=_Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="`ckptload FILE` is `ckptload inspect FILE`. Each command has its own --help, with examples.",
+)
+@click.version_option(__version__, prog_name="ckptload", message="%(prog)s %(version)s")
+def program() -> None:
+    """Look into MindSpore checkpoints and safetensors files, check, compare and convert them.
+
+    Examples:
+      ckptload model.ckpt
+      ckptload verify *.ckpt
+      ckptload diff before.ckpt after.ckpt
+      ckptload convert model.ckpt model.safetensors
+      ckptload report model.ckpt -o page.html
+    """
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run the program; return its exit code.
+
+    Raises:
+        BrokenPipeError: whoever reads the output has seen enough.
+        KeyboardInterrupt: the user stopped it.
+    """
+    debug = "--debug" in arguments
+    if not arguments:
+        with click.Context(program, info_name="ckptload", **program.context_settings) as context:
+            sys.stderr.write(program.get_help(context) + "\n")
+        return text.USAGE
+    try:
+        code = program.main(list(arguments), prog_name="ckptload", standalone_mode=False)
+    except click.ClickException as error:
+        _complain(_usage(error), debug=debug)
+        return text.USAGE
+    except click.Abort as error:
+        # Ctrl-C or the end of input while a key was asked for.
+        raise KeyboardInterrupt from error
+    except CheckpointError as error:
+        _complain(text.error_lines(error), debug=debug)
+        return text.exit_code(error)
+    except MemoryError:
+        _complain(["ckptload: there is not enough memory", "  hint: close other programs"], debug=debug)
+        return text.USAGE
+    except BrokenPipeError:
+        raise
+    except Exception as error:  # noqa: BLE001 -- a person at a terminal gets a sentence, whatever happens
+        _complain(
+            [f"ckptload: this is a fault of ckptload: {type(error).__name__}: {text.printable(str(error))}",
+             "  hint: run it again with --debug, and report what it says"],
+            debug=debug,
+        )  # fmt: skip
+        return text.USAGE
+    return code if isinstance(code, int) else text.SOUND
+
+
+def _usage(error: click.ClickException) -> list[str]:
+    message = " ".join(error.format_message().split())
+    context: Any = getattr(error, "ctx", None)
+    path = context.command_path if context is not None else "ckptload"
+    return [f"ckptload: {text.printable(message)}", f"  hint: {path} --help"]
+
+
+def _complain(lines: Sequence[str], *, debug: bool) -> None:
+    if debug:
+        traceback.print_exc()
+    sys.stdout.flush()
+    sys.stderr.write("".join(f"{line}\n" for line in lines))

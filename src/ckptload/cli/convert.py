@@ -1,0 +1,211 @@
+"""`ckptload convert`: the same content in another format, under other names, of another dtype."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from ckptload import convert_checkpoint, dtypes
+from ckptload.adapters.torch_groups import guess_names
+from ckptload.cli import files, globs, options, text
+from ckptload.cli.maps import read_map
+from ckptload.cli.progress import Progress
+from ckptload.cli.table import Column, render
+from ckptload.errors import ArgumentError
+from ckptload.renaming import renamed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from ckptload.cli.keys import KeyChoice
+    from ckptload.cli.terminal import Terminal
+    from ckptload.reader import Reader
+    from ckptload.rewriting import Move
+
+_DTYPES: Final = {one.attribute: one for one in (dtypes.float16, dtypes.bfloat16, dtypes.float32, dtypes.float64)}
+_MANY: Final = 5
+
+
+@click.command(cls=options.Command)
+@click.argument("source", type=options.FILE, metavar="IN")
+@click.argument("target", type=options.FILE, metavar="OUT")
+@click.option("--to", "to", type=click.Choice(["ckpt", "safetensors", "npz"]), help="Format, if OUT does not tell it.")
+@click.option("--torch", "to_torch", is_flag=True, help="Name entries as PyTorch does: gamma is weight, and so on.")
+@options.select
+@click.option("--name-map", "map_file", type=options.FILE, metavar="FILE.json", help='New names: {"old": "new"}.')
+@click.option("--dtype", type=click.Choice(list(_DTYPES)), help="Convert floating-point tensors.")
+@click.option("--shard-size", metavar="SIZE", help="Write safetensors shards into the folder OUT, such as 5GB.")
+@click.option("--crc", is_flag=True, help="Add a CRC-32 for verify to compare.")
+@click.option("--force", is_flag=True, help="Replace OUT if it exists.")
+@click.option("-n", "--dry-run", is_flag=True, help="Say what would be written, and write nothing.")
+@options.key_to_read
+@options.key_to_write("--out-key")
+@options.common
+def command(
+    *,
+    source: str,
+    target: str,
+    to: str | None,
+    to_torch: bool,
+    include: tuple[str, ...],
+    exclude: tuple[str, ...],
+    map_file: str | None,
+    dtype: str | None,
+    shard_size: str | None,
+    crc: bool,
+    force: bool,
+    dry_run: bool,
+    key: KeyChoice,
+    out_key: KeyChoice,
+    terminal: Terminal,
+) -> int:
+    """Convert a checkpoint: .ckpt, .safetensors, shards, .npz, encrypted or not.
+
+    The suffix of OUT says the format. Memory stays flat whatever the size, and OUT appears only when it is
+    complete. A name map is a JSON object of names, or of what stands before a dot in them:
+    {"backbone": "features"} renames backbone.0.weight, too. It is applied before --torch.
+
+    An encrypted IN gives a plain OUT, unless there is an --out-key.
+
+    Examples:
+      ckptload convert model.ckpt model.safetensors
+      ckptload convert model.ckpt model.npz --include 'encoder' --exclude '*.bias'
+      ckptload convert model.ckpt torch.safetensors --torch --dtype bfloat16
+      ckptload convert model.ckpt folder/ --shard-size 5GB
+      ckptload convert --dry-run model.ckpt out.ckpt --exclude 'moment*'
+    """
+    request = Request(
+        source,
+        target,
+        terminal,
+        format=to,
+        wanted=globs.chooser(include, exclude),
+        name_map=read_map(map_file) if map_file is not None else {},
+        to_torch=to_torch,
+        force=force,
+        dry_run=dry_run,
+        arguments={
+            "dtype": _DTYPES[dtype] if dtype else None,
+            "crc_check": crc,
+            "max_shard_size": shard_size,
+            "enc_mode": out_key.mode or "AES-GCM",
+            # Hugging Face's libraries ask for this before they load a file into torch.
+            "metadata": {"format": "pt"} if to_torch else None,
+        },
+    )
+    return request.run(key, out_key.read())
+
+
+class Request:
+    """One conversion, as the command line asks for it."""
+
+    def __init__(
+        self,
+        source: str,
+        target: str,
+        terminal: Terminal,
+        *,
+        format: str | None = None,  # noqa: A002 -- it becomes the argument of this name
+        wanted: Callable[[str], bool] = bool,
+        name_map: dict[str, str] | None = None,
+        to_torch: bool = False,
+        force: bool = False,
+        dry_run: bool = False,
+        arguments: dict[str, Any] | None = None,
+    ) -> None:
+        self.source = source
+        self.target = target
+        self.terminal = terminal
+        self.wanted = wanted
+        self.name_map = name_map or {}
+        self.to_torch = to_torch
+        self.force = force
+        self.dry_run = dry_run
+        self.arguments = {"format": format, "dry_run": dry_run, **(arguments or {})}
+
+    def run(self, key: KeyChoice, out_key: bytes | None, *, must_be_plain: bool = False) -> int:
+        """Convert, and say what was done.
+
+        Args:
+            key: of the source.
+            out_key: to encrypt with, or None.
+            must_be_plain: whether an encrypted source is refused.
+        """
+        if not self.force and not self.dry_run:
+            self._refuse_to_replace()
+        secret = key.read()
+        with files.noted(self.terminal), files.open_file(self.source, secret, key) as reader:
+            if must_be_plain and reader.cipher is not None:
+                raise ArgumentError("the file is encrypted already", path=self.source)
+            with Progress(self.terminal, "converting", None) as progress:
+                moves = convert_checkpoint(
+                    reader,
+                    self.target,
+                    choice_func=self.wanted,
+                    name_map=self._names(reader),
+                    enc_key=out_key,
+                    progress=progress.at,
+                    **self.arguments,
+                )
+        if self.dry_run:
+            self.terminal.write(_planned(moves, self.terminal))
+        total = sum(move.item.nbytes for move in moves)
+        word = "would be written" if self.dry_run else "written"
+        self.terminal.say(
+            f"{self.terminal.show(self.target)}: {text.counted(len(moves), 'entry', 'entries')}, "
+            f"{text.grouped(total)} bytes {word}"
+        )
+        return text.SOUND
+
+    def _refuse_to_replace(self) -> None:
+        path = Path(self.target)
+        taken = any(path.glob("*.safetensors*")) if path.is_dir() else path.exists()
+        if taken:
+            raise ArgumentError(
+                "it exists already", path=self.target, hint="give another name, or --force to replace it"
+            )
+
+    def _names(self, reader: Reader) -> dict[str, str]:
+        """Return old name to new name for every entry that gets another one."""
+        chosen = [name for name in reader if self.wanted(name)]
+        unmatched = [old for old in self.name_map if not _is_used(old, chosen)]
+        if unmatched:
+            self.terminal.say(
+                f"ckptload: warning: no entry has these names of the map: {_some(unmatched, self.terminal)}"
+            )
+        if not self.to_torch:
+            return self.name_map
+        first = {old: new for new, old in renamed(chosen, self.name_map).items()}
+        guessed, unclear = guess_names(first.values())
+        if unclear:
+            self.terminal.say(
+                "ckptload: warning: these names leave open what they are in PyTorch and are kept: "
+                + _some(unclear, self.terminal)
+            )
+        return {old: guessed[new] for old, new in first.items()}
+
+
+def _is_used(old: str, names: Sequence[str]) -> bool:
+    return any(name == old or name.startswith(old + ".") for name in names)
+
+
+def _some(names: Sequence[str], terminal: Terminal) -> str:
+    shown = ", ".join(terminal.show(name) for name in names[:_MANY])
+    return shown + (f" and {len(names) - _MANY} more" if len(names) > _MANY else "")
+
+
+def _planned(moves: Sequence[Move], terminal: Terminal) -> Iterator[str]:
+    """Yield a table of what becomes of each entry."""
+    name, new = Column("NAME", fg="cyan"), Column("BECOMES", keep=8, fg="green")
+    dtype, shape, size = Column("DTYPE", keep=7), Column("SHAPE", keep=5), Column("BYTES", right=True, keep=6)
+    for move in moves:
+        item = move.item
+        name.cells.append(terminal.show(move.old))
+        new.cells.append(terminal.show(item.name) if item.name != move.old else "")
+        changed = item.dtype is not move.source
+        dtype.cells.append(f"{move.source} -> {item.dtype}" if changed else str(item.dtype or item.kind))
+        shape.cells.append(str(item.shape) if item.dtype is not None else "")
+        size.cells.append(text.grouped(item.nbytes))
+    yield from render([name, new, dtype, shape, size], terminal)

@@ -1,0 +1,304 @@
+"""`ckptload diff`: what two checkpoints do not have in common, values included."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+import numpy as np
+
+from ckptload._version import __version__
+from ckptload.cli import files, globs, options, pieces, stats, text
+from ckptload.cli.maps import read_map
+from ckptload.cli.progress import Progress
+from ckptload.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    import numpy.typing as npt
+
+    from ckptload.cli.keys import KeyChoice
+    from ckptload.cli.terminal import Terminal
+    from ckptload.reader import Reader
+    from ckptload.records import Entry
+
+    Array = npt.NDArray[Any]
+
+SAME: Final = 0
+DIFFERENT: Final = 1
+TROUBLE: Final = 2
+
+_CHUNK: Final = 32768
+_SIGNS: Final = {"added": "+", "removed": "-", "changed": "~"}
+_COLORS: Final = {"added": "green", "removed": "red", "changed": "yellow"}
+
+
+@dataclass
+class Distance:
+    """How far two arrays of one shape are apart.
+
+    Attributes:
+        count: pairs of elements.
+        changed: pairs further apart than the tolerance; NaN equals NaN.
+        largest: largest difference of two finite elements.
+    """
+
+    atol: float
+    rtol: float
+    count: int = 0
+    changed: int = 0
+    largest: float = 0.0
+    finite: int = 0
+    _sum: float = 0.0
+    _products: float = 0.0
+    _squares: tuple[float, float] = (0.0, 0.0)
+
+    @property
+    def mean(self) -> float:
+        """Return the mean difference of pairs of finite elements."""
+        return self._sum / self.finite if self.finite else 0.0
+
+    @property
+    def cosine(self) -> float | None:
+        """Return the cosine of the angle between both as vectors, of finite elements; None if one is zero."""
+        length = math.sqrt(self._squares[0]) * math.sqrt(self._squares[1])
+        return max(-1.0, min(1.0, self._products / length)) if length else None
+
+    def add(self, left: Array, right: Array) -> None:
+        """Take in two flat arrays of equal length."""
+        with np.errstate(all="ignore"):
+            for start in range(0, left.size, _CHUNK):
+                self._add(left[start : start + _CHUNK], right[start : start + _CHUNK])
+
+    def _add(self, left: Array, right: Array) -> None:
+        same = left == right if left.dtype == right.dtype else None
+        wide = np.complex128 if "c" in left.dtype.kind + right.dtype.kind else np.float64
+        a, b = left.astype(wide), right.astype(wide)
+        if same is None:
+            same = a == b
+        distance = np.abs(a - b)
+        finite = np.isfinite(distance)
+        if not finite.all():
+            same |= np.isnan(a) & np.isnan(b)
+        close = same
+        if self.atol or self.rtol:
+            close = same | (finite & (distance <= self.atol + self.rtol * np.abs(b)))
+            distance, a, b = distance[finite], a[finite], b[finite]
+        elif not finite.all():
+            distance, a, b = distance[finite], a[finite], b[finite]
+        self.count += left.size
+        self.changed += left.size - int(np.count_nonzero(close))
+        self.finite += distance.size
+        if distance.size:
+            self.largest = max(self.largest, float(distance.max()))
+            self._sum += float(distance.sum())
+        # Not np.dot: BLAS starts threads for it, which cost more than they bring on so few elements.
+        self._products += float((a * b.conj()).real.sum())
+        self._squares = (
+            self._squares[0] + float((a * a.conj()).real.sum()),
+            self._squares[1] + float((b * b.conj()).real.sum()),
+        )
+
+
+@dataclass
+class Change:
+    """One name that is not the same in both."""
+
+    name: str
+    kind: str
+    what: str = ""
+    distance: Distance | None = None
+    details: dict[str, Any] = field(default_factory=dict)
+
+
+#: Two tensors that the index shows no difference of.
+_LOOK_INSIDE: Final = Change("", "")
+
+
+@click.command(cls=options.Command)
+@click.argument("first", type=options.FILE, metavar="A")
+@click.argument("second", type=options.FILE, metavar="B")
+@click.option("--atol", type=click.FloatRange(min=0), default=0.0, help="Absolute difference that counts as equal.")
+@click.option("--rtol", type=click.FloatRange(min=0), default=0.0, help="The same, as a fraction of the value in B.")
+@click.option("--name-map", "map_file", type=options.FILE, metavar="FILE.json", help="Names in A to names in B.")
+@click.option("--ignore-dtype", is_flag=True, help="Equal values of different dtypes are equal.")
+@options.select
+@click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
+@options.key_to_read
+@options.common
+def command(
+    *,
+    first: str,
+    second: str,
+    atol: float,
+    rtol: float,
+    map_file: str | None,
+    ignore_dtype: bool,
+    include: tuple[str, ...],
+    exclude: tuple[str, ...],
+    as_json: bool,
+    key: KeyChoice,
+    terminal: Terminal,
+) -> int:
+    """Compare two checkpoints, of any of the formats.
+
+    Entries are compared by name: added, removed, of another shape or dtype, with other values. Of changed
+    values it says how many there are, the largest and the mean difference, and the cosine of both tensors
+    as vectors. The name map is a JSON object: {"name in A": "name in B"}.
+
+    Exit code: 0 the same, 1 different, 2 trouble (as of the command diff).
+
+    Examples:
+      ckptload diff before.ckpt after.ckpt
+      ckptload diff model.ckpt model.safetensors
+      ckptload diff --rtol 1e-3 --ignore-dtype full.ckpt half.ckpt
+      ckptload diff --exclude 'moment*' a.ckpt b.ckpt
+    """
+    comparing = _Comparison(atol, rtol, ignore_dtype, terminal)
+    try:
+        names = read_map(map_file) if map_file is not None else {}
+        secret = key.read()
+        wanted = globs.chooser(include, exclude)
+        with (
+            files.noted(terminal),
+            files.open_file(first, secret, key, plain_too=True) as left,
+            files.open_file(second, secret, key, plain_too=True) as right,
+        ):
+            changes = comparing.run(left, right, names, wanted)
+    except CheckpointError as error:
+        terminal.complain(error)
+        return TROUBLE
+    different = any(change.kind for change in changes)
+    if as_json:
+        terminal.write([json.dumps(comparing.as_data(first, second, changes), allow_nan=False, indent=1)])
+    elif not terminal.quiet:
+        terminal.write(_lines(first, second, changes, comparing.compared, terminal))
+    return DIFFERENT if different else SAME
+
+
+class _Comparison:
+    """Compares two readers name by name, one tensor at a time."""
+
+    def __init__(self, atol: float, rtol: float, ignore_dtype: bool, terminal: Terminal) -> None:  # noqa: FBT001
+        self.atol = atol
+        self.rtol = rtol
+        self.ignore_dtype = ignore_dtype
+        self.terminal = terminal
+        self.compared = 0
+
+    def run(self, left: Reader, right: Reader, names: dict[str, str], wanted: Callable[[str], bool]) -> list[Change]:
+        """Return every difference, in the order of the first file, then what only the second one has."""
+        pairs = {names.get(name, name): name for name in left if wanted(name)}
+        changes = []
+        common = [(name, new) for new, name in pairs.items() if new in right]
+        for new, name in pairs.items():
+            if new not in right:
+                changes.append(Change(new, "removed", _describe(left.info(name))))
+        entries = [(left.info(name), right.info(new)) for name, new in common]
+        self.compared = len(entries)
+        found = {other.name: self._outside(left, one, right, other) for one, other in entries}
+        tensors = [(one, other) for one, other in entries if found[other.name] is _LOOK_INSIDE]
+        with Progress(self.terminal, "comparing", sum(one.nbytes for one, _ in tensors)) as progress:
+            for (one, other), arrays in pieces.of_pairs(left, right, tensors):
+                found[other.name] = self._inside(one, other, arrays)
+                progress.advance(one.nbytes)
+        changes.extend(change for change in found.values() if change is not None)
+        changes.extend(
+            Change(name, "added", _describe(right.info(name))) for name in right if name not in pairs and wanted(name)
+        )
+        return changes
+
+    def _outside(self, left: Reader, one: Entry, right: Reader, other: Entry) -> Change | None:
+        """Compare what stands in the index, and whole what is no tensor."""
+        if one.kind != other.kind or one.shape != other.shape:
+            return Change(other.name, "changed", f"{_describe(one)} -> {_describe(other)}")
+        if one.dtype is None or other.dtype is None:
+            same = _same(left[one.name], right[other.name])
+            return None if same else Change(other.name, "changed", f"{one.kind} with another content")
+        if one.dtype is not other.dtype and (one.dtype in stats.OPAQUE or other.dtype in stats.OPAQUE):
+            return Change(other.name, "changed", f"{one.dtype} -> {other.dtype}")
+        return _LOOK_INSIDE
+
+    def _inside(self, one: Entry, other: Entry, arrays: Iterable[tuple[Array, Array]]) -> Change | None:
+        distance = Distance(self.atol, self.rtol)
+        for a, b in arrays:
+            distance.add(a, b)
+        if one.dtype is not other.dtype and not self.ignore_dtype:
+            return Change(other.name, "changed", f"{one.dtype} -> {other.dtype}", distance)
+        return Change(other.name, "changed", "", distance) if distance.changed else None
+
+    def as_data(self, first: str, second: str, changes: list[Change]) -> dict[str, Any]:
+        return {
+            "ckptload": __version__,
+            "schema": 1,
+            "a": first,
+            "b": second,
+            "same": not changes,
+            "compared": self.compared,
+            "changes": [_as_data(change) for change in changes],
+        }
+
+
+def _same(left: Any, right: Any) -> bool:
+    """Compare strings, bytes, or maps, which are lists of arrays."""
+    if isinstance(left, list):
+        return len(left) == len(right) and all(
+            a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
+            for a, b in zip(left, right, strict=True)
+        )
+    return bool(left == right)
+
+
+def _describe(entry: Entry) -> str:
+    return f"{entry.dtype} {entry.shape}" if entry.dtype is not None else entry.kind
+
+
+def _lines(first: str, second: str, changes: list[Change], compared: int, terminal: Terminal) -> Iterator[str]:
+    yield terminal.style(f"--- {terminal.show(first)}", fg="red")
+    yield terminal.style(f"+++ {terminal.show(second)}", fg="green")
+    for change in changes:
+        words = [change.what] if change.what else []
+        if change.distance is not None:
+            words.append(_measured(change.distance))
+        name = terminal.style(f"{_SIGNS[change.kind]} {terminal.show(change.name)}", fg=_COLORS[change.kind])
+        yield f"{name}  {'; '.join(words)}"
+    counts = {kind: sum(change.kind == kind for change in changes) for kind in _SIGNS}
+    same = compared - counts["changed"]
+    yield terminal.style(
+        f"{text.counted(compared, 'entry', 'entries')} in both: {text.grouped(same)} the same, "
+        f"{text.grouped(counts['changed'])} changed; {text.grouped(counts['added'])} added, "
+        f"{text.grouped(counts['removed'])} removed",
+        bold=True,
+    )
+
+
+def _measured(distance: Distance) -> str:
+    if not distance.changed:
+        return "same values"
+    cosine = "none" if distance.cosine is None else f"{distance.cosine:.6f}"
+    return (
+        f"{text.grouped(distance.changed)} of {text.counted(distance.count, 'element', 'elements')} changed, "
+        f"max {distance.largest:.4g}, mean {distance.mean:.4g}, cosine {cosine}"
+    )
+
+
+def _as_data(change: Change) -> dict[str, Any]:
+    data: dict[str, Any] = {"name": change.name, "change": change.kind, "what": change.what}
+    if change.distance is not None:
+        found = change.distance
+        data["values"] = {
+            "elements": found.count,
+            "changed": found.changed,
+            "max": _finite(found.largest),
+            "mean": _finite(found.mean),
+            "cosine": _finite(found.cosine),
+        }
+    return data
+
+
+def _finite(number: float | None) -> float | None:
+    return number if number is not None and math.isfinite(number) else None

@@ -1,0 +1,60 @@
+"""`ckptload encrypt` and `ckptload decrypt`: a checkpoint re-written with a cipher, or without."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from ckptload.cli import options
+from ckptload.cli.convert import Request
+from ckptload.cli.keys import KeyChoice
+from ckptload.errors import ArgumentError
+
+if TYPE_CHECKING:
+    from ckptload.cli.terminal import Terminal
+
+
+@click.command(cls=options.Command)
+@click.argument("source", type=options.FILE, metavar="IN")
+@click.argument("target", type=options.FILE, metavar="OUT")
+@click.option("--force", is_flag=True, help="Replace OUT if it exists.")
+@options.key_to_write("--key")
+@options.common
+def encrypt(*, source: str, target: str, force: bool, out_key: KeyChoice, terminal: Terminal) -> int:
+    """Encrypt a checkpoint for MindSpore's and ckptload's dec_key.
+
+    AES-GCM notices every change; the other modes notice none, and are there for readers that need them.
+    A key is never taken from the command line, where other processes can see it. A safetensors file
+    becomes an encrypted .ckpt.
+
+    Examples:
+      openssl rand -hex 32 > key.hex
+      ckptload encrypt model.ckpt secret.ckpt --key-file key.hex --key-format hex
+      MODEL_KEY=... ckptload encrypt model.ckpt secret.ckpt --key-env MODEL_KEY --key-format hex
+    """
+    if not out_key.given:
+        raise ArgumentError("there is no key to encrypt with", hint="--key-file, --key-env or --key-prompt")
+    request = Request(source, target, terminal, force=force, format="ckpt", arguments={"enc_mode": out_key.mode})
+    return request.run(KeyChoice(), out_key.read(), must_be_plain=True)
+
+
+@click.command(cls=options.Command)
+@click.argument("source", type=options.FILE, metavar="IN")
+@click.argument("target", type=options.FILE, metavar="OUT")
+@click.option("--force", is_flag=True, help="Replace OUT if it exists.")
+@options.key_to_read
+@options.common
+def decrypt(*, source: str, target: str, force: bool, key: KeyChoice, terminal: Terminal) -> int:
+    """Write an encrypted checkpoint again without its cipher.
+
+    OUT appears only if all of IN is authentic, where the mode can tell. Its suffix says the format, as in
+    convert. Files of MindSpore 1.3 to 1.6 do not tell their mode: say it with --mode.
+
+    Examples:
+      ckptload decrypt secret.ckpt model.ckpt --key-file key.hex --key-format hex
+      ckptload decrypt secret.ckpt model.safetensors --key-prompt --key-format raw
+    """
+    if not key.given:
+        raise ArgumentError("there is no key to decrypt with", hint="--key-file, --key-env or --key-prompt")
+    return Request(source, target, terminal, force=force).run(key, None)

@@ -1,0 +1,98 @@
+"""What a person names on the command line: files, directories of checkpoints, encrypted ones among them."""
+
+from __future__ import annotations
+
+import warnings
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from ckptload import open_checkpoint
+from ckptload.errors import ArgumentError, CheckpointError, EmptyCheckpointError, EncryptedCheckpointError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from ckptload.cli.keys import KeyChoice
+    from ckptload.cli.terminal import Terminal
+    from ckptload.reader import Reader
+
+_SUFFIXES: Final = frozenset({".ckpt", ".safetensors"})
+#: The index of a safetensors checkpoint in several files, which are then no checkpoints of their own.
+INDEX: Final = ".safetensors.index.json"
+
+
+def expand(paths: Sequence[str]) -> list[str]:
+    """Replace directories by the checkpoints that lie in them.
+
+    Raises:
+        EmptyCheckpointError: there is none in a directory.
+    """
+    found: list[str] = []
+    for path in paths:
+        if "://" in path or not Path(path).is_dir():
+            found.append(path)
+            continue
+        inside = sorted(Path(path).iterdir())
+        files = [str(file) for file in inside if file.suffix in _SUFFIXES or file.name.endswith(INDEX)]
+        if not files:
+            raise EmptyCheckpointError(
+                "there is no checkpoint in this directory", path=path, hint="name a .ckpt or .safetensors file"
+            )
+        found.extend(files)
+    return found
+
+
+def open_file(path: str, key: bytes | None, choice: KeyChoice, *, plain_too: bool = False) -> Reader:
+    """Open a checkpoint, with its key if it needs one.
+
+    Args:
+        path: path or URL.
+        key: what `choice` read.
+        choice: its mode, and whether unauthenticated content is allowed.
+        plain_too: whether a plain file is opened although there is a key. Where what the command says
+            about the file should rest on the key, it is not.
+
+    Raises:
+        EncryptedCheckpointError: it needs a key and there is none.
+        ArgumentError: it can be opened in two modes, and none was chosen.
+        CheckpointError: anything else that is wrong with it.
+    """
+    mode = choice.mode
+    if key is None:
+        return open_checkpoint(path)
+    try:
+        reader = open_checkpoint(path)
+    except EncryptedCheckpointError as error:
+        if mode is None and len(error.modes) != 1:
+            raise ArgumentError(
+                error.problem, path=path, hint=f"say which: --mode {' or --mode '.join(error.modes)}"
+            ) from error
+        mode = mode or error.modes[0]
+    else:
+        if plain_too:
+            return reader
+        reader.close()
+    return open_checkpoint(
+        path, dec_key=key, dec_mode=mode or "AES-GCM", allow_unauthenticated=choice.allow_unauthenticated
+    )
+
+
+@contextmanager
+def noted(terminal: Terminal) -> Iterator[None]:
+    """Write what the library warns of as one line each."""
+
+    def show(message: Warning | str, *_: object, **__: object) -> None:
+        terminal.say(*_warning(message))
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", UserWarning)
+        warnings.showwarning = show
+        yield
+
+
+def _warning(message: Warning | str) -> list[str]:
+    # Worded as an error is, so that options are named by their names here.
+    from ckptload.cli.text import problem  # noqa: PLC0415 -- only where there is something to say
+
+    return [f"ckptload: warning: {problem(CheckpointError(str(message)))}"]

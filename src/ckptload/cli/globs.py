@@ -1,0 +1,41 @@
+"""Which names a person means: patterns with ``*``, ``?`` and ``[...]``, or the beginning of a path of modules."""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+_SPECIAL: Final = frozenset("*?[")
+
+
+def matcher(patterns: Iterable[str]) -> Callable[[str], bool]:
+    """Return a function that tells whether a name matches one of the patterns.
+
+    A pattern without special characters means that name and everything below it: ``encoder.0`` matches
+    ``encoder.0`` and ``encoder.0.weight``, but not ``encoder.01``.
+    """
+    wanted = [
+        fnmatch.translate(pattern) if _SPECIAL & set(pattern) else rf"(?s:{re.escape(pattern)}(\..*)?)\Z"
+        for pattern in patterns
+    ]
+    if not wanted:
+        return lambda _: False
+    compiled = re.compile("|".join(wanted))
+    return lambda name: compiled.match(name) is not None
+
+
+def chooser(include: Iterable[str], exclude: Iterable[str]) -> Callable[[str], bool]:
+    """Return a function that tells whether a name is wanted: included, or nothing is, and not excluded."""
+    include = list(include)
+    keep, drop = matcher(include), matcher(exclude)
+    return lambda name: (not include or keep(name)) and not drop(name)
+
+
+def natural(name: str) -> list[tuple[int, int, str]]:
+    """Return a key that sorts names as people do: ``layer.2`` before ``layer.10``."""
+    parts = re.split(r"([0-9]+)", name)
+    return [(0, int(part), "") if part.isascii() and part.isdigit() else (1, 0, part) for part in parts if part]

@@ -1,0 +1,120 @@
+"""Keys of encrypted files: from a file, from the environment, or typed in; never from the command line.
+
+What stands on a command line is seen by every process of the machine and kept by the shell.
+No message here shows a key or part of one.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from typing import Final
+
+import click
+
+from ckptload.errors import ArgumentError
+
+_LENGTHS: Final = (16, 24, 32)
+#: No key is longer, in whatever form; a wrong path may lead to a file of any size.
+_MOST: Final = 4096
+_NEWLINES: Final = (b"\r\n", b"\n")
+
+
+@dataclass(frozen=True)
+class KeyChoice:
+    """Where a key comes from and what it opens.
+
+    Attributes:
+        file: path of a file that holds it.
+        env: name of an environment variable that holds it.
+        prompt: whether to ask for it.
+        form: ``hex`` or ``raw``.
+        mode: cipher; None takes what the file says.
+        allow_unauthenticated: also open files whose content nothing protects from changes.
+    """
+
+    file: str | None = None
+    env: str | None = None
+    prompt: bool = False
+    form: str | None = None
+    mode: str | None = None
+    allow_unauthenticated: bool = False
+    #: How the options are called in messages: ``--key`` or, for the file that is written, ``--out-key``.
+    option: str = "--key"
+
+    @property
+    def given(self) -> bool:
+        """Tell whether there is a key at all."""
+        return self.prompt or self.file is not None or self.env is not None
+
+    def read(self) -> bytes | None:
+        """Return the key, or None if none was given.
+
+        Raises:
+            ArgumentError: it cannot be had, or is none.
+        """
+        if not self.given:
+            return None
+        if self.prompt + (self.file is not None) + (self.env is not None) > 1:
+            raise ArgumentError(f"{self.option}-file, {self.option}-env and {self.option}-prompt exclude each other")
+        if self.form is None:
+            raise ArgumentError(
+                "it must be said how the key is written",
+                hint=f"{self.option}-format hex for hexadecimal digits, {self.option}-format raw for the very bytes",
+            )
+        key = _from_hex(self._content()) if self.form == "hex" else self._content()
+        if len(key) not in _LENGTHS:
+            raise ArgumentError(f"the key has {len(key)} bytes, a key has 16, 24 or 32", hint=self._length_hint(key))
+        return key
+
+    def _content(self) -> bytes:
+        if self.file is not None:
+            return _from_file(self.file)
+        if self.env is not None:
+            return _from_environment(self.env)
+        return _typed()
+
+    def _length_hint(self, key: bytes) -> str:
+        for end in _NEWLINES:
+            if key.endswith(end) and len(key) - len(end) in _LENGTHS:
+                return "the last byte is a newline, and counts as part of a raw key: write it without one"
+        if self.form == "raw" and len(key) in {2 * length for length in _LENGTHS}:
+            return f"if these are hexadecimal digits, say {self.option}-format hex"
+        return f"check the key and {self.option}-format; SM4 takes 16 bytes"
+
+
+def _from_file(path: str) -> bytes:
+    try:
+        with open(path, "rb") as file:  # noqa: PTH123 -- pathlib cannot read a limited number of bytes either
+            content = file.read(_MOST + 1)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "this is no path"
+        raise ArgumentError(f"the key file {path!r} cannot be read: {reason}") from error
+    if len(content) > _MOST:
+        raise ArgumentError(f"the key file {path!r} is much too long to hold a key")
+    return content
+
+
+def _from_environment(name: str) -> bytes:
+    value = os.environ.get(name)
+    if value is None:
+        raise ArgumentError(f"there is no environment variable {name!r}", hint="export it, or use --key-file")
+    return os.fsencode(value)
+
+
+def _typed() -> bytes:
+    if not sys.stdin.isatty():
+        raise ArgumentError("a key can be asked for on a terminal only", hint="use --key-file or --key-env")
+    typed: str = click.prompt("Key", hide_input=True, err=True)
+    return typed.encode("utf-8", "surrogateescape")
+
+
+def _from_hex(content: bytes) -> bytes:
+    try:
+        return bytes.fromhex(content.decode("ascii").strip())
+    except ValueError:
+        # The exception that is left out quotes the place and the character that are wrong.
+        raise ArgumentError(
+            "the key is not written in hexadecimal digits", hint="two digits for each byte; for anything else say raw"
+        ) from None

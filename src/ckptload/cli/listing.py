@@ -1,0 +1,170 @@
+"""What `inspect` and `report` know of a file: its entries, damaged ones among them, and its totals."""
+
+from __future__ import annotations
+
+import math
+import os
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from ckptload.cli import globs, pieces, stats
+from ckptload.cli.progress import Progress
+from ckptload.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from ckptload.cli.stats import Stats
+    from ckptload.cli.terminal import Terminal
+    from ckptload.facts import Facts
+    from ckptload.reader import Reader
+    from ckptload.records import Entry
+
+#: Values are shown of at most so many scalars and short strings, so that listing stays listing.
+_VALUES: Final = 1000
+_SHORT: Final = 1024
+
+
+@dataclass
+class Row:
+    """One name: its entry, or why there is none."""
+
+    name: str
+    entry: Entry | None = None
+    damage: CheckpointError | None = None
+    stats: Stats | None = None
+    value: str | float | None = None
+
+    @property
+    def nbytes(self) -> int:
+        """Return the size in bytes; what is damaged has none."""
+        return self.entry.nbytes if self.entry is not None else 0
+
+    @property
+    def type(self) -> str:
+        """Return what stands in the column of dtypes."""
+        if self.entry is None:
+            return "damaged"
+        return str(self.entry.dtype or self.entry.kind)
+
+    @property
+    def shape(self) -> str:
+        """Return what stands in the column of shapes."""
+        if self.entry is None:
+            return ""
+        if self.entry.kind == "map":
+            return " ".join(str(part.shape) for part in self.entry.parts)
+        return str(self.entry.shape) if self.entry.dtype is not None else ""
+
+
+@dataclass
+class Listing:
+    """One file.
+
+    Attributes:
+        path: as the user named it.
+        rows: of the names that are wanted.
+        names: how many names there are in all.
+    """
+
+    path: str
+    format: str
+    cipher: str | None
+    size: int
+    facts: Facts
+    metadata: dict[str, str]
+    names: int
+    rows: list[Row] = field(default_factory=list)
+
+    @property
+    def nbytes(self) -> int:
+        """Return the bytes of all rows."""
+        return sum(row.nbytes for row in self.rows)
+
+    @property
+    def elements(self) -> int:
+        """Return the number of elements of all tensors."""
+        return sum(math.prod(row.entry.shape) for row in self.rows if row.entry is not None and row.entry.dtype)
+
+    @property
+    def damaged(self) -> list[CheckpointError]:
+        """Return what is wrong with rows."""
+        return [row.damage for row in self.rows if row.damage is not None]
+
+    def by_type(self) -> dict[str, tuple[int, int]]:
+        """Return the number of entries and of bytes for each dtype or kind, largest first."""
+        found: dict[str, tuple[int, int]] = {}
+        for row in self.rows:
+            count, size = found.get(row.type, (0, 0))
+            found[row.type] = (count + 1, size + row.nbytes)
+        return dict(sorted(found.items(), key=lambda item: -item[1][1]))
+
+
+def take(path: str, reader: Reader, wanted: Callable[[str], bool]) -> Listing:
+    """List the names of a file that are wanted; nothing but scalars and short strings is read."""
+    facts = reader.facts
+    size = facts.size
+    if reader.path and os.path.exists(reader.path):  # noqa: PTH110 -- it may be a URL
+        size = max(os.path.getsize(reader.path), size if reader.cipher is None else 0)  # noqa: PTH202
+    listing = Listing(path, reader.format, reader.cipher, size, facts, reader.metadata, len(reader))
+    for name in reader:
+        if not wanted(name):
+            continue
+        try:
+            listing.rows.append(Row(name, reader.info(name)))
+        except CheckpointError as error:
+            listing.rows.append(Row(name, damage=error))
+    _read_values(reader, listing.rows)
+    return listing
+
+
+def _read_values(reader: Reader, rows: Iterable[Row]) -> None:
+    """Read what is short enough to be shown: scalars and short strings."""
+    short = [row for row in rows if row.entry is not None and _is_short(row.entry)][:_VALUES]
+    try:
+        values = reader.load(row.name for row in short)
+    except CheckpointError:
+        # One of them is damaged inside; which one shows when they are read one by one.
+        values = {}
+    for row in short:
+        try:
+            value = values[row.name] if row.name in values else reader[row.name]
+        except CheckpointError as error:
+            row.damage, row.entry = error, None
+            continue
+        row.value = value if isinstance(value, str) else _number(value.asnumpy())
+
+
+def _is_short(entry: Entry) -> bool:
+    if entry.kind == "string":
+        return entry.nbytes <= _SHORT
+    return entry.kind == "tensor" and entry.shape == () and entry.dtype not in stats.OPAQUE
+
+
+def _number(array: Any) -> str | float:
+    value = array.item()
+    if isinstance(value, complex):
+        return str(value)
+    return value if isinstance(value, (bool, int)) else float(value)
+
+
+def add_stats(reader: Reader, listing: Listing, terminal: Terminal) -> None:
+    """Read every tensor, one at a time, and note what its elements are like."""
+    rows = {row.name: row for row in listing.rows if row.entry is not None and row.entry.dtype is not None}
+    entries = [row.entry for row in rows.values() if row.entry is not None]
+    with Progress(terminal, "statistics", sum(entry.nbytes for entry in entries)) as progress:
+        for entry, arrays in pieces.of_tensors(reader, entries):
+            rows[entry.name].stats = stats.of(entry.dtype, arrays)
+            progress.advance(entry.nbytes)
+
+
+def sort(rows: list[Row], keys: Sequence[str]) -> list[Row]:
+    """Return rows by size (largest first), name or dtype; the first key counts most."""
+    orders: dict[str, Callable[[Row], Any]] = {
+        "size": lambda row: -row.nbytes,
+        "name": lambda row: globs.natural(row.name),
+        "dtype": lambda row: row.type,
+    }
+    for key in reversed(keys):
+        rows = sorted(rows, key=orders[key])
+    return rows

@@ -1,0 +1,36 @@
+"""Name maps: JSON files that say what entries are to be called."""
+
+from __future__ import annotations
+
+import json
+from typing import Final
+
+from ckptload.errors import ArgumentError
+
+#: A map of a million names is shorter; what is longer is another file by mistake.
+_MOST: Final = 200_000_000
+
+
+def read_map(path: str) -> dict[str, str]:
+    """Read a JSON object from names to names.
+
+    Raises:
+        ArgumentError: it cannot be read, or is something else.
+    """
+    try:
+        with open(path, "rb") as file:  # noqa: PTH123 -- pathlib cannot read a limited number of bytes
+            content = file.read(_MOST + 1)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "this is no path"
+        raise ArgumentError(f"the name map cannot be read: {reason}", path=path) from error
+    if len(content) > _MOST:
+        raise ArgumentError("the name map is much too long", path=path)
+    try:
+        found = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise ArgumentError(f"the name map is no JSON: {error}", path=path) from error
+    if not isinstance(found, dict) or not all(isinstance(name, str) for name in found.values()):
+        raise ArgumentError(
+            "the name map is no object from names to names", path=path, hint='for example {"old name": "new name"}'
+        )
+    return found

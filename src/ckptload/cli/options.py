@@ -1,0 +1,156 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from ckptload.cli.keys import KeyChoice
+from ckptload.cli.terminal import Terminal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+class Command(click.Command):
+    """A command whose help keeps paragraphs with indented lines, such as examples, as they are written."""
+
+    def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the help text; click re-wraps a paragraph unless a backspace character stands before it."""
+        written = self.help
+        self.help = verbatim(written or "")
+        try:
+            super().format_help_text(ctx, formatter)
+        finally:
+            self.help = written
+
+
+def verbatim(written: str) -> str:
+    """Mark the paragraphs of a help text that have indented lines for click to leave them alone."""
+    paragraphs = inspect.cleandoc(written).split("\n\n")
+    return "\n\n".join(f"\b\n{one}" if "\n  " in one else one for one in paragraphs)
+
+
+MODES = ("AES-GCM", "AES-CBC", "SM4-CBC")
+FILE = click.Path(path_type=str)
+
+
+def common(command: Callable[..., int]) -> Callable[..., int]:
+    """Add --quiet, --color and --debug; the command gets what they say as its argument `terminal`."""
+
+    @functools.wraps(command)
+    def wrapped(*, quiet: bool, color: Any, debug: bool, **arguments: Any) -> int:
+        return command(terminal=Terminal(quiet=quiet, debug=debug, wanted=color), **arguments)
+
+    for option in (
+        click.option("--debug", is_flag=True, help="Show the traceback of an error."),
+        click.option(
+            "--color",
+            type=click.Choice(["auto", "always", "never"]),
+            default="auto",
+            help="Colours: on a terminal unless NO_COLOR is set (auto), always, or never.",
+        ),
+        click.option("-q", "--quiet", is_flag=True, help="No progress, notes or warnings; verify and diff: no output."),
+    ):
+        wrapped = option(wrapped)
+    return wrapped
+
+
+def _key_options(prefix: str, what: str, argument: str) -> Callable[[Function], Function]:
+    def decorate(command: Any) -> Any:
+        for option in (
+            click.option(
+                f"{prefix}-format",
+                f"{argument}_format",
+                type=click.Choice(["hex", "raw"]),
+                help="How the key is written: hexadecimal digits, or the bytes themselves.",
+            ),
+            click.option(f"{prefix}-prompt", f"{argument}_prompt", is_flag=True, help="Ask for the key, unseen."),
+            click.option(
+                f"{prefix}-env", f"{argument}_env", metavar="NAME", help="Environment variable that holds the key."
+            ),
+            click.option(
+                f"{prefix}-file", f"{argument}_file", metavar="FILE", type=FILE, help=f"File with the {what}."
+            ),
+        ):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+def key_to_read(command: Callable[..., int]) -> Callable[..., int]:
+    """Add the options for the key of encrypted input; the command gets them as its argument `key`."""
+
+    @functools.wraps(command)
+    def wrapped(
+        *,
+        key_file: str | None,
+        key_env: str | None,
+        key_prompt: bool,
+        key_format: str | None,
+        mode: str | None,
+        allow_unauthenticated: bool,
+        **arguments: Any,
+    ) -> int:
+        choice = KeyChoice(key_file, key_env, key_prompt, key_format, mode, allow_unauthenticated)
+        return command(key=choice, **arguments)
+
+    wrapped = click.option(
+        "--allow-unauthenticated", is_flag=True, help="Open encrypted files whose content nothing protects."
+    )(wrapped)
+    wrapped = click.option(
+        "--mode", type=click.Choice(MODES, case_sensitive=False), help="Cipher, where the file does not tell it."
+    )(wrapped)
+    return _key_options("--key", "key of an encrypted file", "key")(wrapped)
+
+
+def key_to_write(prefix: str) -> Callable[[Callable[..., int]], Callable[..., int]]:
+    """Add the options for the key that a file is encrypted with; the command gets them as its argument `out_key`.
+
+    Args:
+        prefix: ``--key``, or ``--out-key`` where there is a key of the input, too.
+    """
+    mode = prefix.replace("key", "mode") if prefix != "--key" else "--mode"
+
+    def decorate(command: Callable[..., int]) -> Callable[..., int]:
+        @functools.wraps(command)
+        def wrapped(
+            *,
+            out_key_file: str | None,
+            out_key_env: str | None,
+            out_key_prompt: bool,
+            out_key_format: str | None,
+            out_mode: str,
+            **arguments: Any,
+        ) -> int:
+            choice = KeyChoice(out_key_file, out_key_env, out_key_prompt, out_key_format, out_mode, option=prefix)
+            return command(out_key=choice, **arguments)
+
+        wrapped = click.option(
+            mode,
+            "out_mode",
+            type=click.Choice(MODES, case_sensitive=False),
+            default=MODES[0],
+            show_default=True,
+            help="Cipher to encrypt with.",
+        )(wrapped)
+        return _key_options(prefix, "key to encrypt with", "out_key")(wrapped)
+
+    return decorate
+
+
+def select(command: Function) -> Function:
+    """Add --include and --exclude."""
+    include = click.option(
+        "--include", multiple=True, metavar="GLOB", help="Take only entries with such names; may be repeated."
+    )
+    exclude = click.option(
+        "--exclude", multiple=True, metavar="GLOB", help="Leave out entries with such names; may be repeated."
+    )
+    return include(exclude(command))

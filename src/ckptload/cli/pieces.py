@@ -1,0 +1,92 @@
+"""The content of tensors in pieces of a bounded size, so that memory stays flat whatever the file's size."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    import numpy.typing as npt
+
+    from ckptload.reader import Reader
+    from ckptload.records import Entry
+
+    Array = npt.NDArray[Any]
+
+Thing = TypeVar("Thing")
+
+#: Bytes that are in memory at a time: large enough to read fast, small enough to stay flat.
+PIECE: Final = 8 << 20
+
+
+def of_tensors(reader: Reader, entries: Iterable[Entry]) -> Iterator[tuple[Entry, Iterator[Array]]]:
+    """Yield tensors, each with its content as flat arrays in order; small ones are read many at a time.
+
+    Pieces must be used up before the next tensor is asked for. Each owns its memory.
+    """
+    for group in _groups(entries, lambda entry: entry.nbytes):
+        if len(group) == 1 and group[0].nbytes > PIECE:
+            yield group[0], of_tensor(reader, group[0])
+            continue
+        values = reader.load(entry.name for entry in group)
+        for entry in group:
+            yield entry, iter([values[entry.name].asnumpy().reshape(-1)])
+
+
+def of_tensor(reader: Reader, entry: Entry) -> Iterator[Array]:
+    """Yield one tensor's content as flat arrays of at most `PIECE` bytes."""
+    if entry.nbytes <= PIECE or entry.dtype is None:
+        yield reader.get_tensor(entry.name).asnumpy().reshape(-1)
+        return
+    parts = reader.get_slice(entry.name)
+    size = entry.nbytes // entry.dtype.itemsize
+    step = PIECE // entry.dtype.itemsize
+    for start in range(0, size, step):
+        yield parts.flat(start, start + step).asnumpy()
+
+
+def of_pairs(
+    first: Reader, second: Reader, pairs: Iterable[tuple[Entry, Entry]]
+) -> Iterator[tuple[tuple[Entry, Entry], Iterator[tuple[Array, Array]]]]:
+    """Yield pairs of tensors of one shape, each with both contents side by side in flat arrays of equal length.
+
+    Small ones are read many at a time. Pieces must be used up before the next pair is asked for.
+    """
+    for group in _groups(pairs, lambda pair: max(pair[0].nbytes, pair[1].nbytes)):
+        if len(group) == 1:
+            yield group[0], of_pair(first, second, *group[0])
+            continue
+        left = first.load(one.name for one, _ in group)
+        right = second.load(other.name for _, other in group)
+        for one, other in group:
+            a, b = left[one.name].asnumpy(), right[other.name].asnumpy()
+            yield (one, other), iter([(a.reshape(-1), b.reshape(-1))])
+
+
+def of_pair(first: Reader, second: Reader, one: Entry, other: Entry) -> Iterator[tuple[Array, Array]]:
+    """Yield the contents of two tensors of one shape side by side, in flat arrays of equal length."""
+    if one.nbytes <= PIECE and other.nbytes <= PIECE:
+        yield first.get_tensor(one.name).asnumpy().reshape(-1), second.get_tensor(other.name).asnumpy().reshape(-1)
+        return
+    if one.dtype is None or other.dtype is None:
+        return
+    size = one.nbytes // one.dtype.itemsize
+    step = PIECE // max(one.dtype.itemsize, other.dtype.itemsize)
+    left, right = first.get_slice(one.name), second.get_slice(other.name)
+    for start in range(0, size, step):
+        yield left.flat(start, start + step).asnumpy(), right.flat(start, start + step).asnumpy()
+
+
+def _groups(things: Iterable[Thing], size: Callable[[Thing], int]) -> Iterator[Sequence[Thing]]:
+    """Put small neighbours together, up to `PIECE` bytes; what is larger is a group of its own."""
+    group: list[Thing] = []
+    held = 0
+    for thing in things:
+        if group and held + size(thing) > PIECE:
+            yield group
+            group, held = [], 0
+        group.append(thing)
+        held += size(thing)
+    if group:
+        yield group

@@ -1,0 +1,101 @@
+"""A progress bar, on a terminal only, and only for what takes longer than a second."""
+
+from __future__ import annotations
+
+import sys
+import time
+from threading import Lock, Timer
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from ckptload.cli.terminal import Terminal
+
+_PATIENCE: Final = 1.0
+
+
+class Progress:
+    """Counts bytes; draws a bar on stderr once the work has taken a second, and removes it at the end.
+
+    Args:
+        terminal: says whether a person is there to see it.
+        what: is being done.
+        total: in bytes; the bar is full when so many were done.
+    """
+
+    def __init__(self, terminal: Terminal, what: str, total: int | None) -> None:
+        self._what = what
+        self._total = total
+        self._done = 0
+        self._begun = time.monotonic()
+        self._wanted = not terminal.quiet and sys.stderr.isatty()
+        self._bar: Any = None
+        self._task: Any = None
+
+    def advance(self, count: int) -> None:
+        """Note that so many bytes more are done."""
+        self.at(self._done + count)
+
+    def at(self, done: int, total: int | None = None) -> None:
+        """Note how many bytes are done in all."""
+        self._done = done
+        self._total = self._total if total is None else total
+        if self._bar is not None:
+            self._bar.update(self._task, completed=done, total=self._total)
+        elif self._wanted and time.monotonic() - self._begun > _PATIENCE:
+            self._draw()
+
+    def _draw(self) -> None:
+        # rich takes a tenth of a second to import, which quick commands need not pay.
+        from rich.console import Console  # noqa: PLC0415
+        from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn  # noqa: PLC0415
+        from rich.progress import Progress as Bar  # noqa: PLC0415
+
+        self._bar = Bar(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            DownloadColumn(binary_units=True),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+            transient=True,
+        )
+        self._task = self._bar.add_task(self._what, total=self._total, completed=self._done)
+        self._bar.start()
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+
+class Waiting(Progress):
+    """The same for work that cannot say how far it is: after a second, something moves."""
+
+    def __init__(self, terminal: Terminal, what: str) -> None:
+        super().__init__(terminal, what, None)
+        self._timer = Timer(_PATIENCE, self._draw_late)
+        self._timer.daemon = True
+        self._lock = Lock()
+
+    def _draw_late(self) -> None:
+        with self._lock:
+            if self._wanted:
+                self._draw()
+
+    def __enter__(self) -> Progress:
+        if self._wanted:
+            self._timer.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._timer.cancel()
+        with self._lock:
+            self._wanted = False
+        super().__exit__(kind, error, trace)

@@ -1,0 +1,342 @@
+"""`ckptload report`: one page that shows a whole checkpoint, or two side by side."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import json
+import math
+import os
+import secrets
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from ckptload._version import __version__
+from ckptload.cli import files, inspect, listing, options, pieces, stats, text
+from ckptload.cli.diff import Distance
+from ckptload.cli.progress import Progress
+from ckptload.errors import ArgumentError, WriteError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from ckptload.cli.keys import KeyChoice
+    from ckptload.cli.listing import Listing, Row
+    from ckptload.cli.stats import Histogram, Stats
+    from ckptload.cli.terminal import Terminal
+    from ckptload.reader import Reader
+
+#: Stands at the beginning of every page, so that one can be told from a file that must not be replaced.
+_MARK: Final = "<!doctype html>\n<!-- ckptload report -->"
+_LONGEST_VALUE: Final = 300
+
+
+@click.command(cls=options.Command)
+@click.argument("path", type=options.FILE, metavar="FILE")
+@click.option("-o", "--output", type=options.FILE, metavar="PAGE.html", help="Where to (default: FILE.html, here).")
+@click.option("--against", type=options.FILE, metavar="OTHER", help="Show FILE and OTHER side by side.")
+@click.option("--force", is_flag=True, help="Replace PAGE.html even if it is no report.")
+@options.key_to_read
+@options.common
+def command(
+    *, path: str, output: str | None, against: str | None, force: bool, key: KeyChoice, terminal: Terminal
+) -> int:
+    """Write a page that shows a checkpoint: a table to search and sort, a map of its bytes, histograms.
+
+    It is one file that needs no network and asks for nothing from anywhere. Tensors with NaN or infinite
+    elements are marked, and those that are all zero. With --against a second checkpoint is shown beside the
+    first, with what changed and by how much.
+
+    Examples:
+      ckptload report model.ckpt -o model.html
+      ckptload report epoch_9.ckpt --against epoch_1.ckpt -o progress.html
+    """
+    target = output or f"{Path(path).name}.html"
+    if not force:
+        _refuse_to_replace(target)
+    secret = key.read()
+    with files.noted(terminal), files.open_file(path, secret, key, plain_too=True) as first:
+        one = listing.take(path, first, lambda _: True)
+        if against is None:
+            page = _page(one, None, _Measuring(first, None, terminal).run(one, None))
+        else:
+            with files.open_file(against, secret, key, plain_too=True) as second:
+                two = listing.take(against, second, lambda _: True)
+                page = _page(one, two, _Measuring(first, second, terminal).run(one, two))
+    _write(target, page, terminal)
+    terminal.say(f"{terminal.show(target)}: {text.human(len(page.encode()))} written")
+    for error in one.damaged:
+        terminal.complain(error, path)
+    return text.worst(map(text.exit_code, one.damaged))
+
+
+# -- measuring ----------------------------------------------------------------------------------------
+
+
+@dataclass
+class _Side:
+    """A name in one file."""
+
+    row: Row
+    stats: Stats | None = None
+    histogram: Histogram | None = None
+
+
+@dataclass
+class _Pair:
+    """A name in either file or both."""
+
+    name: str
+    a: _Side | None
+    b: _Side | None
+    distance: Distance | None = None
+
+    def status(self) -> str:
+        """Say what became of A's entry in B."""
+        if self.a is None or self.b is None:
+            return "added" if self.a is None else "removed"
+        one, other = self.a.row.entry, self.b.row.entry
+        if one is None or other is None or (one.dtype, one.shape, one.kind) != (other.dtype, other.shape, other.kind):
+            return "changed"
+        if self.distance is not None:
+            return "changed" if self.distance.changed else "same"
+        return "same" if self.a.row.value == self.b.row.value else "changed"
+
+
+class _Measuring:
+    """Reads tensors, one or a few small ones at a time, for statistics and histograms."""
+
+    def __init__(self, first: Reader, second: Reader | None, terminal: Terminal) -> None:
+        self._first = first
+        self._second = second
+        self._terminal = terminal
+
+    def run(self, one: Listing, two: Listing | None) -> list[_Pair]:
+        """Return all names, those of A first, measured."""
+        left = {row.name: _Side(row) for row in one.rows}
+        right = {row.name: _Side(row) for row in two.rows} if two is not None else {}
+        pairs = [_Pair(name, side, right.get(name)) for name, side in left.items()]
+        pairs += [_Pair(name, None, side) for name, side in right.items() if name not in left]
+        with Progress(self._terminal, "measuring", one.nbytes + (two.nbytes if two is not None else 0)) as progress:
+            both = [pair for pair in pairs if _alike(pair)]
+            together = {pair.name for pair in both}
+            alone = [pair for pair in pairs if pair.name not in together]
+            self._alone(self._first, [(pair, pair.a) for pair in alone if pair.a is not None], progress)
+            if self._second is not None:
+                self._alone(self._second, [(pair, pair.b) for pair in alone if pair.b is not None], progress)
+                self._together(self._second, both, progress)
+        for pair in pairs:
+            if _untyped(pair) and self._second is not None:
+                self._compare_whole(pair, self._second)
+        return pairs
+
+    def _alone(self, reader: Reader, sides: Iterable[tuple[_Pair, _Side]], progress: Progress) -> None:
+        by_name = {pair.name: side for pair, side in sides}
+        entries = [
+            side.row.entry
+            for side in by_name.values()
+            if side.row.entry is not None and side.row.entry.dtype is not None
+        ]
+        for entry, arrays in pieces.of_tensors(reader, entries):
+            side = by_name[entry.name]
+            held = list(arrays) if entry.nbytes <= pieces.PIECE else None
+            side.stats = stats.of(entry.dtype, arrays if held is None else held)
+            if side.stats is not None and side.stats.min is not None and side.stats.max is not None:
+                side.histogram = stats.Histogram(side.stats.min, side.stats.max)
+                for array in pieces.of_tensor(reader, entry) if held is None else held:
+                    side.histogram.add(array)
+            progress.advance(entry.nbytes)
+
+    def _together(self, second: Reader, pairs: list[_Pair], progress: Progress) -> None:
+        """Measure tensors that both files have in one shape, with histograms over a common range."""
+        by_name = {pair.name: pair for pair in pairs}
+        entries = [
+            (pair.a.row.entry, pair.b.row.entry)
+            for pair in pairs
+            if pair.a is not None and pair.b is not None and pair.a.row.entry and pair.b.row.entry
+        ]
+        for (one, other), arrays in pieces.of_pairs(self._first, second, entries):
+            pair = by_name[one.name]
+            held = list(arrays) if max(one.nbytes, other.nbytes) <= pieces.PIECE else None
+            distance, left, right = Distance(0, 0), stats.Stats(), stats.Stats()
+            for a, b in arrays if held is None else held:
+                left.add(a)
+                right.add(b)
+                distance.add(a, b)
+            again = pieces.of_pair(self._first, second, one, other) if held is None else iter(held)
+            _fill(pair, left, right, again)
+            pair.distance = distance
+            progress.advance(one.nbytes + other.nbytes)
+
+    def _compare_whole(self, pair: _Pair, second: Reader) -> None:
+        """Note whether two strings, maps or random states are the same, as if they had one element."""
+        distance = Distance(0, 0, count=1)
+        distance.changed = int(not _same(self._first[pair.name], second[pair.name]))
+        pair.distance = distance
+
+
+def _same(left: Any, right: Any) -> bool:
+    if isinstance(left, list):
+        return len(left) == len(right) and all(a.tobytes() == b.tobytes() for a, b in zip(left, right, strict=True))
+    return bool(left == right)
+
+
+def _alike(pair: _Pair) -> bool:
+    """Tell whether both files have a tensor of one shape, whose elements mean numbers."""
+    entries = [side.row.entry for side in (pair.a, pair.b) if side is not None]
+    if len(entries) != 2 or any(  # noqa: PLR2004 -- A and B
+        entry is None or entry.dtype is None or entry.dtype in stats.OPAQUE for entry in entries
+    ):
+        return False
+    return entries[0].shape == entries[1].shape  # type: ignore[union-attr]
+
+
+def _untyped(pair: _Pair) -> bool:
+    entries = [side.row.entry for side in (pair.a, pair.b) if side is not None and side.row.entry is not None]
+    return (
+        len(entries) == 2  # noqa: PLR2004 -- A and B
+        and entries[0].kind == entries[1].kind
+        and (entries[0].dtype is None or entries[0].dtype in stats.OPAQUE)
+        and entries[0].dtype is entries[1].dtype
+    )
+
+
+def _fill(pair: _Pair, left: Stats, right: Stats, arrays: Iterator[tuple[Any, Any]]) -> None:
+    lows = [low for low in (left.min, right.min) if low is not None]
+    highs = [high for high in (left.max, right.max) if high is not None]
+    if pair.a is None or pair.b is None:
+        return
+    pair.a.stats, pair.b.stats = left, right
+    if not lows:
+        return
+    pair.a.histogram = stats.Histogram(min(lows), max(highs))
+    pair.b.histogram = stats.Histogram(min(lows), max(highs))
+    for a, b in arrays:
+        pair.a.histogram.add(a)
+        pair.b.histogram.add(b)
+
+
+# -- the page -------------------------------------------------------------------------------------------
+
+
+def _page(one: Listing, two: Listing | None, pairs: list[_Pair]) -> str:
+    data = {
+        "bins": stats.BINS,
+        "file": {"path": text.printable(one.path), "about": text.printable(inspect.about(one))},
+        "against": None
+        if two is None
+        else {"path": text.printable(two.path), "about": text.printable(inspect.about(two))},
+        "entries": [_packed(pair, compared=two is not None) for pair in pairs],
+    }
+    folder = resources.files("ckptload.cli") / "page"
+    page = (folder / "page.html").read_text("utf-8")
+    script, style = (folder / "page.js").read_text("utf-8"), (folder / "page.css").read_text("utf-8")
+    filled = {
+        "VERSION": __version__,
+        "TITLE": html.escape(text.printable(f"{one.path} - ckptload")),
+        "SCRIPT_HASH": _hash(script),
+        "STYLE_HASH": _hash(style),
+        "STYLE": style,
+        "SCRIPT": script,
+        "DATA": _harmless(json.dumps(data, allow_nan=False, separators=(",", ":"))),
+    }
+    # Split once, so that nothing that is filled in can be taken for a place to fill.
+    parts = page.split("@")
+    return "".join(filled.get(part, part) if at % 2 else part for at, part in enumerate(parts))
+
+
+def _harmless(data: str) -> str:
+    """Escape what could end a script element or begin a comment; JSON reads it back the same."""
+    return data.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
+
+
+def _hash(content: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
+
+
+def _packed(pair: _Pair, *, compared: bool) -> list[Any]:
+    """Return an entry as page.js reads it."""
+    histogram = next((side.histogram for side in (pair.a, pair.b) if side is not None and side.histogram), None)
+    distance = pair.distance
+    return [
+        text.printable(pair.name),
+        _packed_side(pair.a),
+        _packed_side(pair.b),
+        pair.status() if compared else None,
+        _number(histogram.low) if histogram is not None else None,
+        _number(histogram.high) if histogram is not None else None,
+        None
+        if distance is None
+        else [distance.changed, _number(distance.largest), _number(distance.mean), _number(distance.cosine)],
+    ]
+
+
+def _packed_side(side: _Side | None) -> list[Any] | None:
+    if side is None:
+        return None
+    row, entry, found = side.row, side.row.entry, side.stats
+    problem = text.problem(row.damage) if row.damage is not None else None
+    if entry is None:
+        return [row.type, "", 0, None, None, None, None, None, problem]
+    value = row.value
+    if isinstance(value, float):
+        value = _number(value)
+    return [
+        row.type,
+        row.shape,
+        entry.nbytes,
+        math.prod(entry.shape) if entry.dtype is not None else None,
+        entry.offset,
+        _packed_stats(found) if found is not None else None,
+        side.histogram.counts.tolist() if side.histogram is not None else None,
+        text.printable(value[:_LONGEST_VALUE]) if isinstance(value, str) else value,
+        problem,
+    ]
+
+
+def _packed_stats(found: Stats) -> list[Any]:
+    numbers = [_number(found.min), _number(found.max), _number(found.mean), _number(found.std)]
+    return [*numbers, found.nan, found.inf, found.zeros, int(found.dead), int(found.constant)]
+
+
+def _number(number: float | None) -> float | None:
+    return number if number is not None and math.isfinite(number) else None
+
+
+# -- writing --------------------------------------------------------------------------------------------
+
+
+def _refuse_to_replace(target: str) -> None:
+    """Refuse to write over a file that is no report: a checkpoint is easily named by mistake."""
+    try:
+        with open(target, encoding="utf-8", errors="replace", newline="") as file:  # noqa: PTH123
+            is_report = file.read(len(_MARK) + 2).replace("\r\n", "\n").startswith(_MARK)
+    except OSError:
+        # It does not exist, or writing will say what is wrong.
+        return
+    if not is_report:
+        raise ArgumentError(
+            "it exists and is no report", path=target, hint="give another name, or --force to replace it"
+        )
+
+
+def _write(target: str, page: str, terminal: Terminal) -> None:
+    """Write the page beside its place and move it there, so that there is never half a page."""
+    if target == "-":
+        terminal.write([page.rstrip("\n")])
+        return
+    place = Path(target)
+    temporary = place.with_name(f".{place.name[:100]}.{secrets.token_hex(4)}.tmp")
+    try:
+        with open(temporary, "x", encoding="utf-8", newline="\n") as file:  # noqa: PTH123
+            file.write(page)
+        os.replace(temporary, place)  # noqa: PTH105
+    except OSError as error:
+        raise WriteError(f"the page cannot be written: {error.strerror}", path=target) from error
+    finally:
+        temporary.unlink(missing_ok=True)

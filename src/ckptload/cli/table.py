@@ -1,0 +1,93 @@
+"""Aligned columns that adapt to the width of the terminal."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from ckptload.cli import text
+from ckptload.cli.terminal import shorten
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ckptload.cli.terminal import Terminal
+
+_GAP: Final = 2
+#: A name that is cut to less than this tells nothing.
+_NARROWEST_NAME: Final = 12
+
+
+@dataclass
+class Column:
+    """One column.
+
+    Attributes:
+        title: stands above it.
+        right: whether its cells are aligned to the right.
+        keep: how much it matters: where the width does not do, columns with small numbers go first.
+        fg: its colour.
+        dim: whether it is shown faintly.
+        cells: its text, fit to be written.
+    """
+
+    title: str
+    right: bool = False
+    keep: int = 9
+    fg: str | None = None
+    dim: bool = False
+    cells: list[str] = field(default_factory=list)
+
+    def natural(self) -> int:
+        """Return the width that shows every cell whole."""
+        return max([text.width(self.title), *map(text.width, self.cells)])
+
+
+def render(columns: list[Column], terminal: Terminal, *, marked: dict[int, str] | None = None) -> Iterator[str]:
+    """Yield the lines of a table, its titles first.
+
+    Args:
+        columns: the first one holds names and is cut before any other goes.
+        terminal: what the table is for.
+        marked: colours of whole rows, by their number.
+    """
+    shown, widths = _fit(columns, terminal.width)
+    mark = "…" if terminal.fancy else "..."
+    names = shown[0]
+    names.cells = [shorten(cell, widths[0], mark) for cell in names.cells]
+    yield terminal.style(_line([column.title for column in shown], shown, widths), dim=True)
+    for number, cells in enumerate(zip(*(column.cells for column in shown), strict=True)):
+        color = (marked or {}).get(number)
+        if not terminal.color:
+            yield _line(cells, shown, widths)
+        elif color is not None:
+            yield terminal.style(_line(cells, shown, widths), fg=color)
+        else:
+            yield _line(cells, shown, widths, terminal)
+
+
+def _fit(columns: list[Column], width: int | None) -> tuple[list[Column], list[int]]:
+    """Choose the columns that fit, and the width of each."""
+    shown = [column for column in columns if any(column.cells) or column is columns[0]]
+    while True:
+        widths = [column.natural() for column in shown]
+        if width is None:
+            return shown, widths
+        others = sum(widths[1:]) + _GAP * (len(shown) - 1)
+        room = width - others
+        if room >= min(widths[0], _NARROWEST_NAME) or len(shown) == 1:
+            widths[0] = max(min(widths[0], room), 1)
+            return shown, widths
+        least = min(shown[1:], key=lambda column: column.keep)
+        shown = [column for column in shown if column is not least]
+
+
+def _line(
+    cells: list[str] | tuple[str, ...], columns: list[Column], widths: list[int], terminal: Terminal | None = None
+) -> str:
+    parts = []
+    for cell, column, width in zip(cells, columns, widths, strict=True):
+        padding = " " * (width - text.width(cell))
+        shown = cell if terminal is None else terminal.style(cell, fg=column.fg, dim=column.dim)
+        parts.append(padding + shown if column.right else shown + padding)
+    return (" " * _GAP).join(parts).rstrip()

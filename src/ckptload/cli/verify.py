@@ -1,0 +1,228 @@
+"""`ckptload verify`: is a file what its writer wrote?"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from ckptload._version import __version__
+from ckptload.cli import files, options, pieces, stats, text
+from ckptload.cli.progress import Progress, Waiting
+from ckptload.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from ckptload.cli.keys import KeyChoice
+    from ckptload.cli.terminal import Terminal
+    from ckptload.reader import Reader
+    from ckptload.records import Entry
+
+_COLORS: Final = {text.SOUND: "green", text.DAMAGED: "red", text.UNCHECKED: "yellow"}
+_WORDS: Final = {
+    text.SOUND: "sound",
+    text.DAMAGED: "DAMAGED",
+    text.UNCHECKED: "nothing to verify against",
+}
+
+
+@dataclass
+class _Verdict:
+    """What was found out about one file."""
+
+    path: str
+    code: int = text.SOUND
+    entries: int = 0
+    vouched: bool = False
+    checks: list[str] = field(default_factory=list)
+    findings: list[CheckpointError] = field(default_factory=list)
+
+    def found(self, error: CheckpointError) -> None:
+        self.findings.append(error)
+        self.code = text.worst([self.code, text.exit_code(error)])
+
+
+@click.command(cls=options.Command)
+@click.argument("paths", nargs=-1, required=True, type=options.FILE, metavar="FILE...")
+@click.option("--finite", is_flag=True, help="Read every tensor; NaN and infinity count as damage.")
+@click.option("--allow-unchecked", is_flag=True, help="Exit with 0 where there is nothing to verify against.")
+@click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
+@options.key_to_read
+@options.common
+def command(
+    *,
+    paths: tuple[str, ...],
+    finite: bool,
+    allow_unchecked: bool,
+    as_json: bool,
+    key: KeyChoice,
+    terminal: Terminal,
+) -> int:
+    """Check files: the structure of every entry, the CRC-32, the authentication of encrypted content.
+
+    A file is sound only if something vouches for its content: a CRC-32, or the tags of AES-GCM. Without,
+    its structure can be in order and a value still be wrong, which exit code 4 says.
+
+    Exit code:
+      0  sound
+      1  damaged
+      2  wrong use, or a file that cannot be read
+      3  encrypted, and no key was given
+      4  in order as far as can be told, but nothing to verify against
+    Of several files the code is that of the worst: 1, 2, 3, 4, 0.
+
+    Examples:
+      ckptload verify model.ckpt
+      ckptload verify --allow-unchecked --quiet *.ckpt && echo all good
+      ckptload verify --finite checkpoints/
+    """
+    secret = key.read()
+    verdicts = []
+    for path in files.expand(paths):
+        with files.noted(terminal):
+            verdict = _judge(path, secret, key, terminal, finite=finite)
+        if verdict.code == text.UNCHECKED and allow_unchecked:
+            verdict.code = text.SOUND
+        verdicts.append(verdict)
+        if verdict.code in {text.USAGE, text.NEEDS_KEY}:
+            for error in verdict.findings:
+                terminal.complain(error, path)
+        elif not as_json and not terminal.quiet:
+            terminal.write(_lines(verdict, terminal))
+    if as_json:
+        found = [_as_data(verdict) for verdict in verdicts]
+        terminal.write([json.dumps({"ckptload": __version__, "schema": 1, "files": found}, indent=1)])
+    return text.worst(verdict.code for verdict in verdicts)
+
+
+def _judge(path: str, secret: bytes | None, key: KeyChoice, terminal: Terminal, *, finite: bool) -> _Verdict:
+    verdict = _Verdict(path)
+    try:
+        with files.open_file(path, secret, key) as reader:
+            _check(reader, verdict, terminal, finite=finite)
+    except CheckpointError as error:
+        verdict.found(error)
+    return verdict
+
+
+def _check(reader: Reader, verdict: _Verdict, terminal: Terminal, *, finite: bool) -> None:
+    """Try everything that can be tried; a finding stops no other check but those that build on it."""
+    verdict.entries = len(reader)
+    sound = list(_structure(reader, verdict))
+    verdict.checks.append("structure")
+    steps = [lambda: _authenticated(reader, verdict), lambda: _summed(reader, verdict)]
+    steps.append(lambda: _texts(reader, sound, verdict))
+    with Waiting(terminal, "checking"):
+        for step in steps:
+            _attempt(step, verdict)
+    if finite:
+        _attempt(lambda: _finite(reader, sound, verdict, terminal), verdict)
+    if verdict.code == text.SOUND and not verdict.vouched:
+        verdict.code = text.UNCHECKED
+
+
+def _attempt(step: Callable[[], None], verdict: _Verdict) -> None:
+    try:
+        step()
+    except CheckpointError as error:
+        verdict.found(error)
+
+
+def _authenticated(reader: Reader, verdict: _Verdict) -> None:
+    reader.authenticate()
+    if reader.facts.authenticated:
+        verdict.checks.append(f"authentication ({reader.cipher})")
+        verdict.vouched = True
+
+
+def _summed(reader: Reader, verdict: _Verdict) -> None:
+    if reader.verify_crc():
+        verdict.checks.append("CRC-32")
+        verdict.vouched = True
+
+
+def _structure(reader: Reader, verdict: _Verdict) -> Iterator[Entry]:
+    """Yield the entries that are in order; note the others."""
+    for name in reader:
+        entry = _entry(reader, name, verdict)
+        if entry is not None:
+            yield entry
+
+
+def _entry(reader: Reader, name: str, verdict: _Verdict) -> Entry | None:
+    try:
+        return reader.info(name)
+    except CheckpointError as error:
+        verdict.found(error)
+        return None
+
+
+def _texts(reader: Reader, entries: list[Entry], verdict: _Verdict) -> None:
+    """Read the strings: whether their content makes sense stands in no index."""
+    for entry in entries:
+        if entry.kind == "string":
+            _attempt(lambda name=entry.name: reader[name], verdict)  # type: ignore[misc]
+
+
+def _finite(reader: Reader, entries: list[Entry], verdict: _Verdict, terminal: Terminal) -> None:
+    """Look for NaN and infinity in every tensor, and in the tensors of maps."""
+    tensors = [entry for entry in entries if entry.dtype is not None]
+    with Progress(terminal, "looking for NaN and Inf", sum(entry.nbytes for entry in tensors)) as progress:
+        for entry, arrays in pieces.of_tensors(reader, tensors):
+            _note(entry, stats.of(entry.dtype, arrays), verdict)
+            progress.advance(entry.nbytes)
+    for entry in entries:
+        if entry.kind == "map":
+            for part, array in zip(entry.parts, reader[entry.name], strict=True):
+                _note(entry, stats.of(part.dtype, [array.reshape(-1)]), verdict)
+    verdict.checks.append("finite values")
+
+
+def _note(entry: Entry, found: stats.Stats | None, verdict: _Verdict) -> None:
+    if found is not None and (found.nan or found.inf):
+        verdict.found(
+            CheckpointError(
+                f"{text.grouped(found.nan)} NaN and {text.grouped(found.inf)} infinite of "
+                f"{text.counted(found.count, 'element', 'elements')}",
+                name=entry.name,
+            )
+        )
+
+
+def _lines(verdict: _Verdict, terminal: Terminal) -> Iterator[str]:
+    word = terminal.style(_WORDS[verdict.code], fg=_COLORS.get(verdict.code, "red"), bold=True)
+    count = text.counted(verdict.entries, "entry", "entries")
+    about = ""
+    if not verdict.findings:
+        about = f" ({count}; checked: {', '.join(verdict.checks)})"
+    yield f"{terminal.show(verdict.path)}: {word}{about}"
+    for error in verdict.findings:
+        yield f"  {terminal.show(text.problem(error))}"
+    steps = dict.fromkeys(step for error in verdict.findings if (step := text.hint(error)) is not None)
+    for step in steps:
+        yield terminal.style(f"  hint: {terminal.show(step)}", dim=True)
+
+
+def _as_data(verdict: _Verdict) -> dict[str, Any]:
+    return {
+        "path": verdict.path,
+        "verdict": {text.SOUND: "sound", text.DAMAGED: "damaged", text.UNCHECKED: "unchecked"}.get(
+            verdict.code, "not checked"
+        ),
+        "code": verdict.code,
+        "entries": verdict.entries,
+        "checks": verdict.checks,
+        "findings": [
+            {
+                "type": type(error).__name__,
+                "name": error.name,
+                "problem": text.problem(error),
+                "offset": error.offset,
+                "hint": text.hint(error),
+            }
+            for error in verdict.findings
+        ],
+    }
