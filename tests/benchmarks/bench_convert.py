@@ -42,6 +42,12 @@ CASES: dict[str, tuple[str, ...]] = {
 }
 
 
+def say(text: str) -> None:
+    """Print a line at once."""
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
 def make(path: Path, mib: int) -> None:
     """Write a checkpoint of equal tensors without holding it."""
     import ckptload
@@ -105,7 +111,7 @@ def measure(case: str, source: str, folder: str) -> None:
     seconds, cpu = time.perf_counter() - begin, time.process_time() - begin_cpu
     # Linux gives kibibytes.
     peak = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10) / 1e6
-    print(json.dumps({"seconds": seconds, "cpu": cpu, "peak": peak}))
+    say(json.dumps({"seconds": seconds, "cpu": cpu, "peak": peak}))
 
 
 def in_a_process(case: str, source: Path) -> dict[str, float]:
@@ -135,14 +141,14 @@ def compare(title: str, source: Path, runs: int) -> None:
     for _ in range(runs):
         for case, found in results.items():
             found.append(in_a_process(case, source))
-    print(title)
+    say(title)
     first = CASES[title][0]
     for case, found in results.items():
         ratio = ""
         if case != first:
             other, ours = (statistics.median(one["seconds"] for one in results[name]) for name in (case, first))
             ratio = f": {other / ours:.1f} times ckptload's"
-        print(line(case, found) + ratio, flush=True)
+        say(line(case, found) + ratio)
 
 
 def main() -> None:
@@ -166,8 +172,8 @@ def main() -> None:
             compare(title, source, options.runs)
         if options.large:
             make(source, options.large)
-            print(f"{options.large} MiB")
-            print(line("ckpt_to_safetensors:ckptload", [in_a_process("ckpt_to_safetensors:ckptload", source)]))
+            say(f"{options.large} MiB")
+            say(line("ckpt_to_safetensors:ckptload", [in_a_process("ckpt_to_safetensors:ckptload", source)]))
 
 
 if __name__ == "__main__":
