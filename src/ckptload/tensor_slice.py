@@ -12,7 +12,7 @@ from ckptload.errors import ArgumentIndexError, ArgumentTypeError, CheckpointErr
 from ckptload.tensor import Tensor
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     import numpy.typing as npt
 
@@ -46,6 +46,10 @@ class TensorSlice:
         if not self.shape:
             raise ArgumentTypeError("a scalar has no length", name=self._entry.name, path=self._path)
         return self.shape[0]
+
+    def __iter__(self) -> Iterator[Tensor]:
+        """Read row by row."""
+        return (self[row] for row in range(len(self)))
 
     def __getitem__(self, index: Any) -> Tensor:
         """Read what `index` names.
