@@ -1,0 +1,36 @@
+"""The examples of docs/saving.md run as they stand."""
+
+from __future__ import annotations
+
+import doctest
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "saving.md"
+
+#: Fixtures that the examples load, by the names they use.
+FILES = ("lenet5.ckpt", "adam.ckpt")
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Make the folder that the examples are run in."""
+    for name in FILES:
+        shutil.copy(ROOT / "tests" / "fixtures" / name, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_the_page_shows_what_happens(folder: Path) -> None:
+    blocks = re.findall(r"^```pycon\n(.*?)^```$", PAGE.read_text("utf-8"), re.DOTALL | re.MULTILINE)
+    runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS)
+    report: list[str] = []
+    test = doctest.DocTestParser().get_doctest("\n".join(blocks), {}, PAGE.name, PAGE.name, 0)
+    results = runner.run(test, out=report.append)
+    assert not results.failed, "".join(report)
+    assert results.attempted > 25
+    assert not list(folder.glob(".*"))
