@@ -32,6 +32,8 @@ from ckptload import (
     save_checkpoint,
     writing,
 )
+from ckptload.batch import run
+from ckptload.conversion import Job
 from ckptload.convert import STRINGS
 from ckptload.errors import (
     ArgumentError,
@@ -41,6 +43,7 @@ from ckptload.errors import (
     DecryptionError,
     EmptyCheckpointError,
     EncryptedCheckpointError,
+    OutOfMemoryError,
     ParentIsFileError,
     ReadError,
     UnsupportedTypeError,
@@ -471,6 +474,28 @@ def test_a_folder_that_cannot_be_made_is_an_error_of_ours(ckpt: Path, tmp_path: 
     (tmp_path / "file").write_text("x")
     with pytest.raises(ParentIsFileError):
         ckpt_to_safetensors(ckpt, tmp_path / "file" / "below")
+
+
+def test_a_path_that_the_system_refuses_is_an_error_of_ours() -> None:
+    with pytest.raises(ReadError):
+        ckpt_to_safetensors("x" * 5000 + ".ckpt")
+
+
+def test_a_source_that_vanishes_is_an_error_of_ours(ckpt: Path) -> None:
+    job = Job(ckpt.with_name("gone.ckpt"), ckpt.with_suffix(".safetensors"))
+    for progress in (None, lambda *_: None):
+        with pytest.raises(ReadError) as caught:
+            run([job], lambda *_: open_checkpoint(job.source).close(), 1, progress)
+        assert caught.value.path == str(job.source)
+
+
+def test_too_little_memory_is_an_error_of_ours(ckpt: Path) -> None:
+    def full(*_: object) -> None:
+        raise MemoryError
+
+    with pytest.raises(OutOfMemoryError) as caught:
+        run([Job(ckpt, ckpt)], full, 1, None)
+    assert caught.value.path == str(ckpt)
 
 
 # -- progress -----------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import zlib
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +20,11 @@ import ml_dtypes
 import numpy as np
 import pytest
 import safetensors
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save as save_st
 
-from ckptload import dtypes, load_checkpoint, open_checkpoint
+from ckptload import dtypes, load_checkpoint, open_checkpoint, safetensors_index
 from ckptload.errors import (
     ArgumentError,
     ArgumentTypeError,
@@ -31,10 +33,12 @@ from ckptload.errors import (
     ChecksumError,
     CorruptCheckpointError,
     EmptyCheckpointError,
+    OutOfMemoryError,
     ReadError,
     UnsupportedTypeError,
     WrongFormatError,
 )
+from ckptload.sources import FileSource
 from strategies import CountingSource, floats
 
 FIXTURES = Path(__file__).parent / "fixtures"
@@ -482,3 +486,84 @@ def test_without_a_folder_for_temporary_files_the_content_is_judged(
 def test_the_library_is_imported_only_when_it_is_needed() -> None:
     code = "import ckptload, sys; sys.exit('safetensors' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_full_disk_is_no_reason_not_to_judge(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def full(number: int, _: str) -> Any:
+        os.close(number)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(safetensors_index, "open", full, raising=False)
+    assert len(load(SMALL)) == 4
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_too_little_memory_to_judge_is_our_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def full(_: bytes) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
+    monkeypatch.setattr(safetensors, "deserialize", full)
+    with pytest.raises(OutOfMemoryError, match="two copies"):
+        load(SMALL)
+
+
+# -- a file that is changed while it is opened --------------------------------------------------------------
+
+
+@pytest.fixture
+def _unseen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the library see another file than the one that is read."""
+    monkeypatch.setattr(safetensors_index, "_judge", lambda *_: None)
+
+
+@pytest.mark.usefixtures("_unseen")
+@pytest.mark.parametrize("name", sorted(set(BROKEN) - {"a byte too many", "a gap", "an overlap"}))
+def test_what_the_library_did_not_see_is_no_better_trusted(name: str) -> None:
+    """Gaps and overlaps do no harm; everything else is noticed."""
+    with pytest.raises(CheckpointError):
+        load(BROKEN[name])
+
+
+@pytest.mark.usefixtures("_unseen")
+@pytest.mark.parametrize(
+    "described",
+    [
+        {},
+        [],
+        None,
+        {**of("F32", 1, at=(0, 4)), "shape": 4},
+        {**of("F32", 1, at=(0, 4)), "shape": [True]},
+        {**of("F32", 1, at=(0, 4)), "dtype": ["F32"]},
+        {**of("F32", 1, at=(0, 4)), "data_offsets": [0]},
+        of("F32", 2, at=(0, 4)),
+        of("F32", -1, at=(4, 0)),
+    ],
+)
+def test_a_tensor_that_the_library_did_not_see_is_looked_at(described: object) -> None:
+    data = made({"a": of("F32", 1, at=(0, 4)), "b": described}, bytes(4))
+    assert list(load(data, specify_prefix="a")) == ["a"]
+    with pytest.raises(ChangedFileError, match="otherwise than when the safetensors library looked at it"):
+        load(data)
+
+
+@pytest.mark.usefixtures("_unseen")
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_without_any_judge_only_errors_of_ours_leave(data: st.DataObject) -> None:
+    content = bytearray(SMALL)
+    for _ in range(data.draw(st.integers(1, 3))):
+        at = data.draw(st.integers(0, len(content) - 1))
+        content[at] = data.draw(st.one_of(st.integers(0, 255), st.sampled_from(b'0129{}[]",:-eE. ')))
+    with suppress(CheckpointError), open_checkpoint(bytes(content), format="safetensors") as reader:
+        reader.verify_crc()
+        reader.load()
+
+
+def test_a_file_that_vanishes_before_the_library_looks_is_an_error_of_ours(small: Path) -> None:
+    source = FileSource(str(small))
+    small.unlink()
+    with pytest.raises(ReadError, match="the safetensors library cannot open the file"):
+        safetensors_index.open_safetensors(source)
+    source.close()

@@ -26,8 +26,10 @@ from ckptload.errors import (
     ClosedReaderError,
     CorruptCheckpointError,
     ReadError,
+    UnsupportedTypeError,
 )
 from ckptload.shard_writing import parse_size
+from ckptload.sharded import ShardedSource
 
 ARRAYS: dict[str, np.ndarray[Any, Any]] = {
     "b.weight": np.arange(6, dtype=np.float32).reshape(2, 3),
@@ -114,6 +116,15 @@ def test_a_tensor_that_its_shard_does_not_hold_is_an_error(tmp_path: Path, index
     assert (caught.value.name, caught.value.path) == ("d", str(tmp_path / "one.safetensors"))
 
 
+def test_an_unknown_type_in_a_shard_names_the_shard(tmp_path: Path) -> None:
+    header = json.dumps({"w": {"dtype": "F8_E8M0", "shape": [1], "data_offsets": [0, 1]}}).encode()
+    (tmp_path / "x.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + b"\0")
+    index = write_index(tmp_path, {"w": "x.safetensors"})
+    with pytest.raises(UnsupportedTypeError) as caught, open_checkpoint(index) as reader:
+        reader["w"]
+    assert (caught.value.name, caught.value.path) == ("w", str(tmp_path / "x.safetensors"))
+
+
 def test_a_shard_that_changes_is_noticed(index: Path) -> None:
     with open_checkpoint(index) as reader:
         save_file({"x": ARRAYS["c"]}, index.with_name("one.safetensors"))
@@ -131,6 +142,10 @@ def test_a_closed_reader_opens_no_more_shards(index: Path) -> None:
     reader.close()
     with pytest.raises(ClosedReaderError):
         reader["c"]
+    source = ShardedSource(str(index))
+    source.close()
+    with pytest.raises(ClosedReaderError):
+        source.read(0, 1)
 
 
 def test_a_sharded_reader_is_pickled_by_the_path_of_its_index(index: Path) -> None:
@@ -251,6 +266,13 @@ def test_what_is_no_index_is_refused(tmp_path: Path, content: bytes) -> None:
     with pytest.raises(CorruptCheckpointError, match="no index of shards") as caught:
         open_checkpoint(path)
     assert caught.value.path == str(path)
+
+
+def test_an_index_of_any_length_is_not_read(tmp_path: Path) -> None:
+    with (tmp_path / INDEX).open("wb") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(CorruptCheckpointError, match="1099511627776 bytes are too many"):
+        open_checkpoint(tmp_path / INDEX)
 
 
 @settings(max_examples=60, deadline=None)
