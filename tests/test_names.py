@@ -150,3 +150,8 @@ def test_nothing_is_close_to_what_is_far() -> None:
 def test_the_closest_of_very_many_names_is_found_by_looking_at_the_likeliest() -> None:
     many = [f"layer{i}.attention.key" for i in range(5000)] + ["layer7.mlp.gate"]
     assert names.closest("layer7.mlp.gates", many)[0] == "layer7.mlp.gate"
+
+
+def test_names_are_listed_without_those_parts_that_only_damage_makes() -> None:
+    assert names.listed(["a", "b c"]) == "'a', 'b c'"
+    assert len(names.listed(["n" * 60_000] * 3)) < 350

@@ -251,5 +251,5 @@ def _nothing_left(reader: Reader, specify_prefix: Prefixes, filter_prefix: Prefi
     return EmptyCheckpointError(
         f"the filter keeps {kept} of the {len(reader)} entries",
         path=reader.path,
-        hint="names in the file are, for example, " + ", ".join(repr(name) for name in near[:5]),
+        hint="names in the file are, for example, " + names.listed(near[:5]),
     )

@@ -97,3 +97,9 @@ def closest(name: str, candidates: Iterable[str], limit: int = 3) -> list[str]:
     alike = [candidate for candidate in likely if candidate.endswith(name) or name.endswith(candidate)]
     near = difflib.get_close_matches(name, likely, n=limit)
     return list(dict.fromkeys([*alike, *near]))[:limit]
+
+
+def listed(found: Iterable[str]) -> str:
+    """Print names for a message, none of them at a length that only damage gives."""
+    limit = 100
+    return ", ".join(repr(name if len(name) <= limit else name[:limit] + "...") for name in found)

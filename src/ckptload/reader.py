@@ -366,7 +366,7 @@ class Reader(Mapping[str, Any]):
         return UnknownNameError(
             f"there is no such entry among {len(self._names)}",
             name=str(name),
-            hint="the nearest names are " + ", ".join(repr(found) for found in near) if near else None,
+            hint="the nearest names are " + names.listed(near) if near else "list(reader) has all names",
         )
 
     @contextmanager
