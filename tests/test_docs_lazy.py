@@ -1,0 +1,37 @@
+"""The examples of docs/lazy.md run as they stand."""
+
+from __future__ import annotations
+
+import doctest
+import os
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from strategies import sparse
+
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "lazy.md"
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Make the folder that the examples are run in."""
+    shutil.copy(ROOT / "tests" / "fixtures" / "lenet5.ckpt", tmp_path)
+    sparse(tmp_path / "embedding.ckpt", [("embedding_table", (1_000_000, 16))])
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs sparse files")
+def test_the_page_shows_what_happens(folder: Path) -> None:
+    blocks = re.findall(r"^```pycon\n(.*?)^```$", PAGE.read_text("utf-8"), re.DOTALL | re.MULTILINE)
+    runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS)
+    report: list[str] = []
+    test = doctest.DocTestParser().get_doctest("\n".join(blocks), {}, PAGE.name, PAGE.name, 0)
+    results = runner.run(test, out=report.append)
+    assert not results.failed, "".join(report)
+    assert results.attempted > 15
+    assert sorted(path.name for path in folder.iterdir()) == ["convolutions.ckpt", "embedding.ckpt", "lenet5.ckpt"]
