@@ -373,7 +373,7 @@ class Cell:
 
     @property
     def parameter_layout_dict(self) -> dict[str, Any]:
-        """How parameters are laid out over devices: empty unless it was set."""
+        """How parameters are laid out over devices; empty unless it was set."""
         layout: dict[str, Any] = self.__dict__["_parameter_layout_dict"]
         return layout
 
@@ -385,7 +385,7 @@ class Cell:
 
     @property
     def compile_cache(self) -> set[Any]:
-        """Graphs compiled for this cell: none, here."""
+        """Graphs compiled for this cell; there are none here."""
         cache: set[Any] = self.__dict__["_compile_cache"]
         return cache
 

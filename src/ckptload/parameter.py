@@ -204,7 +204,7 @@ class Parameter(Tensor):
 
     @property
     def inited_param(self) -> None:
-        """The parameter that took this one's place when it was initialised: none, here."""
+        """The parameter that took this one's place when it was initialised; there is none here."""
         return
 
     # -- values -----------------------------------------------------------------------------------

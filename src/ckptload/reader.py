@@ -118,7 +118,7 @@ class Reader(Mapping[str, Any]):
 
     @property
     def metadata(self) -> dict[str, str]:
-        """Return text that the file carries about itself: ``__metadata__`` of safetensors, empty for .ckpt."""
+        """Return text that the file carries about itself, which is ``__metadata__`` of safetensors, empty for .ckpt."""
         return dict(self._open_index().metadata)
 
     @property
@@ -133,7 +133,7 @@ class Reader(Mapping[str, Any]):
 
     @cached_property
     def facts(self) -> Facts:
-        """Return what the file tells about itself: who wrote it, and what vouches for its content."""
+        """Return what the file tells about itself, such as who wrote it, and what vouches for its content."""
         index = self._open_index()
         gather: Callable[[], Facts] | None = getattr(index, "facts", None)
         return gather() if gather is not None else Facts(index.source.size, "crc_num" in index.metadata)

@@ -149,7 +149,7 @@ class Tensor(Computing):
 
     @property
     def has_init(self) -> bool:
-        """Whether values are still to be made by an initializer: never, here."""
+        """Whether values are still to be made by an initializer; here they never are."""
         return False
 
     @property
