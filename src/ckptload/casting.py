@@ -59,6 +59,7 @@ _LAYOUTS: Final = {
     dtypes.float32: _Layout(np.dtype("<u4"), 23),
     dtypes.float64: _Layout(np.dtype("<u8"), 52),
 }
+_MAGNITUDE: Final = np.uint32(0x7FFFFFFF)
 _INFINITY: Final = np.uint32(_LAYOUTS[dtypes.float32].infinity)
 _HALF_BITS: Final = 16
 _HALF_NAN: Final = 0x7E00
@@ -121,15 +122,15 @@ def cast_into(array: Array, source: DType, target: DType, out: Array) -> None:
         return
     # Overflow to infinity is the rule, and what becomes of a NaN does not depend on numpy.
     with np.errstate(all="ignore"):
+        if target is dtypes.float16:
+            _cast_to_half(flat, room.view(_LAYOUTS[target].bits))
+            return
         for start in range(0, flat.size, _CHUNK):
             _cast_floats(flat[start : start + _CHUNK], source, target, room[start : start + _CHUNK])
 
 
 def _cast_floats(array: Array, source: DType, target: DType, out: Array) -> None:
     single = array if dtypes.float32 in {source, target} else array.astype(np.float32)
-    if target is dtypes.float16:
-        _round_to_half(single, out.view(_LAYOUTS[target].bits))
-        return
     np.copyto(out, single, casting="unsafe")
     layout = _LAYOUTS[source]
     # Not isnan: numpy's is slow for 16-bit floats.
@@ -139,33 +140,41 @@ def _cast_floats(array: Array, source: DType, target: DType, out: Array) -> None
         _set_nans(bits[nans], layout, target, out, nans)
 
 
-def _round_to_half(array: Array, out: Array) -> None:
-    """Round Float32 to the bits of Float16, in `out`.
+def _cast_to_half(array: Array, out: Array) -> None:
+    """Convert floats of any type to the bits of Float16."""
+    # Fresh memory for each step would cost as much as the step.
+    scratch = np.empty((3, min(array.size, _CHUNK)), "<u4")
+    for start in range(0, array.size, _CHUNK):
+        single = array[start : start + _CHUNK].astype("<f4", copy=False)
+        _round_to_half(single.view("<u4"), out[start : start + _CHUNK], *scratch[:, : single.size])
+
+
+def _round_to_half(bits: Array, out: Array, size: Array, power: Array, sign: Array) -> None:
+    """Round Float32 to Float16, both given by their bits; the last three arguments are scratch memory.
 
     Adding a power of two whose last bit counts as much as the last bit of the result makes the processor
     round there, to the nearest and ties to even. That power is 2**13 times the number's own, or, for
     numbers below 2**-14, which have the spacing of those above it, 2**13 times 2**-14. What the sum is
     above the power of two counts the steps of that spacing, of which 1024 raise Float16's exponent by one.
+    Only the low 16 bits are kept, so that the exponents' difference, 126, may be made up for modulo 64.
     """
-    bits = array.view("<u4")
-    size = bits & np.uint32(0x7FFFFFFF)
-    sign = (bits ^ size) >> np.uint32(16)
-    has_nans = bool(size.size) and size.max() > _INFINITY
+    np.bitwise_and(bits, _MAGNITUDE, out=size)
+    np.bitwise_xor(bits, size, out=sign)
+    has_nans = size.max() > _INFINITY
     # From 65520 on the result is infinite, as it is for 65536.
     np.minimum(size, np.uint32(0x47800000), out=size)
-    power = size & _INFINITY
+    np.bitwise_and(size, _INFINITY, out=power)
     np.maximum(power, np.uint32(0x38800000), out=power)
-    power += np.uint32(13 << 23)
+    power += np.uint32((13 << 23) + (-126 % 64 << 10))
     total = size.view("<f4")
     total += power.view("<f4")
-    size -= power
     power >>= np.uint32(13)
     size += power
-    size -= np.uint32((127 - 1) << 10)
-    size |= sign
+    sign >>= np.uint32(16)
+    size += sign
     np.copyto(out, size, casting="unsafe")
     if has_nans:
-        nans = (bits & np.uint32(0x7FFFFFFF)) > _INFINITY
+        nans = (bits & _MAGNITUDE) > _INFINITY
         out[nans] = sign[nans] | np.uint32(_HALF_NAN)
 
 
