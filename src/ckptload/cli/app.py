@@ -10,7 +10,7 @@ import traceback
 from typing import TYPE_CHECKING, Any, Final
 
 import click
-from click.shell_completion import CompletionItem
+from click.shell_completion import CompletionItem, shell_complete
 
 from ckptload._version import __version__
 from ckptload.cli import options, text
@@ -29,6 +29,9 @@ _COMMANDS: Final = {
     "decrypt": ("encrypt", "decrypt"),
     "report": ("report", "command"),
 }
+_NAME: Final = "ckptload"
+#: What a shell sets to ask for completions.
+_COMPLETE: Final = "_CKPTLOAD_COMPLETE"
 _DEFAULT: Final = "inspect"
 _OWN_OPTIONS: Final = frozenset({"--help", "-h", "--version"})
 
@@ -71,7 +74,7 @@ def _suspect_a_typing_error(word: str) -> None:
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="`ckptload FILE` is `ckptload inspect FILE`. Each command has its own --help, with examples.",
 )
-@click.version_option(__version__, prog_name="ckptload", message="%(prog)s %(version)s")
+@click.version_option(__version__, prog_name=_NAME, message="%(prog)s %(version)s")
 def program() -> None:
     """Look into MindSpore checkpoints and safetensors files, check, compare and convert them.
 
@@ -91,13 +94,20 @@ def run(arguments: Sequence[str]) -> int:
         BrokenPipeError: whoever reads the output has seen enough.
         KeyboardInterrupt: the user stopped it.
     """
-    debug = "--debug" in arguments
+    instruction = os.environ.get(_COMPLETE)
+    if instruction:
+        return shell_complete(program, {}, _NAME, _COMPLETE, instruction)
     if not arguments:
-        with click.Context(program, info_name="ckptload", **program.context_settings) as context:
+        with click.Context(program, info_name=_NAME, **program.context_settings) as context:
             sys.stderr.write(program.get_help(context) + "\n")
         return text.USAGE
+    debug = "--debug" in arguments
     try:
-        code = program.main(list(arguments), prog_name="ckptload", standalone_mode=False)
+        # Not click's main(), which has answers of its own to Ctrl-C and to a reader that is gone.
+        with program.make_context(_NAME, list(arguments)) as context:
+            code = program.invoke(context)
+    except click.exceptions.Exit as end:
+        return end.exit_code
     except click.ClickException as error:
         _complain(_usage(error), debug=debug)
         return text.USAGE

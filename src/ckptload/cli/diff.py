@@ -14,7 +14,9 @@ from ckptload._version import __version__
 from ckptload.cli import files, globs, options, pieces, stats, text
 from ckptload.cli.maps import read_map
 from ckptload.cli.progress import Progress
+from ckptload.convert import kept_strings
 from ckptload.errors import CheckpointError
+from ckptload.renaming import renamed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -174,7 +176,7 @@ def command(
         return TROUBLE
     different = any(change.kind for change in changes)
     if as_json:
-        terminal.write([json.dumps(comparing.as_data(first, second, changes), allow_nan=False, indent=1)])
+        terminal.write(json.dumps(comparing.as_data(first, second, changes), allow_nan=False, indent=1).splitlines())
     elif not terminal.quiet:
         terminal.write(_lines(first, second, changes, comparing.compared, terminal))
     return DIFFERENT if different else SAME
@@ -192,14 +194,18 @@ class _Comparison:
 
     def run(self, left: Reader, right: Reader, names: dict[str, str], wanted: Callable[[str], bool]) -> list[Change]:
         """Return every difference, in the order of the first file, then what only the second one has."""
-        pairs = {names.get(name, name): name for name in left if wanted(name)}
-        changes = []
+        pairs = renamed([name for name in left if wanted(name)], names)
+        texts = self._texts(left, right, names, wanted)
+        changes = [
+            Change(new, "removed", _describe(left.info(name)))
+            for new, name in pairs.items()
+            if new not in right and new not in texts
+        ]
+        changes += [change for change in texts.values() if change is not None]
         common = [(name, new) for new, name in pairs.items() if new in right]
-        for new, name in pairs.items():
-            if new not in right:
-                changes.append(Change(new, "removed", _describe(left.info(name))))
         entries = [(left.info(name), right.info(new)) for name, new in common]
-        self.compared = len(entries)
+        entries = [(one, other) for one, other in entries if other.name not in texts]
+        self.compared += len(entries)
         found = {other.name: self._outside(left, one, right, other) for one, other in entries}
         tensors = [(one, other) for one, other in entries if found[other.name] is _LOOK_INSIDE]
         with Progress(self.terminal, "comparing", sum(one.nbytes for one, _ in tensors)) as progress:
@@ -208,9 +214,34 @@ class _Comparison:
                 progress.advance(one.nbytes)
         changes.extend(change for change in found.values() if change is not None)
         changes.extend(
-            Change(name, "added", _describe(right.info(name))) for name in right if name not in pairs and wanted(name)
+            Change(name, "added", _describe(right.info(name)))
+            for name in right
+            if name not in pairs and name not in texts and wanted(name)
         )
         return changes
+
+    def _texts(
+        self, left: Reader, right: Reader, names: dict[str, str], wanted: Callable[[str], bool]
+    ) -> dict[str, Change | None]:
+        """Compare the strings that a converted safetensors file keeps in its metadata."""
+        kept = [kept_strings(reader) for reader in (left, right)]
+        if not any(kept):
+            return {}
+        here, there = (
+            {**{name: reader[name] for name in reader if reader.info(name).kind == "string"}, **strings}
+            for reader, strings in zip((left, right), kept, strict=True)
+        )
+        here = {new: here[name] for new, name in renamed(filter(wanted, here), names).items()}
+        there = {name: text for name, text in there.items() if wanted(name)}
+        found: dict[str, Change | None] = {}
+        for name in {**here, **there}:
+            if name in here and name in there:
+                self.compared += 1
+                same = here[name] == there[name]
+                found[name] = None if same else Change(name, "changed", "string with another content")
+            else:
+                found[name] = Change(name, "removed" if name in here else "added", "string")
+        return found
 
     def _outside(self, left: Reader, one: Entry, right: Reader, other: Entry) -> Change | None:
         """Compare what stands in the index, and whole what is no tensor."""

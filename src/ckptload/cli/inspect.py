@@ -93,7 +93,9 @@ def command(
             terminal.write(_lines(one, terminal, sort if as_tree else None, depth))
         codes.extend(terminal.complain(damage, path) for damage in one.damaged)
     if as_json:
-        terminal.write([json.dumps({"ckptload": __version__, "schema": 1, "files": found}, allow_nan=False, indent=1)])
+        terminal.write(
+            json.dumps({"ckptload": __version__, "schema": 1, "files": found}, allow_nan=False, indent=1).splitlines()
+        )
     if not seen and not codes:
         terminal.say(f"ckptload: no entry matches {' or '.join(map(repr, patterns))}")
     return text.worst(codes)

@@ -21,6 +21,8 @@ Color = Literal["auto", "always", "never"]
 
 #: Below this a terminal's answer is not believed: some report 0 columns.
 _NARROWEST: Final = 20
+#: Characters that are written at a time.
+_WRITE: Final = 16384
 
 
 def _may_color(stream: TextIO, wanted: Color) -> bool:
@@ -72,9 +74,20 @@ class Terminal:
         return click.style(shown, fg=fg, bold=bold or None, dim=dim or None) if self.color else shown
 
     def write(self, lines: Iterable[str]) -> None:
-        """Write lines to stdout, in one go."""
-        whole = "".join(f"{line}\n" for line in lines)
-        click.echo(whole, nl=False, color=self.color)
+        """Write lines to stdout, many at a time.
+
+        Not all at once: where Python's output is unbuffered, one large write to a pipe whose reader goes
+        away is cut short without an error.
+        """
+        held, size = [], 0
+        for line in lines:
+            held.append(line)
+            size += len(line)
+            if size > _WRITE:
+                click.echo("\n".join(held), color=self.color)
+                held, size = [], 0
+        if held:
+            click.echo("\n".join(held), color=self.color)
 
     def say(self, *lines: str) -> None:
         """Write what a person may want to know, but nobody asked for, to stderr."""

@@ -94,7 +94,7 @@ def command(
             terminal.write(_lines(verdict, terminal))
     if as_json:
         found = [_as_data(verdict) for verdict in verdicts]
-        terminal.write([json.dumps({"ckptload": __version__, "schema": 1, "files": found}, indent=1)])
+        terminal.write(json.dumps({"ckptload": __version__, "schema": 1, "files": found}, indent=1).splitlines())
     return text.worst(verdict.code for verdict in verdicts)
 
 

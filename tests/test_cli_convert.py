@@ -1,0 +1,232 @@
+"""`ckptload convert`, `encrypt` and `decrypt`, and where their keys come from."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+pytest.importorskip("click")
+
+import ckptload
+from ckptload.__main__ import main
+from cli_program import FIXTURES, KEY, on_terminal
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+CAPTURE = pytest.CaptureFixture[str]
+HEX = KEY.encode().hex()
+POSIX = pytest.mark.skipif(sys.platform == "win32", reason="needs a POSIX system")
+
+
+def ckpt(*arguments: object) -> int:
+    return main([str(argument) for argument in arguments])
+
+
+def same(first: Path, second: Path, *options: object) -> bool:
+    return ckpt("diff", "-q", first, second, *options) == 0
+
+
+@pytest.fixture
+def raw(tmp_path: Path) -> tuple[str, ...]:
+    """Return the options for a key in a file."""
+    (tmp_path / "key.raw").write_bytes(KEY.encode())
+    return ("--key-file", str(tmp_path / "key.raw"), "--key-format", "raw")
+
+
+# -- convert ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["out.ckpt", "out.safetensors"])
+@pytest.mark.parametrize("fixture", ["lenet5.ckpt", "append.ckpt", "dtypes.ckpt", "sliced.ckpt"])
+def test_the_suffix_says_the_format(name: str, fixture: str, tmp_path: Path) -> None:
+    # safetensors has no such types.
+    options = ("--exclude", "complex128", "--exclude", "hifloat8") if fixture == "dtypes.ckpt" else ()
+    assert ckpt("convert", FIXTURES / fixture, tmp_path / name, *options) == 0
+    assert same(FIXTURES / fixture, tmp_path / name, *options)
+    with ckptload.open_checkpoint(tmp_path / name) as reader:
+        assert reader.format == name.removeprefix("out.")
+
+
+def test_npz_and_shards(tmp_path: Path) -> None:
+    assert ckpt("convert", FIXTURES / "lenet5.ckpt", tmp_path / "out.npz") == 0
+    with np.load(tmp_path / "out.npz") as archive:
+        assert archive["fc1.weight"].shape == (120, 400)
+    assert ckpt("convert", FIXTURES / "lenet5.ckpt", tmp_path / "shards", "--shard-size", "100KB") == 0
+    index = tmp_path / "shards" / "model.safetensors.index.json"
+    assert same(FIXTURES / "lenet5.ckpt", index)
+    assert ckpt("convert", index, tmp_path / "joined.ckpt") == 0
+    assert same(FIXTURES / "lenet5.ckpt", tmp_path / "joined.ckpt")
+
+
+def test_an_option_says_the_format_where_the_name_does_not(tmp_path: Path) -> None:
+    assert ckpt("convert", FIXTURES / "lenet5.ckpt", tmp_path / "weights", "--to", "safetensors") == 0
+    with ckptload.open_checkpoint(tmp_path / "weights") as reader:
+        assert reader.format == "safetensors"
+
+
+def test_entries_are_chosen_renamed_and_converted(tmp_path: Path, capsys: CAPTURE) -> None:
+    (tmp_path / "map.json").write_text(json.dumps({"conv1": "stem", "fc9": "nothing"}))
+    target = tmp_path / "out.ckpt"
+    options = ("--include", "conv1", "--include", "fc*", "--exclude", "*.bias", "--dtype", "bfloat16")
+    assert ckpt("convert", FIXTURES / "lenet5.ckpt", target, *options, "--name-map", tmp_path / "map.json") == 0
+    with ckptload.open_checkpoint(target) as reader:
+        assert list(reader) == ["stem.weight", "fc1.weight", "fc2.weight", "fc3.weight"]
+        assert {str(reader.info(name).dtype) for name in reader} == {"BFloat16"}
+    assert "no entry has these names of the map: fc9" in capsys.readouterr().err
+
+
+def test_names_for_torch_follow_the_layers(tmp_path: Path) -> None:
+    from safetensors import safe_open
+
+    target = tmp_path / "torch.safetensors"
+    assert ckpt("convert", FIXTURES / "adam.ckpt", target, "--torch", "--include", "bn", "--include", "conv") == 0
+    with safe_open(target, "np") as opened:
+        found = set(opened.keys())
+        assert opened.metadata()["format"] == "pt"
+    assert found == {"conv.weight", "bn.weight", "bn.bias", "bn.running_mean", "bn.running_var"}
+
+
+def test_a_dry_run_shows_what_would_be_written(tmp_path: Path, capsys: CAPTURE) -> None:
+    options = ("--torch", "--dtype", "float16", "--dry-run")
+    assert ckpt("convert", FIXTURES / "adam.ckpt", tmp_path / "out.ckpt", *options) == 0
+    out = capsys.readouterr().out
+    assert "bn.moving_mean" in out
+    assert "bn.running_mean" in out
+    assert "Float32 -> Float16" in out
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_exists_is_replaced_only_if_that_is_asked_for(tmp_path: Path, capsys: CAPTURE) -> None:
+    target = tmp_path / "out.ckpt"
+    target.write_text("precious")
+    assert ckpt("convert", FIXTURES / "lenet5.ckpt", target) == 2
+    assert target.read_text() == "precious"
+    assert "--force" in capsys.readouterr().err
+    assert ckpt("convert", FIXTURES / "lenet5.ckpt", target, "--force") == 0
+    assert same(FIXTURES / "lenet5.ckpt", target)
+
+
+def test_a_sum_is_added_for_verify_to_compare(tmp_path: Path) -> None:
+    assert ckpt("convert", FIXTURES / "lenet5.ckpt", tmp_path / "out.ckpt", "--crc") == 0
+    assert ckpt("verify", tmp_path / "out.ckpt") == 0
+
+
+def test_what_a_format_cannot_hold_is_named_with_a_way_out(tmp_path: Path, capsys: CAPTURE) -> None:
+    source = FIXTURES / "plain_2.10.0_maptensor.ckpt"
+    assert ckpt("convert", source, tmp_path / "out.safetensors") != 0
+    assert "parameter 'emb'" in (err := capsys.readouterr().err)
+    assert "--exclude" in err
+    assert ckpt("convert", source, tmp_path / "out.safetensors", "--exclude", "emb") == 0
+
+
+# -- encryption -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", ["AES-GCM", "aes-cbc", "SM4-CBC"])
+def test_encrypted_and_decrypted_a_file_is_the_same(mode: str, tmp_path: Path, raw: tuple[str, ...]) -> None:
+    sealed, plain = tmp_path / "sealed.ckpt", tmp_path / "plain.ckpt"
+    assert ckpt("encrypt", FIXTURES / "lenet5.ckpt", sealed, *raw, "--mode", mode) == 0
+    assert ckptload.load_checkpoint(sealed, dec_key=KEY.encode(), dec_mode=mode.upper())
+    assert ckpt("decrypt", sealed, plain, *raw) == 0
+    assert plain.read_bytes() == (FIXTURES / "lenet5.ckpt").read_bytes()
+
+
+def test_what_mindspore_encrypted_is_decrypted(tmp_path: Path, raw: tuple[str, ...]) -> None:
+    for name in ("enc_gcm", "enc_cbc", "enc_sm4"):
+        assert ckpt("decrypt", FIXTURES / f"{name}.ckpt", tmp_path / f"{name}.safetensors", *raw) == 0
+    assert same(tmp_path / "enc_gcm.safetensors", tmp_path / "enc_sm4.safetensors")
+
+
+def test_convert_re_encrypts_under_another_key(tmp_path: Path, raw: tuple[str, ...]) -> None:
+    (tmp_path / "new.hex").write_text("00" * 32 + "\n")
+    new = ("--out-key-file", tmp_path / "new.hex", "--out-key-format", "hex", "--out-mode", "AES-CBC")
+    target = tmp_path / "new.ckpt"
+    assert ckpt("convert", FIXTURES / "enc_gcm.ckpt", target, *raw, *new) == 0
+    assert ckptload.load_checkpoint(target, dec_key=bytes(32), dec_mode="AES-CBC")
+
+
+def test_files_of_1_3_to_1_6_need_their_mode(tmp_path: Path, capsys: CAPTURE) -> None:
+    samples = json.loads((FIXTURES / "encrypted" / "samples.json").read_text())["samples"]
+    for sample in samples:
+        if not sample["file"].startswith("enc_1.3.0_cbc128"):
+            continue
+        (tmp_path / "key").write_text(sample["key_hex"])
+        options = ["--key-file", tmp_path / "key", "--key-format", "hex"]
+        path = FIXTURES / "encrypted" / sample["file"]
+        assert ckpt("inspect", path, *options) == 2
+        assert "say which: --mode AES-GCM or --mode AES-CBC" in capsys.readouterr().err
+        assert ckpt("inspect", path, *options, "--mode", "AES-CBC") == 0
+
+
+def test_encrypting_twice_and_decrypting_what_is_plain_are_refused(tmp_path: Path, raw: tuple[str, ...]) -> None:
+    assert ckpt("encrypt", FIXTURES / "enc_gcm.ckpt", tmp_path / "x.ckpt", *raw) == 3
+    assert ckpt("decrypt", FIXTURES / "lenet5.ckpt", tmp_path / "x.ckpt", *raw) == 1
+    assert not (tmp_path / "x.ckpt").exists()
+
+
+# -- keys -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("content", "form"), [(KEY, "raw"), (HEX, "hex"), (f"  {HEX.upper()}\n", "hex"), (" ".join(["30"] * 16), "hex")]
+)
+def test_a_key_comes_from_a_file_as_it_is_said_to_be_written(content: str, form: str, tmp_path: Path) -> None:
+    (tmp_path / "key").write_text(content)
+    sealed = tmp_path / "sealed.ckpt"
+    options = ("--key-file", tmp_path / "key", "--key-format", form)
+    assert ckpt("encrypt", FIXTURES / "lenet5.ckpt", sealed, *options) == 0
+    expected = bytes.fromhex(content) if form == "hex" else content.encode()
+    assert ckptload.load_checkpoint(sealed, dec_key=expected)
+
+
+@pytest.mark.parametrize(
+    ("content", "form", "said"),
+    [
+        (KEY + "\n", "raw", "newline"),
+        (KEY[:15], "raw", "the key has 15 bytes"),
+        ("ab" * 24, "raw", "say --key-format hex"),
+        (HEX * 3, "raw", "the key has 96 bytes"),
+        ("0123456789abcdeg" * 2, "hex", "not written in hexadecimal digits"),
+        (HEX[:-1], "hex", "not written in hexadecimal digits"),
+        ("0" * 10000, "raw", "much too long"),
+        (KEY, None, "--key-format hex"),
+    ],
+)
+def test_what_is_wrong_with_a_key_is_said_without_showing_it(
+    content: str, form: str | None, said: str, tmp_path: Path, capsys: CAPTURE
+) -> None:
+    (tmp_path / "key").write_text(content)
+    options = ["--key-file", tmp_path / "key", *(["--key-format", form] if form else [])]
+    for debug in ([], ["--debug"]):
+        assert ckpt("inspect", FIXTURES / "enc_gcm.ckpt", *options, *debug) == 2
+        out, err = capsys.readouterr()
+        assert said in err
+        assert out == ""
+        assert content[:8] not in err
+
+
+def test_keys_that_cannot_be_had_are_an_error(tmp_path: Path, capsys: CAPTURE, raw: tuple[str, ...]) -> None:
+    path = FIXTURES / "enc_gcm.ckpt"
+    assert ckpt("inspect", path, "--key-file", tmp_path / "none", "--key-format", "raw") == 2
+    assert ckpt("inspect", path, "--key-env", "NO_SUCH_VARIABLE", "--key-format", "raw") == 2
+    assert ckpt("inspect", path, *raw, "--key-env", "HOME") == 2
+    assert "exclude each other" in capsys.readouterr().err
+
+
+@POSIX
+def test_a_key_is_asked_for_without_being_shown() -> None:
+    done = on_terminal(FIXTURES / "enc_gcm.ckpt", "--key-prompt", "--key-format", "raw", typed=KEY + "\n")
+    assert done.code == 0
+    assert "conv.weight" in done.out or "10 entries" in done.out
+    assert KEY not in done.out
+
+
+@POSIX
+def test_without_a_terminal_no_key_is_asked_for(capsys: CAPTURE) -> None:
+    assert ckpt("inspect", FIXTURES / "enc_gcm.ckpt", "--key-prompt", "--key-format", "raw") == 2
+    assert "on a terminal only" in capsys.readouterr().err

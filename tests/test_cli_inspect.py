@@ -1,0 +1,312 @@
+"""`ckptload inspect`: what it lists, for people and for programs."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("click")
+
+import ckptload
+from ckptload.__main__ import main
+from ckptload.cli import globs, text
+from cli_program import FIXTURES, KEY, LONG_KEY, on_terminal, run
+
+jsonschema = pytest.importorskip("jsonschema")
+SCHEMA = json.loads((Path(ckptload.__file__).parent / "cli" / "schemas" / "inspect.schema.json").read_text("utf-8"))
+CAPTURE = pytest.CaptureFixture[str]
+POSIX = pytest.mark.skipif(sys.platform == "win32", reason="needs a POSIX system")
+
+
+def inspect(*arguments: object) -> int:
+    return main(["inspect", *map(str, arguments)])
+
+
+def inspect_json(capsys: CAPTURE, *arguments: object) -> dict[str, Any]:
+    """Return the output of --json, which is valid."""
+    inspect("--json", *arguments)
+    data: dict[str, Any] = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
+    jsonschema.validate(data, SCHEMA, cls=jsonschema.Draft202012Validator)
+    return data
+
+
+def names(out: str) -> list[str]:
+    """Return the first column of the table."""
+    lines = out.split("\n\n")[1].splitlines()
+    return [line.split("  ")[0] for line in lines[1:]]
+
+
+@pytest.fixture
+def sizes(tmp_path: Path) -> Path:
+    """Return a file of which size, name and dtype give different orders."""
+    path = tmp_path / "sizes.ckpt"
+    values = {
+        "layer.10.weight": np.zeros(4, np.float32),
+        "layer.2.weight": np.zeros(8, np.float16),
+        "layer.1": np.zeros(5, np.int8),
+        "a.bias": np.zeros(2, np.float32),
+    }
+    ckptload.save_checkpoint(values, path)
+    return path
+
+
+# -- for people -------------------------------------------------------------------------------------------
+
+
+def test_entries_are_listed_in_the_order_of_the_file(capsys: CAPTURE) -> None:
+    assert inspect(FIXTURES / "lenet5.ckpt") == 0
+    out = capsys.readouterr().out
+    with ckptload.open_checkpoint(FIXTURES / "lenet5.ckpt") as reader:
+        assert names(out) == list(reader)
+    assert re.search(r"^fc1\.weight +Float32 +\(120, 400\) +192,000 +77\.8%$", out, re.MULTILINE)
+    assert out.splitlines()[-1] == "8 entries, 61,684 elements, 246,736 bytes"
+
+
+@pytest.mark.parametrize(
+    ("keys", "expected"),
+    [
+        ("size", ["layer.10.weight", "layer.2.weight", "a.bias", "layer.1"]),
+        ("name", ["a.bias", "layer.1", "layer.2.weight", "layer.10.weight"]),
+        ("dtype,name", ["layer.2.weight", "a.bias", "layer.10.weight", "layer.1"]),
+    ],
+)
+def test_entries_are_sorted_by_the_keys_that_are_given(
+    keys: str, expected: list[str], sizes: Path, capsys: CAPTURE
+) -> None:
+    """The largest comes first, and numbers in names count as numbers."""
+    inspect(sizes, "--sort", keys)
+    assert names(capsys.readouterr().out) == expected
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        ("*.weight", ["layer.10.weight", "layer.2.weight"]),
+        ("layer.1", ["layer.1"]),
+        ("layer", ["layer.10.weight", "layer.2.weight", "layer.1"]),
+        ("layer.?", ["layer.1"]),
+    ],
+)
+def test_a_filter_is_a_pattern_or_the_beginning_of_a_path(
+    pattern: str, expected: list[str], sizes: Path, capsys: CAPTURE
+) -> None:
+    inspect(sizes, "--filter", pattern)
+    out = capsys.readouterr().out
+    assert names(out) == expected
+    assert f"{len(expected)} of 4 entries" in out
+
+
+def test_a_filter_that_keeps_nothing_says_so(sizes: Path, capsys: CAPTURE) -> None:
+    assert inspect(sizes, "--filter", "nothing*") == 0
+    assert "no entry matches 'nothing*'" in capsys.readouterr().err
+
+
+def test_a_tree_has_subtotals(sizes: Path, capsys: CAPTURE) -> None:
+    inspect(sizes, "--tree", "--sort", "name")
+    table = capsys.readouterr().out.split("\n\n")[1].splitlines()
+    cells = [re.split(r" {2,}", line.strip()) for line in table[1:]]
+    assert cells[0] == ["a", "1", "8", "17.8%"]
+    assert cells[2] == ["layer", "3", "37", "82.2%"]
+    inner = [line.lstrip("├─└│ ").split()[0] for line in table[4:]]
+    assert inner == ["1", "2", "weight", "10", "weight"]
+
+
+def test_a_tree_ends_at_the_depth_that_is_given(sizes: Path, capsys: CAPTURE) -> None:
+    inspect(sizes, "--tree", "--depth", "1")
+    assert names(capsys.readouterr().out) == ["layer", "a"]
+
+
+def test_scalars_and_short_strings_are_shown_with_their_values(capsys: CAPTURE) -> None:
+    inspect(FIXTURES / "append.ckpt")
+    out = capsys.readouterr().out
+    for value in ("12", "9223372036854775808", "0.1", "True", "'plain text'", "''"):
+        assert re.search(rf"  {re.escape(value)}$", out, re.MULTILINE), value
+
+
+def test_several_files_and_folders_are_listed_one_after_the_other(tmp_path: Path, sizes: Path, capsys: CAPTURE) -> None:
+    ckptload.save_checkpoint({"w": np.zeros(1, np.float32)}, tmp_path / "b.safetensors", format="safetensors")
+    (tmp_path / "notes.txt").write_text("no checkpoint")
+    assert inspect(tmp_path, FIXTURES / "cell.ckpt") == 0
+    found = [line for line in capsys.readouterr().out.splitlines() if line.startswith("/")]
+    assert found == [str(tmp_path / "b.safetensors"), str(sizes), str(FIXTURES / "cell.ckpt")]
+
+
+def test_a_folder_without_checkpoints_is_an_error(tmp_path: Path, capsys: CAPTURE) -> None:
+    assert inspect(tmp_path) == 1
+    assert "no checkpoint in this directory" in capsys.readouterr().err
+
+
+def test_one_bad_file_among_several_stops_no_other(capsys: CAPTURE) -> None:
+    assert inspect(FIXTURES / "README.md", FIXTURES / "lenet5.ckpt", FIXTURES / "enc_gcm.ckpt") == 1
+    out, err = capsys.readouterr()
+    assert "8 entries" in out
+    complaints = [line for line in err.splitlines() if line.startswith("ckptload: ")]
+    assert len(complaints) == 2
+    assert "README.md" in complaints[0]
+    assert "enc_gcm.ckpt" in complaints[1]
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("plain_2.10.0_crc", "with CRC-32, written by MindSpore 2.3 or newer"),
+        ("plain_2.0.0_random_op", "written by MindSpore 2.0 to 2.2"),
+        ("lenet5", "no CRC-32"),
+    ],
+)
+def test_the_first_lines_say_what_the_file_is(name: str, said: str, capsys: CAPTURE) -> None:
+    inspect(FIXTURES / f"{name}.ckpt")
+    assert said in capsys.readouterr().out.splitlines()[1]
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "said"),
+    [
+        ("enc_gcm", KEY, "encrypted with AES-GCM,"),
+        ("enc_gcm256_blocks", LONG_KEY, "encrypted with AES-GCM,"),
+        ("enc_cbc", KEY, "encrypted with AES-CBC (not authenticated)"),
+        ("enc_sm4", KEY, "encrypted with SM4-CBC (not authenticated)"),
+    ],
+)
+def test_an_encrypted_file_needs_its_key_and_tells_its_mode(
+    name: str, key: str, said: str, capsys: CAPTURE, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CKPTLOAD_TEST_KEY", key)
+    path = FIXTURES / f"{name}.ckpt"
+    assert inspect(path) == 3
+    assert inspect(path, "--key-env", "CKPTLOAD_TEST_KEY", "--key-format", "raw") == 0
+    out, err = capsys.readouterr()
+    assert said in out
+    assert key not in out + err
+
+
+def test_damaged_entries_are_listed_beside_the_others(capsys: CAPTURE, damaged: Path) -> None:
+    assert inspect(damaged) == 1
+    out, err = capsys.readouterr()
+    assert names(out) == ["good", "bad", "worse"]
+    assert err.count("ckptload: ") == 2
+    assert "parameter 'bad'" in err
+    assert "parameter 'worse'" in err
+
+
+@pytest.fixture
+def damaged(tmp_path: Path) -> Path:
+    """Return a file with a sound entry and two whose sizes do not fit their shapes."""
+    path = tmp_path / "damaged.ckpt"
+    values = {name: np.zeros(3, np.float32) for name in ("good", "bad", "worse")}
+    ckptload.save_checkpoint(values, path)
+    data = bytearray(path.read_bytes())
+    for name in (b"bad", b"worse"):
+        # The dims stand right behind the name: field 2 of the record, its length, 08, the dim.
+        at = data.index(name) + len(name)
+        assert data[at + 2 : at + 4] == b"\x08\x03"
+        data[at + 3] = 4
+    path.chmod(0o600)
+    path.write_bytes(data)
+    return path
+
+
+# -- statistics -------------------------------------------------------------------------------------------
+
+
+def test_statistics_are_shown_and_exact(tmp_path: Path, capsys: CAPTURE) -> None:
+    values = np.array([1.0, -2.0, 0.0, np.nan, np.inf, -np.inf, 3.0], np.float32)
+    ckptload.save_checkpoint({"w": values, "z": np.zeros(4, np.float16)}, tmp_path / "s.ckpt")
+    first, second = inspect_json(capsys, tmp_path / "s.ckpt", "--stats")["files"][0]["entries"]
+    assert first["stats"] == {
+        "min": -2.0,
+        "max": 3.0,
+        "mean": 0.5,
+        "std": pytest.approx(np.array([1.0, -2.0, 0.0, 3.0]).std()),
+        "nan": 1,
+        "inf": 2,
+        "zeros": 1,
+        "dead": False,
+        "constant": False,
+    }
+    assert second["stats"]["dead"]
+    inspect(tmp_path / "s.ckpt", "--stats")
+    assert re.search(r"^w +Float32 +\(7,\) +28 +-2 +3 +0\.5 +1\.803 +1 +2 +1$", capsys.readouterr().out, re.MULTILINE)
+
+
+def test_large_tensors_are_measured_in_pieces(tmp_path: Path, capsys: CAPTURE) -> None:
+    """One row that is larger than a piece, so that rows cannot be what is read at a time."""
+    values = np.random.default_rng(0).standard_normal((1, 5_000_000)).astype(np.float32)
+    ckptload.save_checkpoint({"w": values}, tmp_path / "w.ckpt")
+    found = inspect_json(capsys, tmp_path / "w.ckpt", "--stats")["files"][0]["entries"][0]["stats"]
+    assert (found["min"], found["max"]) == (values.min(), values.max())
+    assert found["mean"] == pytest.approx(values.mean(dtype=np.float64))
+    assert found["std"] == pytest.approx(values.std(dtype=np.float64))
+
+
+# -- for programs -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", sorted(FIXTURES.glob("*.ckpt")), ids=lambda path: path.stem)
+def test_json_is_valid_for_every_fixture(path: Path, capsys: CAPTURE) -> None:
+    data = inspect_json(capsys, path, "--stats", "--tree")
+    if "error" in data["files"][0]:
+        assert path.name.startswith("enc_")
+        return
+    with ckptload.open_checkpoint(path) as reader:
+        assert [entry["name"] for entry in data["files"][0]["entries"]] == list(reader)
+        for entry in data["files"][0]["entries"]:
+            info = reader.info(entry["name"])
+            assert (entry["kind"], entry["bytes"], tuple(entry["shape"])) == (info.kind, info.nbytes, info.shape)
+
+
+def test_json_says_what_is_damaged(capsys: CAPTURE, damaged: Path) -> None:
+    data = inspect_json(capsys, damaged, "no such file")
+    kinds = [entry["kind"] for entry in data["files"][0]["entries"]]
+    assert kinds == ["tensor", "damaged", "damaged"]
+    assert data["files"][1]["error"]["type"] == "ReadError"
+
+
+def test_json_of_numbers_that_json_does_not_have_is_null(tmp_path: Path, capsys: CAPTURE) -> None:
+    ckptload.save_checkpoint({"n": np.array(np.nan), "i": np.array([np.inf, 1.0])}, tmp_path / "n.ckpt")
+    entries = inspect_json(capsys, tmp_path / "n.ckpt", "--stats")["files"][0]["entries"]
+    assert entries[0]["value"] is None
+    assert entries[0]["stats"]["mean"] is None
+    assert entries[1]["stats"]["max"] == 1.0
+
+
+# -- terminals --------------------------------------------------------------------------------------------
+
+
+@POSIX
+@pytest.mark.parametrize("columns", [30, 60, 100])
+@pytest.mark.parametrize("options", [(), ("--tree",), ("--stats",)])
+def test_no_line_of_the_table_is_wider_than_the_terminal(
+    columns: int, options: tuple[str, ...], tmp_path: Path
+) -> None:
+    path = tmp_path / "names.ckpt"
+    long = "backbone.encoder.layers.11.attention.query_key_value.weight"
+    values = {long: np.zeros((3, 4), np.float32), "模型.权重": np.zeros(2, np.float32), "b": np.zeros(1, np.int8)}
+    ckptload.save_checkpoint(values, path)
+    out = on_terminal(path, *options, "--color", "never", columns=columns, LC_ALL="C.UTF-8").out
+    table = out.split("\n\n")[1].splitlines()
+    assert len(table) >= 4
+    assert max(map(text.width, table)) <= columns
+
+
+@POSIX
+def test_a_pipe_gets_whole_names() -> None:
+    done = run(FIXTURES / "adam.ckpt", COLUMNS="30")
+    assert "moment1.head.0.weight" in done.out
+
+
+def test_names_sort_as_people_do() -> None:
+    assert sorted(["l.10", "l.9", "l", "k.1"], key=globs.natural) == ["k.1", "l", "l.9", "l.10"]
+
+
+def test_a_name_with_thousands_of_dots_makes_no_deep_tree(tmp_path: Path, capsys: CAPTURE) -> None:
+    ckptload.save_checkpoint({"." * 1000: np.zeros(1), ".".join("ab" * 200): np.zeros(1)}, tmp_path / "d.ckpt")
+    assert inspect(tmp_path / "d.ckpt", "--tree") == 0
+    capsys.readouterr()
+    inspect_json(capsys, tmp_path / "d.ckpt", "--tree")

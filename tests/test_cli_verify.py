@@ -1,0 +1,181 @@
+"""`ckptload verify`: what it can tell about a file, and by which exit code."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("click")
+
+import ckptload
+from ckptload.__main__ import main
+from cli_program import FIXTURES, KEY, LONG_KEY
+
+SCHEMA = json.loads((Path(ckptload.__file__).parent / "cli" / "schemas" / "verify.schema.json").read_text("utf-8"))
+CAPTURE = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(autouse=True)
+def _keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CKPTLOAD_KEY", KEY)
+    monkeypatch.setenv("CKPTLOAD_LONG_KEY", LONG_KEY)
+
+
+def verify(*arguments: object) -> int:
+    return main(["verify", *map(str, arguments)])
+
+
+def with_key(name: str = "CKPTLOAD_KEY") -> tuple[str, ...]:
+    return ("--key-env", name, "--key-format", "raw")
+
+
+@pytest.fixture
+def checked(tmp_path: Path) -> Path:
+    """Return a sound file with a CRC-32."""
+    path = tmp_path / "checked.ckpt"
+    ckptload.save_checkpoint({"w": np.arange(4, dtype=np.float32), "s": "text"}, path, crc_check=True)
+    path.chmod(0o600)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("code", "name", "options"),
+    [
+        (0, "plain_2.10.0_crc.ckpt", ()),
+        (0, "plain_2.10.0_maptensor_crc.ckpt", ()),
+        (0, "crc.safetensors", ()),
+        (0, "enc_gcm.ckpt", with_key()),
+        (0, "enc_gcm256_blocks.ckpt", with_key("CKPTLOAD_LONG_KEY")),
+        (1, "bad_crc.ckpt", ()),
+        (1, "README.md", ()),
+        (1, "enc_gcm.ckpt", with_key("CKPTLOAD_LONG_KEY")),
+        (1, "lenet5.ckpt", with_key()),
+        (2, "no-such-file.ckpt", ()),
+        (2, "lenet5.ckpt", ("--no-such-option",)),
+        (2, "enc_gcm.ckpt", ("--key-env", "NO_SUCH_VARIABLE", "--key-format", "hex")),
+        (3, "enc_gcm.ckpt", ()),
+        (4, "lenet5.ckpt", ()),
+        (4, "enc_cbc.ckpt", with_key()),
+        (4, "enc_sm4.ckpt", with_key()),
+        (4, "types.safetensors", ()),
+        (0, "lenet5.ckpt", ("--allow-unchecked",)),
+        (0, "enc_cbc.ckpt", (*with_key(), "--allow-unchecked")),
+    ],
+)
+def test_the_exit_code_says_what_was_found(code: int, name: str, options: tuple[str, ...]) -> None:
+    """A plain file where an encrypted one is expected is not sound: whoever has no key can write one."""
+    assert verify(FIXTURES / name, *options) == code
+
+
+@pytest.mark.parametrize(
+    ("files", "code"),
+    [
+        (["plain_2.10.0_crc.ckpt", "lenet5.ckpt"], 4),
+        (["lenet5.ckpt", "enc_gcm.ckpt"], 3),
+        (["enc_gcm.ckpt", "no-such-file.ckpt"], 2),
+        (["no-such-file.ckpt", "bad_crc.ckpt", "enc_gcm.ckpt"], 1),
+    ],
+)
+def test_of_several_files_the_worst_counts(files: list[str], code: int) -> None:
+    assert verify(*(FIXTURES / name for name in files)) == code
+
+
+def test_any_flipped_bit_is_found_in_a_file_with_a_sum(checked: Path) -> None:
+    data = checked.read_bytes()
+    assert verify(checked) == 0
+    for at in range(len(data)):
+        checked.write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
+        # A flip that destroys the trailer leaves a file that may have none.
+        assert verify(checked) != 0, at
+
+
+def test_any_cut_is_found_in_a_file_with_a_sum(checked: Path) -> None:
+    data = checked.read_bytes()
+    for size in range(len(data)):
+        checked.write_bytes(data[:size])
+        assert verify(checked) != 0, size
+
+
+def test_every_damaged_entry_is_named(tmp_path: Path, capsys: CAPTURE) -> None:
+    path = tmp_path / "damaged.ckpt"
+    ckptload.save_checkpoint({name: np.zeros(3, np.float32) for name in ("good", "bad", "worse")}, path)
+    data = bytearray(path.read_bytes())
+    for name in (b"bad", b"worse"):
+        data[data.index(name) + len(name) + 3] = 4
+    path.chmod(0o600)
+    path.write_bytes(data)
+    assert verify(path) == 1
+    out = capsys.readouterr().out
+    assert "parameter 'bad': Float32 of shape (4,) needs 16 bytes, 12 are present" in out
+    assert "parameter 'worse'" in out
+    assert "'good'" not in out
+
+
+def test_damage_in_strings_is_found(tmp_path: Path, capsys: CAPTURE) -> None:
+    path = tmp_path / "string.ckpt"
+    ckptload.save_checkpoint({"note": "abc"}, path)
+    data = path.read_bytes().replace("abc".encode("utf-32-le"), b"\xff" * 12)
+    path.chmod(0o600)
+    path.write_bytes(data)
+    assert verify(path) == 1
+    assert "U+10FFFF" in capsys.readouterr().out
+
+
+def test_a_wrong_sum_and_a_damaged_entry_are_both_reported(checked: Path, capsys: CAPTURE) -> None:
+    data = bytearray(checked.read_bytes())
+    at = data.index(b"\x08\x04")
+    data[at + 1] = 5
+    checked.write_bytes(data)
+    assert verify(checked) == 1
+    out = capsys.readouterr().out
+    assert "needs 20 bytes" in out
+    assert "CRC-32" in out
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_finite_looks_for_what_is_no_number(value: float, tmp_path: Path, capsys: CAPTURE) -> None:
+    path = tmp_path / "values.ckpt"
+    values = {"a": np.ones(3, np.float32), "b": np.array([[1, value]], np.float16)}
+    ckptload.save_checkpoint(values, path, crc_check=True)
+    assert verify(path) == 0
+    assert verify(path, "--finite") == 1
+    assert "parameter 'b':" in capsys.readouterr().out
+
+
+def test_finite_looks_into_maps(tmp_path: Path) -> None:
+    path = tmp_path / "map.ckpt"
+    table = [np.array([1, 2], np.int32), np.array([[1.0], [np.nan]], np.float32), np.array([0, 0], np.int32)]
+    ckptload.save_checkpoint({"table": table}, path)
+    assert verify(path, "--allow-unchecked") == 0
+    assert verify(path, "--allow-unchecked", "--finite") == 1
+
+
+def test_quiet_speaks_by_the_exit_code_alone(capsys: CAPTURE) -> None:
+    assert verify("--quiet", FIXTURES / "bad_crc.ckpt", FIXTURES / "lenet5.ckpt") == 1
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_swapped_value_is_no_structure(checked: Path, capsys: CAPTURE) -> None:
+    """What a CRC-32 is for: a file whose sum fits is sound even if nobody wrote it so."""
+    data = checked.read_bytes()
+    body = data[:-17].replace(np.float32(3).tobytes(), np.float32(4).tobytes())
+    checked.write_bytes(body + data[-17:])
+    assert verify(checked) == 1
+    checked.write_bytes(body + data[-17:-4] + zlib.crc32(body).to_bytes(4, "big"))
+    assert verify(checked) == 0
+    assert "checked: structure, CRC-32" in capsys.readouterr().out
+
+
+def test_json_is_valid(capsys: CAPTURE) -> None:
+    jsonschema = pytest.importorskip("jsonschema")
+    verify("--json", *sorted(FIXTURES.glob("*.ckpt")), *with_key())
+    found: dict[str, Any] = json.loads(capsys.readouterr().out)
+    jsonschema.validate(found, SCHEMA, cls=jsonschema.Draft202012Validator)
+    verdicts = {Path(file["path"]).name: file["verdict"] for file in found["files"]}
+    assert verdicts["enc_gcm.ckpt"] == "sound"
+    assert verdicts["lenet5.ckpt"] == "damaged"
