@@ -712,9 +712,6 @@ class Mixed:
         assert list(keys) == ["a", "b", "c"]
         return self._slots
 
-    def aliases(self) -> dict[str, str]:
-        return {}
-
 
 @pytest.mark.parametrize("dtype", [F32, F16], ids=str)
 def test_memory_that_numpy_cannot_fill_is_written_by_the_net(dtype: DType, supplied: Supplied) -> None:

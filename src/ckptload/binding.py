@@ -123,7 +123,8 @@ class BindingPlan:
         name, key, prefix = match
         slot, offer = self._slots[name], self._supply.offer(key)
         shape, dtype = slot.shape, slot.dtype
-        reasons = _reasons(shape, dtype, offer, slot.refusal(), strict=self._strict)
+        refusal = slot.refusal()
+        reasons = _reasons(slot.shapes, dtype, offer, strict=self._strict) if refusal is None else (refusal,)
         if reasons:
             others = [other for other in self._supply.keys if other != key] if len(self.misfits) < _EXPLAINED else []
             nearest = tuple(names.closest(name, others))
@@ -225,13 +226,15 @@ class BindingPlan:
         others: list[tuple[Load, Slot]] = []
         for load in self.loads:
             slot = self._slots[load.name]
-            memory = slot.memory()
             if slot.shape != load.shape or slot.dtype is not load.dtype or slot.refusal() is not None:
                 raise BindingError(
                     "the parameter was changed after the plan was made, and nothing was written",
                     name=load.name,
                     hint="make the plan again",
                 )
+        for load in self.loads:
+            slot = self._slots[load.name]
+            memory = slot.memory()
             if memory is not None and memory.flags.c_contiguous:
                 deliveries.append(Delivery(load.key, self._offers[load.key], load.dtype, memory))
             else:
@@ -239,21 +242,17 @@ class BindingPlan:
         return deliveries, others
 
 
-def _reasons(
-    shape: tuple[int, ...], dtype: DType, offer: Offer, refusal: str | None, *, strict: bool
-) -> tuple[str, ...]:
+def _reasons(shapes: Sequence[tuple[int, ...]], dtype: DType, offer: Offer, *, strict: bool) -> tuple[str, ...]:
     """Say why an entry cannot fill a parameter; an empty answer means that it can."""
     reasons = []
     # Where the checkpoint has more dimensions, they must all be 1 and stand at the end: no value moves then.
-    if offer.shape[: len(shape)] != shape or math.prod(offer.shape[len(shape) :]) != 1:
+    if not any(offer.shape[: len(s)] == s and math.prod(offer.shape[len(s) :]) == 1 for s in shapes):
         reasons.append("the shapes differ")
     if offer.dtype is not dtype:
         if not casting.can_cast(offer.dtype, dtype):
             reasons.append("there is no conversion between these dtypes")
         elif strict:
             reasons.append("strict_load=True converts no dtype")
-    if refusal is not None:
-        reasons.append(refusal)
     return tuple(reasons)
 
 
@@ -347,7 +346,7 @@ def check_arguments(net: object, strict_load: object, remove_redundancy: object 
 def plan_target(target: Target, supply: Supply, *, strict: bool, name_map: NameMap = None) -> BindingPlan:
     """Plan how any supply would be loaded into any target; see `plan_binding`."""
     if name_map is not None:
-        supply = RenamedSupply(supply, name_map, target.aliases())
+        supply = RenamedSupply(supply, name_map)
     slots = _unique(target.slots(supply.keys))
     matching = match(list(slots), supply.keys, supply.is_tensor, exact=strict)
     plan = BindingPlan(slots, supply, matching, strict=strict)

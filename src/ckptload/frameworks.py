@@ -5,11 +5,13 @@ Neither framework is imported before one of these functions is called.
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 from ckptload.binding import plan_target
 from ckptload.errors import ArgumentTypeError
-from ckptload.renaming import renamed
+from ckptload.renaming import RenamedSupply
+from ckptload.report import counted, listed
 from ckptload.supplies import supply_of
 
 if TYPE_CHECKING:
@@ -45,16 +47,16 @@ def to_torch_state_dict(parameters: Parameters, module: Any = None, name_map: Na
 
     supply = supply_of(parameters, "parameters")
     if module is None:
-        chosen = renamed(supply.keys, name_map)
-        return torch_state.state_without_module({new: parameters[old] for new, old in chosen.items()})
+        return torch_state.state_without_module(supply if name_map is None else RenamedSupply(supply, name_map))
     target = torch_state.StateTarget(_module(module, "module"))
     plan = plan_target(target, supply, strict=False, name_map=name_map)
+    plan.check()
+    plan.warn()
+    if plan.ckpt_not_load:
+        unused = counted(len(plan.ckpt_not_load), "entry", "entries")
+        warnings.warn(f"the module has no tensor for {unused}: {listed(plan.ckpt_not_load)}", stacklevel=2)
     plan.apply()
-    loaded = {load.name for load in plan.loads}
-    aliases = target.aliases()
-    return torch_state.share_tied(
-        module, {path: tensor for path, tensor in target.tensors.items() if aliases[path] in loaded}
-    )
+    return target.state(load.name for load in plan.loads)
 
 
 def from_torch(module: Any) -> dict[str, Parameter]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import numpy as np
 
 from ckptload import arrays, dtypes, records, schema
+from ckptload.adapters import foreign_tensor, module_parameters
 from ckptload.errors import (
     ArgumentError,
     ArgumentTypeError,
@@ -86,7 +87,8 @@ def gather(
         ArgumentError: a name cannot be stored.
     """
     found: dict[str, Item] = {}
-    for asked, name, make, value in _everything(save_obj):
+    parameters = module_parameters(save_obj)
+    for asked, name, make, value in _everything(save_obj if parameters is None else parameters):
         if choice_func is None or choice_func(asked):
             found[name] = make(_checked(name), value)
     for name, value in (append_dict or {}).items():
@@ -108,13 +110,19 @@ def check_append_dict(append_dict: object) -> None:
     for name, value in append_dict.items():
         if not isinstance(name, str):
             raise ArgumentTypeError(f"a key of append_dict must be a str, not {type(name).__name__}")
-        if not isinstance(value, (int, float, str, Tensor)):
+        if not isinstance(_own(value), (int, float, str, Tensor)):
             raise ArgumentTypeError(
                 f"a value of append_dict must be an int, a float, a bool, a str, a Tensor or a Parameter, "
                 f"not {type(value).__name__}",
                 name=name,
                 hint="make a Tensor of it, for example Tensor(numpy.asarray(value))",
             )
+
+
+def _own(value: object) -> object:
+    """Return a tensor of MindSpore as one of ours, of the same memory if possible; anything else as it is."""
+    tensor = None if isinstance(value, (Tensor, int, float, str)) else foreign_tensor(value)
+    return value if tensor is None else tensor
 
 
 def _checked(name: str) -> str:
@@ -148,10 +156,11 @@ def _everything(save_obj: Any) -> Iterator[tuple[str, str, Callable[[str, Any], 
         for name, value in _listed(save_obj):
             yield name, name, _tensor, value
     else:
+        # A cell, ours or MindSpore's.
         for _, parameter in save_obj.parameters_and_names():
             # A parameter with a cache carries its key in the name; loading cuts the name there again.
             key = f"{schema.PARAM_KEY_MARK}{parameter.key}" if parameter.cache_enable else ""
-            yield parameter.name, parameter.name + key, _tensor, parameter
+            yield parameter.name, parameter.name + key, _value, parameter
 
 
 def _listed(entries: Sequence[object]) -> Iterator[tuple[str, Tensor]]:
@@ -159,7 +168,7 @@ def _listed(entries: Sequence[object]) -> Iterator[tuple[str, Tensor]]:
     if entries and isinstance(entries[0], dict):
         yield from map(_named, entries)
         return
-    for number, entry in enumerate(entries):
+    for number, entry in enumerate(map(_own, entries)):
         if not isinstance(entry, Parameter):
             raise ArgumentTypeError(
                 f"a list to be saved holds Parameters; entry {number} is {type(entry).__name__}",
@@ -174,7 +183,7 @@ def _named(entry: object) -> tuple[str, Tensor]:
             "each entry of the list to be saved must be a dict with 'name' and 'data'; "
             + (f"one has {sorted(map(str, entry))}" if isinstance(entry, dict) else f"one is {type(entry).__name__}")
         )
-    name, value = entry["name"], entry["data"]
+    name, value = entry["name"], _own(entry["data"])
     if not isinstance(name, str):
         raise ArgumentTypeError(f"'name' in a list to be saved must be a str, not {type(name).__name__}")
     if not isinstance(value, Tensor):
@@ -201,10 +210,13 @@ def _value(name: str, value: object) -> Item:
         return _map(name, value)
     if isinstance(value, bytes):
         return Item(name, records.BYTES, None, (), len(value), value)
+    tensor = _own(value)
+    if isinstance(tensor, Tensor):
+        return _tensor(name, tensor)
     raise UnsavableTypeError(
         f"a value to be saved must be a Parameter, a Tensor, a str or a numpy array, not {type(value).__name__}",
         name=name,
-        hint="numbers go into append_dict; tensors of other libraries need converting to numpy arrays",
+        hint="numbers go into append_dict; from_torch(module) gives what can be saved of a torch module",
     )
 
 
@@ -249,6 +261,7 @@ def _whole_map(name: str, parts: Sequence[Item]) -> Item:
 
 def _appended(name: str, value: object) -> Item:
     """Make an item of a value of ``append_dict``: a number becomes a scalar tensor of MindSpore's choice of type."""
+    value = _own(value)
     if isinstance(value, (Tensor, str)):
         return _value(name, value)
     if isinstance(value, bool):

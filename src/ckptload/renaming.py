@@ -65,11 +65,9 @@ def _by_parts(name: str, name_map: Mapping[str, str]) -> Any:
 class RenamedSupply:
     """Another supply, whose entries go by other names."""
 
-    def __init__(self, supply: Supply, name_map: NameMap, aliases: Mapping[str, str]) -> None:
+    def __init__(self, supply: Supply, name_map: NameMap) -> None:
         self._supply = supply
-        # A person who renames for a torch module may well give the names of its state_dict().
-        by_map = renamed(supply.keys, name_map)
-        self._old = {aliases.get(new, new) if new != old else new: old for new, old in by_map.items()}
+        self._old = renamed(supply.keys, name_map)
         self.keys: Collection[str] = self._old
         self.label = supply.label
 

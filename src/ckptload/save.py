@@ -11,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from ckptload import writing
+from ckptload.adapters import is_foreign_net
 from ckptload.atomic import Replacement
 from ckptload.background import Saves
 from ckptload.cell import Cell
@@ -32,7 +33,8 @@ if TYPE_CHECKING:
     from ckptload.parameter import Parameter
     from ckptload.tensor import Tensor
 
-    Values = Cell | list[Parameter] | list[dict[str, Any]] | Mapping[str, Any]
+    # Any: a network of MindSpore or torch.
+    Values = Cell | list[Parameter] | list[dict[str, Any]] | Mapping[str, Any] | Any
     Encoder = Callable[[Sequence[Item]], Iterator[bytes | memoryview]]
 
 CKPT: Final = "ckpt"
@@ -65,7 +67,8 @@ def save_checkpoint(
         save_obj: a Cell, a list of Parameters, a list of ``{"name": name, "data": tensor}``, a dictionary of
             names and Parameters, Tensors, strings or numpy arrays, such as `load_checkpoint` returns, or an
             open reader, whose content is copied without being in memory as a whole. Of a name that comes
-            twice the last value is saved.
+            twice the last value is saved. A ``mindspore.nn.Cell``, MindSpore's own Parameters and Tensors, and a
+            ``torch.nn.Module``, as `from_torch` converts it, are saved, too.
         ckpt_file_name: path of the file. ``.ckpt`` or ``.safetensors`` is added unless it ends with the
             format's name. A symbolic link is followed.
         integrated_save: accepted; it concerns nets that are spread over devices.
@@ -149,9 +152,9 @@ def _target(save_obj: object, name: object, format: object) -> str:
     """Return the absolute path of the file to be written."""
     if format not in (CKPT, SAFETENSORS):
         raise ArgumentError(f"format must be 'ckpt' or 'safetensors', not {format!r}")
-    if not isinstance(save_obj, (Cell, list, Mapping)):
+    if not isinstance(save_obj, (Cell, list, Mapping)) and not is_foreign_net(save_obj):
         raise ArgumentTypeError(
-            f"save_obj must be a Cell, a list, a dict or an open reader, not {type(save_obj).__name__}"
+            f"save_obj must be a network, a list, a dict or an open reader, not {type(save_obj).__name__}"
         )
     given = os.fspath(name) if isinstance(name, os.PathLike) else name
     if not isinstance(given, str):

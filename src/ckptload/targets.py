@@ -34,6 +34,10 @@ class Slot(Protocol):
         """Return the shape that it has and keeps."""
 
     @property
+    def shapes(self) -> tuple[tuple[int, ...], ...]:
+        """Return the shapes in which a checkpoint may have its values in the same order; `shape` comes first."""
+
+    @property
     def dtype(self) -> DType:
         """Return the dtype that it has and keeps."""
 
@@ -55,9 +59,6 @@ class Target(Protocol):
 
     def slots(self, keys: Collection[str]) -> Sequence[Slot]:
         """Return its parameters, in the net's own order; `keys` are the entries there are to load."""
-
-    def aliases(self) -> dict[str, str]:
-        """Return other names that a person may have for its parameters, and what they are here."""
 
 
 def target_of(net: object) -> Target:
@@ -87,10 +88,6 @@ class CellTarget:
         """Return its parameters in the order of `Cell.parameters_and_names`."""
         return [CellSlot(parameter) for _, parameter in self._cell.parameters_and_names()]
 
-    def aliases(self) -> dict[str, str]:
-        """Return nothing: its parameters have one name each."""
-        return {}
-
 
 class CellSlot:
     """A Parameter of a Cell. It is filled by its name, which need not be its path in the net."""
@@ -107,6 +104,11 @@ class CellSlot:
     def shape(self) -> tuple[int, ...]:
         """Return the parameter's shape."""
         return self._parameter.shape
+
+    @property
+    def shapes(self) -> tuple[tuple[int, ...], ...]:
+        """Return the parameter's shape alone."""
+        return (self._parameter.shape,)
 
     @property
     def dtype(self) -> DType:

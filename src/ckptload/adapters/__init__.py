@@ -7,22 +7,55 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ckptload.adapters.mindspore_cell import MindSporeTarget
     from ckptload.adapters.torch_module import TorchTarget
+    from ckptload.parameter import Parameter
 
-__all__ = ["foreign_target"]
+__all__ = ["foreign_target", "foreign_tensor", "is_foreign_net", "module_parameters"]
+
+
+def _is(value: object, framework: str, name: str) -> bool:
+    """Tell by the names of its classes what a value is, so that no framework is imported to ask."""
+    return any(cls.__name__ == name and cls.__module__.partition(".")[0] == framework for cls in type(value).__mro__)
+
+
+def is_foreign_net(net: object) -> bool:
+    """Tell whether it is a ``torch.nn.Module`` or a ``mindspore.nn.Cell``."""
+    return _is(net, "torch", "Module") or _is(net, "mindspore", "Cell")
 
 
 def foreign_target(net: object) -> TorchTarget | MindSporeTarget | None:
-    """Return a ``torch.nn.Module`` or a ``mindspore.nn.Cell`` as a target, and None for anything else.
-
-    They are told by the names of their classes, so that neither framework is imported to ask.
-    """
-    known = {(cls.__module__.partition(".")[0], cls.__name__) for cls in type(net).__mro__}
-    if ("torch", "Module") in known:
+    """Return a ``torch.nn.Module`` or a ``mindspore.nn.Cell`` as a target, and None for anything else."""
+    if _is(net, "torch", "Module"):
         from ckptload.adapters.torch_module import TorchTarget  # noqa: PLC0415 -- imports torch
 
         return TorchTarget(net)
-    if ("mindspore", "Cell") in known:
+    if _is(net, "mindspore", "Cell"):
         from ckptload.adapters.mindspore_cell import MindSporeTarget  # noqa: PLC0415 -- imports MindSpore
 
         return MindSporeTarget(net)
     return None
+
+
+def module_parameters(net: object) -> dict[str, Parameter] | None:
+    """Return what MindSpore would save of a ``torch.nn.Module``, and None for anything else.
+
+    Raises:
+        CheckpointError: something in it cannot be saved.
+    """
+    if not _is(net, "torch", "Module"):
+        return None
+    from ckptload.adapters.torch_state import parameters_of  # noqa: PLC0415 -- imports torch
+
+    return parameters_of(net)
+
+
+def foreign_tensor(value: object) -> Parameter | None:
+    """Return a ``mindspore.Tensor`` or ``mindspore.Parameter`` as one of ours, and None for anything else.
+
+    Raises:
+        UnsupportedTypeError: its values cannot be had.
+    """
+    if not _is(value, "mindspore", "Tensor"):
+        return None
+    from ckptload.adapters.mindspore_cell import parameter_of  # noqa: PLC0415 -- imports MindSpore
+
+    return parameter_of(value)

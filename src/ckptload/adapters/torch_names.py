@@ -1,8 +1,10 @@
 """How the parameters of a torch module are called, and shaped, in MindSpore.
 
 The type of each module decides, not its name: a ``weight`` is ``gamma`` in a LayerNorm and ``weight`` in a
-Linear. Where both frameworks have a layer, tests/differential/test_torch.py compares its outputs with those
-of MindSpore 2.10.0 (docs/pytorch.md, "What is mapped").
+Linear. MindSpore has two families of layers: those of ``mindspore.nn``, with names of their own, and those
+of ``mindspore.mint.nn``, with torch's. A tensor goes by either name, and that of ``mindspore.nn`` comes
+first. tests/differential/test_torch.py compares the outputs of both frameworks for each kind of layer
+(docs/pytorch.md, "What is mapped").
 """
 
 from __future__ import annotations
@@ -15,30 +17,36 @@ from torch import nn
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_NORM: Final = {
-    "weight": "gamma",
-    "bias": "beta",
-    "running_mean": "moving_mean",
-    "running_var": "moving_variance",
-}
+    Shape = tuple[int, ...]
+    Rules = tuple[tuple[tuple[type[nn.Module], ...], dict[str, str]], ...]
 
-#: Names of a module's own tensors. BatchNorm and InstanceNorm share a private base class in every torch.
-_TENSORS: Final[tuple[tuple[tuple[type[nn.Module], ...], dict[str, str]], ...]] = (
-    ((nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm), _NORM),  # noqa: SLF001
+_SCALED: Final = {"weight": "gamma", "bias": "beta"}
+_NORM: Final = {**_SCALED, "running_mean": "moving_mean", "running_var": "moving_variance"}
+
+#: Names of a module's own tensors; the first kind that fits counts.
+_TENSORS: Final[Rules] = (
+    # MindSpore's BatchNorm3d has its parameters in a BatchNorm2d.
+    ((nn.BatchNorm3d,), {name: f"bn2d.{theirs}" for name, theirs in _NORM.items()}),
+    ((nn.BatchNorm1d, nn.BatchNorm2d, nn.SyncBatchNorm), _NORM),
+    # Running statistics of an InstanceNorm keep their names, as no layer of MindSpore has any.
+    ((nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d, nn.LayerNorm, nn.GroupNorm), _SCALED),
     ((nn.Embedding,), {"weight": "embedding_table"}),
     ((nn.PReLU,), {"weight": "w"}),
 )
 
-#: Names of a module's children.
-_CHILDREN: Final[tuple[tuple[tuple[type[nn.Module], ...], dict[str, str]], ...]] = (
+#: Names of a module's children. An empty one is left out of the path: the wrapper has no counterpart.
+_CHILDREN: Final[Rules] = (
     ((nn.TransformerEncoderLayer, nn.TransformerDecoderLayer), {"linear1": "dense1", "linear2": "dense2"}),
+    ((nn.DataParallel, nn.parallel.DistributedDataParallel), {"module": ""}),
 )
+#: The type that torch.compile() wraps a module in; to import it would take seconds.
+_COMPILED: Final = ("torch._dynamo.eval_frame", "OptimizedModule")
 
-#: MindSpore computes these as 2-d convolutions: the weight has an axis of length 1 before the last.
+#: ``mindspore.nn`` computes these as 2-d convolutions: the weight has an axis of length 1 before the last.
 _FLAT_CONVOLUTIONS: Final = (nn.Conv1d, nn.ConvTranspose1d)
 
-#: State that MindSpore does not keep.
-_WITHOUT_COUNTERPART: Final = frozenset({"num_batches_tracked"})
+#: State that layers of ``mindspore.nn`` do not keep: loaded where a checkpoint has it, and not missed elsewhere.
+_OPTIONAL: Final = frozenset({"num_batches_tracked"})
 
 
 class Place(NamedTuple):
@@ -46,15 +54,17 @@ class Place(NamedTuple):
 
     Attributes:
         path: its key in ``state_dict()``.
-        name: what MindSpore calls it.
-        shape: its shape in MindSpore.
+        names: what MindSpore calls it; the name in ``mindspore.nn`` first, its own path last.
+        shapes: the shapes that it has in MindSpore, in the same order of values; that in ``mindspore.nn`` first.
         tensor: the tensor itself.
+        optional: whether a checkpoint may lack it.
     """
 
     path: str
-    name: str
-    shape: tuple[int, ...]
+    names: tuple[str, ...]
+    shapes: tuple[Shape, ...]
     tensor: torch.Tensor
+    optional: bool
 
 
 def places(module: nn.Module) -> Iterator[Place]:
@@ -63,17 +73,17 @@ def places(module: nn.Module) -> Iterator[Place]:
 
 
 def _places(module: nn.Module, path: str, name: str) -> Iterator[Place]:
+    """Yield a module's tensors; `path` and `name` stand before them in torch and in MindSpore."""
     tensors = _rule(module, _TENSORS)
     for own, tensor in _own(module):
-        if own not in _WITHOUT_COUNTERPART:
-            shape = () if is_lazy(tensor) else tuple(tensor.shape)
-            if isinstance(module, _FLAT_CONVOLUTIONS) and own == "weight" and shape:
-                shape = (*shape[:-1], 1, shape[-1])
-            yield Place(path + own, name + tensors.get(own, own), shape, tensor)
-    children = _rule(module, _CHILDREN)
+        theirs = tensors.get(own, own)
+        names = dict.fromkeys((name + theirs, name + theirs.rpartition(".")[2], name + own, path + own))
+        yield Place(path + own, tuple(names), _shapes(module, own, tensor), tensor, own in _OPTIONAL)
+    children = {"_orig_mod": ""} if _is_compiled(module) else _rule(module, _CHILDREN)
     for own, child in module._modules.items():  # noqa: SLF001 -- named_children() drops what occurs twice
         if child is not None:
-            yield from _places(child, f"{path}{own}.", f"{name}{children.get(own, own)}.")
+            theirs = children.get(own, own)
+            yield from _places(child, f"{path}{own}.", f"{name}{theirs}." if theirs else name)
 
 
 def _own(module: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
@@ -87,8 +97,22 @@ def _own(module: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
             yield name, buffer
 
 
-def _rule(module: nn.Module, table: tuple[tuple[tuple[type[nn.Module], ...], dict[str, str]], ...]) -> dict[str, str]:
-    return next((names for kinds, names in table if isinstance(module, kinds)), {})
+def _shapes(module: nn.Module, own: str, tensor: torch.Tensor) -> tuple[Shape, ...]:
+    if is_lazy(tensor):
+        return ((),)
+    shape = tuple(tensor.shape)
+    if isinstance(module, _FLAT_CONVOLUTIONS) and own == "weight":
+        return ((*shape[:-1], 1, *shape[-1:]), shape)
+    return (shape,)
+
+
+def _rule(module: nn.Module, rules: Rules) -> dict[str, str]:
+    return next((names for kinds, names in rules if isinstance(module, kinds)), {})
+
+
+def _is_compiled(module: nn.Module) -> bool:
+    kind = type(module)
+    return (kind.__module__, kind.__qualname__) == _COMPILED
 
 
 def is_lazy(tensor: torch.Tensor) -> bool:

@@ -5,29 +5,25 @@ from __future__ import annotations
 import warnings
 from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
 import torch
 
-from ckptload.adapters.torch_module import TorchSlot, TorchTarget
+from ckptload.adapters.torch_groups import guess_names
+from ckptload.adapters.torch_module import TorchSlot, choose, refusal_of
 from ckptload.adapters.torch_names import is_lazy, places
-from ckptload.adapters.torch_tensors import as_array, as_tensor
-from ckptload.errors import BindingError
+from ckptload.adapters.torch_tensors import as_array, as_tensor, dtype_of
+from ckptload.errors import ArgumentError, BindingError
 from ckptload.parameter import Parameter
+from ckptload.report import counted, listed
+from ckptload.supplies import Delivery
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Collection, Iterable
 
-#: What the last part of a name becomes, by the parts that stand beside it. Of several that fit, the first counts.
-_GROUPS: Final[tuple[tuple[frozenset[str], dict[str, str]], ...]] = (
-    (
-        frozenset({"moving_mean", "moving_variance"}),
-        {"gamma": "weight", "beta": "bias", "moving_mean": "running_mean", "moving_variance": "running_var"},
-    ),
-    (frozenset({"gamma", "beta"}), {"gamma": "weight", "beta": "bias"}),
-    (frozenset({"embedding_table"}), {"embedding_table": "weight"}),
-)
-#: Names that mean something only in a group, and that alone leave open what the layer is.
-_OPEN: Final = frozenset({"gamma", "beta", "moving_mean", "moving_variance"})
-#: The shape of a 1-d convolution's weight in MindSpore: also that of a 2-d one whose kernel has one row.
+    from ckptload.adapters.torch_module import Chosen
+    from ckptload.supplies import Supply
+
+#: Dimensions of a 1-d convolution's weight in MindSpore, and of a 2-d one's.
 _CONVOLUTION: Final = 4
 
 
@@ -35,88 +31,59 @@ class StateTarget:
     """New tensors on the CPU, as those of a module: they are filled while the module stays as it is."""
 
     def __init__(self, module: Any) -> None:
-        self._target = TorchTarget(module)
-        self._places = list(places(module))
-        self.tensors = {
-            place.path: torch.empty(place.tensor.shape, dtype=place.tensor.dtype)
-            for place in self._places
-            if not is_lazy(place.tensor)
-        }
+        self._module = module
+        self._new: dict[str, tuple[Chosen, torch.Tensor]] = {}
 
-    def slots(self, keys: Collection[str] = ()) -> list[TorchSlot]:
-        """Return a slot for each new tensor; tied tensors are filled under each name that `keys` has."""
-        chosen = {slot.name for slot in self._target.slots(keys)}
-        return [
-            TorchSlot(place._replace(tensor=self.tensors.get(place.path, place.tensor)))
-            for place in self._places
-            if place.name in chosen or place.name in keys
-        ]
+    def slots(self, keys: Collection[str]) -> list[TorchSlot]:
+        """Return a slot for each new tensor."""
+        slots = []
+        for chosen in choose(self._module, keys):
+            tensor = chosen.place.tensor
+            if not is_lazy(tensor) and dtype_of(tensor) is not None:
+                tensor = torch.empty(tensor.shape, dtype=tensor.dtype)
+                self._new[chosen.name] = chosen, tensor
+            slots.append(TorchSlot(chosen, tensor))
+        return slots
 
-    def aliases(self) -> dict[str, str]:
-        """Return the name in MindSpore for every key of ``state_dict()``."""
-        return self._target.aliases()
+    def state(self, loaded: Iterable[str]) -> dict[str, torch.Tensor]:
+        """Return what was loaded, in the order of ``state_dict()``; the names of a tied tensor share it."""
+        by_path = {path: tensor for chosen, tensor in map(self._new.__getitem__, loaded) for path in chosen.paths}
+        return {place.path: by_path[place.path] for place in places(self._module) if place.path in by_path}
 
 
-def share_tied(module: Any, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Give every name of a tied tensor what one of them was loaded with."""
-    loaded: dict[int, torch.Tensor] = {}
-    for place in places(module):
-        if place.path in state:
-            loaded.setdefault(id(place.tensor), state[place.path])
-    return {
-        place.path: state.get(place.path, loaded[id(place.tensor)])
-        for place in places(module)
-        if id(place.tensor) in loaded
-    }
-
-
-def guess_names(names: Iterable[str]) -> tuple[dict[str, str], list[str]]:
-    """Map names of a checkpoint to torch's by the names that stand beside them, without a module.
-
-    Returns:
-        Name to name, and those that are left as they are because their group does not say what they are.
-    """
-    groups: dict[str, set[str]] = {}
-    every = list(names)
-    for name in every:
-        prefix, _, last = name.rpartition(".")
-        groups.setdefault(prefix, set()).add(last)
-    found: dict[str, str] = {}
-    unclear: list[str] = []
-    for name in every:
-        prefix, dot, last = name.rpartition(".")
-        rule = next((rule for needed, rule in _GROUPS if needed <= groups[prefix]), {})
-        found[name] = prefix + dot + rule.get(last, last)
-        if last in _OPEN and last not in rule:
-            unclear.append(name)
-    return found, unclear
-
-
-def state_without_module(parameters: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+def state_without_module(supply: Supply) -> dict[str, torch.Tensor]:
     """Convert every tensor of a checkpoint under the name that its group suggests."""
-    tensors: dict[str, Parameter] = {}
-    left_out: list[str] = []
-    for name, value in parameters.items():
-        if isinstance(value, Parameter):
-            tensors[name] = value
-        else:
-            left_out.append(name)
+    tensors = [key for key in supply.keys if supply.is_tensor(key)]
+    others = [key for key in supply.keys if not supply.is_tensor(key)]
     mapped, unclear = guess_names(tensors)
     _check_distinct(mapped)
-    unclear += [
-        name
-        for name, value in tensors.items()
-        if name.rpartition(".")[2] == "weight" and value.ndim == _CONVOLUTION and value.shape[2] == 1 < value.shape[3]
-    ]
+    unclear += [key for key in tensors if _may_be_flat(key, supply.offer(key).shape)]
     if unclear:
         warnings.warn(
-            f"{len(unclear)} names leave open what they are in torch and are kept as they are; "
-            f"pass module= to map them exactly: {', '.join(unclear[:10])}",
+            f"{counted(len(unclear), 'name')} of the checkpoint may be another in torch, or the tensor of another "
+            f"shape, which only a module can tell; pass module= to be sure of {listed(unclear)}",
             stacklevel=3,
         )
-    if left_out:
-        warnings.warn(f"{len(left_out)} entries are no tensors: {', '.join(left_out[:10])}", stacklevel=3)
-    return {mapped[name]: as_tensor(value.asnumpy().copy(), value.dtype, name) for name, value in tensors.items()}
+    if others:
+        warnings.warn(
+            f"{counted(len(others), 'entry is no tensor', 'entries are no tensors')} and left out: {listed(others)}",
+            stacklevel=3,
+        )
+    supply.authenticate()
+    state: dict[str, torch.Tensor] = {}
+    deliveries = []
+    for key in tensors:
+        offer = supply.offer(key)
+        array = np.empty(offer.shape, offer.dtype.numpy)
+        state[mapped[key]] = as_tensor(array, offer.dtype, supply.original(key))
+        deliveries.append(Delivery(key, offer, offer.dtype, array))
+    supply.deliver(deliveries)
+    return state
+
+
+def _may_be_flat(name: str, shape: tuple[int, ...]) -> bool:
+    """Tell whether a weight may be that of a 1-d convolution, or of a 2-d one whose kernel has one row."""
+    return name.rpartition(".")[2] == "weight" and len(shape) == _CONVOLUTION and shape[2] == 1 < shape[3]
 
 
 def _check_distinct(mapped: dict[str, str]) -> None:
@@ -132,23 +99,30 @@ def _check_distinct(mapped: dict[str, str]) -> None:
 
 
 def parameters_of(module: Any) -> dict[str, Parameter]:
-    """Return a module's tensors under the names and in the shapes that MindSpore has for them.
+    """Return a module's tensors under the names and in the shapes that ``mindspore.nn`` has for them.
 
     Raises:
         BindingError: a tensor has no counterpart in MindSpore; the message lists them all.
+        ArgumentError: two tensors would have the same name.
     """
     found: dict[str, Parameter] = {}
+    paths: dict[str, str] = {}
     refused: list[str] = []
     for place in places(module):
-        slot = TorchSlot(place)
-        refusal = slot.refusal()
-        if refusal is not None:
-            refused.append(f"{place.path}: {refusal}")
+        if place.optional:
             continue
-        tensor = place.tensor.detach().resolve_conj().resolve_neg().to("cpu", copy=True).contiguous()
-        array = as_array(tensor, slot.dtype).reshape(place.shape)
-        found[place.name] = Parameter._adopt(array, slot.dtype, place.name)  # noqa: SLF001 -- nobody else has the array
-        found[place.name].requires_grad = place.tensor.requires_grad
+        name, shape = place.names[0], place.shapes[0]
+        refusal, dtype = refusal_of(place.tensor), dtype_of(place.tensor)
+        if refusal is not None or dtype is None:
+            refused.append(f"{place.path!r}: {refusal}")
+            continue
+        if name in found:
+            raise ArgumentError(f"{paths[name]!r} and {place.path!r} would have the same name in MindSpore", name=name)
+        tensor = place.tensor.detach().resolve_conj().resolve_neg()
+        tensor = tensor.to("cpu", copy=True, memory_format=torch.contiguous_format)
+        found[name] = Parameter._adopt(as_array(tensor, dtype).reshape(shape), dtype, name)  # noqa: SLF001 -- own memory
+        found[name].requires_grad = place.tensor.requires_grad
+        paths[name] = place.path
     if refused:
-        raise BindingError("some tensors have no counterpart in MindSpore:\n" + "\n".join(refused))
+        raise BindingError(f"{counted(len(refused), 'tensor')} cannot be saved:\n    " + "\n    ".join(refused))
     return found
