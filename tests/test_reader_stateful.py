@@ -32,7 +32,7 @@ any_name = st.sampled_from([*NAMES, "absent"])
 def contents(version: int) -> dict[str, Any]:
     """What a file of some version holds."""
     values: dict[str, Any] = {
-        name: np.arange(np.prod(shape, dtype=int), dtype="<f4").reshape(shape) + 100 * version
+        name: (np.arange(np.prod(shape, dtype=int)).reshape(shape) + 100 * version).astype("<f4")
         for name, shape in SHAPES.items()
     }
     return values | {"note": f"version {version}", "m": [np.full(3, version, "<i8")]}
