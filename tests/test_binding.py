@@ -192,6 +192,14 @@ def test_ones_at_the_end_of_a_shape_are_dropped(
     assert (cell.p0.shape, cell.p0.asnumpy().tolist()) == (shape, array.reshape(shape).tolist())
 
 
+def test_a_selection_of_a_file_is_all_there_is() -> None:
+    cell = net({"a": (1,), "b": (1,)})
+    with open_checkpoint(floats("a", 1) + floats("b", 2) + floats("x.b", 3)) as reader:
+        chosen = reader.select(choice_func=lambda name: name != "b")
+        assert load_param_into_net(cell, chosen) == ([], [])
+    assert values(cell) == {"a": [1], "b": [3]}
+
+
 def test_what_is_no_tensor_stays_out_and_is_told_on_both_sides(supplied: Supplied) -> None:
     checkpoint = {"s": "text", "m": [np.zeros(2, np.float32)], "r": b"123", "x.b": "text", "y.b": param([5.0])}
     cell = net({"s": (1,), "m": (1,), "r": (1,), "b": (1,)})
@@ -262,6 +270,15 @@ def test_memory_shared_between_dtypes_is_read_before_it_is_written() -> None:
         load_param_into_net(cell, {"a": as_floats})
     load_param_into_net(cell, {"b": Parameter._adopt(array, dtypes.int16)})
     assert array.view(np.int8)[:4].tolist() == [-2, 2, -1, 1]
+
+
+def test_parameters_that_overlap_each_other_are_written_in_the_nets_order() -> None:
+    whole = np.arange(6, dtype=np.float32)
+    cell = Cell()
+    cell.a = Parameter._adopt(whole[0:4], F32, "a")
+    cell.b = Parameter._adopt(whole[2:6], F32, "b")
+    load_param_into_net(cell, {"a": Parameter._adopt(whole[2:6], F32), "b": Parameter._adopt(whole[0:4], F32)})
+    assert whole.tolist() == [2, 3, 0, 1, 2, 3]
 
 
 # -- all or nothing -------------------------------------------------------------------------------
@@ -722,6 +739,13 @@ def test_memory_that_numpy_cannot_fill_is_written_by_the_net(dtype: DType, suppl
     supply = supplies.supply_of(supplied({name: param(array.reshape(2, 3, 1)) for name in "abc"}), "parameters")
     binding.plan_target(target, supply, strict=False).apply()
     assert cell.p0.asnumpy().tolist() == strided.array.tolist() == cell.p2.asnumpy().tolist() == array.tolist()
+
+
+def test_only_tensors_are_offered() -> None:
+    supply = supplies.supply_of(open_checkpoint(text("s", "text")), "parameters")
+    assert not supply.is_tensor("s")
+    with pytest.raises(ArgumentTypeError, match="no tensor"):
+        supply.offer("s")
 
 
 def test_the_first_failure_of_a_job_ends_the_rest() -> None:
