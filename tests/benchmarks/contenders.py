@@ -74,7 +74,7 @@ def _limit(folder: Path) -> Work:
         with path.open("rb", buffering=0) as file:
             done = 0
             while done < len(out):
-                done += os.preadv(file.fileno(), [memoryview(out)[done:]], start + done)
+                done += os.preadv(file.fileno(), [out.data[done:]], start + done)
         return out
 
     def load() -> list[Any]:
