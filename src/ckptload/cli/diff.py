@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 import numpy as np
 
+from ckptload import Tensor
 from ckptload._version import __version__
 from ckptload.cli import files, globs, options, pieces, stats, text
 from ckptload.cli.maps import read_map
@@ -248,7 +249,7 @@ class _Comparison:
         if one.kind != other.kind or one.shape != other.shape:
             return Change(other.name, "changed", f"{_describe(one)} -> {_describe(other)}")
         if one.dtype is None or other.dtype is None:
-            same = _same(left[one.name], right[other.name])
+            same = same_content(left[one.name], right[other.name])
             return None if same else Change(other.name, "changed", f"{one.kind} with another content")
         if one.dtype is not other.dtype and (one.dtype in stats.OPAQUE or other.dtype in stats.OPAQUE):
             return Change(other.name, "changed", f"{one.dtype} -> {other.dtype}")
@@ -274,13 +275,15 @@ class _Comparison:
         }
 
 
-def _same(left: Any, right: Any) -> bool:
-    """Compare strings, bytes, or maps, which are lists of arrays."""
+def same_content(left: Any, right: Any) -> bool:
+    """Compare strings, bytes, tensors whose bytes mean no numbers, or maps, which are lists of arrays."""
     if isinstance(left, list):
         return len(left) == len(right) and all(
             a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
             for a, b in zip(left, right, strict=True)
         )
+    if isinstance(left, Tensor):
+        return bool(np.array_equal(left.asnumpy(), right.asnumpy()))
     return bool(left == right)
 
 

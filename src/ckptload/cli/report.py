@@ -18,7 +18,7 @@ import click
 
 from ckptload._version import __version__
 from ckptload.cli import files, inspect, listing, options, pieces, stats, text
-from ckptload.cli.diff import Distance
+from ckptload.cli.diff import Distance, same_content
 from ckptload.cli.progress import Progress
 from ckptload.errors import ArgumentError, WriteError
 
@@ -176,14 +176,8 @@ class _Measuring:
     def _compare_whole(self, pair: _Pair, second: Reader) -> None:
         """Note whether two strings, maps or random states are the same, as if they had one element."""
         distance = Distance(0, 0, count=1)
-        distance.changed = int(not _same(self._first[pair.name], second[pair.name]))
+        distance.changed = int(not same_content(self._first[pair.name], second[pair.name]))
         pair.distance = distance
-
-
-def _same(left: Any, right: Any) -> bool:
-    if isinstance(left, list):
-        return len(left) == len(right) and all(a.tobytes() == b.tobytes() for a, b in zip(left, right, strict=True))
-    return bool(left == right)
 
 
 def _alike(pair: _Pair) -> bool:

@@ -1,0 +1,366 @@
+"""`ckptload report`: the page, in a real browser, and what stands in it."""
+
+from __future__ import annotations
+
+import html.parser
+import json
+import re
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("click")
+
+import browser
+import ckptload
+from ckptload.__main__ import main
+from ckptload.cli import stats
+from cli_program import FIXTURES, KEY
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+CAPTURE = pytest.CaptureFixture[str]
+#: Names that end scripts, begin markup, call for pictures, and hide text.
+HOSTILE = (
+    "</script><img src=x onerror=document.title='owned'>",
+    "<!--<script>",
+    "--></title></style><svg onload=document.title='owned'>",
+    "';document.title='owned';//",
+    "@DATA@",
+    "\u202eweights\x00\x1b[31m",
+    "${document.title='owned'}",
+    '"><a href="https://example.com">a</a>',
+)
+
+
+def report(*arguments: object) -> int:
+    return main(["report", "-q", *map(str, arguments)])
+
+
+def saved(path: Path, values: dict[str, Any]) -> Path:
+    ckptload.save_checkpoint(values, path)
+    return path
+
+
+def data_of(page: Path) -> dict[str, Any]:
+    """Return what the page draws, read as a browser reads it."""
+
+    class Parser(html.parser.HTMLParser):
+        found = ""
+        inside = False
+
+        def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+            self.inside = tag == "script" and ("id", "data") in attrs
+
+        def handle_data(self, data: str) -> None:
+            if self.inside:
+                self.found += data
+
+        def handle_endtag(self, tag: str) -> None:
+            self.inside = self.inside and tag != "script"
+
+    parser = Parser()
+    parser.feed(page.read_text("utf-8"))
+    found: dict[str, Any] = json.loads(parser.found)
+    return found
+
+
+@pytest.fixture
+def network() -> dict[str, Any]:
+    """Return entries with everything that the page marks."""
+    random = np.random.default_rng(0)
+    values: dict[str, Any] = {
+        f"encoder.{layer}.{part}": random.standard_normal((16 * (layer + 1), 8)).astype(np.float32)
+        for layer in range(12)
+        for part in ("query.weight", "value.weight")
+    }
+    values["head.weight"] = np.array([1, np.nan, np.inf, 3], np.float32)
+    values["head.bias"] = np.zeros(10, np.float16)
+    values["norm.gamma"] = np.ones(10, np.float32)
+    values["steps"] = np.array(5, np.int64)
+    values["note"] = "a text"
+    return values
+
+
+# -- what stands in the page ------------------------------------------------------------------------------
+
+
+def test_the_page_is_one_file_that_names_no_other(tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    assert report(FIXTURES / "adam.ckpt", "-o", page) == 0
+    text = page.read_text("utf-8")
+    assert not re.search(r"(src|href)\s*=|url\(|@import|https?://", re.sub(r"<script type=.*?</script>", "", text))
+    assert "default-src 'none'" in text
+
+
+def test_statistics_and_histograms_stand_in_it(tmp_path: Path, network: dict[str, Any]) -> None:
+    page = tmp_path / "page.html"
+    report(saved(tmp_path / "net.ckpt", network), "-o", page)
+    entries = {entry[0]: entry for entry in data_of(page)["entries"]}
+    assert list(entries) == list(network)
+    values = network["encoder.3.query.weight"]
+    dtype, shape, nbytes, elements, _, numbers, bins, _, problem = entries["encoder.3.query.weight"][1]
+    assert (dtype, shape, nbytes, elements, problem) == ("Float32", "(64, 8)", 2048, 512, None)
+    assert numbers[:4] == pytest.approx([values.min(), values.max(), values.mean(), values.std()], rel=1e-5)
+    expected = np.histogram(values.astype(np.float64), stats.BINS)[0]
+    assert np.abs(np.cumsum(bins) - np.cumsum(expected)).max() <= 2
+    assert entries["head.weight"][1][5][4:6] == [1, 1]
+    assert sum(entries["head.weight"][1][6]) == 2
+    assert entries["head.bias"][1][5][7] == 1
+    assert entries["note"][1][7] == "a text"
+
+
+def test_two_files_share_the_range_of_their_histograms(tmp_path: Path) -> None:
+    first = saved(tmp_path / "a.ckpt", {"w": np.array([0.0, 1.0]), "gone": np.ones(2), "same": np.ones(3)})
+    second = saved(tmp_path / "b.ckpt", {"w": np.array([0.0, 4.0]), "new": np.ones(2), "same": np.ones(3)})
+    page = tmp_path / "page.html"
+    assert report(first, "--against", second, "-o", page) == 0
+    entries = {entry[0]: entry for entry in data_of(page)["entries"]}
+    assert {name: entry[3] for name, entry in entries.items()} == {
+        "w": "changed",
+        "gone": "removed",
+        "same": "same",
+        "new": "added",
+    }
+    _, a, b, _, low, high, distance = entries["w"]
+    assert (low, high) == (0, 4)
+    assert [at for at, count in enumerate(a[6]) if count] == [0, stats.BINS // 4]
+    assert [at for at, count in enumerate(b[6]) if count] == [0, stats.BINS - 1]
+    assert distance == [1, 3.0, 1.5, 1.0]
+
+
+def test_large_tensors_are_measured_in_pieces(tmp_path: Path) -> None:
+    values = np.random.default_rng(1).standard_normal((1, 5_000_000)).astype(np.float32)
+    first = saved(tmp_path / "a.ckpt", {"w": values})
+    second = saved(tmp_path / "b.ckpt", {"w": values + 1})
+    page = tmp_path / "page.html"
+    report(first, "--against", second, "-o", page)
+    _, a, b, status, _, _, distance = data_of(page)["entries"][0]
+    assert sum(a[6]) == sum(b[6]) == values.size
+    assert status == "changed"
+    assert distance[2] == pytest.approx(1, abs=1e-6)
+
+
+@pytest.mark.parametrize("path", sorted(FIXTURES.glob("plain_*.ckpt")), ids=lambda path: path.stem)
+def test_every_fixture_has_its_page_and_is_the_same_as_itself(path: Path, tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    assert report(path, "--against", path, "-o", page) == 0
+    assert {entry[3] for entry in data_of(page)["entries"]} == {"same"}
+
+
+def test_an_encrypted_file_has_its_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CKPTLOAD_KEY", KEY)
+    page = tmp_path / "page.html"
+    assert report(FIXTURES / "enc_sm4.ckpt", "-o", page) == 3
+    assert not page.exists()
+    assert report(FIXTURES / "enc_sm4.ckpt", "-o", page, "--key-env", "CKPTLOAD_KEY", "--key-format", "raw") == 0
+    assert KEY not in page.read_text("utf-8")
+
+
+def test_only_a_report_is_replaced(tmp_path: Path, capsys: CAPTURE) -> None:
+    page = tmp_path / "page.html"
+    assert report(FIXTURES / "adam.ckpt", "-o", page) == 0
+    assert report(FIXTURES / "lenet5.ckpt", "-o", page) == 0
+    page.write_text("precious")
+    assert report(FIXTURES / "lenet5.ckpt", "-o", page) == 2
+    assert page.read_text() == "precious"
+    assert "is no report" in capsys.readouterr().err
+    assert report(FIXTURES / "lenet5.ckpt", "-o", page, "--force") == 0
+    assert report(FIXTURES / "lenet5.ckpt", "-o", tmp_path / "none" / "page.html") == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["page.html"]
+
+
+# -- in a browser -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def chromium() -> Iterator[browser.Page]:
+    """Return a page in Chromium that has asked for nothing and complained of nothing in the end."""
+    if browser.find() is None:
+        pytest.skip("there is no Chromium here")
+    with browser.Page() as page:
+        yield page
+        page.run("0")
+        assert page.complaints == []
+        assert all(address.startswith("file:") for address in page.requests)
+        assert len(page.requests) == len(set(page.requests)) == 1
+
+
+def names(page: browser.Page) -> list[str]:
+    """Return the names in the rows that exist."""
+    found: list[str] = page.run("[...document.querySelectorAll('#rows .name')].map((cell) => cell.firstChild.data)")
+    return found
+
+
+def sort(page: browser.Page, key: str) -> None:
+    page.run(f"document.querySelector('[data-key={key}] button').click()")
+
+
+def colors(page: browser.Page, canvas: str) -> int:
+    """Return how many different colours are in a canvas."""
+    count: int = page.run(
+        f"""(() => {{
+            const node = document.querySelector({canvas!r});
+            const pixels = node.getContext("2d").getImageData(0, 0, node.width, node.height).data;
+            return new Set(new Uint32Array(pixels.buffer)).size;
+        }})()"""
+    )
+    return count
+
+
+def test_the_table_sorts_and_filters(chromium: browser.Page, tmp_path: Path, network: dict[str, Any]) -> None:
+    page = tmp_path / "page.html"
+    report(saved(tmp_path / "net.ckpt", network), "-o", page)
+    chromium.open(page)
+    assert names(chromium)[:3] == list(network)[:3]
+    sort(chromium, "bytes")
+    assert names(chromium)[0] == "encoder.11.query.weight"
+    assert chromium.run("document.querySelector('[data-key=bytes]').getAttribute('aria-sort')") == "descending"
+    sort(chromium, "bytes")
+    assert names(chromium)[0] == "steps"
+    sort(chromium, "name")
+    assert names(chromium)[:5] == [
+        "encoder.0.query.weight",
+        "encoder.0.value.weight",
+        "encoder.1.query.weight",
+        "encoder.1.value.weight",
+        "encoder.2.query.weight",
+    ]
+    chromium.run("document.getElementById('search').focus()")
+    chromium.enter("query 1")
+    assert names(chromium) == ["encoder.1.query.weight", "encoder.10.query.weight", "encoder.11.query.weight"]
+    assert "3 of 29 entries" in chromium.run("document.getElementById('count').textContent")
+    chromium.run("document.getElementById('search').select()")
+    chromium.enter("*.bias")
+    assert names(chromium) == ["head.bias"]
+    chromium.run("document.getElementById('search').select()")
+    chromium.enter("no such name")
+    assert names(chromium) == []
+
+
+@pytest.mark.parametrize(
+    ("select", "value", "expected"),
+    [
+        ("mark", "bad", ["head.weight"]),
+        ("mark", "dead", ["head.bias"]),
+        ("mark", "constant", ["norm.gamma"]),
+        ("kind", "Int64", ["steps"]),
+        ("kind", "string", ["note"]),
+    ],
+)
+def test_marked_entries_are_found(
+    select: str, value: str, expected: list[str], chromium: browser.Page, tmp_path: Path, network: dict[str, Any]
+) -> None:
+    page = tmp_path / "page.html"
+    report(saved(tmp_path / "net.ckpt", network), "-o", page)
+    chromium.open(page)
+    script = "const node = document.getElementById({0!r}); node.value = {1!r}; node.dispatchEvent(new Event('change'))"
+    chromium.run("(() => {" + script.format(select, value) + "})()")
+    assert names(chromium) == expected
+
+
+def test_treemap_and_histograms_are_drawn_and_answer(
+    chromium: browser.Page, tmp_path: Path, network: dict[str, Any]
+) -> None:
+    page = tmp_path / "page.html"
+    report(saved(tmp_path / "net.ckpt", network), "-o", page)
+    chromium.open(page)
+    assert colors(chromium, "#treemap") > 10
+    assert colors(chromium, "#rows canvas") > 2
+    assert colors(chromium, "#histogram") > 2
+    # A click into the map goes into a module, and the table follows.
+    place = chromium.run("(({x, y}) => ({x, y}))(document.getElementById('treemap').getBoundingClientRect())")
+    chromium.point(place["x"] + 20, place["y"] + 8)
+    assert "encoder\n24 entries" in chromium.run("document.getElementById('tip').textContent")
+    chromium.click(place["x"] + 20, place["y"] + 8)
+    assert "24 of 29 entries" in chromium.run("document.getElementById('count').textContent")
+    assert [part.strip() for part in chromium.run("document.getElementById('crumbs').textContent").split("\u203a")] == [
+        "all",
+        "encoder",
+    ]
+    chromium.run("document.querySelector('#crumbs button').click()")
+    assert chromium.run("document.getElementById('count').textContent") == "29 entries"
+
+
+def test_a_chosen_row_shows_its_numbers(chromium: browser.Page, tmp_path: Path, network: dict[str, Any]) -> None:
+    page = tmp_path / "page.html"
+    report(saved(tmp_path / "net.ckpt", network), "-o", page)
+    chromium.open(page)
+    chromium.run("document.getElementById('table').focus()")
+    for _ in range(2):
+        chromium.send("Input.dispatchKeyEvent", type="keyDown", key="ArrowDown", code="ArrowDown")
+    shown = chromium.run("document.getElementById('detail').innerText")
+    assert shown.startswith(list(network)[2])
+    values = network[list(network)[2]]
+    assert f"{values.max():.4g}" in shown
+
+
+def test_two_files_are_shown_side_by_side(chromium: browser.Page, tmp_path: Path, network: dict[str, Any]) -> None:
+    first = saved(tmp_path / "a.ckpt", network)
+    changed = {**network, "encoder.3.query.weight": network["encoder.3.query.weight"] * 2, "new": np.ones(2)}
+    del changed["steps"]
+    page = tmp_path / "page.html"
+    report(first, "--against", saved(tmp_path / "b.ckpt", changed), "-o", page)
+    chromium.open(page)
+    chromium.run(
+        "(() => { const m = document.getElementById('mark'); m.value = 'different';"
+        " m.dispatchEvent(new Event('change')); })()"
+    )
+    assert names(chromium) == ["encoder.3.query.weight", "steps", "new"]
+    chromium.run("document.querySelector('.row').click()")
+    shown = chromium.run("document.getElementById('detail').innerText")
+    assert "largest difference" in shown
+    assert "1.0000000" in shown
+    assert colors(chromium, "#histogram") > 4
+
+
+@pytest.mark.parametrize("against", [False, True])
+def test_nothing_in_a_file_becomes_markup_or_script(against: bool, chromium: browser.Page, tmp_path: Path) -> None:
+    values: dict[str, Any] = {name: np.ones(3, np.float32) for name in HOSTILE}
+    values.update({f"text{number}": name for number, name in enumerate(HOSTILE)})
+    path = saved(tmp_path / "<b onload=alert(1)>&.ckpt", values)
+    page = tmp_path / "page.html"
+    report(path, "-o", page, *(["--against", path] if against else []))
+    chromium.open(page)
+    assert chromium.run("document.title").startswith(str(path))
+    assert chromium.run("document.querySelectorAll('img, svg, a, b, iframe').length") == 0
+    assert chromium.run("document.scripts.length") == 2
+    shown = names(chromium)
+    assert shown[0] == HOSTILE[0]
+    assert shown[5] == r"\u202eweights\x00\x1b[31m"
+    for row in range(len(HOSTILE)):
+        chromium.run(f"document.querySelectorAll('.row')[{row}].click()")
+        assert chromium.run("document.querySelector('#detail h2').textContent") == shown[row]
+    assert chromium.run("document.title").startswith(str(path))
+
+
+def test_twenty_thousand_tensors_stay_usable(chromium: browser.Page, tmp_path: Path) -> None:
+    """Only the rows that can be seen exist, and the last one can be reached."""
+    values = {f"layer.{n // 40}.unit.{n % 40}.weight": np.full(4, n, np.float32) for n in range(20_000)}
+    page = tmp_path / "page.html"
+    report(saved(tmp_path / "many.ckpt", values), "-o", page)
+    chromium.open(page)
+    assert "20,000 entries" in chromium.run("document.getElementById('count').textContent")
+    assert len(names(chromium)) < 60
+    chromium.run("document.getElementById('table').scrollTop = 1e9")
+    chromium.wait(
+        "document.querySelector('#rows').lastChild.querySelector('.name').textContent.includes('499.unit.39')"
+    )
+    sort(chromium, "max")
+    assert names(chromium)[0] == "layer.499.unit.39.weight"
+    chromium.run("document.getElementById('search').focus()")
+    chromium.enter("layer.77.unit.3.*")
+    assert names(chromium) == ["layer.77.unit.3.weight"]
+    assert len(names(chromium)) == 1
+
+
+@pytest.mark.parametrize("values", [{"w": np.zeros((0, 3), np.float32)}, {"n": np.array([np.nan, np.inf])}, {"s": "x"}])
+def test_files_with_nothing_to_draw_have_a_page(values: dict[str, Any], chromium: browser.Page, tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    report(saved(tmp_path / "odd.ckpt", values), "-o", page)
+    chromium.open(page)
+    assert names(chromium) == list(values)
+    chromium.run("document.querySelector('.row').click()")
