@@ -22,23 +22,31 @@ if TYPE_CHECKING:
 
 #: MindSpore's own limit of plaintext in a block, which its reader does not exceed (2.10.0).
 BLOCK_SIZE: Final = 64 << 20
+#: How much is encrypted and then written while it is in the processor's cache.
+_PIECE: Final = 1 << 18
 #: How a block begins under each mode.
 _VARIANTS: Final = {AES_GCM: chain.TAGGED_GCM, AES_CBC: chain.CBC, SM4_CBC: chain.SM4}
 
 
-class _Writable(Protocol):
-    def write(self, data: memoryview, /) -> object:
+class _Seekable(Protocol):
+    def write(self, data: Buffer, /) -> object:
         """Take all of `data`."""
+
+    def tell(self) -> int:
+        """Return the position."""
+
+    def seek(self, position: int, /) -> object:
+        """Move the position."""
 
 
 class SealingWriter:
     """A file-like object that encrypts what is written to it.
 
-    A block's tag stands before its ciphertext, so the ciphertext of one block is held until it is
-    complete. Plaintext is not held.
+    A block's size and tag stand before its ciphertext and are known after it, so the file is gone back
+    in to write them. Neither plaintext nor ciphertext is held.
 
     Args:
-        file: where the chain goes; closing it is the caller's business.
+        file: where the chain goes, which must be seekable; closing it is the caller's business.
         key: 16, 24 or 32 bytes for AES, 16 for SM4.
         mode: ``AES-GCM``, ``AES-CBC`` or ``SM4-CBC``.
         block_size: plaintext in a block, in bytes.
@@ -52,7 +60,7 @@ class SealingWriter:
 
     def __init__(
         self,
-        file: _Writable,
+        file: _Seekable,
         key: bytes,
         mode: str,
         *,
@@ -64,9 +72,10 @@ class SealingWriter:
         self._cipher = KeyedCipher(key, mode)
         self._block_size = block_size
         self._nonce = nonce or (lambda: secrets.token_bytes(IV_SIZE))
-        self._sealed = np.empty(block_size + CIPHER_BLOCK + SPARE, np.uint8).data
+        self._sealed = np.empty(_PIECE + SPARE, np.uint8).data
         self._stream: Stream | None = None
         self._iv = b""
+        self._start = 0
         self._plain_size = 0
         self._sealed_size = 0
         self._finished = False
@@ -92,12 +101,21 @@ class SealingWriter:
         self._sealed = memoryview(b"")
 
     def _encrypt(self, data: Buffer) -> None:
-        if self._stream is None:
-            self._iv = self._nonce()
-            gcm = self._cipher.mode == AES_GCM
-            self._stream = self._cipher.gcm_encryptor(self._iv) if gcm else self._cipher.cbc_encryptor(self._iv)
+        stream = self._stream or self._begin_block()
+        for at in range(0, len(data), _PIECE):
+            size = stream.update_into(data[at : at + _PIECE], self._sealed)
+            self._file.write(self._sealed[:size])
+            self._sealed_size += size
         self._plain_size += len(data)
-        self._sealed_size += self._stream.update_into(data, self._sealed[self._sealed_size :])
+
+    def _begin_block(self) -> Stream:
+        self._iv = self._nonce()
+        self._start = self._file.tell()
+        # Room for the header, which is not known yet.
+        self._file.write(bytes(_VARIANTS[self._cipher.mode].header_size))
+        gcm = self._cipher.mode == AES_GCM
+        self._stream = self._cipher.gcm_encryptor(self._iv) if gcm else self._cipher.cbc_encryptor(self._iv)
+        return self._stream
 
     def _finish_block(self) -> None:
         variant = _VARIANTS[self._cipher.mode]
@@ -110,6 +128,7 @@ class SealingWriter:
         stream.finalize()
         tag = cast("TaggedStream", stream).tag if variant.tagged else b""
         header = HEADER.pack(self._sealed_size + BLOCK_OVERHEAD, IV_SIZE, self._iv, self._sealed_size)
-        self._file.write(memoryview(variant.magic + tag + header))
-        self._file.write(self._sealed[: self._sealed_size])
+        self._file.seek(self._start)
+        self._file.write(variant.magic + tag + header)
+        self._file.seek(self._start + variant.header_size + self._sealed_size)
         self._stream, self._plain_size, self._sealed_size = None, 0, 0
