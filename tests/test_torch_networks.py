@@ -12,9 +12,11 @@ import pytest
 
 import ckptload
 
-torch = pytest.importorskip("torch")
+pytest.importorskip("torch")
 
-from networks import torch_side  # noqa: E402 -- it imports torch
+import torch
+
+from networks import torch_side
 
 if TYPE_CHECKING:
     from collections.abc import Callable

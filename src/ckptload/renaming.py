@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from ckptload.supplies import Array, Delivery, Offer, Supply
 
-    NameMap = Mapping[str, str] | Callable[[str], str | None] | None
+    NameMap = Mapping[str, str | None] | Callable[[str], str | None] | None
 
 _HINT: Final = "for example {'backbone': 'features'}, or a function that takes a name and returns one"
 
@@ -23,8 +23,8 @@ def renamed(names: Iterable[str], name_map: NameMap) -> dict[str, str]:
     Args:
         names: names of a checkpoint.
         name_map: a dictionary of whole names, or of what stands before a dot in them: the longest that fits
-            counts, and what none fits stays as it is. Or a function of a name, which leaves an entry out by
-            returning None. None renames nothing.
+            counts, and what none fits stays as it is. Or a function of a name. None in place of a new name
+            leaves an entry out. None as a whole renames nothing.
 
     Raises:
         ArgumentTypeError: `name_map` or what it gives is of the wrong type.
@@ -49,15 +49,15 @@ def renamed(names: Iterable[str], name_map: NameMap) -> dict[str, str]:
     return found
 
 
-def _by_parts(name: str, name_map: Mapping[str, str]) -> Any:
+def _by_parts(name: str, name_map: Mapping[str, Any]) -> Any:
     """Rename the longest beginning of a name that the dictionary has, at a dot."""
-    if name in name_map:
-        return name_map[name]
-    at = name.rfind(".")
+    at = len(name)
     while at > 0:
-        new = name_map.get(name[:at])
-        if new is not None:
-            return f"{new}{name[at:]}" if new else name[at + 1 :]
+        if name[:at] in name_map:
+            new = name_map[name[:at]]
+            if not isinstance(new, str):
+                return new
+            return new + name[at:] if new else name[at + 1 :]
         at = name.rfind(".", 0, at)
     return name
 

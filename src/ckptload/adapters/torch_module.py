@@ -44,7 +44,7 @@ def choose(module: Any, keys: Collection[str]) -> Iterator[Chosen]:
     for several in tied.values():
         options = [(name, place) for place in several for name in place.names]
         found = _known(options, keys) or _known(options, ends)
-        if found is not None or not several[0].optional:
+        if found is not None or not several[0].is_optional:
             name, place = found or options[0]
             yield Chosen(name, place, tuple(place.path for place in several))
 

@@ -55,16 +55,24 @@ class Place(NamedTuple):
     Attributes:
         path: its key in ``state_dict()``.
         names: what MindSpore calls it; the name in ``mindspore.nn`` first, its own path last.
-        shapes: the shapes that it has in MindSpore, in the same order of values; that in ``mindspore.nn`` first.
         tensor: the tensor itself.
-        optional: whether a checkpoint may lack it.
+        is_flat: whether it is the weight of a 1-d convolution.
+        is_optional: whether a checkpoint may lack it.
     """
 
     path: str
     names: tuple[str, ...]
-    shapes: tuple[Shape, ...]
     tensor: torch.Tensor
-    optional: bool
+    is_flat: bool
+    is_optional: bool
+
+    @property
+    def shapes(self) -> tuple[Shape, ...]:
+        """Return the shapes that it has in MindSpore, with the same order of values; that in ``mindspore.nn`` first."""
+        if is_lazy(self.tensor):
+            return ((),)
+        shape = tuple(self.tensor.shape)
+        return ((*shape[:-1], 1, *shape[-1:]), shape) if self.is_flat else (shape,)
 
 
 def places(module: nn.Module) -> Iterator[Place]:
@@ -78,7 +86,8 @@ def _places(module: nn.Module, path: str, name: str) -> Iterator[Place]:
     for own, tensor in _own(module):
         theirs = tensors.get(own, own)
         names = dict.fromkeys((name + theirs, name + theirs.rpartition(".")[2], name + own, path + own))
-        yield Place(path + own, tuple(names), _shapes(module, own, tensor), tensor, own in _OPTIONAL)
+        is_flat = isinstance(module, _FLAT_CONVOLUTIONS) and own == "weight"
+        yield Place(path + own, tuple(names), tensor, is_flat, own in _OPTIONAL)
     children = {"_orig_mod": ""} if _is_compiled(module) else _rule(module, _CHILDREN)
     for own, child in module._modules.items():  # noqa: SLF001 -- named_children() drops what occurs twice
         if child is not None:
@@ -95,15 +104,6 @@ def _own(module: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
     for name, buffer in module._buffers.items():  # noqa: SLF001
         if buffer is not None and name not in transient:
             yield name, buffer
-
-
-def _shapes(module: nn.Module, own: str, tensor: torch.Tensor) -> tuple[Shape, ...]:
-    if is_lazy(tensor):
-        return ((),)
-    shape = tuple(tensor.shape)
-    if isinstance(module, _FLAT_CONVOLUTIONS) and own == "weight":
-        return ((*shape[:-1], 1, *shape[-1:]), shape)
-    return (shape,)
 
 
 def _rule(module: nn.Module, rules: Rules) -> dict[str, str]:

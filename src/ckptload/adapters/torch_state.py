@@ -109,7 +109,7 @@ def parameters_of(module: Any) -> dict[str, Parameter]:
     paths: dict[str, str] = {}
     refused: list[str] = []
     for place in places(module):
-        if place.optional:
+        if place.is_optional:
             continue
         name, shape = place.names[0], place.shapes[0]
         refusal, dtype = refusal_of(place.tensor), dtype_of(place.tensor)
