@@ -293,3 +293,56 @@ def test_a_full_disk_keeps_its_number(tmp_path: Path) -> None:
     assert caught.value.errno == errno.ENOSPC
     assert "free some space" in (caught.value.hint or "")
     assert content(tmp_path) == {}
+
+
+# -- file systems that cannot do everything -----------------------------------------------------------------
+
+
+@posix
+def test_where_files_cannot_be_locked_leftovers_are_known_by_their_age(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on some network file systems."""
+
+    def refuse(number: int, operation: int) -> None:
+        raise OSError(errno.ENOLCK, f"No locks available: {number}, {operation}")
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    target = tmp_path / "x.ckpt"
+    names = [tmp_path / (atomic._prefix(target) + f"{number}-2.tmp") for number in range(2)]
+    for path in names:
+        path.write_bytes(b"half")
+    yesterday = time.time() - 25 * 3600
+    os.utime(names[0], (yesterday, yesterday))
+    replace(target, b"new")
+    assert set(content(tmp_path)) == {"x.ckpt", names[1].name}
+
+
+@posix
+@pytest.mark.parametrize(("number", "fails"), [(errno.EINVAL, False), (errno.ENOTSUP, False), (errno.EIO, True)])
+def test_only_a_file_system_that_knows_no_syncing_is_excused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, fails: bool
+) -> None:
+    def refuse(_: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    target = tmp_path / "x.ckpt"
+    if not fails:
+        replace(target, b"new")
+        assert content(tmp_path) == {"x.ckpt": b"new"}
+        return
+    with pytest.raises(WriteError, match="Input/output error"):
+        replace(target, b"new")
+    assert content(tmp_path) == {}
+
+
+@posix
+def test_a_file_that_cannot_be_looked_at_is_removed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> bool:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os.path, "samestat", fail)
+    with pytest.raises(WriteError, match="Input/output error"):
+        replace(tmp_path / "x.ckpt", b"new")
+    assert content(tmp_path) == {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import signal
@@ -220,3 +221,51 @@ def test_where_no_thread_can_be_started_the_save_is_done_at_once(
     start(Saves(), lambda: ran.append(1), process=False)
     assert ran == [1]
     assert "x.ckpt is saved at once" in caplog.text
+
+
+@needs_fork
+def test_where_no_process_can_be_started_the_save_is_done_at_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse() -> int:
+        raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(os, "fork", refuse)
+    ran: list[int] = []
+    descriptors = len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0  # noqa: PTH112, PTH208
+    start(Saves(), lambda: ran.append(1), process=True)
+    assert ran == [1]
+    assert "Resource temporarily unavailable" in caplog.text
+    if descriptors:
+        assert len(os.listdir("/proc/self/fd")) == descriptors  # noqa: PTH208
+
+
+@needs_fork
+def test_a_long_reason_is_cut() -> None:
+    saves = Saves()
+
+    def work() -> None:
+        raise WriteError("x" * 100_000)
+
+    start(saves, work, process=True)
+    with pytest.raises(BackgroundSaveError, match=r"failed: x{500}"):
+        start(saves, lambda: None, process=True)
+
+
+@needs_fork
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_process_that_keeps_the_pipe_open_is_not_waited_for(tmp_path: Path) -> None:
+    """The caller may fork at the very moment at which a save is started; here the saver itself does."""
+    saves = Saves()
+
+    def work() -> None:
+        pid = os.fork()
+        if not pid:
+            time.sleep(60)
+            os._exit(0)
+        (tmp_path / "pid").write_text(str(pid))
+
+    start(saves, work, process=True)
+    saves.wait()
+    # It is still there, with its end of the pipe.
+    os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)

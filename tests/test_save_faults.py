@@ -205,6 +205,30 @@ def test_a_folder_that_may_not_be_written() -> None:
         folder.rmdir()
 
 
+def test_a_folder_that_may_be_written_but_not_read() -> None:
+    """Nothing can be listed there, nor the folder synced."""
+    if os.geteuid():
+        pytest.skip("only root can make a folder that it gives away")
+    folder = Path(tempfile.mkdtemp())
+    try:
+        folder.chmod(0o733)
+        target = folder / "x.ckpt"
+        run(
+            """
+            os.setgroups([])
+            os.setgid(65534)
+            os.setuid(65534)
+            save_checkpoint(content(1), path)
+            save_checkpoint(content(2), path)
+            """,
+            target,
+        )
+        assert whole(target, "") == 2
+        assert list(folder.iterdir()) == [target]
+    finally:
+        shutil.rmtree(folder)
+
+
 def test_a_file_of_another_user_in_a_folder_for_all() -> None:
     """As in /tmp: one may make files there, but not replace those of others."""
     if os.geteuid():

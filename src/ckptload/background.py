@@ -26,8 +26,8 @@ _log = logging.getLogger("ckptload")
 THREAD_NAME: Final = "asyn_save_ckpt"
 
 _SAVED: Final = b"saved"
-#: A pipe takes this much without a reader.
-_LONGEST_REPORT: Final = 4096
+#: A pipe takes this much in one piece everywhere (POSIX: at least 512 bytes).
+_LONGEST_REPORT: Final = 512
 
 
 class _Running(Protocol):
@@ -136,8 +136,10 @@ class _Process:
         os.close(report)
 
     def wait(self) -> str | None:
-        with os.fdopen(self._report, "rb") as pipe:
-            report = pipe.read()
+        # One report, written in one piece. Its end is not waited for: a process that the caller forked at
+        # the wrong moment may keep the pipe open.
+        report = os.read(self._report, _LONGEST_REPORT)
+        os.close(self._report)
         status = None
         with suppress(ChildProcessError):
             # The caller may collect all children itself.
