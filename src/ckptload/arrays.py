@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from bisect import bisect_right
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
@@ -44,8 +45,14 @@ def allocate(entry: Entry) -> Array:
         ) from error
 
 
+#: numpy's own types, whose memory Python can view as it is; two of numpy's views cost three times as much.
+_PLAIN = "?bBhHiIlLqQefd" if sys.byteorder == "little" else ""
+
+
 def as_bytes(array: Array) -> memoryview:
     """View a C-contiguous array's memory as flat bytes, whatever its dtype."""
+    if array.dtype.char in _PLAIN and array.size:
+        return array.data.cast("B")
     return array.reshape(-1).view(np.uint8).data
 
 
@@ -74,26 +81,33 @@ def _view(source: Source, entry: Entry) -> Array:
     return flat if entry.dtype is None else flat.reshape(entry.shape)
 
 
-def load_rows(source: Source, entry: Entry, rows: range) -> Array:
+def load_rows(source: Source, entry: Entry, rows: range, begins: Sequence[int] | None = None) -> Array:
     """Read some rows of a tensor of one dimension or more.
+
+    Args:
+        source: the file.
+        entry: the tensor.
+        rows: indexes along the first axis.
+        begins: what `begins_of` gives for the entry, if it is known already.
 
     Returns:
         An array of shape ``(len(rows), *entry.shape[1:])`` that owns its memory.
     """
+    begins = begins_of(entry) if begins is None else begins
     if rows.step < 0:
-        return load_rows(source, entry, rows[::-1])[::-1].copy()
+        return load_rows(source, entry, rows[::-1], begins)[::-1].copy()
     row = entry.nbytes // max(entry.shape[0], 1)
     part = entry._replace(shape=(len(rows), *entry.shape[1:]), nbytes=row * len(rows))
     array = allocate(part)
     if not part.nbytes:
         return array
     if 0 < row * (rows.step - 1) <= _GAP:
-        _load_dense(source, entry, rows, array)
+        _load_dense(source, entry, rows, array, begins)
         return array
-    target = np.empty(array.size, _WIDE) if is_wide(entry) else array
+    wide = entry.dtype is dtypes.bfloat16 and begins[-1] != entry.nbytes
+    target = np.empty(array.size, _WIDE) if wide else array
     size = target.nbytes // len(rows)
     room = as_bytes(target)
-    begins = _begins(entry)
     if rows.step == 1:
         requests = _requests(entry, begins, room, rows.start * size)
     else:
@@ -112,12 +126,12 @@ _GAP = 4096
 _DENSE = 8 << 20
 
 
-def _load_dense(source: Source, entry: Entry, rows: range, array: Array) -> None:
+def _load_dense(source: Source, entry: Entry, rows: range, array: Array, begins: Sequence[int]) -> None:
     """Read every so many-th row by reading them all, a bounded piece at a time."""
     count = max(1, _DENSE // (array.nbytes // len(rows) * rows.step))
     for at in range(0, len(rows), count):
         some = rows[at : at + count]
-        array[at : at + count] = load_rows(source, entry, range(some[0], some[-1] + 1))[:: rows.step]
+        array[at : at + count] = load_rows(source, entry, range(some[0], some[-1] + 1), begins)[:: rows.step]
 
 
 #: What older files hold bfloat16 values as.
@@ -129,12 +143,12 @@ def _narrow(wide: Array, array: Array) -> None:
     array.reshape(-1).view("<u2")[:] = wide >> 16
 
 
-def _begins(entry: Entry) -> list[int]:
-    """Return at which byte of the whole content each slice begins."""
-    return [0, *accumulate(stop - start for start, stop in entry.spans[:-1])]
+def begins_of(entry: Entry) -> list[int]:
+    """Return at which byte of the whole content each slice begins, and the size of the whole content."""
+    return [0, *accumulate(stop - start for start, stop in entry.spans)]
 
 
-def _requests(entry: Entry, begins: list[int], room: memoryview, start: int = 0) -> list[tuple[int, memoryview]]:
+def _requests(entry: Entry, begins: Sequence[int], room: memoryview, start: int = 0) -> list[tuple[int, memoryview]]:
     """Return what to read so that `room` holds an entry's content from byte `start` on, whatever its slices."""
     requests = []
     index, done = bisect_right(begins, start) - 1, 0
@@ -166,7 +180,7 @@ def fill(source: Source, pairs: Iterable[tuple[Entry, Array]]) -> None:
         if len(entry.spans) == 1:
             requests.append((entry.spans[0][0], as_bytes(target)))
         else:
-            requests.extend(_requests(entry, _begins(entry), as_bytes(target)))
+            requests.extend(_requests(entry, begins_of(entry), as_bytes(target)))
     requests.sort(key=_start)
     source.read_many(requests)
     for wide, array in narrow:

@@ -139,12 +139,13 @@ def _ordinary(name: str, found: Sequence[Sequence[Record]]) -> Entry | None:
     dims, kind, start, stop = pieces[0]
     dtype = dtypes.IN_FILES.get(kind or "")
     # Without a zero or a negative dim, and of the right size, it can be made: the content is there.
-    if dtype is None or start < 0 or min(dims, default=1) <= 0 or len(dims) > MAX_RANK:
+    if dtype is None or start < 0 or (dims and (min(dims) <= 0 or len(dims) > MAX_RANK)):
         return None
     size = stop - start
     if size != math.prod(dims) * dtype.itemsize:
         return None
-    return Entry(name, TENSOR, dtype, dims, size, ((start, stop),), offset)
+    # NamedTuple's own constructor is a Python function, which costs more than all else here.
+    return tuple.__new__(Entry, (name, TENSOR, dtype, dims, size, ((start, stop),), offset, ()))
 
 
 def _entry(name: str, run: Sequence[Record]) -> Entry:

@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 READ_THREADS: Final = 2
 #: Below this much content a second thread costs more than it saves.
 _PARALLEL_FROM: Final = 4 << 20
+#: Where spans are smaller on average, Python's own work is what takes time, and threads wait for each other.
+_WORTH_SHARING: Final = 4096
 #: A piece that one thread reads at a time, so that one large tensor is shared by both.
 _PIECE: Final = 32 << 20
 #: Linux returns at most 2 147 479 552 bytes a call; every call here stays well below that.
@@ -92,7 +94,8 @@ class Source(ABC):
         """
         total = sum(len(out) for _, out in requests)
         jobs = _pieces(requests)
-        if total < _PARALLEL_FROM or len(jobs) == 1 or not self._in_threads(jobs):
+        pays = total >= _PARALLEL_FROM and len(jobs) > 1 and total >= _WORTH_SHARING * len(requests)
+        if not pays or not self._in_threads(jobs):
             for start, outs in jobs:
                 self._scatter(start, outs)
 
