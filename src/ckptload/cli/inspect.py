@@ -118,7 +118,7 @@ def _lines(one: Listing, terminal: Terminal, tree_sort: Sequence[str] | None, de
         columns, marked = _columns(one.rows, one.nbytes, terminal)
     yield from render(columns, terminal, marked=marked)
     yield ""
-    yield _total(one, terminal)
+    yield from _total(one, terminal)
 
 
 def about(one: Listing) -> str:
@@ -132,14 +132,15 @@ def about(one: Listing) -> str:
     return ", ".join(facts)
 
 
-def _total(one: Listing, terminal: Terminal) -> str:
+def _total(one: Listing, terminal: Terminal) -> Iterator[str]:
     count = text.counted(len(one.rows), "entry", "entries")
     if len(one.rows) != one.names:
         count = f"{text.grouped(len(one.rows))} of {text.counted(one.names, 'entry', 'entries')}"
     numbers = text.counted(one.elements, "element", "elements")
     kinds = ", ".join(f"{kind} {text.grouped(size)}" for kind, (_, size) in one.by_type().items())
-    line = f"{count}, {numbers}, {text.grouped(one.nbytes)} bytes"
-    return terminal.style(line, bold=True) + (f" ({kinds})" if len(one.by_type()) > 1 else "")
+    yield terminal.style(f"{count}, {numbers}, {text.grouped(one.nbytes)} bytes", bold=True)
+    if len(one.by_type()) > 1:
+        yield terminal.style(kinds, dim=True)
 
 
 def _columns(rows: Sequence[Row], total: int, terminal: Terminal) -> tuple[list[Column], dict[int, str]]:
@@ -214,7 +215,10 @@ def _tree_columns(
 
 
 def _share(part: int, whole: int) -> str:
-    return f"{100 * part / whole:.1f}%" if whole else ""
+    if not whole or not part:
+        return "0%" if whole else ""
+    share = 100 * part / whole
+    return f"{share:.1f}%" if share >= 0.05 else "<0.1%"  # noqa: PLR2004 -- where rounding gives 0.1
 
 
 def _bar(part: int, whole: int) -> str:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from ckptload.cli.terminal import Terminal
 
 _GAP: Final = 2
+#: Columns that matter no more than this go before a name is cut, if that makes it whole.
+ORNAMENT: Final = 3
 #: A name that is cut to less than this tells nothing.
 _NARROWEST_NAME: Final = 12
 
@@ -69,17 +71,26 @@ def render(columns: list[Column], terminal: Terminal, *, marked: dict[int, str] 
 def _fit(columns: list[Column], width: int | None) -> tuple[list[Column], list[int]]:
     """Choose the columns that fit, and the width of each."""
     shown = [column for column in columns if any(column.cells) or column is columns[0]]
-    while True:
-        widths = [column.natural() for column in shown]
-        if width is None:
-            return shown, widths
-        others = sum(widths[1:]) + _GAP * (len(shown) - 1)
-        room = width - others
-        if room >= min(widths[0], _NARROWEST_NAME) or len(shown) == 1:
-            widths[0] = max(min(widths[0], room), 1)
-            return shown, widths
-        least = min(shown[1:], key=lambda column: column.keep)
-        shown = [column for column in shown if column is not least]
+    natural = {id(column): column.natural() for column in shown}
+
+    def room(some: list[Column]) -> int:
+        """Return what is left for the names."""
+        others = sum(natural[id(column)] for column in some[1:]) + _GAP * (len(some) - 1)
+        return natural[id(some[0])] if width is None else width - others
+
+    wanted = natural[id(shown[0])]
+    without_ornaments = [column for column in shown if column.keep > ORNAMENT]
+    if room(shown) < wanted <= room(without_ornaments):
+        while room(shown) < wanted:
+            shown = _without_least(shown)
+    while room(shown) < min(wanted, _NARROWEST_NAME) and len(shown) > 1:
+        shown = _without_least(shown)
+    return shown, [max(min(wanted, room(shown)), 1), *(natural[id(column)] for column in shown[1:])]
+
+
+def _without_least(columns: list[Column]) -> list[Column]:
+    least = min(columns[1:], key=lambda column: column.keep)
+    return [column for column in columns if column is not least]
 
 
 def _line(

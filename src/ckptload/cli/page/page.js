@@ -141,31 +141,36 @@
   const stat = (key) => (e) => (e.shown.stats ? e.shown.stats[key] : null);
   const pair = (key) => (e) => [e.a, e.b].map((x) => short(x && x.stats ? x.stats[key] : null)).join(" \u2192 ");
   const longest = entries.reduce((n, e) => Math.max(n, e.name.length), 0);
-  const nameWidth = Math.round(Math.min(400, Math.max(150, 7.7 * longest + 8)));
+  const roomForBadges = entries.some((e) => e.damaged || e.bad || e.dead || e.constant) ? 68 : 0;
+  const nameWidth = Math.round(Math.min(400, Math.max(150, 7.7 * longest + 8 + roomForBadges)));
   const columns = [
     { key: "order", title: "#", width: "44px", number: true, value: (e) => e.order, text: (e) => grouped(e.order + 1) },
     { key: "name", title: "name", width: `minmax(${nameWidth}px, 1fr)`, value: (e) => e.name, build: nameCell },
   ];
   const add = (...more) => columns.push(...more);
-  if (two) add({ key: "status", title: "status", width: "66px", value: (e) => e.status, text: (e) => e.status,
-    tone: (e) => ({ changed: "warn", added: "good", removed: "bad" })[e.status] || "muted" });
+  if (two) {
+    add(
+      { key: "status", title: "status", width: "62px", value: (e) => e.status, text: (e) => e.status,
+        tone: (e) => ({ changed: "warn", added: "good", removed: "bad" })[e.status] || "muted" },
+      { key: "max", title: "max diff", width: "76px", number: true, value: (e) => e.distance && e.distance.max, text: (e) => short(e.distance && e.distance.max) },
+      { key: "cosine", title: "cosine", width: "72px", number: true, value: (e) => e.distance && e.distance.cosine,
+        text: (e) => (e.distance && e.distance.cosine !== null ? e.distance.cosine.toFixed(5) : "") },
+    );
+  }
   const both = (get) => (e) => {
     const a = e.a ? get(e.a) : null, b = e.b ? get(e.b) : null;
     return a === b || b === null ? a : a === null ? b : `${a} \u2192 ${b}`;
   };
   add(
+    { key: "spark", title: "histogram", width: WIDTH_OF_SPARK + "px", value: (e) => (e.shown.stats ? e.shown.stats.std : null), build: sparkCell },
     { key: "dtype", title: "dtype", width: two ? "120px" : "80px", value: (e) => e.shown.dtype, text: both((x) => x.dtype) },
     { key: "shape", title: "shape", width: two ? "130px" : "108px", value: (e) => e.shown.elements, text: both((x) => x.shape) },
     { key: "bytes", title: "bytes", width: "84px", number: true, value: (e) => e.bytes, text: (e) => grouped(e.bytes) },
-    { key: "share", title: "share", width: "54px", number: true, value: (e) => e.bytes, text: (e) => percent(e.bytes, totalBytes) },
-    { key: "spark", title: "histogram", width: WIDTH_OF_SPARK + "px", value: (e) => (e.shown.stats ? e.shown.stats.std : null), build: sparkCell },
+    { key: "share", title: "share", width: "60px", number: true, value: (e) => e.bytes, text: (e) => percent(e.bytes, totalBytes) },
   );
   if (two) {
     add(
-      { key: "max", title: "max diff", width: "76px", number: true, value: (e) => e.distance && e.distance.max, text: (e) => short(e.distance && e.distance.max) },
       { key: "mean", title: "mean diff", width: "76px", number: true, value: (e) => e.distance && e.distance.mean, text: (e) => short(e.distance && e.distance.mean) },
-      { key: "cosine", title: "cosine", width: "72px", number: true, value: (e) => e.distance && e.distance.cosine,
-        text: (e) => (e.distance && e.distance.cosine !== null ? e.distance.cosine.toFixed(5) : "") },
       { key: "std", title: "std A \u2192 B", width: "130px", number: true, value: stat("std"), text: pair("std") },
     );
   } else {
