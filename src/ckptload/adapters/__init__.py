@@ -54,7 +54,7 @@ def foreign_tensor(value: object) -> Parameter | None:
     Raises:
         UnsupportedTypeError: its values cannot be had.
     """
-    if not _is(value, "mindspore", "Tensor"):
+    if not _is(value, "mindspore", "Tensor") and not _is(value, "mindspore", "Parameter"):
         return None
     from ckptload.adapters.mindspore_cell import parameter_of  # noqa: PLC0415 -- imports MindSpore
 

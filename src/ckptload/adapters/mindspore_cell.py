@@ -119,13 +119,16 @@ def _parameter(name: str, value: Parameter) -> Any:
     refusal = _refusal(value)
     if refusal is not None:
         raise UnsupportedTypeError(refusal, name=name, hint="leave the entry out")
+    cause: Exception | None = None
     try:
         tensor = _tensor(value.asnumpy().copy(), value.dtype)
+        if str(tensor.dtype) == value.dtype.name:
+            return mindspore.Parameter(tensor, name=name, requires_grad=value.requires_grad)
     except (TypeError, ValueError, RuntimeError) as error:
-        raise UnsupportedTypeError(
-            f"MindSpore {mindspore.__version__} makes no tensor of {value.dtype}", name=name, hint="leave the entry out"
-        ) from error
-    return mindspore.Parameter(tensor, name=name, requires_grad=value.requires_grad)
+        cause = error
+    raise UnsupportedTypeError(
+        f"MindSpore {mindspore.__version__} makes no tensor of {value.dtype} from numpy", name=name, hint="leave it out"
+    ) from cause
 
 
 # -- from MindSpore ---------------------------------------------------------------------------------------
@@ -144,4 +147,5 @@ def parameter_of(tensor: Any) -> Parameter:
     if tensor.has_init:
         tensor.init_data()
     dtype = dtypes.BY_NAME[str(tensor.dtype)]
-    return Parameter._adopt(np.ascontiguousarray(tensor.asnumpy()).view(dtype.numpy), dtype, name)  # noqa: SLF001
+    # Not ascontiguousarray, which makes one dimension of none.
+    return Parameter._adopt(np.asarray(tensor.asnumpy(), order="C").view(dtype.numpy), dtype, name)  # noqa: SLF001
