@@ -40,7 +40,7 @@ PLAIN = sorted(path for path in FIXTURES.glob("*.ckpt") if path.name[:4] != "enc
 
 def ordinary(data: bytes, pos: int = 0) -> Record | None:
     """What the fast twin makes of a record."""
-    return walking._ordinary(data, pos, pos, len(data), {})
+    return walking._ordinary(data, pos, pos, len(data))
 
 
 def general(data: bytes, pos: int = 0) -> Record:

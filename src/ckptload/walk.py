@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ckptload import schema, wire
@@ -141,11 +142,10 @@ def walk(source: Source) -> Layout:
 def _records(source: Source, layout: Layout) -> Iterator[Record]:
     """Yield records; note the trailer and what is no record in `layout`."""
     window = Window(source)
-    shapes: dict[bytes, tuple[int, ...]] = {}
     pos, size = 0, source.size
     while pos < size:
         buffer, index = window.at(pos, _HEADER)
-        record = _ordinary(buffer, index, pos, size, shapes)
+        record = _ordinary(buffer, index, pos, size)
         if record is None:
             if size - pos == schema.CRC_TRAILER_SIZE and window.bytes(pos, size).startswith(schema.CRC_MARKER):
                 layout.trailer = pos
@@ -169,9 +169,11 @@ _HEAD: Final = re.compile(rb"\x0a" + _LENGTH + rb"\x0a([\x00-\x7f])")
 _BODY: Final = re.compile(rb"\x12" + _LENGTH + _DIMS + rb"\x12([\x00-\x7f])([A-Za-z0-9_]{1,127})\x1a" + _LENGTH)
 
 
-def _ordinary(
-    buffer: bytes | memoryview, index: int, pos: int, size: int, shapes: dict[bytes, tuple[int, ...]]
-) -> Record | None:
+#: NamedTuple's own constructor is a Python function, which costs more than all else here.
+_made: Final = tuple.__new__
+
+
+def _ordinary(buffer: bytes | memoryview, index: int, pos: int, size: int) -> Record | None:
     """Read a record that looks as MindSpore writes it, or return None: the fast twin of `_record`.
 
     tests/test_walk.py holds the two against each other.
@@ -179,36 +181,40 @@ def _ordinary(
     head = _HEAD.match(buffer, index)
     if head is None:
         return None
+    length, name_size = head.groups()
     name_start = head.end()
-    name_stop = name_start + head[2][0]
+    name_stop = name_start + name_size[0]
     body = _BODY.match(buffer, name_stop)
     if body is None:
         return None
-    stop = pos + head.end(1) - index + _number(head[1])
-    tensor_stop = pos + body.end(1) - index + _number(body[1])
-    start = pos + body.end() - index
-    kind = body[4]
-    if not (start + _number(body[5]) == tensor_stop == stop <= size) or len(kind) != body[3][0]:
+    tensor_length, packed, kind_size, kind, content_length = body.groups()
+    shift = pos - index
+    start = shift + body.end()
+    stop = start + _number(content_length)
+    if not (
+        stop == shift + body.end(1) + _number(tensor_length) == shift + head.end(1) + _number(length)
+        and stop <= size
+        and len(kind) == kind_size[0]
+    ):
         return None
-    packed = body[2]
-    dims = shapes.get(packed)
-    if dims is None:
-        dims = shapes[packed] = _dims(packed)
     try:
         name = str(buffer[name_start:name_stop], "utf-8")
     except UnicodeDecodeError:
         return None
-    return Record(name, pos, stop, (Piece(dims, str(kind, "ascii"), start, stop),), False, None)  # noqa: FBT003
+    piece = _made(Piece, (_dims(packed), _ascii(kind), start, stop))
+    return _made(Record, (name, pos, stop, (piece,), False, None))
 
 
+# Most records of a file have the same few lengths, shapes and types; the bytes of each are at most 320.
+
+
+@lru_cache(maxsize=1024)
 def _number(data: bytes) -> int:
     """Decode a varint that is known to be whole."""
-    value = data[-1]
-    for byte in data[-2::-1]:
-        value = value << 7 | byte & 0x7F
-    return value
+    return wire.varint(data, 0, len(data))[0]
 
 
+@lru_cache(maxsize=1024)
 def _dims(data: bytes) -> tuple[int, ...]:
     """Decode dims that stand one by one, each behind its tag byte."""
     dims = []
@@ -217,6 +223,11 @@ def _dims(data: bytes) -> tuple[int, ...]:
         value, pos = wire.varint(data, pos + 1, len(data))
         dims.append(value)
     return tuple(dims)
+
+
+@lru_cache(maxsize=1024)
+def _ascii(data: bytes) -> str:
+    return str(data, "ascii")
 
 
 Field = tuple[int, int, int, int]
