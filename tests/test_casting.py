@@ -39,15 +39,40 @@ def test_a_million_values_become_what_mindspore_recorded(old: str, new: str) -> 
     assert recorded.digest(data) == RESULTS[f"{old} to {new}"]["sha256"]
 
 
-@given(st.lists(single_bits | single_bits.map(lambda bits: bits & 0xFFFFE000 | 0x1000), min_size=1, max_size=50))
-def test_rounding_to_half_is_numpys_apart_from_nans(bits: list[int]) -> None:
-    """The quick way in integers against numpy's own, which is slow for very small numbers."""
+ties = single_bits.map(lambda bits: bits & 0xFFFFE000 | 0x1000)
+bits_near_ties = st.lists(single_bits | ties, min_size=1, max_size=50)
+    single_bits | single_bits.map(lambda bits: bits & 0xFFFFE000 | 0x1000), min_size=1, max_size=50
+)
+
+
+@given(bits_near_ties)
+def test_rounding_to_half_in_integers_is_numpys(bits: list[int]) -> None:
+    """The way that is even for all numbers against numpy's own, which is slow for very small ones."""
     values = np.array(bits, np.uint32).view(np.float32)
+    values = values[~np.isnan(values)]
+    quick = np.empty(values.shape, np.uint16)
+    casting._round_to_half(values.view(np.uint32), quick)
     with np.errstate(all="ignore"):
         slow = values.astype(np.float16).view(np.uint16)
-    nans = np.isnan(values)
-    slow[nans] = np.where(np.signbit(values[nans]), 0xFE00, 0x7E00)
-    assert casting.cast(values, dtypes.float32, dtypes.float16).view(np.uint16).tolist() == slow.tolist()
+    assert quick.tolist() == slow.tolist()
+
+
+@pytest.mark.parametrize("scale", [1e-9, 1e-6, 1e-4, 1.0, 1e4, 1e6, 1e30])
+def test_numbers_of_any_size_are_rounded_alike(scale: float) -> None:
+    """Whichever way a chunk goes; a NaN is found in each."""
+    values = (np.random.default_rng(1).standard_normal(10_000) * scale).astype(np.float32)
+    values[[7, 9_999]] = np.nan, -np.nan
+    with np.errstate(all="ignore"):
+        expected = values.astype(np.float16).view(np.uint16)
+    expected[[7, 9_999]] = 0x7E00, 0xFE00
+    assert casting.cast(values, dtypes.float32, dtypes.float16).view(np.uint16).tolist() == expected.tolist()
+
+
+def test_the_ways_to_half_are_chosen_by_the_numbers() -> None:
+    usual = np.random.default_rng(1).standard_normal(10_000).astype(np.float32)
+    for scale, unusual in ((1.0, False), (0.02, False), (0.0, False), (1e-6, True), (1e6, True)):
+        assert casting._is_unusual((usual * np.float32(scale)).view(np.uint32)) is unusual
+    assert not casting._is_unusual(np.full(10_000, 0x7F800000, np.uint32))
 
 
 def test_only_floats_become_floats_and_signed_integers_signed_integers() -> None:

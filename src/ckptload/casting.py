@@ -11,8 +11,11 @@ The rules, found by running MindSpore 2.10.0 over every 16-bit pattern and milli
 * integers wrap around; Int4 is stored as Int8, and nothing clamps it to four bits.
 
 numpy does the arithmetic. It treats NaNs differently from one version and machine to the next, so they
-are set here, in integers. Its way to Float16 takes twenty times as long for numbers below 2**-14 as for
-others, so that rounding is done here as well.
+are set here, in integers. Its way to Float16 takes twenty times as long for numbers outside the usual range
+of Float16 as for others, so that where there are many of them, the rounding is done here as well.
+
+Conversions run in two threads side by side (`supplies`), and numpy lets the other thread run only while it
+computes: a few long steps are quicker than many short ones.
 """
 
 from __future__ import annotations
@@ -35,7 +38,14 @@ _FLOATS: Final = frozenset({dtypes.float16, dtypes.float32, dtypes.float64, dtyp
 _INTEGERS: Final = frozenset({dtypes.int8, dtypes.int16, dtypes.int32, dtypes.int64, dtypes.qint4x2})
 
 #: Elements converted at a time: what one step leaves is still in the cache for the next.
-_CHUNK: Final = 1 << 16
+_CHUNK: Final = 1 << 18
+#: The same for the many steps of `_round_to_half`.
+_SHORT_CHUNK: Final = 1 << 16
+#: To see how numpy would fare, one element of so many is looked at, and more than one in so many of these is many.
+_SAMPLED: Final = 251
+_MANY: Final = 32
+#: Fewer elements than this are converted by numpy sooner than they are looked at.
+_WORTH_SAMPLING: Final = 1 << 12
 
 
 class _Layout(NamedTuple):
@@ -61,6 +71,9 @@ _LAYOUTS: Final = {
 }
 _MAGNITUDE: Final = np.uint32(0x7FFFFFFF)
 _INFINITY: Final = np.uint32(_LAYOUTS[dtypes.float32].infinity)
+#: Bits of the smallest Float32 that is normal in Float16, 2**-14, and of the smallest that is infinite there, 65520.
+_SMALLEST_NORMAL: Final = np.uint32(0x38800000)
+_TOO_LARGE: Final = np.uint32(0x477FF000)
 _HALF_BITS: Final = 16
 _HALF_NAN: Final = 0x7E00
 _BRAIN_NAN: Final = 0x7FC0
@@ -122,35 +135,44 @@ def cast_into(array: Array, source: DType, target: DType, out: Array) -> None:
         return
     # Overflow to infinity is the rule, and what becomes of a NaN does not depend on numpy.
     with np.errstate(all="ignore"):
-        if target is dtypes.float16:
-            _cast_to_half(flat, room.view(_LAYOUTS[target].bits))
-            return
         for start in range(0, flat.size, _CHUNK):
             _cast_floats(flat[start : start + _CHUNK], source, target, room[start : start + _CHUNK])
 
 
 def _cast_floats(array: Array, source: DType, target: DType, out: Array) -> None:
     single = array if dtypes.float32 in {source, target} else array.astype(np.float32)
-    np.copyto(out, single, casting="unsafe")
-    layout = _LAYOUTS[source]
-    # Not isnan: numpy's is slow for 16-bit floats.
-    bits = array.view(layout.bits)
-    nans = (bits & (layout.sign - 1)) > layout.infinity
-    if nans.any():
+    # A NaN is one before and after, so that the side with fewer bytes tells.
+    telling, kind = (array, source) if source.itemsize < target.itemsize else (out, target)
+    if target is dtypes.float16 and _is_unusual(single.view("<u4")):
+        _round_to_half(single.view("<u4"), out.view("<u2"))
+        telling, kind = single, dtypes.float32
+    else:
+        np.copyto(out, single, casting="unsafe")
+    if _has_nans(telling, _LAYOUTS[kind]):
+        layout = _LAYOUTS[source]
+        bits = array.view(layout.bits)
+        nans = (bits & (layout.sign - 1)) > layout.infinity
         _set_nans(bits[nans], layout, target, out, nans)
 
 
-def _cast_to_half(array: Array, out: Array) -> None:
-    """Convert floats of any type to the bits of Float16."""
-    # Fresh memory for each step would cost as much as the step.
-    scratch = np.empty((3, min(array.size, _CHUNK)), "<u4")
-    for start in range(0, array.size, _CHUNK):
-        single = array[start : start + _CHUNK].astype("<f4", copy=False)
-        _round_to_half(single.view("<u4"), out[start : start + _CHUNK], *scratch[:, : single.size])
+def _has_nans(array: Array, layout: _Layout) -> bool:
+    """Tell whether there are NaNs: as integers they are beyond infinity, on either side of zero."""
+    signed = array.view(layout.bits.str.replace("u", "i"))
+    return bool(signed.max() > layout.infinity or array.view(layout.bits).max() > (layout.sign | layout.infinity))
 
 
-def _round_to_half(bits: Array, out: Array, size: Array, power: Array, sign: Array) -> None:
-    """Round Float32 to Float16, both given by their bits; the last three arguments are scratch memory.
+def _is_unusual(bits: Array) -> bool:
+    """Tell whether many numbers, given by their bits, are too small or too large to be normal in Float16."""
+    if bits.size < _WORTH_SAMPLING:
+        return False
+    size = bits[::_SAMPLED] & _MAGNITUDE
+    small = (size < _SMALLEST_NORMAL) & (size > 0)
+    large = (size >= _TOO_LARGE) & (size < _INFINITY)
+    return bool(np.count_nonzero(small | large) * _MANY > size.size)
+
+
+def _round_to_half(bits: Array, out: Array) -> None:
+    """Round Float32 to Float16, both given by their bits; NaNs become infinite.
 
     Adding a power of two whose last bit counts as much as the last bit of the result makes the processor
     round there, to the nearest and ties to even. That power is 2**13 times the number's own, or, for
@@ -158,24 +180,25 @@ def _round_to_half(bits: Array, out: Array, size: Array, power: Array, sign: Arr
     above the power of two counts the steps of that spacing, of which 1024 raise Float16's exponent by one.
     Only the low 16 bits are kept, so that the exponents' difference, 126, may be made up for modulo 64.
     """
-    np.bitwise_and(bits, _MAGNITUDE, out=size)
-    np.bitwise_xor(bits, size, out=sign)
-    has_nans = size.max() > _INFINITY
-    # From 65520 on the result is infinite, as it is for 65536.
-    np.minimum(size, np.uint32(0x47800000), out=size)
-    np.bitwise_and(size, _INFINITY, out=power)
-    np.maximum(power, np.uint32(0x38800000), out=power)
-    power += np.uint32((13 << 23) + (-126 % 64 << 10))
-    total = size.view("<f4")
-    total += power.view("<f4")
-    power >>= np.uint32(13)
-    size += power
-    sign >>= np.uint32(16)
-    size += sign
-    np.copyto(out, size, casting="unsafe")
-    if has_nans:
-        nans = (bits & _MAGNITUDE) > _INFINITY
-        out[nans] = sign[nans] | np.uint32(_HALF_NAN)
+    # Fresh memory for each step would cost as much as the step.
+    scratch = np.empty((3, min(bits.size, _SHORT_CHUNK)), "<u4")
+    for start in range(0, bits.size, _SHORT_CHUNK):
+        chunk = bits[start : start + _SHORT_CHUNK]
+        size, power, sign = scratch[:, : chunk.size]
+        np.bitwise_and(chunk, _MAGNITUDE, out=size)
+        np.bitwise_xor(chunk, size, out=sign)
+        # From 65520 on the result is infinite, as it is for 65536.
+        np.minimum(size, np.uint32(0x47800000), out=size)
+        np.bitwise_and(size, _INFINITY, out=power)
+        np.maximum(power, _SMALLEST_NORMAL, out=power)
+        power += np.uint32((13 << 23) + (-126 % 64 << 10))
+        total = size.view("<f4")
+        total += power.view("<f4")
+        power >>= np.uint32(13)
+        size += power
+        sign >>= np.uint32(16)
+        size += sign
+        np.copyto(out[start : start + _SHORT_CHUNK], size, casting="unsafe")
 
 
 def _set_nans(bits: Array, layout: _Layout, target: DType, out: Array, where: Array) -> None:
@@ -189,6 +212,9 @@ def _set_nans(bits: Array, layout: _Layout, target: DType, out: Array, where: Ar
     wide = bits.astype(goal.bits if new > old else layout.bits)
     sign, payload = wide & layout.sign, wide & ((1 << layout.mantissa) - 1)
     sign = sign << (new - old) if new > old else sign >> (old - new)
+    if target is dtypes.float16:
+        room[where] = sign | _HALF_NAN
+        return
     finer = goal.mantissa - layout.mantissa
     payload = payload << finer if finer >= 0 else payload >> -finer
     keeps = old == _HALF_BITS and target is dtypes.float32
