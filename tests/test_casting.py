@@ -41,8 +41,6 @@ def test_a_million_values_become_what_mindspore_recorded(old: str, new: str) -> 
 
 ties = single_bits.map(lambda bits: bits & 0xFFFFE000 | 0x1000)
 bits_near_ties = st.lists(single_bits | ties, min_size=1, max_size=50)
-    single_bits | single_bits.map(lambda bits: bits & 0xFFFFE000 | 0x1000), min_size=1, max_size=50
-)
 
 
 @given(bits_near_ties)
