@@ -85,7 +85,7 @@ def on_terminal(
         if not piece:
             break
         shown += piece
-        if typed and b"Key" in shown:
+        if typed and b"Key: " in shown:
             os.write(terminal, typed.encode())
             typed = ""
         if interrupt_after is not None and interrupt_after.encode() in shown:

@@ -137,6 +137,14 @@ def test_several_files_and_folders_are_listed_one_after_the_other(tmp_path: Path
     assert found == [str(tmp_path / "b.safetensors"), str(sizes), str(FIXTURES / "cell.ckpt")]
 
 
+def test_the_shards_of_an_index_are_not_listed_once_more(tmp_path: Path, capsys: CAPTURE) -> None:
+    assert main(["convert", "-q", str(FIXTURES / "lenet5.ckpt"), str(tmp_path / "s"), "--shard-size", "100KB"]) == 0
+    assert len(list((tmp_path / "s").iterdir())) > 2
+    assert inspect(tmp_path / "s") == 0
+    found = [line for line in capsys.readouterr().out.splitlines() if line.startswith("/")]
+    assert found == [str(tmp_path / "s" / "model.safetensors.index.json")]
+
+
 def test_a_folder_without_checkpoints_is_an_error(tmp_path: Path, capsys: CAPTURE) -> None:
     assert inspect(tmp_path) == 1
     assert "no checkpoint in this directory" in capsys.readouterr().err

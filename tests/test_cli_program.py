@@ -8,8 +8,10 @@ import signal
 import subprocess
 import sys
 import time
+import tracemalloc
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 pytest.importorskip("click")
@@ -238,6 +240,27 @@ def test_colours_are_for_terminals_and_for_those_who_want_them() -> None:
     assert "\x1b[" not in on_terminal(path, "--color", "never").out
     assert "\x1b[" not in run(path).out
     assert "\x1b[" in run(path, "--color", "always").out
+
+
+# -- memory -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", ["verify --finite", "inspect --stats", "diff", "report", "report --against"])
+def test_memory_stays_flat(command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of a tensor of 96 MiB, in one row, no more than some pieces of 8 MiB are in memory."""
+    path = tmp_path / "large.ckpt"
+    ckptload.save_checkpoint({"w": np.ones((1, 24 << 20), np.float32)}, path)
+    name, *options = command.split()
+    files = [path, path] if command == "diff" else [path]
+    output = ["-o", str(tmp_path / "page.html"), "-q"] if name == "report" else []
+    others = [str(path)] if options == ["--against"] else []
+    tracemalloc.start()
+    try:
+        assert main([name, *map(str, files), *options, *others, *output]) in {0, 4}
+        assert tracemalloc.get_traced_memory()[1] < 56 << 20
+    finally:
+        tracemalloc.stop()
+    capsys.readouterr()
 
 
 # -- stopping ---------------------------------------------------------------------------------------------

@@ -111,9 +111,6 @@ def run(arguments: Sequence[str]) -> int:
     except click.ClickException as error:
         _complain(_usage(error), debug=debug)
         return text.USAGE
-    except click.Abort as error:
-        # Ctrl-C or the end of input while a key was asked for.
-        raise KeyboardInterrupt from error
     except CheckpointError as error:
         _complain(text.error_lines(error), debug=debug)
         return text.exit_code(error)

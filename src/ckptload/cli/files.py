@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import glob
+import os
+import re
 import warnings
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,27 +23,38 @@ if TYPE_CHECKING:
 _SUFFIXES: Final = frozenset({".ckpt", ".safetensors"})
 #: The index of a safetensors checkpoint in several files, which are then no checkpoints of their own.
 INDEX: Final = ".safetensors.index.json"
+_SHARD: Final = re.compile(r"-\d{5}-of-\d{5}\.safetensors$")
 
 
 def expand(paths: Sequence[str]) -> list[str]:
-    """Replace directories by the checkpoints that lie in them.
+    """Replace directories by the checkpoints that lie in them, and on Windows patterns by what fits them.
 
     Raises:
         EmptyCheckpointError: there is none in a directory.
     """
     found: list[str] = []
-    for path in paths:
+    for path in _unglobbed(paths):
         if "://" in path or not Path(path).is_dir():
             found.append(path)
             continue
         inside = sorted(Path(path).iterdir())
-        files = [str(file) for file in inside if file.suffix in _SUFFIXES or file.name.endswith(INDEX)]
+        indexes = [file for file in inside if file.name.endswith(INDEX)]
+        # What an index stands for is not listed once more.
+        single = [file for file in inside if file.suffix in _SUFFIXES and not (indexes and _SHARD.search(file.name))]
+        files = [str(file) for file in sorted([*single, *indexes])]
         if not files:
             raise EmptyCheckpointError(
                 "there is no checkpoint in this directory", path=path, hint="name a .ckpt or .safetensors file"
             )
         found.extend(files)
     return found
+
+
+def _unglobbed(paths: Sequence[str]) -> Iterator[str]:
+    """Do what the shell does elsewhere."""
+    for path in paths:
+        matches = sorted(glob.glob(path)) if os.name == "nt" and "://" not in path and glob.has_magic(path) else []  # noqa: PTH207
+        yield from matches or [path]
 
 
 def open_file(path: str, key: bytes | None, choice: KeyChoice, *, plain_too: bool = False) -> Reader:

@@ -6,12 +6,11 @@ No message here shows a key or part of one.
 
 from __future__ import annotations
 
+import getpass
 import os
 import sys
 from dataclasses import dataclass
 from typing import Final
-
-import click
 
 from ckptload.errors import ArgumentError
 
@@ -106,7 +105,11 @@ def _from_environment(name: str) -> bytes:
 def _typed() -> bytes:
     if not sys.stdin.isatty():
         raise ArgumentError("a key can be asked for on a terminal only", hint="use --key-file or --key-env")
-    typed: str = click.prompt("Key", hide_input=True, err=True)
+    try:
+        # Not click's prompt, which asks before it stops showing what is typed.
+        typed = getpass.getpass("Key: ")
+    except EOFError as error:
+        raise ArgumentError("no key was typed") from error
     return typed.encode("utf-8", "surrogateescape")
 
 
