@@ -387,7 +387,7 @@ def test_a_subclass_of_a_layer_is_that_layer() -> None:
 
 
 def test_running_statistics_of_an_instance_norm_have_no_counterpart() -> None:
-    """MindSpore's normalises by the instance alone, so that they are reported as missing."""
+    """MindSpore normalises by the instance alone, whatever statistics it keeps; torch would normalise by them."""
     module = nn.Sequential(nn.InstanceNorm1d(2, affine=True, track_running_stats=True))
     with pytest.warns(UserWarning, match="'0.running_mean', '0.running_var'"):
         result = ckptload.load_param_into_net(module, bn("0.", 2))

@@ -28,7 +28,7 @@ _TENSORS: Final[Rules] = (
     # MindSpore's BatchNorm3d has its parameters in a BatchNorm2d.
     ((nn.BatchNorm3d,), {name: f"bn2d.{theirs}" for name, theirs in _NORM.items()}),
     ((nn.BatchNorm1d, nn.BatchNorm2d, nn.SyncBatchNorm), _NORM),
-    # Running statistics of an InstanceNorm keep their names, as no layer of MindSpore has any.
+    # MindSpore's InstanceNorm never computes with its statistics, so that they are not what torch's would compute with.
     ((nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d, nn.LayerNorm, nn.GroupNorm), _SCALED),
     ((nn.Embedding,), {"weight": "embedding_table"}),
     ((nn.PReLU,), {"weight": "w"}),
