@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from struct import Struct
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from ckptload.errors import DecryptionError
+from ckptload.errors import DecryptionError, LimitError
 from ckptload.schema import CRC_DIGITS, CRC_MARKER, CRC_TRAILER_SIZE
 
 if TYPE_CHECKING:
@@ -35,6 +35,8 @@ TAG_SIZE: Final = 16
 IV_SIZE: Final = 16
 #: AES and SM4 both work on 16 bytes at a time.
 CIPHER_BLOCK: Final = 16
+#: MindSpore's blocks are 64 MiB, so that no file has a thousandth of this; opening so many takes a minute.
+MAX_BLOCKS: Final = 1_000_000
 #: What block_len counts beside the ciphertext: iv_len, iv and cipher_len.
 BLOCK_OVERHEAD: Final = 4 + IV_SIZE + 4
 
@@ -112,7 +114,7 @@ class Block(NamedTuple):
 class Chain:
     """An encrypted file's blocks, which lie back to back.
 
-    Blocks are kept in three flat arrays, since a file may consist of millions of small ones.
+    Blocks are kept in three flat arrays, since a file may consist of very many small ones.
 
     Attributes:
         variant: the layout.
@@ -165,6 +167,7 @@ def find_chain(source: Source) -> Chain | None:
 
     Raises:
         DecryptionError: the file begins as an encrypted one, but its blocks do not fill it.
+        LimitError: it has more than `MAX_BLOCKS` blocks.
     """
     if source.size < MAGIC_SIZE or _magic_at(source, 0) not in MAGICS:
         return None
@@ -212,6 +215,13 @@ def _walk(source: Source, start: int, variant: Variant) -> Chain:
     at = start
     gcm_only = False
     while at < source.size and not _is_trailer(source, at):
+        if len(offsets) >= MAX_BLOCKS:
+            raise LimitError(
+                f"the encrypted file has more than {MAX_BLOCKS} blocks",
+                path=source.label,
+                offset=at,
+                hint="MindSpore writes blocks of 64 MiB; save it again with those",
+            )
         block = _read_block(source, variant, len(offsets), at)
         gcm_only = gcm_only or (block.stop - block.start) % CIPHER_BLOCK != 0
         offsets.append(at)

@@ -75,6 +75,10 @@ class WrongFormatError(CorruptCheckpointError):
     """The file is of another kind, which the message names."""
 
 
+class LimitError(CheckpointError):
+    """The file holds more than a limit allows that protects from hostile files (docs/security.md)."""
+
+
 class EncryptedCheckpointError(CheckpointError):
     """The file is encrypted and no key was given.
 

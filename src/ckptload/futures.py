@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ckptload.errors import ArgumentTypeError
+from ckptload.limits import MAX_RECORDS
 from ckptload.load import CKPT, SAFETENSORS, load_checkpoint
 from ckptload.sharded import ENDING
 
@@ -50,6 +51,7 @@ def load_checkpoint_async(
     choice_func: Callable[[str], Any] | None = None,
     *,
     allow_unauthenticated: bool = False,
+    max_records: int = MAX_RECORDS,
 ) -> ParamDictFuture:
     """Begin to load a checkpoint, and return at once.
 
@@ -69,6 +71,7 @@ def load_checkpoint_async(
         choice_func: asked once for each name whether to load it; not asked when there is a prefix.
         allow_unauthenticated: open encrypted files whose content nothing protects from changes
             (docs/security.md).
+        max_records: how many records, or tensors of a safetensors file, there may be (docs/security.md).
 
     Returns:
         A future, whose ``result()`` is what `load_checkpoint` returns or raises.
@@ -94,6 +97,7 @@ def load_checkpoint_async(
         choice_func,
         format=SAFETENSORS if path.endswith(("." + SAFETENSORS, ENDING)) else CKPT,
         allow_unauthenticated=allow_unauthenticated,
+        max_records=max_records,
     )
     return ParamDictFuture(_begun(load))
 

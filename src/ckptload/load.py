@@ -7,10 +7,11 @@ import warnings
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Final
 
-from ckptload import names
+from ckptload import limits, names
 from ckptload.binding import check_arguments, load_param_into_net
 from ckptload.errors import ArgumentError, ArgumentTypeError, EmptyCheckpointError
 from ckptload.inputs import open_source
+from ckptload.limits import MAX_RECORDS
 from ckptload.opening import open_ckpt
 from ckptload.reader import Reader
 from ckptload.safetensors_index import open_safetensors
@@ -36,6 +37,7 @@ def open_checkpoint(
     dec_mode: str = "AES-GCM",
     allow_unauthenticated: bool = False,
     mmap: bool = False,
+    max_records: int = MAX_RECORDS,
 ) -> Reader:
     """Open a checkpoint of any size without reading its content.
 
@@ -50,6 +52,7 @@ def open_checkpoint(
             (docs/security.md).
         mmap: map the file; tensors are then views of it that may be unaligned. A mapped file that
             another program cuts short ends this process (docs/lazy.md).
+        max_records: how many records, or tensors of a safetensors file, there may be (docs/security.md).
 
     Returns:
         A mapping of names to values, each read when it is asked for. It holds the file open; use it
@@ -59,7 +62,7 @@ def open_checkpoint(
         CheckpointError: the file cannot be read, is damaged, encrypted, or of another kind.
         ArgumentTypeError: `source` is none of the above.
     """
-    return _open(source, format, dec_key, dec_mode, allow_unauthenticated, mapped=mmap)
+    return _open(source, format, dec_key, dec_mode, allow_unauthenticated, max_records, mapped=mmap)
 
 
 def _open(
@@ -68,35 +71,47 @@ def _open(
     dec_key: bytes | None,
     dec_mode: str,
     allow_unauthenticated: bool,
+    max_records: int,
     *,
     mapped: bool = False,
     watches_name: bool = True,
 ) -> Reader:
     _check_key(dec_key, dec_mode)
+    limits.check(max_records)
     with ExitStack() as stack:
         in_shards = format != CKPT and is_index(source)
-        opened = ShardedSource(source, mapped=mapped) if in_shards else open_source(source, mapped=mapped)
+        opened: Source = (
+            ShardedSource(source, mapped=mapped, max_records=max_records)
+            if in_shards
+            else open_source(source, mapped=mapped)
+        )
         stack.callback(opened.close)
         if isinstance(opened, FileSource):
             opened.watches_name = watches_name
         if format is None:
             format = _guess(opened)  # noqa: A001
-        index = _open_index(opened, format, dec_key, dec_mode, allow_unauthenticated)
+        index = _open_index(opened, format, dec_key, dec_mode, allow_unauthenticated, max_records)
         stack.pop_all()
-    reopen = (_reopen, (opened.path, format, mapped)) if opened.path is not None and dec_key is None else None
+    reopen = (
+        (_reopen, (opened.path, format, mapped, max_records)) if opened.path is not None and dec_key is None else None
+    )
     return Reader(index, reopen=reopen)
 
 
-def _reopen(path: str, format: str, mmap: bool) -> Reader:
-    return open_checkpoint(path, format=format, mmap=mmap)
+def _reopen(path: str, format: str, mmap: bool, max_records: int) -> Reader:
+    return open_checkpoint(path, format=format, mmap=mmap, max_records=max_records)
 
 
-def _open_index(source: Source, format: str, key: bytes | None, mode: str, allow_unauthenticated: bool) -> Index:
+def _open_index(
+    source: Source, format: str, key: bytes | None, mode: str, allow_unauthenticated: bool, max_records: int
+) -> Index:
     if format == CKPT:
-        return open_ckpt(source, key, mode, allow_unauthenticated=allow_unauthenticated)
+        return open_ckpt(source, key, mode, allow_unauthenticated=allow_unauthenticated, max_records=max_records)
     if format == SAFETENSORS:
         _check_format(format, key, "AES-GCM")
-        return ShardedIndex(source) if isinstance(source, ShardedSource) else open_safetensors(source)
+        if isinstance(source, ShardedSource):
+            return ShardedIndex(source)
+        return open_safetensors(source, max_records)
     raise ArgumentError(f"format must be 'ckpt' or 'safetensors', not {format!r}")
 
 
@@ -124,6 +139,7 @@ def load_checkpoint(
     format: str = CKPT,
     *,
     allow_unauthenticated: bool = False,
+    max_records: int = MAX_RECORDS,
 ) -> dict[str, Any]:
     """Load a checkpoint, or the part of it that is wanted.
 
@@ -144,6 +160,7 @@ def load_checkpoint(
         format: ``"ckpt"`` or ``"safetensors"``.
         allow_unauthenticated: open encrypted files whose content nothing protects from changes
             (docs/security.md).
+        max_records: how many records, or tensors of a safetensors file, there may be (docs/security.md).
 
     Returns:
         A plain dict in the order of the file: name to Parameter, to str, to a list of read-only arrays
@@ -165,7 +182,9 @@ def load_checkpoint(
     _check_name(ckpt_file_name, format)
     if net is not None:
         check_arguments(net, strict_load)
-    with _open(ckpt_file_name, format, dec_key, dec_mode, allow_unauthenticated, watches_name=False) as reader:
+    with _open(
+        ckpt_file_name, format, dec_key, dec_mode, allow_unauthenticated, max_records, watches_name=False
+    ) as reader:
         wanted = reader.select(choice_func=choice_func, specify_prefix=specify_prefix, filter_prefix=filter_prefix)
         if not wanted:
             raise _nothing_left(reader, specify_prefix, filter_prefix)

@@ -87,7 +87,7 @@ def match(names: Sequence[str], keys: Collection[str], is_tensor: Callable[[str]
         else:
             # An entry has the name and is no tensor: another one that ends alike would be a guess.
             missing.append(name)
-    rivals: dict[str, list[str]] = {}
+    rivals: dict[str, dict[str, None]] = {}
     if open_names and not exact:
         _match_ends(open_names, keys, is_tensor, found, rivals)
     without = {name for name in (*missing, *open_names) if name not in found}
@@ -97,7 +97,7 @@ def match(names: Sequence[str], keys: Collection[str], is_tensor: Callable[[str]
         missing=[name for name in names if name in without],
         unused=[key for key in keys if key not in used],
         transient=transient,
-        rivals=rivals,
+        rivals={prefix: list(others) for prefix, others in rivals.items()},
     )
 
 
@@ -106,7 +106,7 @@ def _match_ends(
     keys: Iterable[str],
     is_tensor: Callable[[str], bool],
     found: dict[str, Match],
-    rivals: dict[str, list[str]],
+    rivals: dict[str, dict[str, None]],
 ) -> None:
     """Match what is left by the ends of names, with optimizer state as the last resort."""
     wanted = dict.fromkeys(names)
@@ -128,15 +128,17 @@ def _match_ends(
             for one in behind[prefix]:
                 if found.setdefault(one.name, one) is one:
                     others = (other.prefix for other in candidates[one.name] if other.prefix != prefix)
-                    known = rivals.setdefault(prefix, [])
-                    known.extend(other for other in dict.fromkeys(others) if other not in known)
+                    # A dictionary, not a list: there may be as many prefixes as entries.
+                    rivals.setdefault(prefix, {}).update(dict.fromkeys(others))
 
 
 def _candidates(names: Iterable[str], keys: Iterable[str], is_tensor: Callable[[str], bool]) -> dict[str, list[Match]]:
     """Return for each name the entries that end with it behind a dot, names and entries in their order."""
     candidates: dict[str, list[Match]] = {name: [] for name in names}
+    longest = max(map(len, candidates), default=0)
     for key in keys:
-        at = key.find(".")
+        # A name of the file may consist of thousands of dots; an end longer than any name of the net is none of them.
+        at = key.find(".", max(0, len(key) - longest - 1))
         while at >= 0:
             name = key[at + 1 :]
             if name in candidates and is_tensor(key):

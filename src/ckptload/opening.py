@@ -14,6 +14,7 @@ from ckptload.errors import (
     EncryptedCheckpointError,
     WrongFormatError,
 )
+from ckptload.limits import MAX_RECORDS
 from ckptload.walk import Layout, walk
 
 if TYPE_CHECKING:
@@ -86,10 +87,18 @@ def _collision(public: str, first: str, second: str) -> CheckpointError:
     )
 
 
-def open_ckpt(source: Source, key: bytes | None, mode: str, *, allow_unauthenticated: bool) -> CkptIndex:
+def open_ckpt(
+    source: Source,
+    key: bytes | None,
+    mode: str,
+    *,
+    allow_unauthenticated: bool,
+    max_records: int = MAX_RECORDS,
+) -> CkptIndex:
     """Find the index of a .ckpt, plain or encrypted.
 
     Raises:
+        LimitError: it holds more than `max_records` records.
         EncryptedCheckpointError: it is encrypted and `key` is None.
         DecryptionError: it cannot be decrypted, or is plain although there is a key.
         EmptyCheckpointError: it holds no record.
@@ -101,12 +110,14 @@ def open_ckpt(source: Source, key: bytes | None, mode: str, *, allow_unauthentic
             "the file is empty", path=source.label, hint="saving or copying it failed; save or fetch it again"
         )
     chain = find_chain(source)
-    layout = Layout() if chain is not None else walk(source)
+    layout = Layout() if chain is not None else walk(source, max_records)
     if layout.stranger:
         # A writer fault leaves map records in clear before the first encrypted block.
         chain = chain_at(source, layout.stranger)
     if chain is not None:
-        return _open_sealed(source, chain, key, mode, allow_unauthenticated=allow_unauthenticated)
+        return _open_sealed(
+            source, chain, key, mode, allow_unauthenticated=allow_unauthenticated, max_records=max_records
+        )
     if layout.damage is not None:
         raise _explained(source, layout.damage)
     if not layout.records:
@@ -119,7 +130,7 @@ def open_ckpt(source: Source, key: bytes | None, mode: str, *, allow_unauthentic
 
 
 def _open_sealed(
-    source: Source, chain: Chain, key: bytes | None, mode: str, *, allow_unauthenticated: bool
+    source: Source, chain: Chain, key: bytes | None, mode: str, *, allow_unauthenticated: bool, max_records: int
 ) -> CkptIndex:
     if key is None:
         raise EncryptedCheckpointError(
@@ -131,7 +142,7 @@ def _open_sealed(
     from ckptload.sealed import open_sealed  # noqa: PLC0415 -- cryptography is imported only when it is needed
 
     sealed = open_sealed(source, chain, key, mode, allow_unauthenticated=allow_unauthenticated)
-    layout = walk(sealed)
+    layout = walk(sealed, max_records)
     first = layout.records[0] if layout.records else None
     if not sealed.authenticated and (first is None or first.damage is not None or layout.stranger == 0):
         # A wrong key passes the padding check about once in 290 times; then nothing makes sense.

@@ -82,6 +82,8 @@ class Reader(Mapping[str, Any]):
         self._parent = parent
         self._label = index.source.label
         self._entries: dict[str, Entry] = {}
+        # Where the records of a tensor begin in its content, for tensors whose parts were asked for.
+        self._begins: dict[str, list[int]] = {}
         # What pickle calls to open the same file again, where that is possible.
         self._reopen = reopen
 
@@ -231,7 +233,10 @@ class Reader(Mapping[str, Any]):
         Indexing the first axis by an int or a slice reads only those rows.
         """
         entry = self._tensor_info(name)
-        return TensorSlice(entry, self._read_rows, self._label)
+        begins = self._begins.get(name)
+        if begins is None:
+            begins = self._begins[name] = arrays.begins_of(entry)
+        return TensorSlice(entry, begins, self._read_rows, self._label)
 
     def fill(self, pairs: Iterable[tuple[str, npt.NDArray[Any]]]) -> None:
         """Read tensors straight into arrays that the caller has.

@@ -27,9 +27,10 @@ from ckptload.errors import (
     UnsupportedTypeError,
     WrongFormatError,
 )
+from ckptload.limits import MAX_RECORDS, beyond
 from ckptload.records import Entry
 from ckptload.sources import FileSource
-from ckptload.walk import walk
+from ckptload.walk import first
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -143,10 +144,11 @@ class SafetensorsIndex:
             yield piece
 
 
-def open_safetensors(source: Source) -> SafetensorsIndex:
+def open_safetensors(source: Source, max_records: int = MAX_RECORDS) -> SafetensorsIndex:
     """Find the index of a safetensors file.
 
     Raises:
+        LimitError: it has more than `max_records` tensors.
         EmptyCheckpointError: there is not a single byte.
         WrongFormatError: it is a file of another kind.
         CorruptCheckpointError: the safetensors library refuses it.
@@ -160,6 +162,9 @@ def open_safetensors(source: Source) -> SafetensorsIndex:
         # There is no such header to read; the library has words for that.
         length = 0
     head = bytes(source.read(0, min(LENGTH_SIZE + length, source.size)))
+    # Each tensor is an object; so are the header itself and the metadata. Whoever parses it takes much memory.
+    if head.count(b"{", LENGTH_SIZE) > max_records + 2:
+        raise beyond(f"{max_records} tensors", max_records, source.label)
     _judge(source, head)
     try:
         header = json.loads(head[LENGTH_SIZE:].decode())
@@ -271,8 +276,8 @@ def _other_kind(source: Source) -> kinds.Kind | None:
     if head.startswith(tuple(MAGICS)):
         return kinds.CKPT
     if head.startswith(b"\n"):
-        first = next(iter(walk(source).records), None)
-        if first is not None and first.pieces and first.damage is None:
+        record = first(source)
+        if record is not None and record.pieces and record.damage is None:
             return kinds.CKPT
     tail = bytes(source.read(max(0, source.size - kinds.TAIL), source.size))
     kind = kinds.recognise(head, tail, source.size)

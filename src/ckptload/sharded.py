@@ -22,8 +22,10 @@ from ckptload.errors import (
     CheckpointError,
     ClosedReaderError,
     CorruptCheckpointError,
+    LimitError,
     ReadError,
 )
+from ckptload.limits import MAX_RECORDS, beyond
 from ckptload.safetensors_index import SafetensorsIndex, open_safetensors
 from ckptload.sources import FileSource, MappedSource, Source
 
@@ -31,11 +33,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from ckptload.records import Entry
+    from ckptload.sources import Request
 
 #: How the name of an index ends.
 ENDING: Final = ".safetensors.index.json"
 #: The index of a model of a million tensors is shorter.
-_MAX_INDEX: Final = 100_000_000
+MAX_INDEX: Final = 100_000_000
+#: The largest models known have some hundred. Each costs a few questions to the file system before anything is read.
+MAX_SHARDS: Final = 10_000
 
 _AGAIN: Final = "fetch the whole folder again; an index names files beside it and nothing else"
 
@@ -63,12 +68,15 @@ def is_index(source: object) -> bool:
 class ShardedSource(Source):
     """The shards of an index, end to end, as one source; each file is opened when it is first read from."""
 
-    def __init__(self, path: str, *, mapped: bool = False) -> None:
+    def __init__(self, path: str, *, mapped: bool = False, max_records: int = MAX_RECORDS) -> None:
         # Not the real path: the files lie beside the name under which the index was given.
         self.label = self.path = os.path.abspath(path)  # noqa: PTH100 -- links must not be followed
         self.views = mapped
-        self.weight_map, self.metadata = _read_index(self.path)
+        self.max_records = max_records
+        self.weight_map, self.metadata = _read_index(self.path, max_records)
         files = dict.fromkeys(self.weight_map.values())
+        if len(files) > MAX_SHARDS:
+            raise LimitError(f"the index names more than {MAX_SHARDS} files", path=self.path, hint=_AGAIN)
         self.places = {name: _inside(self.path, name) for name in files}
         self._numbers = {name: number for number, name in enumerate(files)}
         self._paths = list(self.places.values())
@@ -78,6 +86,7 @@ class ShardedSource(Source):
         self.size = self.starts[-1]
         self._opened: list[FileSource | None] = [None] * len(files)
         self._lock = threading.Lock()
+        self._touched = _Touched()
         self._closed = False
 
     def start(self, file: str) -> int:
@@ -123,10 +132,18 @@ class ShardedSource(Source):
     def _number(self, at: int) -> int:
         return min(bisect_right(self.starts, at), len(self._paths)) - 1
 
+    def read_many(self, requests: Sequence[Request]) -> None:
+        """Fill every ``(start, out)``, as any source does."""
+        # Threads may do the reading; it is this one that will ask whether something changed.
+        for start, out in requests:
+            self._touched.numbers.update(range(self._number(start), self._number(start + len(out) - 1) + 1))
+        super().read_many(requests)
+
     def read(self, start: int, stop: int) -> bytes | memoryview:
         """Return bytes: a view of a mapped shard, else a copy."""
         self.bounded(start, stop)
         number = self._number(start)
+        self._touched.numbers.add(number)
         base, end = self.starts[number : number + 2]
         if stop <= end:
             return self._shard(number).read(start - base, stop - base)
@@ -137,14 +154,17 @@ class ShardedSource(Source):
         self.bounded(start, start + len(out))
         while len(out):
             number = self._number(start)
+            self._touched.numbers.add(number)
             base, end = self.starts[number : number + 2]
             part = out[: end - start]
             self._shard(number).read_into(start - base, part)
             start, out = start + len(part), out[len(part) :]
 
     def check_unchanged(self) -> None:
-        """Check every shard that was opened."""
-        for opened in self._opened:
+        """Check every shard that this thread has read from since it last asked; there may be very many."""
+        numbers = self._touched.numbers
+        while numbers:
+            opened = self._opened[numbers.pop()]
             if opened is not None:
                 opened.check_unchanged()
 
@@ -155,6 +175,13 @@ class ShardedSource(Source):
             for opened in self._opened:
                 if opened is not None:
                     opened.close()
+
+
+class _Touched(threading.local):
+    """The numbers of shards that a thread has read from."""
+
+    def __init__(self) -> None:
+        self.numbers: set[int] = set()
 
 
 class ShardedIndex:
@@ -210,29 +237,32 @@ class ShardedIndex:
         found = self._indexes.get(file)
         if found is None:
             # Two threads may do this at once; both find the same.
-            found = self._indexes[file] = open_safetensors(self._shards.shard(file))
+            found = self._indexes[file] = open_safetensors(self._shards.shard(file), self._shards.max_records)
         return found
 
 
-def _read_index(path: str) -> tuple[dict[str, str], dict[str, str]]:
+def _read_index(path: str, max_records: int) -> tuple[dict[str, str], dict[str, str]]:
     """Return which file each name stands in, and what else the index says, as text."""
     source = FileSource(path)
     try:
-        if source.size > _MAX_INDEX:
+        if source.size > MAX_INDEX:
             raise _no_index(path, f"{source.size} bytes are too many")
         text = bytes(source.read(0, source.size))
     finally:
         source.close()
     try:
         index = json.loads(text.decode())
+        metadata = index.get("metadata") if isinstance(index, dict) else None
+        found = metadata.items() if isinstance(metadata, dict) else ()
+        words = {key: value if isinstance(value, str) else json.dumps(value) for key, value in found}
     except (ValueError, RecursionError) as error:
         raise _no_index(path, str(error)) from error
     weight_map = index.get("weight_map") if isinstance(index, dict) else None
     if not isinstance(weight_map, dict) or not all(isinstance(file, str) for file in weight_map.values()):
         raise _no_index(path, "it has no weight_map from names to files")
-    metadata = index.get("metadata")
-    found = metadata.items() if isinstance(metadata, dict) else ()
-    return weight_map, {key: value if isinstance(value, str) else json.dumps(value) for key, value in found}
+    if len(weight_map) > max_records:
+        raise beyond(f"{max_records} tensors", max_records, path)
+    return weight_map, words
 
 
 def _no_index(path: str, reason: str) -> CorruptCheckpointError:

@@ -12,7 +12,7 @@ from ckptload.errors import ArgumentIndexError, ArgumentTypeError, CheckpointErr
 from ckptload.tensor import Tensor
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     import numpy.typing as npt
 
@@ -27,8 +27,10 @@ if TYPE_CHECKING:
 class TensorSlice:
     """A tensor of an open checkpoint that is read by indexing it, as a numpy array is indexed."""
 
-    def __init__(self, entry: Entry, read: Read, path: str) -> None:
+    def __init__(self, entry: Entry, begins: Sequence[int], read: Read, path: str) -> None:
         self._entry = entry
+        # Where each record begins in the content; there may be many, and rows may be read one by one.
+        self._begins = begins
         self._read = read
         self._path = path
 
@@ -105,7 +107,7 @@ class TensorSlice:
         size = math.prod(entry.shape)
         line = entry._replace(shape=(size,))
         wanted = range(size)[start:stop]
-        result = self._read(lambda source: arrays.load_rows(source, line, wanted))
+        result = self._read(lambda source: arrays.load_rows(source, line, wanted, self._begins))
         return Tensor._adopt(result, self.dtype)  # noqa: SLF001 -- the fast path is made for this
 
     def _rows(self, rows: slice) -> Array:
@@ -113,7 +115,7 @@ class TensorSlice:
         if not entry.shape:
             return self._read(lambda source: arrays.load(source, [entry])[0])
         wanted = range(entry.shape[0])[rows]
-        return self._read(lambda source: arrays.load_rows(source, entry, wanted))
+        return self._read(lambda source: arrays.load_rows(source, entry, wanted, self._begins))
 
     def __repr__(self) -> str:
         return f"<slices of {self._entry.name!r}: shape {self.shape}, {self.dtype}>"

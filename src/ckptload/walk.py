@@ -14,7 +14,8 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ckptload import schema, wire
-from ckptload.errors import CorruptCheckpointError
+from ckptload.errors import CorruptCheckpointError, LimitError
+from ckptload.limits import MAX_RECORDS, beyond
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,6 +33,10 @@ MAX_NAME_BYTES: Final = 64 << 10
 MAX_TYPE_BYTES: Final = 256
 #: numpy arrays have at most 64 dimensions; more are counted but not kept.
 MAX_DIMS: Final = 1024
+#: A map has three tensors, keys, values and status; what is kept of more shows that there are more.
+MAX_MAP_TENSORS: Final = 16
+#: Fields looked at one by one, for each record that is allowed: other writers than MindSpore need about ten.
+FIELDS: Final = 16
 
 
 class Piece(NamedTuple):
@@ -90,8 +95,10 @@ class Layout:
 class Window:
     """A stretch of a source that is held in memory and moves on as the walk does."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, max_records: int = MAX_RECORDS) -> None:
         self._source = source
+        self._max_records = max_records
+        self._fields = FIELDS * max_records
         self.size = source.size
         self._buffer: bytes | memoryview = b""
         self._base = 0
@@ -111,6 +118,16 @@ class Window:
         buffer, index = self.at(start, stop - start)
         return bytes(buffer[index : index + stop - start])
 
+    def count(self, pos: int) -> None:
+        """Count a field that is looked at.
+
+        Raises:
+            LimitError: there were too many.
+        """
+        self._fields -= 1
+        if self._fields < 0:
+            raise beyond(f"{FIELDS * self._max_records} fields", self._max_records, self._source.label, pos)
+
     def _move(self, pos: int, need: int) -> None:
         near, far = self._source.windows
         # Much is read at a time where steps are short; else most of it would be content.
@@ -119,7 +136,7 @@ class Window:
         self._base = pos
 
 
-def walk(source: Source) -> Layout:
+def walk(source: Source, max_records: int = MAX_RECORDS) -> Layout:
     """Find every record of a plain (or decrypted) checkpoint.
 
     Time is linear in the number of records and fields; what is held is the index alone.
@@ -127,11 +144,17 @@ def walk(source: Source) -> Layout:
     Returns:
         The layout. Its `damage` says if the file ends inside a record, or if what stands between
         records is no protobuf field; damage inside one record is noted in that record.
+
+    Raises:
+        LimitError: there are more than `max_records` records, or fields out of proportion to that.
     """
     layout = Layout()
+    found = layout.records
     try:
-        for record in _records(source, layout):
-            layout.records.append(record)
+        for record in _records(source, layout, max_records):
+            found.append(record)
+            if len(found) > max_records:
+                raise beyond(f"{max_records} records", max_records, source.label, record.offset)
     except CorruptCheckpointError as error:
         layout.damage = error
         if layout.stranger is None:
@@ -139,9 +162,17 @@ def walk(source: Source) -> Layout:
     return layout
 
 
-def _records(source: Source, layout: Layout) -> Iterator[Record]:
+def first(source: Source) -> Record | None:
+    """Return the first record, or None where something else stands."""
+    try:
+        return next(_records(source, Layout(), 1), None)
+    except (CorruptCheckpointError, LimitError):
+        return None
+
+
+def _records(source: Source, layout: Layout, max_records: int) -> Iterator[Record]:
     """Yield records; note the trailer and what is no record in `layout`."""
-    window = Window(source)
+    window = Window(source, max_records)
     pos, size = 0, source.size
     while pos < size:
         buffer, index = window.at(pos, _HEADER)
@@ -256,6 +287,7 @@ def _field(window: Window, pos: int, stop: int) -> Field:
 
 def _single(window: Window, pos: int, stop: int) -> Field:
     """Read one tag and find the end of what it announces; for the borders of a group, that of the tag alone."""
+    window.count(pos)
     buffer, index = window.at(pos, 2 * wire.MAX_VARINT_BYTES)
     base = pos - index
     limit = min(len(buffer), stop - base)
@@ -357,6 +389,10 @@ class _Value:
             return
         for number, kind, a, b in _fields(window, start, stop):
             if number == schema.MAP_TENSOR and kind == wire.LEN:
+                if len(self.tensors) >= MAX_MAP_TENSORS:
+                    raise CorruptCheckpointError(
+                        f"a map has more than {MAX_MAP_TENSORS} tensors", offset=a, hint=wire.CUT_HINT
+                    )
                 tensor = _Tensor()
                 tensor.merge(window, a, b)
                 self.tensors.append(tensor)
