@@ -173,10 +173,10 @@ def test_a_flip_of_any_bit_of_a_header_is_a_result_or_an_error(name: str) -> Non
 
 @pytest.mark.parametrize("byte", [0x00, 0x7F, 0x80, 0xFF])
 @pytest.mark.parametrize("name", SMALL)
-def test_a_telling_value_in_any_byte_is_a_result_or_an_error(name: str, byte: int, tmp_path: Path) -> None:
+def test_a_telling_value_in_any_byte_is_a_result_or_an_error(name: str, byte: int) -> None:
     data = (FIXTURES / name).read_bytes()
     for at in range(min(len(data), 200)):
-        both(data[:at] + bytes([byte]) + data[at + 1 :], tmp_path.resolve() / "changed.ckpt")
+        both(data[:at] + bytes([byte]) + data[at + 1 :])
 
 
 @settings(max_examples=200)

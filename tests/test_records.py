@@ -434,6 +434,10 @@ def test_large_dims_are_fine_where_the_content_fits() -> None:
     assert loaded(record("w", (1 << 40, 0), "Int8", b"")).shape == (1 << 40, 0)
 
 
+def test_a_number_of_a_thousand_digits_is_not_printed() -> None:
+    refused(record("w", (1 << 62,) * 60, "Int8", b""), r"needs over 2\*\*63 bytes, 0 are present", 617)
+
+
 @pytest.mark.parametrize("dims", [(1 << 62, 0), (0, 1 << 62), (1 << 32, 1 << 32, 0)])
 def test_an_empty_shape_that_numpy_cannot_make_is_corrupt(dims: tuple[int, ...]) -> None:
     refused(record("w", dims, "Float32", b""), "no array can have shape")

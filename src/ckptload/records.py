@@ -216,7 +216,8 @@ def _sized(name: str, dtype: DType, dims: tuple[int, ...], spans: tuple[Span, ..
     fits = size == need or (dtype is dtypes.bfloat16 and size == WIDE_BFLOAT16 * math.prod(shape))
     if not fits:
         raise CorruptCheckpointError(
-            f"{dtype} of shape {_short(dims)} needs {need} bytes, {size} are present",
+            f"{dtype} of shape {_short(dims)} needs {need if need <= _MAX_BYTES else 'over 2**63'} bytes, "
+            f"{size} are present",
             offset=spans[0][0] if spans else offset,
             hint=_SAVE_AGAIN,
         )
