@@ -99,6 +99,13 @@ def test_a_histogram_counts_every_finite_element_in_its_place(array: np.ndarray)
         assert histogram.counts[-1] > 0
 
 
+@pytest.mark.parametrize(("low", "high"), [(0.0, 5e-324), (-1.7e308, 1.7e308), (1.0, 1.0 + 2**-52)])
+def test_a_histogram_can_be_as_narrow_or_wide_as_floats_allow(low: float, high: float) -> None:
+    histogram = stats.Histogram(low, high)
+    histogram.add(np.array([low, high, high]))
+    assert (histogram.counts[0], histogram.counts[-1]) == (1, 2)
+
+
 def test_a_histogram_of_a_constant_has_one_bar() -> None:
     histogram = stats.Histogram(2, 2)
     histogram.add(np.full(5, 2.0))

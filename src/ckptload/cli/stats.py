@@ -119,9 +119,9 @@ class Histogram:
 
     def __init__(self, low: Number, high: Number) -> None:
         self.low, self.high = float(low), float(high)
-        span = self.high - self.low
-        # A constant has all its elements in the middle.
-        self._scale = BINS / span if 0 < span < math.inf else 0.0
+        # Halved where the range of all float64 is too wide for one.
+        self._shrink = 1.0 if math.isfinite(self.high - self.low) else 0.5
+        self._span = self.high * self._shrink - self.low * self._shrink
         self.counts = np.zeros(BINS, np.int64)
 
     def add(self, array: npt.NDArray[Any]) -> None:
@@ -133,11 +133,15 @@ class Histogram:
     def _add(self, chunk: npt.NDArray[Any]) -> None:
         values = _as_floats(chunk)
         values = values[np.isfinite(values)]
-        if not self._scale:
+        if not self._span:
+            # A constant has all its elements in the middle.
             self.counts[BINS // 2] += values.size
             return
-        values -= self.low
-        values *= self._scale
+        values *= self._shrink
+        values -= self.low * self._shrink
+        # Not a factor made beforehand: of the smallest spans it would be infinite.
+        values /= self._span
+        values *= BINS
         places = np.clip(values, 0, BINS - 1).astype(np.intp)
         self.counts += np.bincount(places, minlength=BINS)
 
