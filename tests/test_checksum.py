@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import io
+import sys
 import zlib
 from pathlib import Path
 
@@ -97,3 +99,14 @@ def test_a_sum_is_compared_with_what_stands_before_it() -> None:
     checksum.verify_crc(BufferSource(data), len(A))
     with pytest.raises(ChecksumError):
         checksum.verify_crc(BufferSource(A[:-1] + b"\0" + data[len(A) :]), len(A))
+
+
+def test_without_zlib_ng_the_standard_librarys_sum_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "zlib_ng", None)
+    monkeypatch.setitem(sys.modules, "zlib_ng.zlib_ng", None)
+    specification = importlib.util.find_spec("ckptload.checksum")
+    assert specification is not None
+    assert specification.loader is not None
+    fresh = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(fresh)
+    assert fresh.crc32 is zlib.crc32

@@ -96,3 +96,11 @@ def test_an_entry_is_judged_when_it_is_asked_for() -> None:
     assert index.entry("good").shape == (1,)
     with pytest.raises(CorruptCheckpointError, match="no tensor and no map"):
         index.entry("bad")
+
+
+def test_names_that_collide_are_not_printed_at_any_length() -> None:
+    long = "n" * 60_000
+    index = opened(floats(long, 1.0) + floats(long + ".__param_key__1", 1.0))
+    with pytest.raises(CheckpointError, match="have the same name once") as caught:
+        index.public_names(index.names())
+    assert len(str(caught.value)) < 700

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ckptload import checksum, facts, kinds, records, schema
+from ckptload import checksum, facts, kinds, names, records, schema
 from ckptload.chain import chain_at, find_chain
 from ckptload.errors import (
     CheckpointError,
@@ -80,9 +80,10 @@ class CkptIndex:
 
 
 def _collision(public: str, first: str, second: str) -> CheckpointError:
+    both = f"{names.listed([first])} and {names.listed([second])}"
     return CheckpointError(
-        f"{first!r} and {second!r} have the same name once {schema.PARAM_KEY_MARK!r} is cut off",
-        name=public,
+        f"{both} have the same name once {schema.PARAM_KEY_MARK!r} is cut off",
+        name=public if len(public) <= records.MAX_NAME else f"{public[:60]}...",
         hint="leave one of them out with choice_func, which sees the whole names",
     )
 

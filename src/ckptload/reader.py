@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from ckptload import arrays, names, records
 from ckptload.errors import (
@@ -222,10 +222,7 @@ class Reader(Mapping[str, Any]):
             UnsupportedTypeError: the entry is a string, a map or a random state.
         """
         self._tensor_info(name)
-        value = self[name]
-        if not isinstance(value, Parameter):
-            raise self._no_tensor(self.info(name))
-        return value
+        return cast("Parameter", self[name])
 
     def get_slice(self, name: str) -> TensorSlice:
         """Return an object that reads parts of a tensor: ``reader.get_slice(name)[10:20]``.
