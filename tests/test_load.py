@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import ckptload
-from ckptload import load_checkpoint
+from ckptload import load_checkpoint, open_checkpoint
 from ckptload.errors import (
     ArgumentError,
     ArgumentTypeError,
@@ -489,3 +489,11 @@ def test_a_file_that_is_deleted_while_it_is_loaded_is_loaded(path: str) -> None:
 
     if os.name == "posix":
         assert plain(load_checkpoint(path, choice_func=choose)) == EXPECTED
+
+
+def test_an_encrypted_file_with_a_brace_in_its_tag_is_no_safetensors_file() -> None:
+    """The first character of a JSON header counts only behind a length that fits: one tag in 256 has it, too."""
+    sealed = bytearray((FIXTURES / "enc_gcm.ckpt").read_bytes())
+    sealed[8:9] = b"{"
+    with pytest.raises(EncryptedCheckpointError):
+        open_checkpoint(bytes(sealed))
