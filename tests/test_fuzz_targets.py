@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import random
+from typing import TYPE_CHECKING
 
 import pytest
 
 from ckptload import open_checkpoint
 from fuzz import targets
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @pytest.mark.parametrize("name", sorted(targets.TARGETS))
@@ -25,6 +29,20 @@ def test_only_our_errors_come_out_of_a_target(name: str) -> None:
                 if changed:
                     changed[rng.randrange(len(changed))] ^= 1 << rng.randrange(8)
             targets.run(name, bytes(changed))
+
+
+def test_seeds_of_shards_can_be_read(tmp_path: Path) -> None:
+    """Two shards each, of which both are opened."""
+    seeds = targets.seeds("shards")
+    for data in seeds:
+        index, _, shard = data.partition(b"\0")
+        path = tmp_path / "model.safetensors.index.json"
+        path.write_bytes(index)
+        (tmp_path / targets.SHARDS[0]).write_bytes(shard)
+        (tmp_path / targets.SHARDS[1]).write_bytes(targets.SECOND_SHARD)
+        with open_checkpoint(path) as reader:
+            assert len(reader.load()) > 1
+            assert reader["b"].get_bytes() == b"xy"
 
 
 def test_encrypted_seeds_can_be_read() -> None:

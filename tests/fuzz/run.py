@@ -42,6 +42,7 @@ def main() -> None:
                 "-timeout=10",  # one input must not take longer, in seconds
                 "-rss_limit_mb=1024",
                 f"-max_len={targets.LARGEST_SEED}",
+                f"-dict={Path(__file__).with_name('words.dict')}",
                 "-print_final_stats=1",
             ],
             lambda data: targets.run(options.target, data),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+import tempfile
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -31,9 +32,13 @@ MODES: Final = ("AES-GCM", "AES-CBC", "SM4-CBC")
 LET_IN: Final = 129
 #: The key that seeds are encrypted with.
 KEY: Final = b"0123456789abcdef"
+#: Names that an index of shards may use.
+SHARDS: Final = ("one.safetensors", "two.safetensors")
+_HEADER: Final = b'{"b":{"dtype":"I8","shape":[2],"data_offsets":[0,2]}}'
+SECOND_SHARD: Final = len(_HEADER).to_bytes(8, "little") + _HEADER + b"xy"
 
 
-def _read_all(data: bytes, **how: Any) -> None:
+def _read_all(data: bytes | Path, **how: Any) -> None:
     """Open, look at every entry, and read it; one damaged entry does not hide the others."""
     with open_checkpoint(data, **how) as reader:
         repr(reader)
@@ -75,6 +80,28 @@ def safetensors(data: bytes) -> None:
     _read_all(data, format="safetensors")
 
 
+def safetensors_path(data: bytes) -> None:
+    """A safetensors file by its path, which the library opens itself; read, and mapped."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "x.safetensors"
+        path.write_bytes(data)
+        _answers(load_checkpoint, str(path), format="safetensors", crc_check=bool(len(data) & 1))
+        for mapped in (False, True):
+            _answers(_read_all, path, mmap=mapped)
+
+
+def shards(data: bytes) -> None:
+    """An index of shards; what follows a NUL, which no JSON contains, is the content of its first shard."""
+    index, _, shard = data.partition(b"\0")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.safetensors.index.json"
+        path.write_bytes(index)
+        Path(folder, SHARDS[0]).write_bytes(shard)
+        Path(folder, SHARDS[1]).write_bytes(SECOND_SHARD)
+        _answers(load_checkpoint, str(path), format="safetensors", crc_check=bool(len(data) & 1))
+        _answers(_read_all, path)
+
+
 def recogniser(data: bytes) -> None:
     """The recogniser of other kinds of file, and the choice of format by the first bytes."""
     found = kinds.recognise(data[: kinds.HEAD], data[-kinds.TAIL :], len(data))
@@ -84,7 +111,7 @@ def recogniser(data: bytes) -> None:
 
 
 TARGETS: Final[dict[str, Callable[[bytes], None]]] = {
-    target.__name__: target for target in (plain, encrypted, safetensors, recogniser)
+    target.__name__: target for target in (plain, encrypted, safetensors, safetensors_path, shards, recogniser)
 }
 
 
@@ -98,13 +125,23 @@ def run(name: str, data: bytes) -> None:
 def seeds(name: str) -> list[bytes]:
     """Return what a target starts from: inputs that once failed, and small fixtures."""
     found = [path.read_bytes() for path in sorted((HERE / "found" / name).glob("*"))]
-    suffix = {"safetensors": ".safetensors", "recogniser": ""}.get(name, ".ckpt")
+    suffix = {"plain": ".ckpt", "encrypted": ".ckpt", "recogniser": ""}.get(name, ".safetensors")
     small = [path for path in sorted(FIXTURES.rglob(f"*{suffix}")) if path.is_file()]
     small = [path for path in small if path.stat().st_size <= LARGEST_SEED]
+    if name == "shards":
+        return found + [_index(path.read_bytes()) for path in small]
     if name != "encrypted":
         return found + [path.read_bytes() for path in small]
     in_clear = [path for path in small if not str(path.relative_to(FIXTURES)).startswith("enc")]
     return found + _sealed([path.read_bytes() for path in in_clear])
+
+
+def _index(shard: bytes) -> bytes:
+    """Put an index before a shard, which names its tensors and one of the other."""
+    header = json.loads(shard[8 : 8 + int.from_bytes(shard[:8], "little")])
+    weight_map = {name: SHARDS[0] for name in header if name != "__metadata__"} | {"b": SHARDS[1]}
+    metadata = {"total_size": len(shard), "format": "ms", "more": [1.5, None]}
+    return json.dumps({"metadata": metadata, "weight_map": weight_map}).encode() + b"\0" + shard
 
 
 def _sealed(plain: list[bytes]) -> list[bytes]:
