@@ -104,3 +104,10 @@ def test_names_that_collide_are_not_printed_at_any_length() -> None:
     with pytest.raises(CheckpointError, match="have the same name once") as caught:
         index.public_names(index.names())
     assert len(str(caught.value)) < 700
+
+
+def test_a_cut_file_says_how_far_it_goes() -> None:
+    """Who has half a download sees what is in the half."""
+    data = floats("a") + floats("b") + floats("c")[:-1]
+    with pytest.raises(CorruptCheckpointError, match="2 records stand before it, the last of them that of 'b'"):
+        open_ckpt(BufferSource(data), None, "AES-GCM", allow_unauthenticated=False)

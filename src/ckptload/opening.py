@@ -120,7 +120,7 @@ def open_ckpt(
             source, chain, key, mode, allow_unauthenticated=allow_unauthenticated, max_records=max_records
         )
     if layout.damage is not None:
-        raise _explained(source, layout.damage)
+        raise _explained(source, layout, layout.damage)
     if not layout.records:
         raise _without_records(source, layout)
     if key is not None:
@@ -160,11 +160,14 @@ def _open_sealed(
     return CkptIndex(sealed, layout, cipher=mode, tagged=chain.variant.tagged)
 
 
-def _explained(source: Source, damage: CorruptCheckpointError) -> CorruptCheckpointError:
-    """Name the kind of a file that cannot be walked; else return the damage as it is."""
-    kind = _other_kind(source)
+def _explained(source: Source, layout: Layout, damage: CorruptCheckpointError) -> CorruptCheckpointError:
+    """Name the kind of a file that cannot be walked; else say how far the walk came."""
+    kind = None if layout.records else _other_kind(source)
     if kind is None:
         damage.path = source.label
+        if layout.records:
+            count, last = len(layout.records), layout.records[-1].name[:100]
+            damage.problem += f"; {count} records stand before it, the last of them that of {last!r}"
         return damage
     error = WrongFormatError(f"this is no .ckpt but {kind.what}", path=source.label, hint=kind.hint)
     error.__cause__ = damage
