@@ -20,8 +20,6 @@ BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 EXAMPLES = BLOCK.findall(README.read_text("utf-8")) if README.exists() else []
 #: For example: docs/format.md, "Strings" and "Random state".
 CITED = re.compile(r'docs/(\w+)\.md(?:,((?:\s*(?:and|,)?\s*(?:#:?\s*)?"[^"]+")+))?')
-#: Pages that are cited and still to be written.
-TO_BE_WRITTEN = {"pytorch"}
 HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
 
 
@@ -44,11 +42,6 @@ def test_the_examples_of_the_readme_run_one_after_the_other(
 
 
 @pytest.mark.skipif(not DOCS.exists(), reason="the documentation is not here")
-def test_a_page_that_was_written_is_not_waited_for() -> None:
-    assert not [page for page in TO_BE_WRITTEN if (DOCS / f"{page}.md").exists()]
-
-
-@pytest.mark.skipif(not DOCS.exists(), reason="the documentation is not here")
 def test_the_reference_lists_every_public_name() -> None:
     """Errors are listed as a module."""
     listed = set(re.findall(r"\w+", (DOCS / "api.md").read_text("utf-8")))
@@ -59,8 +52,6 @@ def test_the_reference_lists_every_public_name() -> None:
 @pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: path.stem)
 def test_pages_and_headings_that_a_module_cites_exist(path: Path) -> None:
     for page, headings in CITED.findall(path.read_text("utf-8")):
-        if page in TO_BE_WRITTEN:
-            continue
         assert (DOCS / f"{page}.md").exists(), page
         there = HEADING.findall((DOCS / f"{page}.md").read_text("utf-8"))
         assert not set(re.findall(r'"([^"]+)"', headings)) - set(there), page
