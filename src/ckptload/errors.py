@@ -44,7 +44,8 @@ class CheckpointError(ValueError):
             first += f" (at byte {self.offset})"
         lines = [first]
         if self.path is not None:
-            lines.append(f"in file {self.path}")
+            # A path may hold bytes that are no text, which Python cannot print.
+            lines.append(f"in file {self.path.encode(errors='backslashreplace').decode()}")
         if self.hint is not None:
             lines.append(f"hint: {self.hint}")
         return "\n  ".join(lines)

@@ -9,6 +9,7 @@ A source is safe to read from several threads at once.
 
 from __future__ import annotations
 
+import errno
 import mmap
 import os
 import stat
@@ -301,14 +302,26 @@ def _stamp(status: os.stat_result) -> tuple[int, int, int, int]:
     return (status.st_size, status.st_mtime_ns, status.st_ino, status.st_dev)
 
 
+_NO_FILE: Final = "check the path; it is taken relative to the working directory, without ~"
+_DENIED: Final = "the current user may not read it; ask its owner or change its mode"
+_FAILING: Final = "the disk, or the network behind it, failed; try again, or load a copy of the file"
+_TOO_MANY: Final = "close other files, or raise the limit on them (ulimit -n)"
+_HINTS: Final = {
+    errno.ENOENT: _NO_FILE,
+    errno.EACCES: _DENIED,
+    errno.EPERM: _DENIED,
+    errno.EISDIR: "name a file in that folder",
+    errno.EIO: _FAILING,
+    errno.ESTALE: _FAILING,
+    errno.ETIMEDOUT: _FAILING,
+    errno.EMFILE: _TOO_MANY,
+    errno.ENFILE: _TOO_MANY,
+}
+
+
 def unreadable(path: str, error: Exception, offset: int | None = None) -> CheckpointError:
     """Say what the system said, and what to do about it."""
-    hints = {
-        FileNotFoundError: "check the path; it is taken relative to the working directory, without ~",
-        PermissionError: "the current user may not read it; ask its owner or change its mode",
-        IsADirectoryError: "name a file in that folder",
-    }
-    hint = next((text for kind, text in hints.items() if isinstance(error, kind)), None)
+    hint = _HINTS.get((error.errno if isinstance(error, OSError) else None) or 0, "check the path")
     reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return ReadError(f"cannot read the file: {reason}", path=path, offset=offset, hint=hint)
 
