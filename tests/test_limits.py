@@ -227,7 +227,8 @@ def test_groups_beyond_the_limit_are_damage_of_the_file() -> None:
 
     a = floats("a", 1.0)
     assert list(load_checkpoint(io.BytesIO(a + deep(walk.MAX_DEPTH)))) == ["a"]
-    assert refused(a + deep(walk.MAX_DEPTH + 1)).problem == "groups are nested more than 97 deep"
+    problem = refused(a + deep(walk.MAX_DEPTH + 1)).problem
+    assert problem.startswith("groups are nested more than 97 deep")
 
 
 def test_a_type_name_is_kept_up_to_the_limit() -> None:

@@ -109,5 +109,5 @@ def test_names_that_collide_are_not_printed_at_any_length() -> None:
 def test_a_cut_file_says_how_far_it_goes() -> None:
     """Who has half a download sees what is in the half."""
     data = floats("a") + floats("b") + floats("c")[:-1]
-    with pytest.raises(CorruptCheckpointError, match="2 records stand before it, the last of them that of 'b'"):
+    with pytest.raises(CorruptCheckpointError, match="the last whole record before it is that of 'b'"):
         open_ckpt(BufferSource(data), None, "AES-GCM", allow_unauthenticated=False)

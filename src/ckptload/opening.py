@@ -166,8 +166,7 @@ def _explained(source: Source, layout: Layout, damage: CorruptCheckpointError) -
     if kind is None:
         damage.path = source.label
         if layout.records:
-            count, last = len(layout.records), layout.records[-1].name[:100]
-            damage.problem += f"; {count} records stand before it, the last of them that of {last!r}"
+            damage.problem += f"; the last whole record before it is that of {layout.records[-1].name[:100]!r}"
         return damage
     error = WrongFormatError(f"this is no .ckpt but {kind.what}", path=source.label, hint=kind.hint)
     error.__cause__ = damage
