@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["crc32", "trailer", "verify_crc"]
 
 #: Read at a time: it stays in the processor's cache between the copy and the sum.
-_CHUNK = 1 << 20
+_CHUNK = 256 << 10
 
 
 def trailer(value: int) -> bytes:
