@@ -148,16 +148,17 @@ def _pieces(requests: Iterable[Request]) -> list[Job]:
     """Cut large requests and group small neighbours, so that each job is one read of a sensible size."""
     jobs: list[Job] = []
     group_start = group_stop = -1
-    for start, out in requests:
+    for request in requests:
+        start, out = request
         size = len(out)
         if size > _SMALL:
             group_stop = -1
             jobs.extend((start + at, [(start + at, out[at : at + _PIECE])]) for at in range(0, size, _PIECE))
         elif group_stop >= 0 and 0 <= start - group_stop <= _GAP_LIMIT and start + size - group_start <= _GROUP:
-            jobs[-1][1].append((start, out))
+            jobs[-1][1].append(request)
             group_stop = start + size
         elif size:
-            jobs.append((start, [(start, out)]))
+            jobs.append((start, [request]))
             group_start, group_stop = start, start + size
     return jobs
 
