@@ -6,6 +6,7 @@ a process of its own, started by `run.py`.
 
 from __future__ import annotations
 
+import io
 import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final
@@ -139,13 +140,17 @@ def _list_mindspore(**how: Any) -> Contender:
 
 def _into_net(library: str, dtype: str) -> Contender:
     def prepare(folder: Path) -> Work:
+        import ckptload
+
         module: Any = __import__(library)
-        parameters = module.load_checkpoint(str(folder / "plain.ckpt"))
-        cell = module.nn.Cell() if library == "mindspore" else module.Cell()
-        for number, (name, value) in enumerate(parameters.items()):
-            data = module.Tensor(np.zeros(value.shape, dtype))
-            cell.insert_param_to_cell(f"p{number}", module.Parameter(data, name=name))
-        return lambda: module.load_param_into_net(cell, parameters)
+        path = str(folder / "plain.ckpt")
+        cell = module.nn.Cell()
+        with ckptload.open_checkpoint(path) as reader:
+            for number, name in enumerate(reader):
+                data = module.Tensor(np.zeros(reader.info(name).shape, dtype))
+                cell.insert_param_to_cell(f"p{number}", module.Parameter(data, name=name))
+        # MindSpore lets the net take over the dictionary's memory, so that only the whole way can be compared.
+        return lambda: module.load_checkpoint(path, cell)
 
     return prepare
 
@@ -160,6 +165,66 @@ def _from_reader(dtype: str) -> Contender:
             data = ckptload.Tensor(np.zeros(reader.info(name).shape, dtype))
             cell.insert_param_to_cell(f"p{number}", ckptload.Parameter(data, name=name))
         return lambda: ckptload.load_param_into_net(cell, reader)
+
+    return prepare
+
+
+def _specs(folder: Path) -> dict[str, tuple[int, ...]]:
+    import ckptload
+
+    with ckptload.open_checkpoint(folder / "plain.ckpt") as reader:
+        return {name: reader.info(name).shape for name in reader}
+
+
+def _through_reader(net: Any, folder: Path) -> Any:
+    import ckptload
+
+    with ckptload.open_checkpoint(folder / "plain.ckpt") as reader:
+        return ckptload.load_param_into_net(net, reader)
+
+
+def _real_cell(library: str) -> Contender:
+    """Load a file into a cell of MindSpore; with "reader" no dictionary is made of it."""
+
+    def prepare(folder: Path) -> Work:
+        import mindspore
+
+        cell = mindspore.nn.Cell()
+        for number, (name, shape) in enumerate(_specs(folder).items()):
+            data = mindspore.Tensor(np.zeros(shape, np.float32))
+            cell.insert_param_to_cell(f"p{number}", mindspore.Parameter(data, name=name))
+        if library == "reader":
+            return lambda: _through_reader(cell, folder)
+        module: Any = __import__(library)
+        return lambda: module.load_checkpoint(str(folder / "plain.ckpt"), cell)
+
+    return prepare
+
+
+def _torch_module(how: str) -> Contender:
+    """Load a file into a torch module that has memory already."""
+
+    def prepare(folder: Path) -> Work:
+        import torch
+
+        import ckptload
+
+        module = torch.nn.Module()
+        for name, shape in _specs(folder).items():
+            layer = torch.nn.Module()
+            layer.register_parameter("weight", torch.nn.Parameter(torch.zeros(shape)))
+            module.add_module(name.partition(".")[0], layer)
+        # What torch.load imports when it is first called is not what is timed.
+        tiny = io.BytesIO()
+        torch.save({}, tiny)
+        tiny.seek(0)
+        torch.load(tiny, weights_only=True)
+        works: dict[str, Work] = {
+            "reader": lambda: _through_reader(module, folder),
+            "dictionary": lambda: ckptload.load_checkpoint(folder / "plain.ckpt", module),
+            "torch": lambda: module.load_state_dict(torch.load(folder / "plain.pt", mmap=True, weights_only=True)),
+        }
+        return works[how]
 
     return prepare
 
@@ -196,6 +261,8 @@ def _sealed(short: str) -> dict[str, dict[str, Contender]]:
     }
 
 
+#: Cases in which every contender needs MindSpore.
+WITH_MINDSPORE: Final = {"real_cell"}
 #: The first contender of a case is the one that the others are held against.
 CASES: Final[dict[str, dict[str, Contender]]] = {
     "load": {**_both(), "protobuf": _protobuf, "limit": _limit},
@@ -216,6 +283,16 @@ CASES: Final[dict[str, dict[str, Contender]]] = {
     "net": {library: _into_net(library, "float32") for library in ("ckptload", "mindspore")},
     "net_cast": {library: _into_net(library, "float16") for library in ("ckptload", "mindspore")},
     "net_from_reader": {"ckptload": _from_reader("float32")},
+    "real_cell": {
+        "ckptload": _real_cell("ckptload"),
+        "ckptload_reader": _real_cell("reader"),
+        "mindspore": _real_cell("mindspore"),
+    },
+    "torch_module": {
+        "ckptload": _torch_module("reader"),
+        "ckptload_dictionary": _torch_module("dictionary"),
+        "torch_mmap": _torch_module("torch"),
+    },
     "save": {library: _save(library) for library in ("ckptload", "mindspore")},
     "convert": {library: _convert(library) for library in ("ckptload", "mindspore")},
     "import": {library: _import(library) for library in ("ckptload", "mindspore")},
