@@ -422,6 +422,64 @@ def test_a_deleted_file_can_be_read_on(path: Path) -> None:
     source.close()
 
 
+def _closed(source: FileSource, number: int) -> int:
+    """Close a source between two steps of what it does, as another thread may."""
+    source.close()
+    return number
+
+
+def _reused(path: Path) -> Callable[[FileSource, int], int]:
+    """The same, and another file is opened meanwhile, which the system gives the number that became free."""
+
+    def close(source: FileSource, number: int) -> int:
+        source.close()
+        other = os.open(path, os.O_RDONLY)
+        assert other == number
+        return number
+
+    return close
+
+
+@posix_only
+@pytest.mark.parametrize("reused", [False, True])
+@pytest.mark.parametrize("step", ["fstat", "preadv"])
+def test_a_file_that_another_thread_closes_in_the_middle_of_a_step_is_closed(
+    step: str, reused: bool, path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not changed and not unreadable, whatever stands behind its number by then; and no byte of another file."""
+    if not hasattr(os, step):
+        pytest.skip(f"the system has no {step}")
+    (tmp_path / "other").write_bytes(b"")
+    meanwhile = _reused(tmp_path / "other") if reused else _closed
+    source = FileSource(str(path))
+    number = source._open_file().fileno()
+    call: Callable[..., Any] = getattr(os, step)
+    monkeypatch.setattr(os, step, lambda fd, *more: call(meanwhile(source, fd), *more))
+    try:
+        with pytest.raises(ClosedReaderError):
+            (source.check_unchanged if step == "fstat" else lambda: source.read(0, 10))()
+    finally:
+        monkeypatch.undo()
+        if reused:
+            os.close(number)
+
+
+def test_a_file_that_another_thread_closes_before_its_number_is_asked_for_is_closed(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = FileSource(str(path))
+    open_file = source._open_file
+
+    def closing() -> Any:
+        file = open_file()
+        source.close()
+        return file
+
+    monkeypatch.setattr(source, "_open_file", closing)
+    with pytest.raises(ClosedReaderError):
+        source.check_unchanged()
+
+
 @linux_only
 def test_no_descriptor_is_leaked(path: Path) -> None:
     before = descriptors()

@@ -240,6 +240,7 @@ class FileSource(Source):
             while done < len(out):
                 count = self._read_some(start + done, out[done : done + _CALL_LIMIT])
                 if count == 0:
+                    self._open_file()  # Closed meanwhile, its number may be that of another file by now.
                     raise ChangedFileError(
                         f"the file ends at byte {start + done}; it had {self.size} bytes when it was opened",
                         path=self.label,
@@ -278,9 +279,13 @@ class FileSource(Source):
             if self.watches_name:
                 with suppress(FileNotFoundError):
                     stamps.add(_stamp(os.stat(self.label)))  # noqa: PTH116
-        except OSError as error:
+        except (OSError, ValueError) as error:
+            if isinstance(error, CheckpointError):
+                raise
+            self._open_file()  # As above.
             raise unreadable(self.label, error) from error
         if stamps != {self._stamp}:
+            self._open_file()
             raise ChangedFileError(
                 "the file was changed or replaced after it was opened",
                 path=self.label,
@@ -349,8 +354,10 @@ class MappedSource(FileSource):
     def read(self, start: int, stop: int) -> memoryview:
         """Return a writable view, which keeps the mapping alive."""
         self.bounded(start, stop)
+        # In this order: another thread that closes it lets go of the file first.
+        mapped = self._map
         self._open_file()
-        return memoryview(self._map)[start:stop]
+        return memoryview(mapped)[start:stop]
 
     def close(self) -> None:
         """Close the file, and let go of the mapping, which lives as long as views of it."""
