@@ -113,7 +113,7 @@ class Tensor(Computing):
         return Tensor._adopt(np.asarray(array, dtype.numpy, order="C"), dtype)
 
     def _plain(self, array: Array, dtype: DType) -> Tensor:
-        return Tensor._adopt(np.asarray(array, order="C"), dtype)
+        return Tensor._adopt(np.asarray(array, dtype.numpy, order="C"), dtype)
 
     # -- what it is -------------------------------------------------------------------------------
 
