@@ -20,7 +20,8 @@ pytestmark = pytest.mark.torch
 def test_the_page_shows_what_happens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("torch")
     shutil.copy(FIXTURES / "lenet5.ckpt", tmp_path)
-    shutil.copy(FIXTURES / "networks" / "lenet5.npz", tmp_path)
+    for name in ("lenet5.npz", "residual.ckpt"):
+        shutil.copy(FIXTURES / "networks" / name, tmp_path)
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"^```pycon\n(.*?)^```$", PAGE.read_text("utf-8"), re.DOTALL | re.MULTILINE)
     runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS)
@@ -28,4 +29,4 @@ def test_the_page_shows_what_happens(tmp_path: Path, monkeypatch: pytest.MonkeyP
     test = doctest.DocTestParser().get_doctest("\n".join(blocks), {}, PAGE.name, PAGE.name, 0)
     results = runner.run(test, out=report.append)
     assert not results.failed, "".join(report)
-    assert results.attempted > 15
+    assert results.attempted > 25
