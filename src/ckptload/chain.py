@@ -35,7 +35,7 @@ TAG_SIZE: Final = 16
 IV_SIZE: Final = 16
 #: AES and SM4 both work on 16 bytes at a time.
 CIPHER_BLOCK: Final = 16
-#: MindSpore's blocks are 64 MiB, so that no file has a thousandth of this; opening so many takes a minute.
+#: MindSpore's blocks are 64 MiB, so that no file has a thousandth of this; finding so many takes seconds.
 MAX_BLOCKS: Final = 1_000_000
 #: What block_len counts beside the ciphertext: iv_len, iv and cipher_len.
 BLOCK_OVERHEAD: Final = 4 + IV_SIZE + 4
