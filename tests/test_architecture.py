@@ -22,7 +22,7 @@ TABLE = Path(__file__).parents[1] / "docs" / "architecture.md"
 #: From the bottom up: a module imports only what stands before it. docs/architecture.md says what each is for.
 #: A package stands for all of its modules, which may import each other as long as they do not do so in a circle.
 LAYERS = [
-    "_version", "errors", "limits", "schema", "dtypes", "names",
+    "_version", "errors", "limits", "threads", "schema", "dtypes", "names",
     "sources", "remote", "inputs",
     "wire", "walk", "records", "kinds", "checksum",
     "chain", "ciphers", "sealed_source", "sealed_blocks", "sealed", "sealing",

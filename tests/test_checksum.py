@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import io
+import random
 import sys
+import threading
 import zlib
 from pathlib import Path
 
@@ -29,6 +31,30 @@ MAP = mapping("m", tensor((1,), "int8", b"x"))
 @given(st.binary(max_size=300), st.binary(max_size=300))
 def test_the_sum_is_that_of_zlib_and_can_be_continued(first: bytes, second: bytes) -> None:
     assert checksum.crc32(second, checksum.crc32(first)) == independent(first + second) == zlib.crc32(first + second)
+
+
+@given(st.binary(max_size=300), st.binary(max_size=300))
+def test_sums_of_two_stretches_make_that_of_both(first: bytes, second: bytes) -> None:
+    both = checksum.combine(independent(first), independent(second), len(second))
+    assert both == independent(first + second)
+
+
+@pytest.mark.parametrize("size", [(16 << 20) - 1, 16 << 20, (48 << 20) + 5])
+def test_a_long_stretch_is_summed_by_threads(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And by none where the system gives none."""
+    data = with_crc(record("a", (size,), "UInt8", random.Random(size).randbytes(size)))
+    assert open_checkpoint(data).verify_crc()
+    damaged = bytearray(data)
+    damaged[size // 2] ^= 1
+    with pytest.raises(ChecksumError):
+        open_checkpoint(damaged).verify_crc()
+    monkeypatch.setattr(threading.Thread, "start", _no_thread)
+    assert open_checkpoint(data).verify_crc()
+
+
+def _no_thread(_: threading.Thread) -> None:
+    message = "can't start new thread"
+    raise RuntimeError(message)
 
 
 def test_a_trailer_is_a_marker_and_ten_bytes_big_endian() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from ckptload import checksum
 from ckptload.checksum import crc32
 
 if TYPE_CHECKING:
@@ -19,9 +20,7 @@ if TYPE_CHECKING:
 #: Metadata key of the sum, a decimal number.
 KEY: Final = "crc_num"
 
-_POLYNOMIAL: Final = 0xEDB88320
 _ALL_ONES: Final = 0xFFFFFFFF
-_TOP: Final = 1 << 31
 
 _PIECE: Final = 1 << 20
 
@@ -54,25 +53,5 @@ def _small(pieces: Iterable[memoryview]) -> Iterator[memoryview]:
 
 
 def _add_zeros(value: int, count: int) -> int:
-    """Return the CRC-32 `value` continued by `count` zero bytes, however many.
-
-    A CRC's register is a polynomial, bit 31 its constant term, and a zero bit multiplies it by x.
-    """
-    power, square, left = _TOP, _TOP >> 1, 8 * count
-    while left:
-        if left & 1:
-            power = _times(power, square)
-        square = _times(square, square)
-        left >>= 1
-    return _times(value ^ _ALL_ONES, power) ^ _ALL_ONES
-
-
-def _times(a: int, b: int) -> int:
-    """Multiply two polynomials modulo that of CRC-32."""
-    product = 0
-    while a:
-        if a & _TOP:
-            product ^= b
-        a = a << 1 & _ALL_ONES
-        b = b >> 1 ^ (_POLYNOMIAL if b & 1 else 0)
-    return product
+    """Return the CRC-32 `value` continued by `count` zero bytes, however many."""
+    return checksum.multiply(value ^ _ALL_ONES, checksum.shift(count)) ^ _ALL_ONES

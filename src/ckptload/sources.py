@@ -15,10 +15,10 @@ import os
 import stat
 import threading
 from abc import ABC, abstractmethod
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
 
+from ckptload import threads
 from ckptload.errors import (
     ArgumentError,
     ArgumentTypeError,
@@ -35,9 +35,6 @@ if TYPE_CHECKING:
     Request = tuple[int, memoryview]
     Job = tuple[int, list[Request]]
 
-#: Page faults on fresh memory, not copying, are the cost of a load: two threads halve it, more gain
-#: nothing on the machines measured (docs/architecture.md).
-READ_THREADS: Final = 2
 #: Below this much content a second thread costs more than it saves.
 _PARALLEL_FROM: Final = 4 << 20
 #: Where spans are smaller on average, Python's own work is what takes time, and threads wait for each other.
@@ -96,27 +93,16 @@ class Source(ABC):
         total = sum(len(out) for _, out in requests)
         jobs = _pieces(requests)
         pays = total >= _PARALLEL_FROM and len(jobs) > 1 and total >= _WORTH_SHARING * len(requests)
-        if not pays or not self._in_threads(jobs):
-            for start, outs in jobs:
-                self._scatter(start, outs)
+        if pays:
+            # Page faults on fresh memory, not copying, are the cost of a load.
+            threads.share(self._scatter, jobs, "read")
+            return
+        for job in jobs:
+            self._scatter(job)
 
-    def _in_threads(self, jobs: list[Job]) -> bool:
-        """Do the jobs in threads; return False, with nothing promised, where the system gives none."""
-        with ThreadPoolExecutor(READ_THREADS, thread_name_prefix="ckptload-read") as pool:
-            try:
-                try:
-                    started = [pool.submit(self._scatter, start, outs) for start, outs in jobs]
-                except RuntimeError:
-                    return False
-                for done in started:
-                    done.result()
-            finally:
-                # After a failure, or an interrupt, the rest need not be read.
-                pool.shutdown(cancel_futures=True)
-        return True
-
-    def _scatter(self, start: int, outs: list[Request]) -> None:
+    def _scatter(self, job: Job) -> None:
         """Fill neighbouring buffers by one read where there are several."""
+        start, outs = job
         if len(outs) == 1:
             self.read_into(start, outs[0][1])
             return

@@ -8,12 +8,11 @@ straight into the net, and the rest passes through small pieces of scratch memor
 from __future__ import annotations
 
 from bisect import bisect_left
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 import numpy as np
 
-from ckptload import casting, records
+from ckptload import casting, records, threads
 from ckptload.errors import ArgumentTypeError
 from ckptload.parameter import Parameter
 from ckptload.reader import Reader
@@ -33,7 +32,6 @@ if TYPE_CHECKING:
 _PIECE: Final = 2 << 20
 #: Below this much content a second thread costs more than it saves.
 _PARALLEL_FROM: Final = 4 << 20
-_THREADS: Final = 2
 #: Where tensors begin in scratch memory: no type asks for more.
 _ALIGNMENT: Final = 64
 
@@ -300,20 +298,8 @@ def _converting(batch: Iterable[_Piece]) -> Job:
 def run(jobs: Sequence[Job], size: int) -> None:
     """Do jobs that copy `size` bytes in all, in two threads where that pays; the first failure ends it."""
     if size >= _PARALLEL_FROM and len(jobs) > 1:
-        with ThreadPoolExecutor(_THREADS, thread_name_prefix="ckptload-bind") as pool:
-            try:
-                try:
-                    started = [pool.submit(job) for job in jobs]
-                except RuntimeError:
-                    # The system gives no more threads; what was begun is done again below.
-                    started = []
-                for done in started:
-                    done.result()
-            finally:
-                # After a failure, or an interrupt, the rest need not be written.
-                pool.shutdown(cancel_futures=True)
-        if started:
-            return
+        threads.share(lambda job: job(), jobs, "bind")
+        return
     for job in jobs:
         job()
 
