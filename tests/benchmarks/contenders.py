@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import io
 import os
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final
 
@@ -249,7 +251,9 @@ def _convert(library: str) -> Contender:
 
 
 def _import(library: str) -> Contender:
-    return lambda _folder: lambda: __import__(library)
+    """Start Python and import a library, which takes all that it needs along: in a process of its own."""
+    command = [sys.executable, "-c", f"import {library}"]
+    return lambda _folder: lambda: subprocess.run(command, check=True)
 
 
 def _sealed(short: str) -> dict[str, dict[str, Contender]]:

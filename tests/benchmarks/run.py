@@ -8,7 +8,7 @@ interpreter given with --mindspore; the others by the one that runs this script.
 
 Each measurement is a process of its own: it imports its library and makes its nets, then the clock runs over
 one call. Peak memory is the process' highest resident set beyond what it had before the call. Files lie in the
-page cache: each is read once before every measurement.
+page cache: each is read once before every measurement. With --cold they are on the disk alone.
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ SMALL_COUNT, SMALL_SIZE = 20_000, 64
 class Result:
     """What one contender needed for one case: seconds and bytes."""
 
+    mebibytes: int
     case: str
     contender: str
     seconds: float
@@ -58,14 +59,15 @@ def records(count: int, elements: int) -> Any:
     from ckptload import schema
 
     rng = np.random.default_rng(0)
-    side = int(elements**0.5)
+    rows = int(elements**0.5)
+    columns = elements // rows
     for number in range(count):
         message: Any = schema.message_class("Checkpoint")()
         value = message.value.add()
         value.tag = f"layer{number}.weight"
-        value.tensor.dims.extend((side, elements // side))
+        value.tensor.dims.extend((rows, columns))
         value.tensor.tensor_type = "Float32"
-        value.tensor.tensor_content = rng.random(elements, np.float32).tobytes()
+        value.tensor.tensor_content = rng.random(rows * columns, np.float32).tobytes()
         yield message.SerializeToString()
 
 
@@ -122,6 +124,14 @@ def warm(folder: Path) -> None:
                 pass
 
 
+def cool(folder: Path) -> None:
+    """Let the system forget the content of every file, so that all contenders find it on the disk alone."""
+    for path in folder.glob("*.*"):
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
 def measure(python: str, case: str, contender: str, folder: Path) -> dict[str, float] | None:
     """Run one measurement in a process of its own; None if its library is not there."""
     command = [python, __file__, "--one", case, contender, str(folder)]
@@ -157,7 +167,7 @@ def one(case: str, contender: str, folder: Path) -> None:
     sys.stdout.write(json.dumps({"seconds": seconds, "memory": memory}) + "\n")
 
 
-def compare(case: str, folder: Path, options: argparse.Namespace) -> list[Result]:
+def compare(case: str, folder: Path, mebibytes: int, options: argparse.Namespace) -> list[Result]:
     """Let the contenders of a case take turns."""
     found: dict[str, list[dict[str, float]]] = {}
     for _ in range(options.runs):
@@ -166,7 +176,7 @@ def compare(case: str, folder: Path, options: argparse.Namespace) -> list[Result
             python = options.mindspore if with_mindspore else sys.executable
             if python is not None:
                 # The system may have dropped pages that nobody asked for lately.
-                warm(folder)
+                (cool if options.cold else warm)(folder)
                 result = measure(python, case, contender, folder)
                 if result is not None:
                     found.setdefault(contender, []).append(result)
@@ -177,21 +187,21 @@ def compare(case: str, folder: Path, options: argparse.Namespace) -> list[Result
         middle = statistics.median(seconds)
         memory = int(statistics.median(run["memory"] for run in runs))
         ratio = None if ours is None else middle / ours
-        results.append(Result(case, contender, middle, min(seconds), max(seconds), memory, ratio))
+        results.append(Result(mebibytes, case, contender, middle, min(seconds), max(seconds), memory, ratio))
     return results
 
 
 def table(results: list[Result]) -> str:
     """Return the results as a Markdown table; a ratio says how many times longer than ckptload it took."""
     lines = [
-        "| case | contender | median s | lowest - highest s | times ckptload | peak memory MB |",
-        "|---|---|---|---|---|---|",
+        "| MiB | case | contender | median s | lowest - highest s | times ckptload | peak memory MB |",
+        "|---|---|---|---|---|---|---|",
     ]
     for result in results:
         ratio = "" if result.ratio is None else f"{result.ratio:.2f}"
         lines.append(
-            f"| {result.case} | {result.contender} | {result.seconds:.4f} | {result.lowest:.4f} - {result.highest:.4f} "
-            f"| {ratio} | {result.memory / 1e6:.0f} |"
+            f"| {result.mebibytes} | {result.case} | {result.contender} | {result.seconds:.4f} "
+            f"| {result.lowest:.4f} - {result.highest:.4f} | {ratio} | {result.memory / 1e6:.0f} |"
         )
     return "\n".join(lines)
 
@@ -214,6 +224,7 @@ def about(options: argparse.Namespace) -> dict[str, Any]:
         "command": " ".join(["python", *sys.argv]),
         "mebibytes": options.mib,
         "tensors": options.tensors,
+        "cache": "cold" if options.cold else "warm",
         "runs": options.runs,
     }
 
@@ -222,9 +233,10 @@ def parse() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--mindspore", help="a Python that has MindSpore 2.10.0")
-    parser.add_argument("--mib", type=int, default=1024, help="content of the large files, in MiB")
+    parser.add_argument("--mib", type=int, nargs="+", default=[1024], help="content of the large files, in MiB")
     parser.add_argument("--tensors", type=int, default=256)
     parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--cold", action="store_true", help="read from the disk, not from the page cache")
     parser.add_argument("--only", default="", help="cases that match this expression")
     parser.add_argument("--folder", type=Path, help="where to make the files; a temporary folder by default")
     parser.add_argument("--json", type=Path)
@@ -241,14 +253,15 @@ def main() -> None:
         return
     cases = [case for case in contenders.CASES if re.search(options.only, case)]
     results: list[Result] = []
-    with tempfile.TemporaryDirectory(dir=options.folder) as temporary:
-        folder = Path(temporary)
-        make_files(folder, options.mib, options.tensors, set(cases))
-        for case in cases:
-            found = compare(case, folder, options)
-            results.extend(found)
-            sys.stdout.write(table(found).split("\n", 2)[2] + "\n")
-            sys.stdout.flush()
+    for mebibytes in options.mib:
+        with tempfile.TemporaryDirectory(dir=options.folder) as temporary:
+            folder = Path(temporary)
+            make_files(folder, mebibytes, options.tensors, set(cases))
+            for case in cases:
+                found = compare(case, folder, mebibytes, options)
+                results.extend(found)
+                sys.stdout.write(table(found).split("\n", 2)[2] + "\n")
+                sys.stdout.flush()
     facts = about(options)
     text = f"```json\n{json.dumps(facts, indent=1)}\n```\n\n{table(results)}\n"
     sys.stdout.write("\n" + text)
