@@ -18,7 +18,6 @@ import sys
 import tempfile
 import textwrap
 import threading
-import tracemalloc
 from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
@@ -422,31 +421,27 @@ USES: dict[str, Callable[[Path, dict[str, Any]], object]] = {
 }
 
 
-def _traced() -> int:
+def _blocks() -> int:
     gc.collect()
-    return tracemalloc.get_traced_memory()[0]
+    return sys.getallocatedblocks()
 
 
 @pytest.mark.parametrize("use", USES)
 @every_kind
 def test_no_memory_is_kept_over_two_hundred_and_fifty_loads(kind: str, use: str, tmp_path: Path) -> None:
-    """Five kinds in four ways are thousands of loads; what each kept, were it ten bytes, would be seen.
+    """Five kinds in four ways are thousands of loads; what each kept, were it a single object, would be seen.
 
-    What a load keeps is kept by every fifty of them. Python itself makes one of its tables anew now and then,
-    such as the one of a thread's locals, whose size depends on the tests before this one.
+    What a load keeps is kept by every fifty of them. Python itself keeps more and more seldom something, such as
+    frames and tables of threads, for as long as it has not met the most that are in use at a time.
     """
     path, how = make(tmp_path, kind)
     for _ in range(20):
         USES[use](path, how)
-    tracemalloc.start()
-    try:
-        USES[use](path, how)
-        sizes = [_traced()]
-        for _ in range(5):
-            for _ in range(50):
-                USES[use](path, how)
-            sizes.append(_traced())
-    finally:
-        tracemalloc.stop()
-    grown = [after - before for before, after in pairwise(sizes)]
-    assert min(grown) < 10 * 50
+    counts = [_blocks()]
+    grown: list[int] = []
+    while len(grown) < 5 or (min(grown) >= 50 and len(grown) < 30):
+        for _ in range(50):
+            USES[use](path, how)
+        counts.append(_blocks())
+        grown = [after - before for before, after in pairwise(counts)]
+    assert min(grown) < 50, grown

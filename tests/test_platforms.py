@@ -53,18 +53,20 @@ def windows(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delattr(os, name, raising=False)
     monkeypatch.setattr(atomic, "fcntl", None)
     for name in ("replace", "rename", "unlink"):
-        monkeypatch.setattr(os, name, _refusing(getattr(os, name)))
+        # Before Python 3.11 a path had functions of its own for these.
+        for owner in (os, Path):
+            monkeypatch.setattr(owner, name, _refusing(getattr(owner, name)))
 
 
-def _refusing(call: Callable[..., None]) -> Callable[..., None]:
+def _refusing(call: Callable[..., Any]) -> Callable[..., Any]:
     """Refuse to move what is open, and to replace or remove what is open or write-protected."""
 
-    def checked(*paths: Any) -> None:
+    def checked(*paths: Any, **how: Any) -> Any:
         *moved, gone = map(Path, paths)
         protected = gone.exists() and not gone.stat().st_mode & 0o200
         if protected or any(map(_is_open, (*moved, gone))):
             raise PermissionError(13, "Access is denied", str(gone))
-        call(*paths)
+        return call(*paths, **how)
 
     return checked
 
