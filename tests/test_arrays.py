@@ -19,6 +19,7 @@ from strategies import CountingSource
 
 if TYPE_CHECKING:
     from pathlib import Path
+    from random import Random
 
 
 def entry(
@@ -86,6 +87,29 @@ def test_many_are_read_in_one_go(cases: list[tuple[bytes, Entry, Any]]) -> None:
         data += part
     got = arrays.load(BufferSource(data), entries)
     assert [same(array, expected) for array, (_, _, expected) in zip(got, cases, strict=True)] == [True] * len(cases)
+
+
+@settings(max_examples=30)
+@given(st.lists(st.tuples(st.integers(1, 5000), st.integers(0, 9000)), min_size=1, max_size=200), st.randoms())
+def test_small_neighbours_are_read_together(sizes: list[tuple[int, int]], random: Random) -> None:
+    """In whatever order they are wanted, and never more than a little of what lies between them."""
+    data = bytearray()
+    entries: list[Entry] = []
+    for size, gap in sizes:
+        spans = ((len(data) + gap, len(data) + gap + size),)
+        entries.append(Entry(f"{len(entries)}", TENSOR, dtypes.uint8, (size,), size, spans, 0))
+        data += random.randbytes(gap + size)
+    random.shuffle(entries)
+    source = CountingSource(bytes(data))
+    source.local = True
+    for entry, array in zip(entries, arrays.load(source, entries), strict=True):
+        ((start, stop),) = entry.spans
+        assert array.tobytes() == data[start:stop]
+        assert array.flags.owndata
+        assert array.flags.writeable
+    far = sum(gap > 4096 for _, gap in sizes[1:])
+    assert len(source.reads) <= 1 + far + 2 * len(data) // (256 << 10)
+    assert source.total <= sum(size for size, _ in sizes) + 4096 * len(sizes)
 
 
 ROWS, WIDTH = 1000, 5000

@@ -59,6 +59,7 @@ class Source(ABC):
         label: what to call the source in a message: a path or a description.
         path: the file's path where it was opened by path, else None.
         views: whether what `read` returns may be kept as an array's memory.
+        local: whether a read costs little beside its bytes, so that many may be made one after the other.
         windows: how much is worth reading at a time, in bytes, where headers follow each other closely
             and where they lie far apart.
     """
@@ -67,6 +68,7 @@ class Source(ABC):
     label: str
     path: str | None = None
     views: bool = False
+    local: bool = False
     windows: tuple[int, int] = (64 << 10, 4 << 10)
 
     @abstractmethod
@@ -152,6 +154,8 @@ def _pieces(requests: Iterable[Request]) -> list[Job]:
 class BufferSource(Source):
     """Bytes that are in memory already; they are not copied until something is read into an array."""
 
+    local = True
+
     def __init__(self, data: bytes | bytearray | memoryview, *, label: str = "<bytes>") -> None:
         self.label = label
         try:
@@ -194,6 +198,7 @@ class FileSource(Source):
     """
 
     watches_name = True
+    local = True
 
     def __init__(self, path: str) -> None:
         self.path = self.label = path
