@@ -8,7 +8,7 @@ interpreter given with --mindspore; the others by the one that runs this script.
 
 Each measurement is a process of its own: it imports its library and makes its nets, then the clock runs over
 one call. Peak memory is the process' highest resident set beyond what it had before the call. Files lie in the
-page cache: each is read once before every measurement. With --cold they are on the disk alone.
+page cache: the one of a case is read once before every measurement. With --cold they are on the disk alone.
 """
 
 from __future__ import annotations
@@ -116,17 +116,17 @@ def _installed(module: str) -> bool:
     return subprocess.run([sys.executable, "-c", f"import {module}"], capture_output=True, check=False).returncode == 0
 
 
-def warm(folder: Path) -> None:
-    """Read every file once, so that all contenders find them in the page cache."""
-    for path in folder.glob("*.*"):
+def warm(files: list[Path]) -> None:
+    """Read files once, so that all contenders find them in the page cache."""
+    for path in files:
         with path.open("rb", buffering=0) as file:
             while file.read(16 * MIB):
                 pass
 
 
-def cool(folder: Path) -> None:
-    """Let the system forget the content of every file, so that all contenders find it on the disk alone."""
-    for path in folder.glob("*.*"):
+def cool(files: list[Path]) -> None:
+    """Let the system forget the content of files, so that all contenders find it on the disk alone."""
+    for path in files:
         with path.open("rb") as file:
             os.fsync(file.fileno())
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
@@ -170,13 +170,16 @@ def one(case: str, contender: str, folder: Path) -> None:
 def compare(case: str, folder: Path, mebibytes: int, options: argparse.Namespace) -> list[Result]:
     """Let the contenders of a case take turns."""
     found: dict[str, list[dict[str, float]]] = {}
+    # What was made or written just now is not to be written out to the disk while others are timed.
+    os.sync()
+    files = [path for path in folder.glob("*.*") if path.name.startswith(contenders.file_of(case))]
     for _ in range(options.runs):
         for contender in contenders.CASES[case]:
             with_mindspore = contender == "mindspore" or case in contenders.WITH_MINDSPORE
             python = options.mindspore if with_mindspore else sys.executable
             if python is not None:
                 # The system may have dropped pages that nobody asked for lately.
-                (cool if options.cold else warm)(folder)
+                (cool if options.cold else warm)(files)
                 result = measure(python, case, contender, folder)
                 if result is not None:
                     found.setdefault(contender, []).append(result)
@@ -260,7 +263,7 @@ def main() -> None:
             for case in cases:
                 found = compare(case, folder, mebibytes, options)
                 results.extend(found)
-                sys.stdout.write(table(found).split("\n", 2)[2] + "\n")
+                sys.stdout.write("\n".join(table(found).split("\n")[2:]) + "\n")
                 sys.stdout.flush()
     facts = about(options)
     text = f"```json\n{json.dumps(facts, indent=1)}\n```\n\n{table(results)}\n"
