@@ -39,6 +39,14 @@ def touch(arrays: Iterable[Any]) -> int:
     return sum(int(np.frombuffer(view[: len(view) // 8 * 8], np.uint64).max()) for view in views)
 
 
+def initial(shape: tuple[int, ...], dtype: str) -> Any:
+    """Return what a net's parameter holds before it is loaded: values, since every net is initialised.
+
+    The pages of an array of zeros do not exist until they are written to.
+    """
+    return np.full(shape, 0.5, dtype)
+
+
 def _loader(library: str, **how: Any) -> Contender:
     def prepare(folder: Path) -> Work:
         module = __import__(library)
@@ -150,7 +158,7 @@ def _into_net(library: str, dtype: str) -> Contender:
         cell = module.nn.Cell()
         with ckptload.open_checkpoint(path) as reader:
             for number, name in enumerate(reader):
-                data = module.Tensor(np.zeros(reader.info(name).shape, dtype))
+                data = module.Tensor(initial(reader.info(name).shape, dtype))
                 cell.insert_param_to_cell(f"p{number}", module.Parameter(data, name=name))
         # MindSpore lets the net take over the dictionary's memory, so that only the whole way can be compared.
         return lambda: module.load_checkpoint(path, cell)
@@ -165,7 +173,7 @@ def _from_reader(dtype: str) -> Contender:
         reader = ckptload.open_checkpoint(folder / "plain.ckpt")
         cell = ckptload.Cell()
         for number, name in enumerate(reader):
-            data = ckptload.Tensor(np.zeros(reader.info(name).shape, dtype))
+            data = ckptload.Tensor(initial(reader.info(name).shape, dtype))
             cell.insert_param_to_cell(f"p{number}", ckptload.Parameter(data, name=name))
         return lambda: ckptload.load_param_into_net(cell, reader)
 
@@ -194,7 +202,7 @@ def _real_cell(library: str) -> Contender:
 
         cell = mindspore.nn.Cell()
         for number, (name, shape) in enumerate(_specs(folder).items()):
-            data = mindspore.Tensor(np.zeros(shape, np.float32))
+            data = mindspore.Tensor(initial(shape, "float32"))
             cell.insert_param_to_cell(f"p{number}", mindspore.Parameter(data, name=name))
         if library == "reader":
             return lambda: _through_reader(cell, folder)
@@ -215,7 +223,7 @@ def _torch_module(how: str) -> Contender:
         module = torch.nn.Module()
         for name, shape in _specs(folder).items():
             layer = torch.nn.Module()
-            layer.register_parameter("weight", torch.nn.Parameter(torch.zeros(shape)))
+            layer.register_parameter("weight", torch.nn.Parameter(torch.from_numpy(initial(shape, "float32"))))
             module.add_module(name.partition(".")[0], layer)
         # What torch.load imports when it is first called is not what is timed.
         tiny = io.BytesIO()
