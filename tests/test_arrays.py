@@ -90,7 +90,7 @@ def test_many_are_read_in_one_go(cases: list[tuple[bytes, Entry, Any]]) -> None:
 
 
 @settings(max_examples=30)
-@given(st.lists(st.tuples(st.integers(1, 5000), st.integers(0, 9000)), min_size=1, max_size=200), st.randoms())
+@given(st.lists(st.tuples(st.integers(1, 4096), st.integers(0, 9000)), min_size=1, max_size=200), st.randoms())
 def test_small_neighbours_are_read_together(sizes: list[tuple[int, int]], random: Random) -> None:
     """In whatever order they are wanted, and never more than a little of what lies between them."""
     data = bytearray()

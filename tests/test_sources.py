@@ -181,14 +181,40 @@ def requests(draw: st.DrawFn) -> list[tuple[int, int]]:
     return found
 
 
+def _giving(most: int) -> Callable[..., int]:
+    """Return a `preadv` that gives fewer bytes than it could, as the system may; none at all is an interrupt."""
+    preadv = os.preadv
+
+    def call(fd: int, outs: list[memoryview], at: int) -> int:
+        if len(outs) > 1 and not most:
+            raise InterruptedError
+        given, room = [], max(most, 1000)
+        while outs and room:
+            given.append(outs[0][:room])
+            room -= len(given[-1])
+            outs = outs[1:]
+        return preadv(fd, given, at)
+
+    return call
+
+
 @settings(max_examples=60, deadline=None)
-@given(spans=requests(), piece=st.sampled_from([1 << 10, 100_000, 32 << 20]), parallel=st.booleans())
-def test_read_many_gives_what_single_reads_give(spans: list[tuple[int, int]], piece: int, parallel: bool) -> None:
-    """However ranges are grouped, cut and spread over threads, each buffer holds its own range."""
+@given(
+    spans=requests(),
+    piece=st.sampled_from([1 << 10, 100_000, 32 << 20]),
+    parallel=st.booleans(),
+    most=st.sampled_from([0, 1, 5000, 70_000, 1 << 30]),
+)
+def test_read_many_gives_what_single_reads_give(
+    spans: list[tuple[int, int]], piece: int, parallel: bool, most: int
+) -> None:
+    """However ranges are grouped, cut, spread over threads and given, each buffer holds its own range."""
     size = max((stop for _, stop in spans), default=0)
     content = (b"0123456789abcdef!" * (size // 17 + 1))[:size]
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         patch.setattr(sources, "_PIECE", piece)
+        if hasattr(os, "preadv"):
+            patch.setattr(os, "preadv", _giving(most))
         patch.setattr(sources, "_PARALLEL_FROM", 0 if parallel else 1 << 40)
         name = Path(folder) / "content"
         name.write_bytes(content)
@@ -215,6 +241,26 @@ def test_small_neighbours_share_one_read() -> None:
     source = Counting(bytes(100_000))
     source.read_many([(at, memoryview(bytearray(10))) for at in range(0, 50_000, 100)])
     assert source.calls == [(0, 49_910)]
+
+
+@pytest.mark.skipif(not hasattr(os, "preadv"), reason="the system has no preadv")
+def test_one_call_fills_as_many_buffers_as_the_system_takes(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With more than 1024 it would do nothing."""
+    calls: list[int] = []
+    preadv = os.preadv
+
+    def counting(fd: int, outs: list[memoryview], at: int) -> int:
+        calls.append(len(outs))
+        return preadv(fd, outs, at)
+
+    monkeypatch.setattr(os, "preadv", counting)
+    spans = [(at, at + 1) for at in range(0, len(CONTENT), 3)]
+    outs = [bytearray(1) for _ in spans]
+    source = FileSource(str(path))
+    source.read_many([(start, memoryview(out)) for (start, _), out in zip(spans, outs, strict=True)])
+    source.close()
+    assert b"".join(outs) == CONTENT[::3]
+    assert len(calls) == 1 + len(spans) // 500
 
 
 def test_a_small_range_far_away_is_read_alone() -> None:

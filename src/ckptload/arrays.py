@@ -85,7 +85,7 @@ def load(source: Source, entries: Sequence[Entry]) -> list[Array]:
 
 
 #: Tensors up to this size are copied out of a read that they share with their neighbours.
-_SMALL: Final = 16 << 10
+_SMALL: Final = 4 << 10
 #: How much such a read takes, in bytes.
 _GROUP: Final = 256 << 10
 

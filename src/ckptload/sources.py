@@ -45,10 +45,8 @@ _PIECE: Final = 32 << 20
 _CALL_LIMIT: Final = 1 << 30
 #: Wanted spans with no more than this between them are read by one call, gap and all.
 _GAP_LIMIT: Final = 4096
-#: Spans up to this size are worth reading by one call with their neighbours.
-_SMALL: Final = 64 << 10
-#: How much one such call reads.
-_GROUP: Final = 1 << 20
+#: Linux takes 1024 buffers a call, and there may be one for each gap, too.
+_NEIGHBOURS: Final = 500
 
 
 class Source(ABC):
@@ -60,6 +58,8 @@ class Source(ABC):
         path: the file's path where it was opened by path, else None.
         views: whether what `read` returns may be kept as an array's memory.
         local: whether a read costs little beside its bytes, so that many may be made one after the other.
+        sharing: up to which size spans are worth reading by one call with their neighbours, and how much such
+            a call reads, in bytes.
         windows: how much is worth reading at a time, in bytes, where headers follow each other closely
             and where they lie far apart.
     """
@@ -69,6 +69,7 @@ class Source(ABC):
     path: str | None = None
     views: bool = False
     local: bool = False
+    sharing: tuple[int, int] = (64 << 10, 1 << 20)
     windows: tuple[int, int] = (64 << 10, 4 << 10)
 
     @abstractmethod
@@ -93,7 +94,7 @@ class Source(ABC):
         buffers hold is undefined and must not be handed on.
         """
         total = sum(len(out) for _, out in requests)
-        jobs = _pieces(requests)
+        jobs = _pieces(requests, *self.sharing)
         pays = total >= _PARALLEL_FROM and len(jobs) > 1 and total >= _WORTH_SHARING * len(requests)
         if pays:
             # Page faults on fresh memory, not copying, are the cost of a load.
@@ -132,17 +133,27 @@ class Source(ABC):
         """Give back what the source holds; reading afterwards raises ClosedReaderError."""
 
 
-def _pieces(requests: Iterable[Request]) -> list[Job]:
-    """Cut large requests and group small neighbours, so that each job is one read of a sensible size."""
+def _pieces(requests: Iterable[Request], small: int, most: int) -> list[Job]:
+    """Cut large requests and group small neighbours, so that each job is one read of a sensible size.
+
+    Args:
+        requests: what is wanted, in ascending order.
+        small: up to which size spans are grouped.
+        most: how many bytes a group has at most.
+    """
     jobs: list[Job] = []
     group_start = group_stop = -1
     for request in requests:
         start, out = request
         size = len(out)
-        if size > _SMALL:
+        if size > small:
             group_stop = -1
             jobs.extend((start + at, [(start + at, out[at : at + _PIECE])]) for at in range(0, size, _PIECE))
-        elif group_stop >= 0 and 0 <= start - group_stop <= _GAP_LIMIT and start + size - group_start <= _GROUP:
+        elif (
+            0 <= group_stop <= start <= group_stop + _GAP_LIMIT
+            and start + size - group_start <= most
+            and len(jobs[-1][1]) < _NEIGHBOURS
+        ):
             jobs[-1][1].append(request)
             group_stop = start + size
         elif size:
@@ -199,6 +210,8 @@ class FileSource(Source):
 
     watches_name = True
     local = True
+    # One call fills many buffers, where there is such a call: nothing is copied twice then.
+    sharing = (1 << 20, 8 << 20) if hasattr(os, "preadv") else Source.sharing
 
     def __init__(self, path: str) -> None:
         self.path = self.label = path
@@ -244,6 +257,30 @@ class FileSource(Source):
                 raise
             self._open_file()  # Another thread may have closed it in the middle of a call.
             raise unreadable(self.label, error, start) from error
+
+    def _scatter(self, job: Job) -> None:
+        """Fill neighbouring buffers by one call; what stands between them goes into one that nobody reads."""
+        start, outs = job
+        if len(outs) == 1 or not hasattr(os, "preadv"):
+            super()._scatter(job)
+            return
+        gap = memoryview(bytearray(_GAP_LIMIT))
+        buffers, stop = [], start
+        for at, out in outs:
+            if at > stop:
+                buffers.append(gap[: at - stop])
+            buffers.append(out)
+            stop = at + len(out)
+        self.bounded(start, stop)
+        try:
+            end = start + os.preadv(self._open_file().fileno(), buffers, start)
+        except (OSError, ValueError):
+            end = start
+        # What the call did not do is done span by span, or fails where it fails.
+        for at, out in outs:
+            done = min(max(end - at, 0), len(out))
+            if done < len(out):
+                self.read_into(at + done, out[done:])
 
     def _read_some(self, start: int, out: memoryview) -> int:
         file = self._open_file()
