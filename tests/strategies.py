@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from hypothesis import strategies as st
 
-from ckptload.sources import BufferSource, FileSource, Source
+from ckptload.files import FileSource
+from ckptload.sources import BufferSource, Source
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

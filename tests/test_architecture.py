@@ -23,7 +23,7 @@ TABLE = Path(__file__).parents[1] / "docs" / "architecture.md"
 #: A package stands for all of its modules, which may import each other as long as they do not do so in a circle.
 LAYERS = [
     "_version", "errors", "limits", "threads", "schema", "dtypes", "names",
-    "sources", "remote", "inputs",
+    "sources", "files", "remote", "inputs",
     "wire", "walk", "records", "kinds", "checksum",
     "chain", "ciphers", "sealed_source", "sealed_blocks", "sealed", "sealing",
     "facts", "opening", "safetensors_sum", "safetensors_index", "sharded",
@@ -39,7 +39,7 @@ LAYERS = [
 
 #: Modules that open or map files; all others are handed bytes or sources.
 MAY_OPEN = {
-    "sources",
+    "files",
     "atomic",
     "safetensors_index",  # makes a file without content, which the library can be shown
     "cli",

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from ckptload import arrays, dtypes
 from ckptload.errors import CorruptCheckpointError, OutOfMemoryError
+from ckptload.files import MappedSource
 from ckptload.records import TENSOR, Entry
-from ckptload.sources import BufferSource, MappedSource
+from ckptload.sources import BufferSource
 from strategies import CountingSource
 
 if TYPE_CHECKING:

@@ -38,7 +38,7 @@ from ckptload.errors import (
     UnsupportedTypeError,
     WrongFormatError,
 )
-from ckptload.sources import FileSource
+from ckptload.files import FileSource
 from strategies import CountingSource, floats
 
 FIXTURES = Path(__file__).parent / "fixtures"

@@ -32,9 +32,10 @@ from ckptload.errors import (
     DecryptionError,
     OutOfMemoryError,
 )
+from ckptload.files import FileSource
 from ckptload.schema import message_class
 from ckptload.sealed import SealedSource, open_sealed
-from ckptload.sources import BufferSource, FileSource, Source
+from ckptload.sources import BufferSource, Source
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

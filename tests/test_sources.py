@@ -29,8 +29,9 @@ from ckptload.errors import (
     CorruptCheckpointError,
     ReadError,
 )
+from ckptload.files import FileSource, MappedSource
 from ckptload.inputs import open_source
-from ckptload.sources import BufferSource, FileObjectSource, FileSource, MappedSource, Source
+from ckptload.sources import BufferSource, FileObjectSource, Source
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

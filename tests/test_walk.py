@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ckptload import walk as walking
-from ckptload.sources import BufferSource, FileSource
+from ckptload.files import FileSource
+from ckptload.sources import BufferSource
 from ckptload.walk import Layout, Record, Window, walk
 from strategies import (
     CountingSource,

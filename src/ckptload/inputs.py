@@ -7,7 +7,8 @@ import os
 from typing import BinaryIO, cast
 
 from ckptload.errors import ArgumentTypeError
-from ckptload.sources import BufferSource, FileObjectSource, FileSource, MappedSource, Source, unreadable
+from ckptload.files import FileSource, MappedSource, unreadable
+from ckptload.sources import BufferSource, FileObjectSource, Source
 
 
 def open_source(source: object, *, mapped: bool = False) -> Source:

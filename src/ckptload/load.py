@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any, Final
 from ckptload import limits, names
 from ckptload.binding import check_arguments, load_param_into_net
 from ckptload.errors import ArgumentError, ArgumentTypeError, EmptyCheckpointError
+from ckptload.files import FileSource
 from ckptload.inputs import open_source
 from ckptload.limits import MAX_RECORDS
 from ckptload.opening import open_ckpt
 from ckptload.reader import Reader
 from ckptload.safetensors_index import open_safetensors
 from ckptload.sharded import ENDING, ShardedIndex, ShardedSource, is_index
-from ckptload.sources import FileSource
 
 if TYPE_CHECKING:
     from collections.abc import Callable

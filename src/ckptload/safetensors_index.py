@@ -27,9 +27,9 @@ from ckptload.errors import (
     UnsupportedTypeError,
     WrongFormatError,
 )
+from ckptload.files import FileSource
 from ckptload.limits import MAX_RECORDS, beyond
 from ckptload.records import Entry
-from ckptload.sources import FileSource
 from ckptload.walk import first
 
 if TYPE_CHECKING:

@@ -25,9 +25,10 @@ from ckptload.errors import (
     LimitError,
     ReadError,
 )
+from ckptload.files import FileSource, MappedSource
 from ckptload.limits import MAX_RECORDS, beyond
 from ckptload.safetensors_index import SafetensorsIndex, open_safetensors
-from ckptload.sources import FileSource, MappedSource, Source
+from ckptload.sources import Source
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
