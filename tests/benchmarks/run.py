@@ -209,6 +209,27 @@ def table(results: list[Result]) -> str:
     return "\n".join(lines)
 
 
+def summary(results: list[Result]) -> str:
+    """Return one line for each case; ``x`` says how many times as long as ckptload another took."""
+    lines = ["| MiB | case | ckptload | the others | peak memory MB |", "|---|---|---|---|---|"]
+    cases = dict.fromkeys((result.mebibytes, result.case) for result in results)
+    for mebibytes, case in cases:
+        mine = [result for result in results if (result.mebibytes, result.case) == (mebibytes, case)]
+        times = [
+            f"{result.contender} {_short(result.seconds)}" + (f" ({result.ratio:.3g} x)" if result.ratio else "")
+            for result in mine
+            if result.contender != "ckptload"
+        ]
+        ours = [f"{_short(r.seconds)} ({_short(r.lowest)} - {_short(r.highest)})" for r in mine if r.contender == "ckptload"]
+        memory = [f"{result.contender} {result.memory / 1e6:.0f}" for result in mine]
+        lines.append(f"| {mebibytes} | {case} | {' '.join(ours)} | {', '.join(times)} | {', '.join(memory)} |")
+    return "\n".join(lines)
+
+
+def _short(seconds: float) -> str:
+    return f"{seconds * 1000:.3g} ms" if seconds < 1 else f"{seconds:.3g} s"
+
+
 def about(options: argparse.Namespace) -> dict[str, Any]:
     """Say what was measured, on what."""
 
@@ -266,7 +287,7 @@ def main() -> None:
                 sys.stdout.write("\n".join(table(found).split("\n")[2:]) + "\n")
                 sys.stdout.flush()
     facts = about(options)
-    text = f"```json\n{json.dumps(facts, indent=1)}\n```\n\n{table(results)}\n"
+    text = f"```json\n{json.dumps(facts, indent=1)}\n```\n\n{summary(results)}\n\n{table(results)}\n"
     sys.stdout.write("\n" + text)
     if options.markdown:
         options.markdown.write_text(text)
