@@ -99,7 +99,7 @@ def test_small_neighbours_are_read_together(sizes: list[tuple[int, int]], random
     for size, gap in sizes:
         spans = ((len(data) + gap, len(data) + gap + size),)
         entries.append(Entry(f"{len(entries)}", TENSOR, dtypes.uint8, (size,), size, spans, 0))
-        data += random.randbytes(gap + size)
+        data += bytes(len(entries) + at & 255 for at in range(gap + size))
     random.shuffle(entries)
     source = CountingSource(bytes(data))
     source.local = True
