@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 import struct
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,8 +16,10 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import ckptload
+from ckptload import sealing
 from ckptload.chain import find_chain
-from ckptload.ciphers import MODES
+from ckptload.ciphers import MODES, KeyedCipher
 from ckptload.errors import ArgumentError, ArgumentTypeError, CheckpointError
 from ckptload.sealed import open_sealed
 from ckptload.sealing import BLOCK_SIZE, SealingWriter
@@ -133,6 +136,26 @@ def test_a_finished_file_takes_no_more() -> None:
     assert out.getvalue() == written
     with pytest.raises(CheckpointError, match="complete"):
         writer.write(b"b")
+
+
+@pytest.mark.parametrize("by", ["saving", "rewriting"])
+def test_the_cipher_is_loaded_before_there_is_a_file(by: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A signal in the middle of that can end the process, with nobody left to remove what was begun."""
+    found: list[list[Path]] = []
+
+    def looking(key: bytes, mode: str) -> KeyedCipher:
+        found.append(list(tmp_path.iterdir()))
+        return KeyedCipher(key, mode)
+
+    monkeypatch.setattr(sealing, "KeyedCipher", looking)
+    values = {"w": np.arange(3)}
+    if by == "saving":
+        ckptload.save_checkpoint(values, tmp_path / "x.ckpt", enc_key=bytes(16))
+    else:
+        with ckptload.open_checkpoint(Path(__file__).parent / "fixtures" / "lenet5.ckpt") as reader:
+            ckptload.convert_checkpoint(reader, tmp_path / "x.ckpt", enc_key=bytes(16))
+    assert found[0] == []
+    assert ckptload.load_checkpoint(tmp_path / "x.ckpt", dec_key=bytes(16))
 
 
 def test_key_and_mode_are_checked_before_anything_is_written() -> None:

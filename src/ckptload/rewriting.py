@@ -19,7 +19,7 @@ from ckptload.ciphers import check_key
 from ckptload.errors import ArgumentError, ArgumentTypeError, EmptyCheckpointError
 from ckptload.reader import Reader
 from ckptload.renaming import renamed
-from ckptload.sealing import SealingWriter
+from ckptload.sealing import SealingWriter, prepare
 from ckptload.shard_writing import STEM, parse_size, write_shards
 from ckptload.sharded import ENDING
 
@@ -239,6 +239,8 @@ class _Writing:
         npz.write(self.target, npz.named(self.items), self.meter, self.source.authenticate)
 
     def ckpt(self, key: bytes | None, mode: str, *, crc_check: bool) -> None:
+        if key is not None:
+            prepare(key, mode)
         with Replacement(str(self.target)) as file:
             if key is None:
                 self.meter.copy(writing.ckpt(self.items, crc_check=crc_check), file)

@@ -24,7 +24,7 @@ from ckptload.errors import (
 )
 from ckptload.items import check_append_dict, detached, gather, snapshot
 from ckptload.records import MAP
-from ckptload.sealing import SealingWriter
+from ckptload.sealing import SealingWriter, prepare
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -134,6 +134,8 @@ def _encoder(
 
 def _write(path: str, encode: Encoder, items: Sequence[Item], enc_key: bytes | None, enc_mode: str) -> None:
     buffers = encode(items)
+    if enc_key is not None:
+        prepare(enc_key, enc_mode)
     with Replacement(path) as file:
         if enc_key is None:
             for buffer in buffers:

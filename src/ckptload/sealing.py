@@ -39,6 +39,20 @@ class _Seekable(Protocol):
         """Move the position."""
 
 
+def prepare(key: bytes, mode: str) -> KeyedCipher:
+    """Check a key and its mode, and load the cipher.
+
+    A saver calls this before it makes a file. ``cryptography`` bears no signal while it is imported: some
+    versions end the process then, and nobody is left to remove what was written half.
+
+    Raises:
+        ArgumentError: the mode is unknown, or the key has a length that it cannot have.
+        CipherUnavailableError: the installed ``cryptography`` lacks the cipher.
+    """
+    check_key(key, mode, argument="enc_key")
+    return KeyedCipher(key, mode)
+
+
 class SealingWriter:
     """A file-like object that encrypts what is written to it.
 
@@ -67,9 +81,8 @@ class SealingWriter:
         block_size: int = BLOCK_SIZE,
         nonce: Callable[[], bytes] | None = None,
     ) -> None:
-        check_key(key, mode, argument="enc_key")
         self._file = file
-        self._cipher = KeyedCipher(key, mode)
+        self._cipher = prepare(key, mode)
         self._block_size = block_size
         self._nonce = nonce or (lambda: secrets.token_bytes(IV_SIZE))
         self._sealed = np.empty(_PIECE + SPARE, np.uint8).data
