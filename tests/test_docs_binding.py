@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import doctest
 import re
 import shutil
-import sys
-import warnings
 from pathlib import Path
-from typing import Any
 
 import pytest
+
+from pages import run, run_page
 
 ROOT = Path(__file__).parents[1]
 FIXTURES = ROOT / "tests" / "fixtures"
@@ -31,26 +29,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def show(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
-    """Print a warning where the page shows it, without the place, which a reader's script has elsewhere."""
-    sys.stdout.write(f"{category.__name__}: {message}\n")
-
-
-def run(text: str, name: str) -> doctest.TestResults:
-    """Run examples one after the other in one namespace."""
-    runner = doctest.DocTestRunner()
-    report: list[str] = []
-    with warnings.catch_warnings():
-        warnings.simplefilter("always")
-        warnings.showwarning = show
-        results = runner.run(doctest.DocTestParser().get_doctest(text, {}, name, name, 0), out=report.append)
-    assert not results.failed, "".join(report)
-    return results
-
-
 def test_the_page_shows_what_happens(folder: Path) -> None:
-    blocks = re.findall(r"^```pycon\n(.*?)^```$", PAGE.read_text("utf-8"), re.DOTALL | re.MULTILINE)
-    assert run("\n".join(blocks), "binding.md").attempted > 40
+    assert run_page(PAGE, shown=Warning, flags=0) > 40
     assert sorted(path.name for path in (folder / "checkpoint").iterdir()) == sorted(FILES)
 
 
@@ -60,7 +40,7 @@ def test_the_api_documents_examples_print_what_it_says() -> None:
     """Character for character, with nothing changed but the import."""
     examples = API_DOCUMENT.read_text("utf-8").partition("\nExamples\n")[2].partition("Tutorial Examples")[0]
     examples = examples.replace("import mindspore as ms", "import ckptload as ms")
-    assert run(examples, "load_checkpoint.txt").attempted > 5
+    assert run(examples, "load_checkpoint.txt", shown=Warning) > 5
     shown = re.findall(r"```pycon\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)[0]
     assert shown.split() == examples.split(), "the page shows the document's examples"
 

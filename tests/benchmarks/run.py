@@ -220,7 +220,9 @@ def summary(results: list[Result]) -> str:
             for result in mine
             if result.contender != "ckptload"
         ]
-        ours = [f"{_short(r.seconds)} ({_short(r.lowest)} - {_short(r.highest)})" for r in mine if r.contender == "ckptload"]
+        ours = [
+            f"{_short(r.seconds)} ({_short(r.lowest)} - {_short(r.highest)})" for r in mine if r.contender == "ckptload"
+        ]
         memory = [f"{result.contender} {result.memory / 1e6:.0f}" for result in mine]
         lines.append(f"| {mebibytes} | {case} | {' '.join(ours)} | {', '.join(times)} | {', '.join(memory)} |")
     return "\n".join(lines)
