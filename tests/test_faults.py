@@ -219,7 +219,7 @@ PATHS: dict[str, tuple[Callable[[Path, str], Path], str]] = {
     "below a file": (_below_a_file, "Not a directory"),
     "a name that is too long": (lambda folder, ending: folder / f"{'x' * 300}.{ending}", "File name too long"),
     "a path that is too long": (lambda folder, ending: folder / ("x/" * 5000) / f"x.{ending}", "File name too long"),
-    "a NUL": (lambda folder, ending: folder / f"a\0b.{ending}", "embedded null byte"),
+    "a NUL": (lambda folder, ending: folder / f"a\0b.{ending}", "its path has a NUL character"),
     "half a character": (lambda folder, ending: folder / f"\ud800.{ending}", "surrogates not allowed"),
 }
 

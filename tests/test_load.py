@@ -199,7 +199,7 @@ def test_a_file_that_cannot_be_read_says_why(tmp_path: Path, make: Callable[[Pat
 
 
 def test_a_name_with_a_nul_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ReadError, match="null"):
+    with pytest.raises(ReadError, match="NUL character"):
         load_checkpoint(str(tmp_path / "a\0.ckpt"))
 
 

@@ -348,7 +348,7 @@ BAD_PATHS: dict[str, tuple[Callable[[Path], str], str]] = {
     "link to itself": (_loop, "symbolic link"),
     "too long": (lambda folder: str(folder / ("x" * 300)), "too long"),
     "far too long": (lambda folder: str(folder) + "/x" * 5000, "too long"),
-    "with NUL": (lambda folder: str(folder / "a\0b"), "null"),
+    "with NUL": (lambda folder: str(folder / "a\0b"), "NUL character"),
     "that cannot be encoded": (lambda folder: str(folder / "\ud800"), "surrogates"),
     "empty": (lambda _: "", "directory"),
     "a device": (lambda _: "/dev/zero", "pipe or a device"),

@@ -180,6 +180,8 @@ def unreadable(path: str, error: Exception, offset: int | None = None) -> Checkp
     """Say what the system said, and what to do about it."""
     hint = _HINTS.get((error.errno if isinstance(error, OSError) else None) or 0, "check the path")
     reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    if isinstance(error, ValueError) and "\0" in path:
+        reason = "its path has a NUL character, which no path can have"  # Python's own words change with its version.
     return ReadError(f"cannot read the file: {reason}", path=path, offset=offset, hint=hint)
 
 
