@@ -9,6 +9,7 @@ import os
 import struct
 import threading
 import traceback
+import tracemalloc
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -236,24 +237,71 @@ def test_reading_along_a_tagged_file_decrypts_each_block_once() -> None:
     assert source.bytes_read == len(plain)
 
 
-def test_blocks_larger_than_mindspore_writes_are_kept_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sealed_blocks, "_KEPT_BYTES", 1000)
+def test_of_large_blocks_only_the_pieces_asked_for_are_decrypted_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sealed_blocks, "_KEPT_LOCAL", 512)
     plain = content(64_000)
-    sealed = unseal(seal("tagged", plain, [1000] * 64), "tagged")
-    for start in range(0, len(plain), 300):
+    source = Cramped(seal("tagged", plain, [16_000] * 4))
+    sealed = unseal(source, "tagged")
+    sealed.authenticate()
+    source.bytes_read = 0
+    for start in range(0, len(plain), 1000):
         assert bytes(sealed.read(start, start + 50)) == plain[start : start + 50]
-        assert isinstance(sealed, sealed_blocks.TaggedSource)
-        assert len(sealed._open_kept()) == 1
+        assert bytes(sealed.read(start + 10, start + 20)) == plain[start + 10 : start + 20]
+    # Each of them lies in one piece of 128 bytes, or in two, and is kept for the next.
+    assert 64 * 128 <= source.bytes_read <= 64 * 2 * 128
+    source.bytes_read = 0
+    for start, stop in ((0, 8000), (1, 8000), (15_000, 22_000)):
+        assert bytes(sealed.read(start, stop)) == plain[start:stop]
+    assert source.bytes_read <= 8000 + 8000 + 7000 + 6 * 128
 
 
-def test_too_little_memory_for_a_block_is_our_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_little_plaintext_is_kept_of_a_large_file() -> None:
+    plain = bytes(160 << 20)
+    source = BufferSource(seal("tagged", plain, [80 << 20]))
+    sealed = unseal(source, "tagged")
+    tracemalloc.start()
+    try:
+        for start in range(0, len(plain), 1 << 20):
+            assert not any(sealed.read(start, start + 100))
+        assert tracemalloc.get_traced_memory()[1] < 20 << 20
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_a_block_that_changes_after_its_tag_was_checked_is_refused(
+    whole: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever can write to the file while it is open gains nothing by it."""
+    monkeypatch.setattr(sealed_blocks, "_KEPT_LOCAL", 0)
+    plain = content(3000)
+    data = bytearray(seal("tagged", plain, []))
+    sealed = unseal(Cramped(data, label="the file"), "tagged")
+    sealed.authenticate()
+    sealed.read(0, 10)
+    data[-1000] ^= 1
+    if whole:
+        with pytest.raises(DecryptionError, match="block 1 of 1 does not match its authentication tag"):
+            sealed.read(0, 3000)
+        return
+    assert bytes(sealed.read(0, 1000)) == plain[:1000]
+    for start, stop in ((1999, 2001), (1000, 2300)):
+        with pytest.raises(ChangedFileError, match="block 1 of 1 is not what it was") as caught:
+            sealed.read(start, stop)
+        assert caught.value.path == "the file"
+        assert caught.value.offset is not None
+        assert len(data) - 3000 <= caught.value.offset <= len(data) - 1000
+
+
+def test_too_little_memory_for_a_piece_is_our_error(monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise MemoryError
 
+    monkeypatch.setattr(sealed_blocks, "_KEPT_LOCAL", 0)
     sealed = unseal(seal("tagged", content(100), []), "tagged")
     sealed.read(0, 100)
     monkeypatch.setattr(np, "empty", full)
-    with pytest.raises(OutOfMemoryError, match="a block of 100 bytes"):
+    with pytest.raises(OutOfMemoryError, match="100 bytes of plaintext"):
         sealed.read(0, 10)
 
 

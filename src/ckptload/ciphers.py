@@ -6,6 +6,7 @@ A key goes in once and does not come out: `KeyedCipher` shows none, and no error
 
 from __future__ import annotations
 
+import secrets
 from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol
 
 from ckptload.errors import (
@@ -51,6 +52,9 @@ class Stream(Protocol):
 
 class TaggedStream(Stream, Protocol):
     """AES-GCM at work, encrypting."""
+
+    def authenticate_additional_data(self, data: Buffer, /) -> None:
+        """Let the tag vouch for something that is not encrypted."""
 
     @property
     def tag(self) -> bytes:
@@ -152,6 +156,26 @@ class KeyedCipher:
         counter = (_GCM_FIRST_COUNTER + cipher_block).to_bytes(CIPHER_BLOCK - GCM_NONCE_SIZE, "big")
         stream: Stream = self._start("decryptor", "CTR", bytes(iv[:GCM_NONCE_SIZE]) + counter)
         return stream
+
+
+class Marker:
+    """Marks bytes (GMAC), to tell later whether they are still the same.
+
+    The key is made here and neither it nor a mark leaves the process, so that nobody outside can make other
+    bytes with the same mark.
+    """
+
+    __slots__ = ("_cipher",)
+
+    def __init__(self) -> None:
+        self._cipher = KeyedCipher(secrets.token_bytes(32), AES_GCM)
+
+    def mark(self, data: Buffer) -> bytes:
+        """Return the 16-byte mark of `data`."""
+        stream = self._cipher.gcm_encryptor(bytes(GCM_NONCE_SIZE))
+        stream.authenticate_additional_data(data)
+        stream.finalize()
+        return stream.tag
 
 
 def tag_error() -> type[Exception]:

@@ -1,64 +1,66 @@
 """A decrypting source for AES-GCM with tags: no byte of a block is handed out before its tag was compared.
 
-A tag vouches for a whole block, so every read decrypts blocks from end to end. Two plain blocks are
-kept, so that reading along a file decrypts each block once. A failed tag is final: no other reading
-of the block is tried.
+A tag vouches for a whole block, so the first read of one decrypts it from end to end. What passes by then is
+not kept, for blocks are large, but marked piece by piece; a later read decrypts the pieces it needs and no more,
+and their marks tell that they are still what the tag vouched for. A failed tag is final: no other reading of
+the block is tried.
 """
 
 from __future__ import annotations
 
 import threading
-from collections import deque
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections import OrderedDict, deque
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
-from ckptload.ciphers import SPARE, tag_error
-from ckptload.errors import CheckpointError, ClosedReaderError, OutOfMemoryError
+from ckptload import threads
+from ckptload.ciphers import CIPHER_BLOCK, SPARE, Marker, tag_error
+from ckptload.errors import ChangedFileError, CheckpointError, ClosedReaderError, OutOfMemoryError
 from ckptload.sealed_source import SealedSource, copy
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from ckptload.chain import Chain
     from ckptload.ciphers import KeyedCipher
     from ckptload.sources import Request, Source
 
-#: Plain blocks kept: that of the last read, and the one that follows it.
-_KEPT_BLOCKS: Final = 2
-#: Both together, as MindSpore writes blocks. Larger ones are kept one at a time.
-_KEPT_BYTES: Final = _KEPT_BLOCKS * (64 << 20)
+#: How many bytes of plaintext are kept of a local file, and of one whose bytes cost more than memory does.
+_KEPT_LOCAL: Final = 8 << 20
+_KEPT_REMOTE: Final = 128 << 20
 #: Below this much to decrypt a second thread costs more than it saves.
 _PARALLEL_FROM: Final = 1 << 20
 
 
 class _Job(NamedTuple):
-    """A block to decrypt, and where parts of it go: ``(place in the block, buffer)`` in ascending order."""
+    """A block, and where parts of it go: ``(place in the block, buffer)`` in ascending order.
+
+    Nobody asked yet for one that is read `ahead`, so that its failure is told when somebody does.
+    """
 
     number: int
     wanted: list[tuple[int, memoryview]]
+    ahead: bool = False
 
-
-class _Kept(NamedTuple):
-    """A block's plaintext, authenticated."""
-
-    number: int
-    plain: memoryview
+    @property
+    def amount(self) -> int:
+        """Return how many bytes are wanted."""
+        return sum(len(out) for _, out in self.wanted)
 
 
 class TaggedSource(SealedSource):
-    """AES-GCM with tags: no byte of a block is handed out before its tag was compared.
-
-    Two plain blocks are kept, so that reading along a file decrypts each block once.
-    """
+    """AES-GCM with tags: no byte of a block is handed out before its tag was compared."""
 
     def __init__(self, inner: Source, chain: Chain, cipher: KeyedCipher) -> None:
         super().__init__(inner, chain, cipher)
         self.authenticated = chain.start == 0
-        self._verified = bytearray(len(chain))
+        self._marker = Marker()
+        #: For each block whose tag was right, the marks of its pieces.
+        self._marks: dict[int, list[bytes]] = {}
         self._lock = threading.Lock()
-        self._kept: list[_Kept] | None = []
+        self._kept: OrderedDict[tuple[int, int], memoryview] | None = OrderedDict()
+        self._most_kept = max((_KEPT_LOCAL if inner.local else _KEPT_REMOTE) // self._piece, 1)
 
     def _lengths(self) -> Iterator[int]:
         return (block.stop - block.start for block in self._chain)
@@ -71,7 +73,7 @@ class TaggedSource(SealedSource):
         self.read_many([(start, out)])
 
     def read_many(self, requests: Sequence[Request]) -> None:
-        """Fill every ``(start, out)``, decrypting each block concerned once.
+        """Fill every ``(start, out)``, decrypting no block twice.
 
         If this raises, what the buffers hold is undefined and must not be handed on.
         """
@@ -84,17 +86,13 @@ class TaggedSource(SealedSource):
                     jobs[-1].wanted.append((place, part))
                 else:
                     jobs.append(_Job(number, [(place, part)]))
-        if len(jobs) <= _KEPT_BLOCKS:
-            for job in jobs:
-                self._read_block(job)
-            return
-        with self._lock:
-            self._open_kept().clear()
+        if len(jobs) == 1:
+            jobs.extend(self._ahead(jobs[0]))
         self._run(jobs)
 
     def authenticate(self) -> None:
-        """Check the tag of every block that was not checked yet, and keep no plaintext."""
-        self._run([_Job(number, []) for number, done in enumerate(self._verified) if not done])
+        """Check the tag of every block that was not checked yet."""
+        self._run([_Job(number, []) for number in range(len(self._chain)) if number not in self._marks])
 
     def close(self) -> None:
         """Close the file and let go of plaintext."""
@@ -102,115 +100,141 @@ class TaggedSource(SealedSource):
             self._kept = None
         super().close()
 
-    def _open_kept(self) -> list[_Kept]:
-        if self._kept is None:
-            raise ClosedReaderError("the checkpoint was closed", path=self.label)
-        return self._kept
+    def _ahead(self, job: _Job) -> list[_Job]:
+        """Return the block after that of `job` where a file is read in order, bit by bit, for the first time."""
+        number = job.number
+        new = not {number, number + 1} & self._marks.keys() and (number == 0 or number - 1 in self._marks)
+        bits = 2 * job.amount <= self._length(number)
+        return [_Job(number + 1, [], ahead=True)] if new and bits and number + 1 < len(self._chain) else []
 
     def _run(self, jobs: list[_Job]) -> None:
-        """Decrypt blocks, two at a time where that pays; the first failure ends it."""
-        todo = deque(jobs)
-
-        def work() -> None:
-            try:
-                while True:
-                    try:
-                        job = todo.popleft()
-                    except IndexError:
-                        return
-                    self._decrypt(job)
-            finally:
-                todo.clear()
-
-        if sum(self._length(job.number) for job in jobs) < _PARALLEL_FROM:
-            work()
+        """Do jobs, two at a time where that pays; the first failure ends it."""
+        if len(jobs) > 1 and sum(map(self._cost, jobs)) >= _PARALLEL_FROM:
+            threads.share(self._serve, jobs, "decrypt")
             return
-        with ThreadPoolExecutor(1, thread_name_prefix="ckptload-decrypt") as pool:
-            other = _started(pool, work)
-            work()
-        if other is not None:
-            other.result()
+        for job in jobs:
+            self._serve(job)
+
+    def _cost(self, job: _Job) -> int:
+        """Return how much of a block is decrypted for a job: what is wanted, or all."""
+        length = self._length(job.number)
+        # A tag is checked by decrypting all, so that marks save nothing where most is wanted.
+        return job.amount if job.number in self._marks and 2 * job.amount <= length else length
+
+    def _serve(self, job: _Job) -> None:
+        try:
+            if self._cost(job) < self._length(job.number):
+                self._reread(job)
+            else:
+                self._decrypt(job)
+        except CheckpointError:
+            if not job.ahead:
+                raise
 
     def _decrypt(self, job: _Job) -> None:
         """Decrypt one block to its end, give out what is wanted of it, and compare its tag."""
         block = self._chain[job.number]
+        known = job.number in self._marks
+        keeps = not known and 2 * self._length(job.number) <= self._most_kept * self._piece
         cipher, plain = self._room.cipher, self._room.plain
         stream = self._cipher.gcm_decryptor(block.iv, block.tag)
         wanted = deque(job.wanted)
+        marks: list[bytes] = []
+        kept: dict[int, memoryview] = {}
         for begin in range(block.start, block.stop, self._piece):
             size = min(self._piece, block.stop - begin)
-            self._inner.read_into(begin, cipher[:size])
+            sealed = cipher[:size]
+            self._inner.read_into(begin, sealed)
+            if not known:
+                marks.append(self._marker.mark(sealed))
             at = begin - block.start
             if wanted and wanted[0][0] == at and len(wanted[0][1]) >= size + SPARE:
                 # The buffer goes on beyond this piece, so that there is room to decrypt in place.
-                stream.update_into(cipher[:size], wanted[0][1][: size + SPARE])
+                stream.update_into(sealed, wanted[0][1][: size + SPARE])
                 wanted[0] = (at + size, wanted[0][1][size:])
-            else:
-                stream.update_into(cipher[:size], plain)
-                _give_out(wanted, at, plain[:size])
+                continue
+            if keeps:
+                plain = kept[at // self._piece] = self._fresh(size)
+            stream.update_into(sealed, plain)
+            _give_out(wanted, at, plain[:size])
         try:
             stream.finalize()
         except tag_error() as error:
             raise self._refusal(block, "does not match its authentication tag under this key") from error
-        self._verified[job.number] = 1
+        if not known:
+            self._marks[job.number] = marks
+        self._keep(job.number, kept)
 
-    def _read_block(self, job: _Job) -> None:
-        """Copy from a kept block, decrypting it first if need be; a block wanted as a whole is not kept."""
-        if sum(len(out) for _, out in job.wanted) == self._length(job.number):
-            self._decrypt(job)
-            return
-        with self._lock:
-            plain = self._plain(job.number)
-            for place, out in job.wanted:
-                copy(out, plain[place : place + len(out)])
+    def _reread(self, job: _Job) -> None:
+        """Decrypt only those pieces of an authentic block that are wanted."""
+        for place, out in job.wanted:
+            done = 0
+            while done < len(out):
+                piece, skip = divmod(place + done, self._piece)
+                done += self._give_piece(job.number, piece, skip, out[done:])
 
-    def _plain(self, number: int) -> memoryview:
-        """Return a block's authenticated plaintext; whoever calls holds the lock."""
-        kept = self._open_kept()
-        for found in kept:
-            if found.number == number:
-                return found.plain
-        ahead = self._ahead(number, kept)
-        # What is dropped gives its buffer: fresh memory costs as much as decrypting does.
-        drop = len(kept) if ahead or self._length(number) > _KEPT_BYTES // _KEPT_BLOCKS else len(kept) - 1
-        spare = [kept.pop(0).plain for _ in range(drop)]
-        fresh = [_Kept(new, self._buffer(self._length(new), spare)) for new in (number, *ahead)]
-        self._keep(fresh)
-        return fresh[0].plain
+    def _give_piece(self, number: int, piece: int, skip: int, out: memoryview) -> int:
+        """Put what a piece of a block has from `skip` on into `out`, and return how much that was."""
+        size = min(self._piece, self._length(number) - piece * self._piece)
+        if skip == 0 and len(out) >= size + SPARE:
+            self._decrypt_piece(number, piece, out[: size + SPARE])
+            return size
+        plain = self._plain(number, piece, size)
+        count = min(size - skip, len(out))
+        copy(out[:count], plain[skip : skip + count])
+        return count
 
-    def _ahead(self, number: int, kept: list[_Kept]) -> list[int]:
-        """Return the block to decrypt along with `number`: the next one where blocks are read in order."""
-        follows = number == 1 + max((found.number for found in kept), default=-1)
-        more = follows and number + 1 < len(self._chain)
-        return [number + 1] if more and self._length(number) + self._length(number + 1) <= _KEPT_BYTES else []
-
-    def _buffer(self, size: int, spare: list[memoryview]) -> memoryview:
-        for index, old in enumerate(spare):
-            if len(old) == size:
-                return spare.pop(index)
-        try:
-            return np.empty(size, np.uint8).data
-        except MemoryError as error:
-            raise OutOfMemoryError(f"not enough memory for a block of {size} bytes", path=self.label) from error
-
-    def _keep(self, fresh: list[_Kept]) -> None:
-        """Decrypt one block, and another beside it, and keep what is authentic.
+    def _decrypt_piece(self, number: int, piece: int, out: memoryview) -> None:
+        """Decrypt a piece of a block into `out`, which has `SPARE` bytes more, if its mark is right.
 
         Raises:
-            DecryptionError: the first is not; of the other it is raised when that is read.
+            ChangedFileError: it is not what the block's tag vouched for.
         """
-        first, *others = [_Job(new.number, [(0, new.plain)]) for new in fresh]
-        with ThreadPoolExecutor(1, thread_name_prefix="ckptload-decrypt") as pool:
-            ahead = [_started(pool, self._decrypt, job) for job in others]
-            self._decrypt(first)
-        kept = self._open_kept()
-        kept.append(fresh[0])
-        for new, done in zip(fresh[1:], ahead, strict=True):
-            failed = None if done is None else done.exception()
-            if done is not None and failed is None:
-                kept.append(new)
-            elif failed is not None and not isinstance(failed, CheckpointError):
-                raise failed
+        block, at = self._chain[number], piece * self._piece
+        sealed = self._room.cipher[: len(out) - SPARE]
+        self._inner.read_into(block.start + at, sealed)
+        if self._marker.mark(sealed) != self._marks[number][piece]:
+            self._inner.check_unchanged()
+            raise ChangedFileError(
+                f"block {number + 1} of {len(self._chain)} is not what it was when its authentication tag was checked",
+                path=self.label,
+                offset=block.start + at,
+                hint="another program is writing this file; load it when it is complete",
+            )
+        self._cipher.gcm_keystream(block.iv, at // CIPHER_BLOCK).update_into(sealed, out)
+
+    def _plain(self, number: int, piece: int, size: int) -> memoryview:
+        """Return the authentic plaintext of a piece, which is kept for the next read."""
+        with self._lock:
+            kept = self._open_kept()
+            found = kept.get((number, piece))
+            if found is not None:
+                kept.move_to_end((number, piece))
+                return found
+        fresh = self._fresh(size)
+        self._decrypt_piece(number, piece, fresh)
+        self._keep(number, {piece: fresh})
+        return fresh
+
+    def _keep(self, number: int, pieces: dict[int, memoryview]) -> None:
+        """Keep authentic pieces in place of those that nobody asked for lately."""
+        with self._lock:
+            kept = self._open_kept()
+            for piece, plain in pieces.items():
+                kept[number, piece] = plain
+            while len(kept) > self._most_kept:
+                kept.popitem(last=False)
+
+    def _open_kept(self) -> OrderedDict[tuple[int, int], memoryview]:
+        if self._kept is None:
+            raise ClosedReaderError("the checkpoint was closed", path=self.label)
+        return self._kept
+
+    def _fresh(self, size: int) -> memoryview:
+        try:
+            return np.empty(size + SPARE, np.uint8).data
+        except MemoryError as error:
+            raise OutOfMemoryError(f"not enough memory for {size} bytes of plaintext", path=self.label) from error
 
 
 def _give_out(wanted: deque[tuple[int, memoryview]], at: int, plain: memoryview) -> None:
@@ -222,11 +246,3 @@ def _give_out(wanted: deque[tuple[int, memoryview]], at: int, plain: memoryview)
         copy(out[:count], plain[place - at : place - at + count])
         if count < len(out):
             wanted.appendleft((stop, out[count:]))
-
-
-def _started(pool: ThreadPoolExecutor, function: Callable[..., None], *arguments: object) -> Future[None] | None:
-    """Start something in another thread; return None where the system gives none."""
-    try:
-        return pool.submit(function, *arguments)
-    except RuntimeError:
-        return None
