@@ -23,13 +23,16 @@ from ckptload.errors import (
     CheckpointError,
     ChecksumError,
     CorruptCheckpointError,
+    DecryptionError,
     EmptyCheckpointError,
     EncryptedCheckpointError,
+    LimitError,
     ReadError,
     UnsupportedTypeError,
     WrongFormatError,
 )
 from ckptload.parameter import Parameter
+from ckptload.sealing import SealingWriter
 from strategies import CountingSource, floats, mapping, record, sparse, tensor, text, with_crc
 
 if TYPE_CHECKING:
@@ -480,6 +483,72 @@ def test_nothing_is_returned_where_one_wanted_entry_is_damaged(path: str) -> Non
 def test_an_encrypted_file_without_a_key_says_so(crc_check: bool) -> None:
     with pytest.raises(EncryptedCheckpointError, match="AES-GCM"):
         load_checkpoint(FIXTURES / "enc_gcm.ckpt", crc_check=crc_check)
+
+
+class CountedFile(io.FileIO):
+    """A file object that counts what is read from it."""
+
+    total = 0
+
+    def read(self, size: int | None = -1) -> bytes:
+        data = super().read(size)
+        self.total += len(data)
+        return data
+
+
+def sealed_by_us(data: bytes) -> bytes:
+    """Encrypt a plain checkpoint."""
+    out = io.BytesIO()
+    writer = SealingWriter(out, KEY, "AES-GCM")
+    writer.write(data)
+    writer.finish()
+    return out.getvalue()
+
+
+def test_all_of_an_aes_gcm_file_is_decrypted_once(tmp_path: Path) -> None:
+    values = {f"w{at}": np.full(1 << 18, at, np.float32) for at in range(6)}
+    path = tmp_path / "x.ckpt"
+    path.write_bytes(
+        sealed_by_us(b"".join(record(name, v.shape, "Float32", v.tobytes()) for name, v in values.items()))
+    )
+    with CountedFile(path) as file:
+        got = load_checkpoint(file, dec_key=KEY)
+        total = file.total
+    assert all(np.array_equal(got[name].asnumpy(), each) for name, each in values.items())
+    assert path.stat().st_size <= total < 1.1 * path.stat().st_size
+
+
+@pytest.mark.parametrize("at", [10, 150, 700])
+def test_nothing_that_no_tag_vouches_for_is_shown(at: int) -> None:
+    """Neither names to `choice_func`, nor in errors: whatever was changed, it is the tag that is wrong."""
+    data = floats("first", 1, 2, 3) + floats("second", *range(120)) + floats("third", 4, 5, 6)
+    good = sealed_by_us(data)
+    changed = bytearray(good)
+    changed[48 + min(at, len(data) - 1)] ^= 1
+    asked: list[str] = []
+
+    def ask(name: str) -> bool:
+        asked.append(name)
+        return True
+
+    arguments: list[dict[str, Any]] = [
+        {"choice_func": ask},
+        {},
+        {"specify_prefix": "nothing has it"},
+        {"filter_prefix": "second"},
+        {"max_records": 2},
+        {"crc_check": True},
+    ]
+    for how in arguments:
+        with pytest.raises(DecryptionError, match="block 1 of 1 does not match its authentication tag") as caught:
+            load_checkpoint(io.BytesIO(changed), dec_key=KEY, **how)
+        assert caught.value.__cause__ is not None
+        assert caught.value.name is None
+    assert asked == []
+    with pytest.raises(LimitError):
+        load_checkpoint(io.BytesIO(good), dec_key=KEY, max_records=2)
+    with pytest.raises(EmptyCheckpointError):
+        load_checkpoint(io.BytesIO(good), dec_key=KEY, specify_prefix="nothing has it")
 
 
 def test_a_file_that_is_deleted_while_it_is_loaded_is_loaded(path: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import itertools
 import json
@@ -31,12 +32,15 @@ from ckptload.errors import (
     CheckpointError,
     ClosedReaderError,
     DecryptionError,
+    LimitError,
     OutOfMemoryError,
 )
 from ckptload.files import FileSource
+from ckptload.opening import open_ckpt
 from ckptload.schema import message_class
 from ckptload.sealed import SealedSource, open_sealed
 from ckptload.sources import BufferSource, Source
+from strategies import record
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -293,13 +297,70 @@ def test_a_block_that_changes_after_its_tag_was_checked_is_refused(
         assert len(data) - 3000 <= caught.value.offset <= len(data) - 1000
 
 
+def test_what_a_survey_sees_is_held_against_the_authentic_plaintext() -> None:
+    """A file that was another one only as long as its headers were read is refused."""
+    plain = content(5000)
+    data = bytearray(seal("tagged", plain, [3000]))
+    for number, at in enumerate([10, 3500, 3001]):
+        sealed = unseal(Cramped(data, label="the file"), "tagged")
+        # 48 bytes stand before the content of a block.
+        offset = at + (48 if at < 3000 else 2 * 48)
+        data[offset] ^= 1
+        assert sealed.survey(functools.partial(sealed.read, at - 5, at + 5)) != plain[at - 5 : at + 5]
+        data[offset] ^= 1
+        with pytest.raises(ChangedFileError, match=f"block {min(number, 1) + 1} of 2 is not what it was"):
+            sealed.authenticate()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_survey_reads_little_and_its_errors_wait_for_the_tags(kind: str) -> None:
+    plain = content(64_000)
+    source = Cramped(seal(kind, plain, [16_000] * 4))
+    sealed = unseal(source, kind)
+    source.bytes_read = 0
+    borders = range(15_990, 56_000, 8000)
+    assert sealed.survey(lambda: [bytes(sealed.read(at, at + 20)) for at in borders]) == [
+        plain[at : at + 20] for at in borders
+    ]
+    assert source.bytes_read < 1000
+    sealed.authenticate()
+    assert bytes(sealed.read(15_900, 16_100)) == plain[15_900:16_100]
+
+    def fails() -> None:
+        sealed.read(0, 10)
+        raise LimitError("no more")
+
+    with pytest.raises(LimitError, match="no more"):
+        sealed.survey(fails)
+    damaged_one = unseal(damaged(4), "tagged")
+    with pytest.raises(DecryptionError, match="block 5 of 5"):
+        damaged_one.survey(lambda: [damaged_one.read(4100, 4110), damaged_one.read(-1, 10)])
+
+
+def test_blocks_without_a_header_are_not_read_at_opening() -> None:
+    plain = record("first", (40_000,), "Float32", content(160_000)) + record("second", (1000,), "Int32", content(4000))
+    source = Cramped(seal("tagged", plain, [10_000] * 17))
+    index = open_ckpt(source, KEY, "AES-GCM", allow_unauthenticated=False)
+    assert list(index.names()) == ["first", "second"]
+    assert source.bytes_read < 4 * 10_000
+    assert bytes(index.source.read(20_000, 30_000)) == plain[20_000:30_000]
+    index.source.authenticate()  # type: ignore[attr-defined]
+    assert len(plain) < source.bytes_read < 2 * len(plain)
+
+
+def test_a_survey_that_sees_much_compares_the_tags_first() -> None:
+    sealed = unseal(damaged(4), "tagged")
+    with pytest.raises(DecryptionError, match="block 5 of 5"):
+        sealed.survey(lambda: [sealed.read(at, at + 100) for at in range(0, 4000, 100)])
+
+
 def test_too_little_memory_for_a_piece_is_our_error(monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise MemoryError
 
     monkeypatch.setattr(sealed_blocks, "_KEPT_LOCAL", 0)
     sealed = unseal(seal("tagged", content(100), []), "tagged")
-    sealed.read(0, 100)
+    sealed.authenticate()
     monkeypatch.setattr(np, "empty", full)
     with pytest.raises(OutOfMemoryError, match="100 bytes of plaintext"):
         sealed.read(0, 10)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import warnings
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from ckptload import limits, names
 from ckptload.binding import check_arguments, load_param_into_net
-from ckptload.errors import ArgumentError, ArgumentTypeError, EmptyCheckpointError
+from ckptload.errors import ArgumentError, ArgumentTypeError, CheckpointError, EmptyCheckpointError
 from ckptload.files import FileSource
 from ckptload.inputs import open_source
 from ckptload.limits import MAX_RECORDS
@@ -19,7 +19,7 @@ from ckptload.safetensors_index import open_safetensors
 from ckptload.sharded import ENDING, ShardedIndex, ShardedSource, is_index
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from ckptload.names import Prefixes
     from ckptload.reader import Index
@@ -75,6 +75,7 @@ def _open(
     *,
     mapped: bool = False,
     watches_name: bool = True,
+    authenticates: bool = True,
 ) -> Reader:
     _check_key(dec_key, dec_mode)
     limits.check(max_records)
@@ -90,7 +91,18 @@ def _open(
             opened.watches_name = watches_name
         if format is None:
             format = _guess(opened)  # noqa: A001
-        index = _open_index(opened, format, dec_key, dec_mode, allow_unauthenticated, max_records)
+        index: Index = (
+            open_ckpt(
+                opened,
+                dec_key,
+                dec_mode,
+                allow_unauthenticated=allow_unauthenticated,
+                max_records=max_records,
+                authenticates=authenticates,
+            )
+            if format == CKPT
+            else _open_safetensors(opened, format, dec_key, max_records)
+        )
         stack.pop_all()
     reopen = (
         (_reopen, (opened.path, format, mapped, max_records)) if opened.path is not None and dec_key is None else None
@@ -102,11 +114,7 @@ def _reopen(path: str, format: str, mmap: bool, max_records: int) -> Reader:
     return open_checkpoint(path, format=format, mmap=mmap, max_records=max_records)
 
 
-def _open_index(
-    source: Source, format: str, key: bytes | None, mode: str, allow_unauthenticated: bool, max_records: int
-) -> Index:
-    if format == CKPT:
-        return open_ckpt(source, key, mode, allow_unauthenticated=allow_unauthenticated, max_records=max_records)
+def _open_safetensors(source: Source, format: str, key: bytes | None, max_records: int) -> Index:
     if format == SAFETENSORS:
         _check_format(format, key, "AES-GCM")
         if isinstance(source, ShardedSource):
@@ -182,9 +190,20 @@ def load_checkpoint(
     _check_name(ckpt_file_name, format)
     if net is not None:
         check_arguments(net, strict_load)
-    with _open(
-        ckpt_file_name, format, dec_key, dec_mode, allow_unauthenticated, max_records, watches_name=False
-    ) as reader:
+    # Nobody sees a name, or the error for one, before its tag was compared: `choice_func` would.
+    with (
+        _open(
+            ckpt_file_name,
+            format,
+            dec_key,
+            dec_mode,
+            allow_unauthenticated,
+            max_records,
+            watches_name=False,
+            authenticates=choice_func is not None or crc_check,
+        ) as reader,
+        _authenticated(reader),
+    ):
         wanted = reader.select(choice_func=choice_func, specify_prefix=specify_prefix, filter_prefix=filter_prefix)
         if not wanted:
             raise _nothing_left(reader, specify_prefix, filter_prefix)
@@ -192,10 +211,22 @@ def load_checkpoint(
         if crc_check and not reader.verify_crc():
             warnings.warn(f"{reader.path} carries no CRC-32, so that crc_check checked nothing", stacklevel=2)
         values = wanted.load()
-        reader.authenticate()
     if net is not None:
         load_param_into_net(net, values, strict_load, remove_redundancy)
     return values
+
+
+@contextmanager
+def _authenticated(reader: Reader) -> Iterator[None]:
+    """Let nothing pass that the file says, neither values nor what is wrong with them, before tags vouch for it."""
+    failure = None
+    try:
+        yield
+    except CheckpointError as error:
+        failure = error
+    reader.authenticate()
+    if failure is not None:
+        raise failure
 
 
 def _check_key(key: object, mode: object) -> None:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from ckptload.chain import Chain
     from ckptload.records import Entry
+    from ckptload.sealed import SealedSource
     from ckptload.sources import Source
 
 
@@ -95,8 +96,12 @@ def open_ckpt(
     *,
     allow_unauthenticated: bool,
     max_records: int = MAX_RECORDS,
+    authenticates: bool = True,
 ) -> CkptIndex:
     """Find the index of a .ckpt, plain or encrypted.
+
+    Without `authenticates` the caller has to call ``source.authenticate`` before anything of an encrypted file is
+    shown to anyone, an error too; what was read until then need not be decrypted twice.
 
     Raises:
         LimitError: it holds more than `max_records` records.
@@ -116,9 +121,12 @@ def open_ckpt(
         # A writer fault leaves map records in clear before the first encrypted block.
         chain = chain_at(source, layout.stranger)
     if chain is not None:
-        return _open_sealed(
-            source, chain, key, mode, allow_unauthenticated=allow_unauthenticated, max_records=max_records
-        )
+        if key is None:
+            raise _without_key(source, chain)
+        from ckptload.sealed import open_sealed  # noqa: PLC0415 -- cryptography is imported only when it is needed
+
+        sealed = open_sealed(source, chain, key, mode, allow_unauthenticated=allow_unauthenticated)
+        return _index_sealed(sealed, chain, mode, max_records, authenticates=authenticates)
     if layout.damage is not None:
         raise _explained(source, layout, layout.damage)
     if not layout.records:
@@ -130,30 +138,29 @@ def open_ckpt(
     return CkptIndex(source, layout)
 
 
-def _open_sealed(
-    source: Source, chain: Chain, key: bytes | None, mode: str, *, allow_unauthenticated: bool, max_records: int
-) -> CkptIndex:
-    if key is None:
-        raise EncryptedCheckpointError(
-            f"the file is encrypted with {chain.describe()}",
-            path=source.label,
-            hint="pass dec_key and dec_mode=" + " or ".join(repr(mode) for mode in chain.modes),
-            modes=chain.modes,
-        )
-    from ckptload.sealed import open_sealed  # noqa: PLC0415 -- cryptography is imported only when it is needed
+def _without_key(source: Source, chain: Chain) -> EncryptedCheckpointError:
+    return EncryptedCheckpointError(
+        f"the file is encrypted with {chain.describe()}",
+        path=source.label,
+        hint="pass dec_key and dec_mode=" + " or ".join(repr(mode) for mode in chain.modes),
+        modes=chain.modes,
+    )
 
-    sealed = open_sealed(source, chain, key, mode, allow_unauthenticated=allow_unauthenticated)
-    layout = walk(sealed, max_records)
+
+def _index_sealed(sealed: SealedSource, chain: Chain, mode: str, max_records: int, *, authenticates: bool) -> CkptIndex:
+    layout = sealed.survey(lambda: walk(sealed, max_records))
+    if authenticates or layout.damage is not None or not layout.records:
+        sealed.authenticate(only_surveyed=True)
     first = layout.records[0] if layout.records else None
     if not sealed.authenticated and (first is None or first.damage is not None or layout.stranger == 0):
         # A wrong key passes the padding check about once in 290 times; then nothing makes sense.
         raise DecryptionError(
             "what decryption gives does not begin with a record",
-            path=source.label,
+            path=sealed.label,
             hint="check dec_key and dec_mode; if both are right, the file was changed after it was written",
         )
     if layout.damage is not None:
-        layout.damage.path = source.label
+        layout.damage.path = sealed.label
         raise layout.damage
     if first is None:
         raise _without_records(sealed, layout)

@@ -10,7 +10,7 @@ import threading
 from abc import abstractmethod
 from array import array
 from bisect import bisect_right
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import numpy as np
 
@@ -19,10 +19,12 @@ from ckptload.errors import DecryptionError
 from ckptload.sources import Source
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from ckptload.chain import Block, Chain
     from ckptload.ciphers import Stream
+
+    Found = TypeVar("Found")
 
 #: Windows of the file decrypted at a time: 512 KiB of a local file stay in a processor's cache until they
 #: are copied out, and a remote one gives more for each request.
@@ -59,12 +61,19 @@ class SealedSource(Source):
     def _lengths(self) -> Iterable[int]:
         """Return the length of each block's plaintext."""
 
-    def authenticate(self) -> None:
+    def authenticate(self, *, only_surveyed: bool = False) -> None:
         """Check the tag of every block that was not checked yet; where there are no tags, do nothing.
+
+        Args:
+            only_surveyed: leave out blocks of which a survey saw nothing.
 
         Raises:
             DecryptionError: a block is not what was encrypted with this key.
         """
+
+    def survey(self, look: Callable[[], Found]) -> Found:
+        """Call `look`, which reads little here and there; what it returns is for `authenticate` to vouch for."""
+        return look()
 
     def check_unchanged(self) -> None:
         """Raise ChangedFileError if the file is not the one that was opened any more."""
@@ -86,6 +95,34 @@ class SealedSource(Source):
             if len(part):
                 yield segment - 1, start - self._starts[segment], part
             start, out, segment = start + len(part), out[len(part) :], segment + 1
+
+    def decrypt(self, block: Block, place: int, out: memoryview) -> None:
+        """Fill `out` with a block's plaintext from `place` on, which no tag vouches for."""
+        cipher, plain = self._room.cipher, self._room.plain
+        at = place - place % CIPHER_BLOCK
+        stop = min(-(-(place + len(out)) // CIPHER_BLOCK) * CIPHER_BLOCK, block.stop - block.start)
+        stream: Stream | None = None
+        while at < stop:
+            size = min(self._piece, stop - at)
+            self._inner.read_into(block.start + at - CIPHER_BLOCK, cipher[: CIPHER_BLOCK + size])
+            if stream is None:
+                stream = self._stream(block, at, cipher[:CIPHER_BLOCK])
+            sealed = cipher[CIPHER_BLOCK : CIPHER_BLOCK + size]
+            skip = max(place - at, 0)
+            count = min(size - skip, len(out))
+            if skip == 0 and len(out) >= size + SPARE:
+                # The buffer goes on beyond this piece, so that there is room to decrypt in place.
+                stream.update_into(sealed, out[: size + SPARE])
+            else:
+                stream.update_into(sealed, plain)
+                copy(out[:count], plain[skip : skip + count])
+            out = out[count:]
+            at += size
+
+    def _stream(self, block: Block, at: int, before: memoryview) -> Stream:
+        if self._cipher.mode == AES_GCM:
+            return self._cipher.gcm_keystream(block.iv, at // CIPHER_BLOCK)
+        return self._cipher.cbc_decryptor(before if at else block.iv)
 
     def _refusal(self, block: Block, fact: str) -> DecryptionError:
         return DecryptionError(
@@ -134,32 +171,4 @@ class UntaggedSource(SealedSource):
             if number < 0:
                 self._inner.read_into(place, part)
             else:
-                self._decrypt(self._chain[number], place, part)
-
-    def _decrypt(self, block: Block, place: int, out: memoryview) -> None:
-        """Fill `out` with a block's plaintext from `place` on."""
-        cipher, plain = self._room.cipher, self._room.plain
-        at = place - place % CIPHER_BLOCK
-        stop = min(-(-(place + len(out)) // CIPHER_BLOCK) * CIPHER_BLOCK, block.stop - block.start)
-        stream: Stream | None = None
-        while at < stop:
-            size = min(self._piece, stop - at)
-            self._inner.read_into(block.start + at - CIPHER_BLOCK, cipher[: CIPHER_BLOCK + size])
-            if stream is None:
-                stream = self._stream(block, at, cipher[:CIPHER_BLOCK])
-            sealed = cipher[CIPHER_BLOCK : CIPHER_BLOCK + size]
-            skip = max(place - at, 0)
-            count = min(size - skip, len(out))
-            if skip == 0 and len(out) >= size + SPARE:
-                # The buffer goes on beyond this piece, so that there is room to decrypt in place.
-                stream.update_into(sealed, out[: size + SPARE])
-            else:
-                stream.update_into(sealed, plain)
-                copy(out[:count], plain[skip : skip + count])
-            out = out[count:]
-            at += size
-
-    def _stream(self, block: Block, at: int, before: memoryview) -> Stream:
-        if self._cipher.mode == AES_GCM:
-            return self._cipher.gcm_keystream(block.iv, at // CIPHER_BLOCK)
-        return self._cipher.cbc_decryptor(before if at else block.iv)
+                self.decrypt(self._chain[number], place, part)
