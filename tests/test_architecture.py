@@ -25,7 +25,7 @@ LAYERS = [
     "_version", "errors", "limits", "threads", "schema", "dtypes", "names",
     "sources", "files", "remote", "inputs",
     "wire", "walk", "records", "kinds", "checksum",
-    "chain", "ciphers", "sealed_source", "sealed_blocks", "sealed", "sealing",
+    "chain", "ciphers", "sealed_source", "sealed_memory", "sealed_blocks", "sealed", "sealing",
     "facts", "opening", "safetensors_sum", "safetensors_index", "sharded",
     "casting", "elements", "printing", "arithmetic", "computing", "tensor", "parameter",
     "arrays", "tensor_slice", "reader",

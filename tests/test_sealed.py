@@ -39,8 +39,9 @@ from ckptload.files import FileSource
 from ckptload.opening import open_ckpt
 from ckptload.schema import message_class
 from ckptload.sealed import SealedSource, open_sealed
+from ckptload.sealed_memory import Kept
 from ckptload.sources import BufferSource, Source
-from strategies import record
+from strategies import CountingSource, record
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -242,7 +243,7 @@ def test_reading_along_a_tagged_file_decrypts_each_block_once() -> None:
 
 
 def test_of_large_blocks_only_the_pieces_asked_for_are_decrypted_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sealed_blocks, "_KEPT_LOCAL", 512)
+    monkeypatch.setattr(sealed_blocks, "_KEPT_PIECES", 4)
     plain = content(64_000)
     source = Cramped(seal("tagged", plain, [16_000] * 4))
     sealed = unseal(source, "tagged")
@@ -277,7 +278,7 @@ def test_a_block_that_changes_after_its_tag_was_checked_is_refused(
     whole: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whoever can write to the file while it is open gains nothing by it."""
-    monkeypatch.setattr(sealed_blocks, "_KEPT_LOCAL", 0)
+    monkeypatch.setattr(sealed_blocks, "_KEPT_PIECES", 1)
     plain = content(3000)
     data = bytearray(seal("tagged", plain, []))
     sealed = unseal(Cramped(data, label="the file"), "tagged")
@@ -285,7 +286,7 @@ def test_a_block_that_changes_after_its_tag_was_checked_is_refused(
     sealed.read(0, 10)
     data[-1000] ^= 1
     if whole:
-        with pytest.raises(DecryptionError, match="block 1 of 1 does not match its authentication tag"):
+        with pytest.raises(ChangedFileError, match="block 1 of 1 is not what it was"):
             sealed.read(0, 3000)
         return
     assert bytes(sealed.read(0, 1000)) == plain[:1000]
@@ -337,6 +338,73 @@ def test_a_survey_reads_little_and_its_errors_wait_for_the_tags(kind: str) -> No
         damaged_one.survey(lambda: [damaged_one.read(4100, 4110), damaged_one.read(-1, 10)])
 
 
+@every_kind
+@pytest.mark.parametrize("sizes", [[], [1000] * 4, [100] * 40])
+def test_what_is_asked_for_twice_is_given_twice(kind: str, sizes: list[int]) -> None:
+    """In one call, overlapping and in any order, whether tags were compared before or not."""
+    plain = content(4321)
+    for first in (False, True):
+        sealed = unseal(seal(kind, plain, sizes), kind)
+        if first:
+            sealed.authenticate()
+        spans = [(10, 700), (10, 700), (600, 3000), (0, 4321), (50, 60), (0, 4321), (4320, 4321), (200, 328)]
+        buffers = [bytearray(stop - start) for start, stop in spans]
+        sealed.read_many([(start, memoryview(out)) for (start, _), out in zip(spans, buffers, strict=True)])
+        assert [bytes(out) for out in buffers] == [plain[start:stop] for start, stop in spans]
+
+
+def test_threads_that_want_one_block_compare_its_tag_once() -> None:
+    plain = content(1 << 20)
+    source = CountingSource(seal("tagged", plain, []))
+    sealed = unseal(source, "tagged")
+    source.reads.clear()
+    barrier = threading.Barrier(8)
+
+    def read(start: int) -> bytes:
+        barrier.wait()
+        return bytes(sealed.read(start, start + 10))
+
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(read, range(8))) == [plain[at : at + 10] for at in range(8)]
+    assert source.total <= len(plain) + 8 * (512 << 10)
+
+
+def test_many_tiny_blocks_cost_no_more_memory_than_their_places_do() -> None:
+    block = seal_block("tagged", b"tiny", bytes(16))
+    source = BufferSource(block * 20_000)
+    sealed = unseal(source, "tagged")
+    tracemalloc.start()
+    try:
+        sealed.authenticate()
+        assert tracemalloc.get_traced_memory()[1] < 2 << 20
+        assert bytes(sealed.read(0, sealed.size)) == b"tiny" * 20_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_source_closed_while_a_block_is_decrypted_says_so() -> None:
+    """Its descriptor may be that of another file by then, whose bytes match no tag."""
+
+    class Reused(Cramped):
+        closed = False
+
+        def read_into(self, start: int, out: memoryview) -> None:
+            super().read_into(start, out)
+            if self.closed:
+                out[:] = bytes(len(out))
+
+        def check_unchanged(self) -> None:
+            if self.closed:
+                raise ClosedReaderError("the checkpoint was closed")
+
+    for size in (100, 1000):
+        source = Reused(seal("tagged", content(size), []))
+        sealed = unseal(source, "tagged")
+        source.closed = True
+        with pytest.raises(ClosedReaderError):
+            sealed.read(0, 10)
+
+
 def test_blocks_without_a_header_are_not_read_at_opening() -> None:
     plain = record("first", (40_000,), "Float32", content(160_000)) + record("second", (1000,), "Int32", content(4000))
     source = Cramped(seal("tagged", plain, [10_000] * 17))
@@ -358,12 +426,17 @@ def test_too_little_memory_for_a_piece_is_our_error(monkeypatch: pytest.MonkeyPa
     def full(*_: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr(sealed_blocks, "_KEPT_LOCAL", 0)
-    sealed = unseal(seal("tagged", content(100), []), "tagged")
-    sealed.authenticate()
-    monkeypatch.setattr(np, "empty", full)
-    with pytest.raises(OutOfMemoryError, match="100 bytes of plaintext"):
-        sealed.read(0, 10)
+    monkeypatch.setattr(sealed_blocks, "_KEPT_PIECES", 1)
+    for size, piece in ((100, 100), (1000, 128)):
+        with monkeypatch.context() as patched:
+            sealed = unseal(seal("tagged", content(size), []), "tagged")
+            sealed.authenticate()
+            sealed.read(size - 10, size)
+            sealed._kept.close()  # type: ignore[attr-defined]
+            sealed._kept = Kept(1, "the file")  # type: ignore[attr-defined]
+            patched.setattr(np, "empty", full)
+            with pytest.raises(OutOfMemoryError, match=f"{piece} bytes of plaintext"):
+                sealed.read(0, 10)
 
 
 @every_kind

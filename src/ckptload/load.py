@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import os
 import warnings
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Final
 
 from ckptload import limits, names
 from ckptload.binding import check_arguments, load_param_into_net
-from ckptload.errors import ArgumentError, ArgumentTypeError, CheckpointError, EmptyCheckpointError
+from ckptload.errors import (
+    ArgumentError,
+    ArgumentTypeError,
+    ChangedFileError,
+    CheckpointError,
+    DecryptionError,
+    EmptyCheckpointError,
+    ReadError,
+)
 from ckptload.files import FileSource
 from ckptload.inputs import open_source
 from ckptload.limits import MAX_RECORDS
@@ -19,7 +27,7 @@ from ckptload.safetensors_index import open_safetensors
 from ckptload.sharded import ENDING, ShardedIndex, ShardedSource, is_index
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from ckptload.names import Prefixes
     from ckptload.reader import Index
@@ -190,43 +198,45 @@ def load_checkpoint(
     _check_name(ckpt_file_name, format)
     if net is not None:
         check_arguments(net, strict_load)
-    # Nobody sees a name, or the error for one, before its tag was compared: `choice_func` would.
-    with (
-        _open(
-            ckpt_file_name,
-            format,
-            dec_key,
-            dec_mode,
-            allow_unauthenticated,
-            max_records,
-            watches_name=False,
-            authenticates=choice_func is not None or crc_check,
-        ) as reader,
-        _authenticated(reader),
-    ):
-        wanted = reader.select(choice_func=choice_func, specify_prefix=specify_prefix, filter_prefix=filter_prefix)
-        if not wanted:
-            raise _nothing_left(reader, specify_prefix, filter_prefix)
-        remove_redundancy = _redundancy(reader, remove_redundancy)
-        if crc_check and not reader.verify_crc():
-            warnings.warn(f"{reader.path} carries no CRC-32, so that crc_check checked nothing", stacklevel=2)
-        values = wanted.load()
+    with _open(
+        ckpt_file_name,
+        format,
+        dec_key,
+        dec_mode,
+        allow_unauthenticated,
+        max_records,
+        watches_name=False,
+        # Nobody sees a name, or an error about one, before its tag was compared: `choice_func` would.
+        authenticates=choice_func is not None or crc_check,
+    ) as reader:
+        failure: CheckpointError | None = None
+        try:
+            wanted = _wanted(reader, choice_func, specify_prefix, filter_prefix)
+            remove_redundancy = _redundancy(reader, remove_redundancy)
+            if crc_check and not reader.verify_crc():
+                warnings.warn(f"{reader.path} carries no CRC-32, so that crc_check checked nothing", stacklevel=2)
+            values = wanted.load()
+        except (DecryptionError, ReadError, ChangedFileError):
+            # These say nothing of what is in the blocks.
+            raise
+        except CheckpointError as error:
+            failure = error
+        # Not in the clause above, which would chain a failed tag to what it does not vouch for.
+        reader.authenticate()
+        if failure is not None:
+            raise failure
     if net is not None:
         load_param_into_net(net, values, strict_load, remove_redundancy)
     return values
 
 
-@contextmanager
-def _authenticated(reader: Reader) -> Iterator[None]:
-    """Let nothing pass that the file says, neither values nor what is wrong with them, before tags vouch for it."""
-    failure = None
-    try:
-        yield
-    except CheckpointError as error:
-        failure = error
-    reader.authenticate()
-    if failure is not None:
-        raise failure
+def _wanted(
+    reader: Reader, choice_func: Callable[[str], Any] | None, specify_prefix: Prefixes, filter_prefix: Prefixes
+) -> Reader:
+    wanted = reader.select(choice_func=choice_func, specify_prefix=specify_prefix, filter_prefix=filter_prefix)
+    if not wanted:
+        raise _nothing_left(reader, specify_prefix, filter_prefix)
+    return wanted
 
 
 def _check_key(key: object, mode: object) -> None:

@@ -2,8 +2,8 @@
 
 A tag vouches for a whole block, so that a block is decrypted from end to end before any of it is handed out. What
 passes by then is not kept, for blocks are large, but marked piece by piece; a later read decrypts the pieces it
-needs and no more, and their marks tell that they are still what the tag vouched for. A failed tag is final: no
-other reading of the block is tried.
+needs and no more, and their marks tell before that they are still what the tag vouched for. A block of one piece
+needs no marks: it is decrypted again. A failed tag is final: no other reading of the block is tried.
 
 Where tensors lie must be known to decrypt them to where they belong, in one go. So headers are surveyed first,
 without their tags; what was seen of a block is compared with its plaintext when its tag is.
@@ -12,31 +12,35 @@ without their tags; what was seen of a block is compared with its plaintext when
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict, deque
+from collections import deque
+from itertools import islice
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
 from ckptload import threads
 from ckptload.ciphers import CIPHER_BLOCK, SPARE, Marker, tag_error
-from ckptload.errors import ChangedFileError, CheckpointError, ClosedReaderError, OutOfMemoryError
+from ckptload.errors import ChangedFileError, CheckpointError, OutOfMemoryError
+from ckptload.sealed_memory import Kept, Seen
 from ckptload.sealed_source import SealedSource, copy
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from ckptload.chain import Chain
-    from ckptload.ciphers import KeyedCipher
+    from ckptload.ciphers import KeyedCipher, Stream
     from ckptload.sealed_source import Found
     from ckptload.sources import Request, Source
 
-#: How many bytes of plaintext are kept of a local file, and of one whose bytes cost more than memory does.
-_KEPT_LOCAL: Final = 8 << 20
-_KEPT_REMOTE: Final = 128 << 20
+#: How many pieces of plaintext are kept: 8 MiB, and 128 MiB of a remote file, whose bytes cost more.
+_KEPT_PIECES: Final = 16
 #: A survey sees at most this much, and at most an eighth of the file: more than headers, and tags are compared first.
 _SURVEYED: Final = 8 << 20
-#: Below this much to decrypt a second thread costs more than it saves.
+#: Below this much to decrypt, in all and for each job, a second thread costs more than it saves.
 _PARALLEL_FROM: Final = 1 << 20
+_WORTH_SHARING: Final = 64 << 10
+#: A file of a million blocks is worked on in parts.
+_BATCH: Final = 1024
 
 
 class _Job(NamedTuple):
@@ -46,28 +50,15 @@ class _Job(NamedTuple):
     wanted: list[tuple[int, memoryview]]
 
     @property
+    def end(self) -> int:
+        """Return where the last wanted part ends in the block."""
+        place, out = self.wanted[-1]
+        return place + len(out)
+
+    @property
     def amount(self) -> int:
         """Return how many bytes are wanted."""
         return sum(len(out) for _, out in self.wanted)
-
-
-class _Seen:
-    """What was seen of a block before its tag was compared: ``(place in the block, bytes)``."""
-
-    def __init__(self, spans: list[tuple[int, bytes]]) -> None:
-        self._spans = deque(sorted(spans))
-        self.was_true = True
-
-    def compare(self, at: int, plain: memoryview) -> None:
-        """Hold it against the next piece of the block's plaintext, which begins at `at`."""
-        stop, rest = at + len(plain), []
-        while self._spans and self._spans[0][0] < stop:
-            place, data = self._spans.popleft()
-            here = data[: stop - place]
-            self.was_true &= plain[place - at : place - at + len(here)] == here
-            if len(here) < len(data):
-                rest.append((stop, data[len(here) :]))
-        self._spans.extendleft(reversed(rest))
 
 
 class TaggedSource(SealedSource):
@@ -77,15 +68,15 @@ class TaggedSource(SealedSource):
         super().__init__(inner, chain, cipher)
         self.authenticated = chain.start == 0
         self._marker = Marker()
-        #: The blocks whose tags were right, and the marks of the pieces of those that were not read as a whole.
-        self._verified: set[int] = set()
+        #: Whether the tag of each block was right; of those of several pieces, the marks of the pieces.
+        self._verified = bytearray(len(chain))
         self._marks: dict[int, list[bytes]] = {}
         #: While a survey goes on, how much more it may see; what it saw of each block.
         self._surveys = 0
         self._seen: dict[int, list[tuple[int, bytes]]] = {}
-        self._lock = threading.Lock()
-        self._kept: OrderedDict[tuple[int, int], memoryview] | None = OrderedDict()
-        self._most_kept = max((_KEPT_LOCAL if inner.local else _KEPT_REMOTE) // self._piece, 1)
+        self._kept = Kept(_KEPT_PIECES, self.label)
+        #: For each block whose tag is being compared, so that no two threads do it.
+        self._locks: dict[int, threading.Lock] = {}
 
     def _lengths(self) -> Iterator[int]:
         return (block.stop - block.start for block in self._chain)
@@ -98,18 +89,19 @@ class TaggedSource(SealedSource):
         self.read_many([(start, out)])
 
     def read_many(self, requests: Sequence[Request]) -> None:
-        """Fill every ``(start, out)``, decrypting no block twice.
+        """Fill every ``(start, out)``; if this raises, what the buffers hold is undefined.
 
-        If this raises, what the buffers hold is undefined and must not be handed on.
+        Of a block whose tag was not compared yet, bytes may go to where they are wanted before it is: call
+        `authenticate` first where somebody could see them after an error.
         """
         jobs: list[_Job] = []
         for start, out in requests:
             for number, place, part in self._split(start, out):
                 if number < 0:
                     self._inner.read_into(place, part)
-                elif self._surveys and number not in self._verified:
+                elif self._surveys and not self._verified[number]:
                     self._look(number, place, part)
-                elif jobs and jobs[-1].number == number:
+                elif jobs and jobs[-1].number == number and jobs[-1].end <= place:
                     jobs[-1].wanted.append((place, part))
                 else:
                     jobs.append(_Job(number, [(place, part)]))
@@ -118,7 +110,7 @@ class TaggedSource(SealedSource):
     def authenticate(self, *, only_surveyed: bool = False) -> None:
         """Check the tag of every block that was not checked yet, or of those that a survey saw something of."""
         numbers = sorted(self._seen) if only_surveyed else range(len(self._chain))
-        self._run([_Job(number, []) for number in numbers if number not in self._verified])
+        self._run(_Job(number, []) for number in numbers if not self._verified[number])
 
     def survey(self, look: Callable[[], Found]) -> Found:
         """Let `look` read headers before tags are compared; what it raises waits until they are.
@@ -146,46 +138,50 @@ class TaggedSource(SealedSource):
 
     def close(self) -> None:
         """Close the file and let go of plaintext."""
-        with self._lock:
-            self._kept = None
+        self._kept.close()
         super().close()
 
-    def _run(self, jobs: list[_Job]) -> None:
+    def _run(self, jobs: Iterable[_Job]) -> None:
         """Do jobs, two at a time where that pays; the first failure ends it."""
-        if len(jobs) > 1 and sum(map(self._cost, jobs)) >= _PARALLEL_FROM:
-            threads.share(self._serve, jobs, "decrypt")
-            return
-        for job in jobs:
-            self._serve(job)
-
-    def _cost(self, job: _Job) -> int:
-        """Return how much of a block is decrypted for a job: what is wanted, or all."""
-        length = self._length(job.number)
-        # A tag is checked by decrypting all, so that marks save nothing where most is wanted.
-        return job.amount if job.number in self._marks and 2 * job.amount <= length else length
+        jobs = iter(jobs)
+        while batch := list(islice(jobs, _BATCH)):
+            total = sum(job.amount if self._verified[job.number] else self._length(job.number) for job in batch)
+            if len(batch) > 1 and total >= max(_PARALLEL_FROM, _WORTH_SHARING * len(batch)):
+                threads.share(self._serve, batch, "decrypt")
+            else:
+                for job in batch:
+                    self._serve(job)
 
     def _serve(self, job: _Job) -> None:
-        if self._cost(job) < self._length(job.number):
-            self._reread(job)
-        else:
-            self._decrypt(job)
+        if self._length(job.number) <= self._piece:
+            _give_out(deque(job.wanted), 0, self._plain(job.number, 0))
+            return
+        if not self._verified[job.number]:
+            with self._locks.setdefault(job.number, threading.Lock()):
+                # Another thread may have done it meanwhile.
+                if not self._verified[job.number]:
+                    self._decrypt(job)
+                    return
+        for place, out in job.wanted:
+            done = 0
+            while done < len(out):
+                piece, skip = divmod(place + done, self._piece)
+                done += self._give_piece(job.number, piece, skip, out[done:])
 
     def _decrypt(self, job: _Job) -> None:
         """Decrypt one block to its end, give out what is wanted of it, and compare its tag."""
         number, block = job.number, self._chain[job.number]
-        # A block that is read as a whole is hardly read again.
-        marks: list[bytes] | None = [] if 2 * job.amount <= self._length(number) else None
-        keeps = marks is not None and 2 * self._length(number) <= self._most_kept * self._piece
+        keeps = 2 * self._length(number) <= self._kept.most * self._piece
         cipher, plain = self._room.cipher, self._room.plain
         stream = self._cipher.gcm_decryptor(block.iv, block.tag)
-        wanted, seen = deque(job.wanted), _Seen(self._seen.get(number, []))
-        kept: dict[int, memoryview] = {}
-        for begin in range(block.start, block.stop, self._piece):
-            at, size = begin - block.start, min(self._piece, block.stop - begin)
+        wanted, seen = deque(job.wanted), Seen(self._seen.get(number, ()))
+        marks: list[bytes] = []
+        kept: list[tuple[tuple[int, int], memoryview]] = []
+        for at in range(0, self._length(number), self._piece):
+            size = self._size(number, len(marks))
             sealed = cipher[:size]
-            self._inner.read_into(begin, sealed)
-            if marks is not None:
-                marks.append(self._marker.mark(sealed))
+            self._inner.read_into(block.start + at, sealed)
+            marks.append(self._marker.mark(sealed))
             if wanted and wanted[0][0] == at and len(wanted[0][1]) >= size + SPARE:
                 # The buffer goes on beyond this piece, so that there is room to decrypt in place.
                 out = wanted[0][1]
@@ -194,46 +190,77 @@ class TaggedSource(SealedSource):
                 seen.compare(at, out[:size])
                 continue
             if keeps:
-                plain = kept[at // self._piece] = self._fresh(size)
+                plain = self._fresh(size)
+                kept.append(((number, len(marks) - 1), plain[:size]))
             stream.update_into(sealed, plain)
             seen.compare(at, plain[:size])
             _give_out(wanted, at, plain[:size])
+        self._finish(number, stream, seen)
+        self._marks[number] = marks
+        self._verified[number] = 1
+        self._locks.pop(number, None)
+        self._kept.put(kept)
+
+    def _finish(self, number: int, stream: Stream, seen: Seen) -> None:
+        """Compare a block's tag.
+
+        Raises:
+            DecryptionError: it is not what was encrypted with this key.
+            ChangedFileError: it is not what a survey saw.
+        """
+        block = self._chain[number]
         try:
             stream.finalize()
         except tag_error() as error:
+            # The file may have been closed, and its number given to another one, or changed.
+            self._inner.check_unchanged()
             raise self._refusal(block, "does not match its authentication tag under this key") from error
         if not seen.was_true:
             raise self._changed(number, block.start)
-        self._passed(number, marks, kept)
-
-    def _passed(self, number: int, marks: list[bytes] | None, kept: dict[int, memoryview]) -> None:
-        if marks is not None:
-            self._marks[number] = marks
         self._seen.pop(number, None)
-        self._verified.add(number)
-        self._keep(number, kept)
 
-    def _reread(self, job: _Job) -> None:
-        """Decrypt only those pieces of an authentic block that are wanted."""
-        for place, out in job.wanted:
-            done = 0
-            while done < len(out):
-                piece, skip = divmod(place + done, self._piece)
-                done += self._give_piece(job.number, piece, skip, out[done:])
+    def _size(self, number: int, piece: int) -> int:
+        return min(self._piece, self._length(number) - piece * self._piece)
 
     def _give_piece(self, number: int, piece: int, skip: int, out: memoryview) -> int:
-        """Put what a piece of a block has from `skip` on into `out`, and return how much that was."""
-        size = min(self._piece, self._length(number) - piece * self._piece)
+        """Put what a piece of an authentic block has from `skip` on into `out`; return how much that was."""
+        size = self._size(number, piece)
         if skip == 0 and len(out) >= size + SPARE:
             self._decrypt_piece(number, piece, out[: size + SPARE])
             return size
-        plain = self._plain(number, piece, size)
+        plain = self._plain(number, piece)
         count = min(size - skip, len(out))
         copy(out[:count], plain[skip : skip + count])
         return count
 
+    def _plain(self, number: int, piece: int) -> memoryview:
+        """Return the authentic plaintext of a piece, which is kept for the next read."""
+        found = self._kept.get((number, piece))
+        if found is not None:
+            return found
+        size = self._size(number, piece)
+        fresh = self._fresh(size)
+        if self._length(number) <= self._piece:
+            self._decrypt_small(number, fresh)
+        else:
+            self._decrypt_piece(number, piece, fresh)
+        self._kept.put([((number, piece), fresh[:size])])
+        return fresh[:size]
+
+    def _decrypt_small(self, number: int, out: memoryview) -> None:
+        """Decrypt a block of one piece and compare its tag."""
+        block, size = self._chain[number], self._length(number)
+        sealed = self._room.cipher[:size]
+        self._inner.read_into(block.start, sealed)
+        stream = self._cipher.gcm_decryptor(block.iv, block.tag)
+        stream.update_into(sealed, out)
+        seen = Seen(self._seen.get(number, ()))
+        seen.compare(0, out[:size])
+        self._finish(number, stream, seen)
+        self._verified[number] = 1
+
     def _decrypt_piece(self, number: int, piece: int, out: memoryview) -> None:
-        """Decrypt a piece of a block into `out`, which has `SPARE` bytes more, if its mark is right.
+        """Decrypt a piece of a block of several into `out`, which has `SPARE` bytes more, if its mark is right.
 
         Raises:
             ChangedFileError: it is not what the block's tag vouched for.
@@ -253,33 +280,6 @@ class TaggedSource(SealedSource):
             offset=offset,
             hint="another program is writing this file; load it when it is complete",
         )
-
-    def _plain(self, number: int, piece: int, size: int) -> memoryview:
-        """Return the authentic plaintext of a piece, which is kept for the next read."""
-        with self._lock:
-            kept = self._open_kept()
-            found = kept.get((number, piece))
-            if found is not None:
-                kept.move_to_end((number, piece))
-                return found
-        fresh = self._fresh(size)
-        self._decrypt_piece(number, piece, fresh)
-        self._keep(number, {piece: fresh})
-        return fresh
-
-    def _keep(self, number: int, pieces: dict[int, memoryview]) -> None:
-        """Keep authentic pieces in place of those that nobody asked for lately."""
-        with self._lock:
-            kept = self._open_kept()
-            for piece, plain in pieces.items():
-                kept[number, piece] = plain
-            while len(kept) > self._most_kept:
-                kept.popitem(last=False)
-
-    def _open_kept(self) -> OrderedDict[tuple[int, int], memoryview]:
-        if self._kept is None:
-            raise ClosedReaderError("the checkpoint was closed", path=self.label)
-        return self._kept
 
     def _fresh(self, size: int) -> memoryview:
         try:

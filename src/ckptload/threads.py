@@ -24,7 +24,7 @@ def share(work: Callable[[Job], Result], jobs: Sequence[Job], name: str) -> list
 
     Args:
         work: what to do with each job.
-        jobs: the jobs, of similar size.
+        jobs: the jobs; the largest should not be the last.
         name: what the threads are called.
     """
     with ThreadPoolExecutor(THREADS, thread_name_prefix=f"ckptload-{name}") as pool:
