@@ -282,6 +282,8 @@ def file_of(case: str) -> str:
 
 #: Cases in which every contender needs MindSpore.
 WITH_MINDSPORE: Final = {"real_cell"}
+#: Cases in which ckptload reads little or nothing of the file; MindSpore reads all of it.
+PARTIAL: Final = {"import", "one", "list", *(f"{short}_{what}" for short in MODES for what in ("one", "list"))}
 #: The first contender of a case is the one that the others are held against.
 CASES: Final[dict[str, dict[str, Contender]]] = {
     "load": {**_both(), "protobuf": _protobuf, "limit": _limit},

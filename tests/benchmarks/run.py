@@ -11,8 +11,8 @@ one call. Peak memory is the process' highest resident set beyond what it had be
 page cache: the one of a case is read once before every measurement. With --cold they are on the disk alone.
 
 A virtual machine gives memory that is free back to its host, from where it comes again at a third of the speed, or
-at full speed if it was in use a second ago: a matter of luck. So each process touches as much memory as
-any contender needs and gives it back just before its clock runs. With --no-settle it does not.
+at full speed if it was in use a second ago: a matter of luck. So a process that is to read a whole file touches
+three times as much memory, and gives it back just before its clock runs. With --no-settle it does not.
 """
 
 from __future__ import annotations
@@ -159,17 +159,19 @@ def memory_now(field: str = "VmRSS") -> int:
     return int(re.search(rf"{field}:\s+(\d+) kB", status)[1]) * 1024  # type: ignore[index]
 
 
-def settle(folder: Path) -> None:
+def settle(folder: Path, case: str) -> None:
     """Have this machine's memory at hand for what follows."""
     if "CKPTLOAD_NO_SETTLE" not in os.environ:
         # MindSpore needs a little more than twice the file, and the files written by some go to the page cache.
-        np.empty(3 * (folder / "plain.ckpt").stat().st_size, np.uint8)[:: 4 << 10] = 1
+        size = (folder / f"{contenders.file_of(case)}ckpt").stat().st_size
+        np.empty(3 * size, np.uint8)[:: 4 << 10] = 1
 
 
 def one(case: str, contender: str, folder: Path) -> None:
     """Be the process that is measured."""
     work = contenders.CASES[case][contender](folder)
-    settle(folder)
+    if contender == "mindspore" or case not in contenders.PARTIAL:
+        settle(folder, case)
     before = memory_now()
     begin = time.perf_counter()
     kept = work()
