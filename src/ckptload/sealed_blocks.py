@@ -94,18 +94,25 @@ class TaggedSource(SealedSource):
         Of a block whose tag was not compared yet, bytes may go to where they are wanted before it is: call
         `authenticate` first where somebody could see them after an error.
         """
-        jobs: list[_Job] = []
+        self._run(self._jobs(requests))
+
+    def _jobs(self, requests: Iterable[Request]) -> Iterator[_Job]:
+        """Yield a job for each block, more where a request is not behind the last one; read what is in clear."""
+        job: _Job | None = None
         for start, out in requests:
             for number, place, part in self._split(start, out):
                 if number < 0:
                     self._inner.read_into(place, part)
                 elif self._surveys and not self._verified[number]:
                     self._look(number, place, part)
-                elif jobs and jobs[-1].number == number and jobs[-1].end <= place:
-                    jobs[-1].wanted.append((place, part))
+                elif job is not None and job.number == number and job.end <= place:
+                    job.wanted.append((place, part))
                 else:
-                    jobs.append(_Job(number, [(place, part)]))
-        self._run(jobs)
+                    if job is not None:
+                        yield job
+                    job = _Job(number, [(place, part)])
+        if job is not None:
+            yield job
 
     def authenticate(self, *, only_surveyed: bool = False) -> None:
         """Check the tag of every block that was not checked yet, or of those that a survey saw something of."""
