@@ -7,7 +7,7 @@ import math
 import ml_dtypes
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -82,6 +82,7 @@ def test_dead_and_constant_tensors_are_told(values: list[float], dead: bool, con
 
 
 @settings(max_examples=60, deadline=None)
+@example(np.array([0.0, -1 / 3, -0.25, -0.25, -0.25]))
 @given(hnp.arrays("f8", st.integers(1, 200), elements=st.floats(-1e6, 1e6) | st.just(math.nan) | st.just(math.inf)))
 def test_a_histogram_counts_every_finite_element_in_its_place(array: np.ndarray) -> None:
     finite = array[np.isfinite(array)]
@@ -92,9 +93,15 @@ def test_a_histogram_counts_every_finite_element_in_its_place(array: np.ndarray)
         histogram.add(piece)
     assert histogram.counts.sum() == finite.size
     if finite.max() - finite.min() > 1e-3:
-        expected = np.histogram(finite, stats.BINS, (finite.min(), finite.max()))[0]
+        places = (finite - finite.min()) / (finite.max() - finite.min()) * stats.BINS
         # Rounding may put an element on a border into the neighbour.
-        assert np.abs(np.cumsum(histogram.counts) - np.cumsum(expected)).max() <= max(2, finite.size // 10)
+        late, early = (
+            np.cumsum(np.bincount(np.clip(places + off, 0, stats.BINS - 1).astype(int), minlength=stats.BINS))
+            for off in (1e-6, -1e-6)
+        )
+        got = np.cumsum(histogram.counts)
+        assert (late <= got).all()
+        assert (got <= early).all()
         assert histogram.counts[0] > 0
         assert histogram.counts[-1] > 0
 
