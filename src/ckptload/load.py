@@ -99,17 +99,8 @@ def _open(
             opened.watches_name = watches_name
         if format is None:
             format = _guess(opened)  # noqa: A001
-        index: Index = (
-            open_ckpt(
-                opened,
-                dec_key,
-                dec_mode,
-                allow_unauthenticated=allow_unauthenticated,
-                max_records=max_records,
-                authenticates=authenticates,
-            )
-            if format == CKPT
-            else _open_safetensors(opened, format, dec_key, max_records)
+        index = _open_index(
+            opened, format, dec_key, dec_mode, allow_unauthenticated, max_records, authenticates=authenticates
         )
         stack.pop_all()
     reopen = (
@@ -122,7 +113,25 @@ def _reopen(path: str, format: str, mmap: bool, max_records: int) -> Reader:
     return open_checkpoint(path, format=format, mmap=mmap, max_records=max_records)
 
 
-def _open_safetensors(source: Source, format: str, key: bytes | None, max_records: int) -> Index:
+def _open_index(
+    source: Source,
+    format: str,
+    key: bytes | None,
+    mode: str,
+    allow_unauthenticated: bool,
+    max_records: int,
+    *,
+    authenticates: bool,
+) -> Index:
+    if format == CKPT:
+        return open_ckpt(
+            source,
+            key,
+            mode,
+            allow_unauthenticated=allow_unauthenticated,
+            max_records=max_records,
+            authenticates=authenticates,
+        )
     if format == SAFETENSORS:
         _check_format(format, key, "AES-GCM")
         if isinstance(source, ShardedSource):
