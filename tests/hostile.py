@@ -17,15 +17,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ckptload import load_checkpoint, open_checkpoint
-from ckptload.ciphers import MODES
+from ckptload.encryption.ciphers import MODES
+from ckptload.encryption.encrypting import EncryptingWriter
 from ckptload.errors import CheckpointError
-from ckptload.sealing import SealingWriter
 from strategies import block, floats, group, integer, mapping, number, record, tag, tensor, text, value, with_crc
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from ckptload.reader import Reader
+    from ckptload.reading.reader import Reader
 
 SIZE: Final = 1024
 MEMORY: Final = 64 << 20
@@ -93,7 +93,7 @@ def _repeats() -> Iterator[tuple[str, bytes]]:
 
 def _sealed(data: bytes, mode: str, size: int) -> bytes:
     file = io.BytesIO()
-    writer = SealingWriter(file, KEY, mode, block_size=size)
+    writer = EncryptingWriter(file, KEY, mode, block_size=size)
     writer.write(data)
     writer.finish()
     return file.getvalue()

@@ -152,7 +152,8 @@ def _wide(_: Path) -> None:
 
 
 def _casts(_: Path) -> None:
-    from ckptload import casting, dtypes
+    from ckptload import dtypes
+    from ckptload.tensors import casting
 
     np.seterr(over="ignore")
     floats = (dtypes.float16, dtypes.bfloat16, dtypes.float32, dtypes.float64)

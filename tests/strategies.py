@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from hypothesis import strategies as st
 
-from ckptload.files import FileSource
-from ckptload.sources import BufferSource, Source
+from ckptload.sources.base import Source
+from ckptload.sources.files import FileSource
+from ckptload.sources.memory import BufferSource
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

@@ -1,4 +1,4 @@
-"""The layers: imports run one way, only some modules touch files, and importing the package is cheap."""
+"""The house: packages import one way, files inside a package too; only some open files; importing is cheap."""
 
 from __future__ import annotations
 
@@ -12,45 +12,76 @@ from typing import TYPE_CHECKING
 import pytest
 
 import ckptload
+from places import DOCS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 PACKAGE = Path(ckptload.__file__).parent
-TABLE = Path(__file__).parents[1] / "docs" / "architecture.md"
+PAGE = DOCS / "architecture.md"
 
-#: From the bottom up: a module imports only what stands before it. docs/architecture.md says what each is for.
-#: A package stands for all of its modules, which may import each other as long as they do not do so in a circle.
-LAYERS = [
-    "_version", "errors", "limits", "threads", "schema", "dtypes", "names",
-    "sources", "files", "remote", "inputs",
-    "wire", "walk", "records", "kinds", "checksum",
-    "chain", "ciphers", "sealed_source", "sealed_memory", "sealed_blocks", "sealed", "sealing",
-    "facts", "opening", "safetensors_sum", "safetensors_index", "sharded",
-    "casting", "elements", "printing", "arithmetic", "computing", "tensor", "parameter",
-    "arrays", "tensor_slice", "reader",
-    "cell", "containers",
-    "matching", "renaming", "report", "supplies", "adapters", "targets", "binding", "load", "futures", "frameworks",
-    "atomic", "background", "items", "writing", "safetensors_writing", "shard_writing", "save",
-    "conversion", "batch", "convert", "npz", "rewriting",
-    "dtype", "common", "nn", "train",
-    "__init__", "cli", "__main__",
-]  # fmt: skip
+#: What everybody may import; these import nothing of the project.
+GROUND = {"_version", "errors", "messages", "parallel"}
+_VALUES = {"dtypes", "filters", "sources", "formats", "tensors", "encryption", "nets", "reading"}
 
-#: Modules that open or map files; all others are handed bytes or sources.
-MAY_OPEN = {
-    "files",
-    "atomic",
-    "safetensors_index",  # makes a file without content, which the library can be shown
-    "cli",
+#: The rule of each package, from the bottom up: what it may import beside the ground. A name stands for all below it.
+RULES: dict[str, set[str]] = {
+    "dtypes": set(),
+    "filters": set(),
+    "sources": set(),
+    "formats": {"sources", "dtypes"},
+    "tensors": {"dtypes"},
+    "encryption": {"sources", "formats.ckpt.schema"},
+    "nets": {"tensors", "dtypes"},
+    "reading": {"sources", "formats", "encryption", "tensors", "dtypes", "filters"},
+    "binding": {"reading", "nets", "tensors", "formats.entry", "sources.spans", "dtypes"},
+    "writing": {"reading", "nets", "tensors", "formats", "sources", "dtypes"},
+    "load": {"binding", *_VALUES},
+    "save": {"writing", *_VALUES},
+    "frameworks": {"binding", *_VALUES},
+    "converting": {"binding", "writing", *_VALUES},
+    "dtype": {"dtypes"},
+    "common": {"dtype", "tensors"},
+    "nn": {"nets"},
+    "train": {"load", "save", "converting", "binding"},
+    "__init__": {"dtype", "common", "nn", "train", "load", "save", "frameworks", "converting", "binding", *_VALUES},
+    "cli": {"__init__", "dtypes", "sources.spans"},
+    "__main__": {"cli"},
 }
-#: Modules that print; the library itself logs and warns.
+
+#: The files of a package from the bottom up: each imports only those before it.
+FILES: dict[str, list[str]] = {
+    "sources": ["spans", "base", "memory", "files", "remote", "inputs"],
+    "formats": ["kinds", "limits", "entry", "item", "index", "crc32", "ckpt", "safetensors"],
+    "formats.ckpt": ["schema", "wire", "window", "walk", "records", "trailer", "history", "index", "encoding"],
+    "formats.safetensors": ["strings", "checksum", "index", "shards", "encoding"],
+    "tensors": ["casting", "construction", "printing", "arithmetic", "operators", "tensor", "parameter"],
+    "encryption": ["chain", "ciphers", "cache", "decrypting", "authenticated", "opening", "encrypting"],
+    "nets": ["cell", "containers", "pytorch", "mindspore_cell", "foreign", "slots"],
+    "nets.pytorch": ["groups", "names", "tensors", "module", "state"],
+    "reading": ["access", "arrays", "slices", "reader", "indexing", "opening"],
+    "binding": ["matching", "supplies", "renaming", "plan", "report", "loading", "state_dict"],
+    "writing": ["atomic", "background", "gathering"],
+    "converting": ["jobs", "batch", "shards", "npz", "converters", "rewriting"],
+}
+
+#: Pairs that never import each other, although one stands before the other.
+STRANGERS = [("formats.ckpt", "formats.safetensors")]
+
+#: What opens or maps files; all else is handed bytes or sources.
+MAY_OPEN = {"sources.files", "writing.atomic", "cli"}
+#: What prints; the library itself logs and warns.
 MAY_PRINT = {"cli", "__main__"}
 
 #: Third-party packages that are imported where they are first needed, since `import ckptload` must be cheap.
 HEAVY = {"google", "cryptography", "safetensors", "torch", "mindspore", "fsspec", "click", "rich", "huggingface_hub"}
 #: Where they may stand at the top of a module, as nobody imports that module before they are needed.
-MAY_IMPORT_HEAVY = {"adapters", "safetensors_writing", "cli"}
+MAY_IMPORT_HEAVY = {
+    "nets.pytorch": {"torch"},
+    "nets.mindspore_cell": {"mindspore"},
+    "formats.safetensors.encoding": {"safetensors"},
+    "cli": {"click", "rich"},
+}
 
 
 def name_of(path: Path) -> str:
@@ -63,25 +94,19 @@ MODULES = {name_of(path): ast.parse(path.read_text("utf-8")) for path in sorted(
 every_module = pytest.mark.parametrize("module", MODULES)
 
 
-def layer(module: str) -> str:
-    """Return the entry of LAYERS that a module belongs to."""
-    return module if module in LAYERS else module.split(".", maxsplit=1)[0]
+def within(module: str, place: str) -> bool:
+    """Tell whether a module is a place, or lies below it."""
+    return module == place or module.startswith(place + ".")
 
 
-def at_run_time(node: ast.AST) -> Iterator[ast.AST]:
-    """Yield a tree's nodes without what only a type checker reads."""
-    if isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING"):
-        for other in node.orelse:
-            yield from at_run_time(other)
-        return
-    yield node
-    for child in ast.iter_child_nodes(node):
-        yield from at_run_time(child)
+def package(module: str) -> str:
+    """Return the entry of RULES or of the ground that a module belongs to."""
+    return module.partition(".")[0]
 
 
 def imported(tree: ast.AST) -> Iterator[str]:
-    """Yield the full names that a module imports, at its top or inside a function."""
-    for node in at_run_time(tree):
+    """Yield the full names that a module imports, at its top, inside a function or for type checkers alone."""
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -93,8 +118,8 @@ def own(module: str) -> set[str]:
     """Return the modules of the package that a module imports; its public names belong to `__init__`."""
     found = set()
     for full in imported(MODULES[module]):
-        package, _, rest = full.partition(".")
-        if package != "ckptload":
+        top, _, rest = full.partition(".")
+        if top != "ckptload":
             continue
         while rest and rest not in MODULES:
             rest = rest.rpartition(".")[0]
@@ -107,15 +132,52 @@ def calls(tree: ast.AST) -> Iterator[str]:
     return (ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call))
 
 
-def test_every_module_has_a_layer_and_every_layer_a_module() -> None:
-    assert sorted({layer(module) for module in MODULES}) == sorted(LAYERS)
+def test_every_module_is_in_a_package_that_has_a_rule() -> None:
+    assert {package(module) for module in MODULES} == GROUND | RULES.keys()
+
+
+@pytest.mark.parametrize("folder", FILES)
+def test_every_file_of_a_package_has_its_place_in_the_order(folder: str) -> None:
+    inside = {module.removeprefix(f"{folder}.") for module in MODULES if module.startswith(f"{folder}.")}
+    assert sorted(FILES[folder]) == sorted({name.partition(".")[0] for name in inside})
 
 
 @every_module
-def test_a_module_imports_only_what_is_below_it(module: str) -> None:
-    mine = LAYERS.index(layer(module))
-    above = {other for other in own(module) if LAYERS.index(layer(other)) > mine}
-    assert not above, f"{module} imports {sorted(above)}, which stand above it"
+def test_a_package_imports_what_its_rule_allows(module: str) -> None:
+    mine = package(module)
+    allowed = GROUND | RULES[mine] if mine not in GROUND else set()
+    wrong = {
+        other for other in own(module) if package(other) != mine and not any(within(other, place) for place in allowed)
+    }
+    assert not wrong, f"{module} imports {sorted(wrong)}, which the rule of {mine} does not allow"
+
+
+def test_the_rules_run_from_the_bottom_up() -> None:
+    order = list(RULES)
+    above = {
+        (name, other)
+        for name, allowed in RULES.items()
+        for other in allowed
+        if order.index(package(other)) >= order.index(name)
+    }
+    assert not above
+
+
+@every_module
+def test_a_file_imports_only_files_before_it(module: str) -> None:
+    for folder, order in FILES.items():
+        if not module.startswith(f"{folder}."):
+            continue
+        place = order.index(module.removeprefix(f"{folder}.").partition(".")[0])
+        inside = {other.removeprefix(f"{folder}.").partition(".")[0] for other in own(module) if within(other, folder)}
+        wrong = {name for name in inside - {folder} if order.index(name) > place}
+        assert not wrong, f"{module} imports {sorted(wrong)}, which stand after it in {folder}"
+
+
+def test_formats_do_not_know_each_other() -> None:
+    for one, other in STRANGERS:
+        for here, there in ((one, other), (other, one)):
+            assert not [m for m in MODULES if within(m, here) and any(within(name, there) for name in own(m))]
 
 
 def test_no_modules_import_each_other_in_a_circle() -> None:
@@ -129,23 +191,25 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
 @every_module
 def test_only_the_modules_named_above_open_files(module: str) -> None:
     opening = re.compile(
-        r"open|(io|os|mmap|bz2|lzma|gzip)\.(open|mmap)|.*\.(read_bytes|read_text|write_bytes|write_text)"
+        r"open|(io|os|mmap|bz2|lzma|gzip)\.(open|mmap)|tempfile\..*|"
+        r".*\.(read_bytes|read_text|write_bytes|write_text)"
     )
     found = [call for call in calls(MODULES[module]) if opening.fullmatch(call)]
-    assert not found or layer(module) in MAY_OPEN
+    assert not found or any(within(module, place) for place in MAY_OPEN)
 
 
 @every_module
 def test_the_library_does_not_print(module: str) -> None:
     printing = {"print", "sys.stdout.write", "sys.stderr.write"}
-    assert not printing & set(calls(MODULES[module])) or layer(module) in MAY_PRINT
+    assert not printing & set(calls(MODULES[module])) or package(module) in MAY_PRINT
 
 
 @every_module
 def test_heavy_packages_are_imported_where_they_are_needed(module: str) -> None:
     top = ast.Module([node for node in MODULES[module].body if isinstance(node, (ast.Import, ast.ImportFrom))], [])
     found = {full.partition(".")[0] for full in imported(top)} & HEAVY
-    assert not found or layer(module) in MAY_IMPORT_HEAVY
+    allowed = [packages for place, packages in MAY_IMPORT_HEAVY.items() if within(module, place)]
+    assert found <= set().union(*allowed)
 
 
 def test_importing_the_package_imports_nothing_heavy() -> None:
@@ -154,7 +218,27 @@ def test_importing_the_package_imports_nothing_heavy() -> None:
     assert not set(done.stdout.split()) & HEAVY
 
 
-@pytest.mark.skipif(not TABLE.exists(), reason="the documentation is not here")
-def test_the_documentation_lists_the_layers_in_this_order() -> None:
-    rows = [line.split("|")[1] for line in TABLE.read_text("utf-8").splitlines() if line.startswith("| `")]
-    assert [name.removesuffix("/") for row in rows for name in re.findall(r"`([\w./]+)`", row)] == LAYERS
+def quoted(cell: str) -> list[str]:
+    """Return the names in backticks in a cell of a table, with dots for slashes."""
+    return [name.removesuffix("/").replace("/", ".") for name in re.findall(r"`([\w./]+)`", cell)]
+
+
+@pytest.mark.skipif(not PAGE.exists(), reason="the documentation is not here")
+def test_the_page_has_the_rule_of_every_package() -> None:
+    """Rows of four cells: floor, packages, what is in them, what they may import beside the ground."""
+    rows = re.findall(r"^\| (\d+) \| (.+?) \| (.+?) \|(.*)\|$", PAGE.read_text("utf-8"), re.MULTILINE)
+    found = {name: set(quoted(allowed)) for _, names, _, allowed in rows for name in quoted(names)}
+    assert found == {key: set() for key in GROUND} | RULES
+    assert [name for name in found if name in RULES] == list(RULES)
+
+
+@pytest.mark.skipif(not PAGE.exists(), reason="the documentation is not here")
+def test_the_page_lists_the_files_of_every_package_in_their_order() -> None:
+    """A heading for each package, and a row for each file."""
+    found: dict[str, list[str]] = {}
+    for part in re.split(r"^### ", PAGE.read_text("utf-8"), flags=re.MULTILINE)[1:]:
+        heading = part.partition("\n")[0]
+        if names := quoted(heading):
+            rows = re.findall(r"^\| `([\w/]+)` \|", part, re.MULTILINE)
+            found[names[0]] = [name.removesuffix("/") for name in rows]
+    assert {name: order for name, order in found.items() if name in FILES} == FILES

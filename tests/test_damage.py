@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import io
 import tracemalloc
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ckptload import load_checkpoint, open_checkpoint, wire
+from ckptload import load_checkpoint, open_checkpoint
 from ckptload.errors import (
     CheckpointError,
     CorruptCheckpointError,
@@ -19,8 +18,10 @@ from ckptload.errors import (
     UnsupportedTypeError,
     WrongFormatError,
 )
-from ckptload.sources import BufferSource
-from ckptload.walk import walk
+from ckptload.formats.ckpt import wire
+from ckptload.formats.ckpt.walk import walk
+from ckptload.sources.memory import BufferSource
+from places import FIXTURES
 from strategies import (
     CountingSource,
     block,
@@ -41,10 +42,10 @@ from strategies import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
-    from ckptload.reader import Reader
+    from ckptload.reading.reader import Reader
 
-FIXTURES = Path(__file__).parent / "fixtures"
 SMALL = [
     "cell.ckpt",
     "append.ckpt",

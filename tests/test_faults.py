@@ -29,6 +29,7 @@ import pytest
 from ckptload import load_checkpoint, open_checkpoint, save_checkpoint
 from ckptload.errors import ArgumentTypeError, ChangedFileError, CheckpointError, ReadError
 from failing_disk import SLOW, mounted
+from places import FIXTURES
 from strategies import sparse
 
 if TYPE_CHECKING:
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="asks Linux for faults, and /proc what is open")
 
-FIXTURES = Path(__file__).parent / "fixtures"
 LENET = FIXTURES / "lenet5.ckpt"
 KEY = b"0123456789abcdef"
 VALUES = {f"fc{at}.weight": np.arange(1000, dtype=np.float32) for at in range(5)}

@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from pathlib import Path
 
 import pytest
 
-FIXTURES = Path(__file__).parent / "fixtures"
+from places import FIXTURES
+
 #: What is in the folder without being test data.
 ABOUT = {"README.md", "make_fixtures.py", "make_networks.py", "make_rounding.py"}
 #: A row of one of its tables: the name first, the checksum last.

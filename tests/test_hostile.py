@@ -11,14 +11,13 @@ import os
 import subprocess
 import sys
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 import hostile
+from places import TESTS
 
-HERE = Path(__file__).parent
 #: At ten microseconds for each, which is several times what one takes, these are two seconds.
 CALLS = 200_000
 
@@ -27,8 +26,8 @@ CALLS = 200_000
 def outcome() -> dict[str, dict[str, Any]]:
     """Read all of them in a process that may take 64 MB more than it has."""
     done = subprocess.run(
-        [sys.executable, str(HERE / "hostile.py")],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(HERE), *filter(None, sys.path)])},
+        [sys.executable, str(TESTS / "hostile.py")],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS), *filter(None, sys.path)])},
         capture_output=True,
         text=True,
         check=False,

@@ -19,11 +19,14 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from ckptload import arrays, ciphers, load_checkpoint, open_checkpoint, walk
+from ckptload import load_checkpoint, open_checkpoint
+from ckptload.binding.matching import match
+from ckptload.encryption import ciphers
+from ckptload.encryption.encrypting import EncryptingWriter
 from ckptload.errors import CheckpointError
-from ckptload.matching import match
-from ckptload.sealing import SealingWriter
-from ckptload.sources import BufferSource
+from ckptload.formats.ckpt import walk
+from ckptload.reading import arrays
+from ckptload.sources.memory import BufferSource
 from strategies import (
     CountingSource,
     block,
@@ -44,8 +47,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from ckptload.reader import Reader
-    from ckptload.records import Entry
+    from ckptload.formats.entry import Entry
+    from ckptload.reading.reader import Reader
 
 KEY = b"0123456789abcdef"
 
@@ -226,7 +229,7 @@ def test_twice_as_much_of_anything_is_read_in_twice_the_bytes_and_kept_in_twice_
 def sealed(data: bytes, mode: str, size: int) -> bytes:
     """Encrypt in blocks of a size."""
     file = io.BytesIO()
-    writer = SealingWriter(file, KEY, mode, block_size=size)
+    writer = EncryptingWriter(file, KEY, mode, block_size=size)
     writer.write(data)
     writer.finish()
     return file.getvalue()

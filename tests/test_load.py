@@ -18,6 +18,7 @@ import pytest
 
 import ckptload
 from ckptload import load_checkpoint, open_checkpoint
+from ckptload.encryption.encrypting import EncryptingWriter
 from ckptload.errors import (
     ArgumentError,
     ArgumentTypeError,
@@ -32,14 +33,13 @@ from ckptload.errors import (
     UnsupportedTypeError,
     WrongFormatError,
 )
-from ckptload.parameter import Parameter
-from ckptload.sealing import SealingWriter
+from ckptload.tensors.parameter import Parameter
+from places import FIXTURES
 from strategies import CountingSource, floats, mapping, record, sparse, tensor, text, with_crc
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-FIXTURES = Path(__file__).parent / "fixtures"
 NAMES = ["conv1.weight", "conv1.bias", "conv2.weight", "fc.weight"]
 DATA = b"".join(floats(name, at, at + 0.5) for at, name in enumerate(NAMES))
 KEY = b"0123456789abcdef"
@@ -500,7 +500,7 @@ class CountedFile(io.FileIO):
 def sealed_by_us(data: bytes) -> bytes:
     """Encrypt a plain checkpoint."""
     out = io.BytesIO()
-    writer = SealingWriter(out, KEY, "AES-GCM")
+    writer = EncryptingWriter(out, KEY, "AES-GCM")
     writer.write(data)
     writer.finish()
     return out.getvalue()

@@ -5,19 +5,22 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ml_dtypes
 import numpy as np
 import pytest
 
-from ckptload import dtypes, load_checkpoint, open_checkpoint, schema
+from ckptload import dtypes, load_checkpoint, open_checkpoint
 from ckptload.errors import ChecksumError
-from ckptload.parameter import Parameter
+from ckptload.formats.ckpt import schema
+from ckptload.tensors.parameter import Parameter
+from places import FIXTURES, SHARED
 
-FIXTURES = Path(__file__).parent / "fixtures"
-SHARED = Path(__file__).parents[2] / "shared" / "samples"
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SAMPLES = SHARED / "samples"
 
 
 def rows(folder: Path) -> list[Any]:
@@ -60,7 +63,7 @@ def agrees(found: dict[str, Any], expected: dict[str, Any]) -> bool:
     return found == expected
 
 
-@pytest.mark.parametrize(("path", "expected"), rows(FIXTURES) + rows(SHARED))
+@pytest.mark.parametrize(("path", "expected"), rows(FIXTURES) + rows(SAMPLES))
 def test_samples_come_back_as_described(path: Path, expected: list[dict[str, Any]]) -> None:
     """By path, from memory, one by one and mapped."""
     loaded = load_checkpoint(path)

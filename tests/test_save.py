@@ -15,15 +15,16 @@ import pytest
 import ckptload
 from ckptload import errors, save
 from ckptload.errors import ArgumentError, ArgumentTypeError, CheckpointError, DecryptionError, TargetIsFolderError
-from ckptload.load import load_checkpoint, open_checkpoint
-from ckptload.parameter import Parameter
+from ckptload.load import load_checkpoint
+from ckptload.reading.opening import open_checkpoint
 from ckptload.save import save_checkpoint
-from ckptload.tensor import Tensor
+from ckptload.tensors.parameter import Parameter
+from ckptload.tensors.tensor import Tensor
+from places import FIXTURES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-FIXTURES = Path(__file__).parent / "fixtures"
 KEY = bytes(range(16))
 #: Stated in fixtures/README.md.
 FIXTURE_KEY = b"0123456789abcdef"

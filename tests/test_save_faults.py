@@ -25,7 +25,8 @@ import numpy as np
 import pytest
 
 from ckptload.errors import ChangedFileError, CheckpointError
-from ckptload.load import load_checkpoint, open_checkpoint
+from ckptload.load import load_checkpoint
+from ckptload.reading.opening import open_checkpoint
 from ckptload.save import save_checkpoint
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ BEGINNING = """
 import errno, os, resource, signal, sys, time
 import numpy as np
 from ckptload import errors
-from ckptload.load import load_checkpoint, open_checkpoint
+from ckptload import load_checkpoint, open_checkpoint
 from ckptload.save import save_checkpoint
 path = sys.argv[1]
 def content(value, size=4 << 20):
@@ -312,9 +313,10 @@ def test_an_interrupt_in_the_middle_of_a_save(tmp_path: Path) -> None:
             yield memoryview(bytes(1 << 20))
             os.kill(os.getpid(), signal.SIGINT)
             time.sleep(10)
-        from ckptload import dtypes, records, save
-        from ckptload.items import Item
-        save.gather = lambda *_: [Item("w", records.TENSOR, dtypes.uint8, (2 << 20,), 2 << 20, values)]
+        from ckptload import dtypes, save
+        from ckptload.formats.entry import TENSOR
+        from ckptload.formats.item import Item
+        save.gather = lambda *_: [Item("w", TENSOR, dtypes.uint8, (2 << 20,), 2 << 20, values)]
         try:
             save_checkpoint({}, path)
         except KeyboardInterrupt:

@@ -1,12 +1,17 @@
-"""Reads MindSpore .ckpt files without MindSpore."""
+"""Reads MindSpore .ckpt files without MindSpore.
 
-from ckptload import common, dtype, errors, nn, train
+Public names are imported when they are first used (PEP 562), so that ``import ckptload`` costs next to nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any, Final
+
+from ckptload import errors
 from ckptload._version import __version__
-from ckptload.binding import BindingPlan, load_param_into_net, plan_binding
-from ckptload.cell import Cell
-from ckptload.containers import CellList, SequentialCell
-from ckptload.convert import ckpt_to_safetensors, safetensors_to_ckpt
 from ckptload.dtypes import (
+    DType,
     bfloat16,
     bool_,
     complex64,
@@ -61,15 +66,28 @@ from ckptload.errors import (
     WritePermissionError,
     WrongFormatError,
 )
-from ckptload.frameworks import from_torch, to_mindspore, to_torch_state_dict
-from ckptload.futures import ParamDictFuture, load_checkpoint_async
-from ckptload.load import load_checkpoint, open_checkpoint
-from ckptload.npz import to_npz
-from ckptload.parameter import Parameter, ParameterTuple
-from ckptload.reader import Reader
-from ckptload.rewriting import convert_checkpoint
-from ckptload.save import save_checkpoint
-from ckptload.tensor import Tensor
+
+if TYPE_CHECKING:
+    from ckptload import common, dtype, nn, train
+    from ckptload.binding.loading import BindingPlan, load_param_into_net, plan_binding
+    from ckptload.binding.plan import Load, Misfit
+    from ckptload.binding.renaming import renamed
+    from ckptload.converting.converters import ckpt_to_safetensors, safetensors_to_ckpt
+    from ckptload.converting.npz import to_npz
+    from ckptload.converting.rewriting import Move, convert_checkpoint
+    from ckptload.formats.entry import Entry
+    from ckptload.formats.index import Evidence, Facts
+    from ckptload.frameworks import from_torch, to_mindspore, to_torch_state_dict
+    from ckptload.load import ParamDictFuture, load_checkpoint, load_checkpoint_async
+    from ckptload.nets.cell import Cell
+    from ckptload.nets.containers import CellList, SequentialCell
+    from ckptload.nets.pytorch.groups import guess_torch_names
+    from ckptload.reading.opening import open_checkpoint
+    from ckptload.reading.reader import Reader
+    from ckptload.reading.slices import TensorSlice
+    from ckptload.save import save_checkpoint
+    from ckptload.tensors.parameter import Parameter, ParameterTuple
+    from ckptload.tensors.tensor import Tensor
 
 __all__ = [
     "ArgumentError",
@@ -89,14 +107,21 @@ __all__ = [
     "ClosedReaderError",
     "ComputationError",
     "CorruptCheckpointError",
+    "DType",
     "DecryptionError",
     "EmptyCheckpointError",
     "EncryptedCheckpointError",
+    "Entry",
+    "Evidence",
     "ExportError",
+    "Facts",
     "IntegerRangeError",
     "LimitError",
+    "Load",
+    "Misfit",
     "MissingAttributeError",
     "MissingFolderError",
+    "Move",
     "OutOfMemoryError",
     "ParamDictFuture",
     "Parameter",
@@ -107,6 +132,7 @@ __all__ = [
     "SequentialCell",
     "TargetIsFolderError",
     "Tensor",
+    "TensorSlice",
     "UnknownNameError",
     "UnsavableTypeError",
     "UnsupportedTypeError",
@@ -129,6 +155,7 @@ __all__ = [
     "float32",
     "float64",
     "from_torch",
+    "guess_torch_names",
     "hifloat8",
     "int8",
     "int16",
@@ -141,6 +168,7 @@ __all__ = [
     "open_checkpoint",
     "plan_binding",
     "qint4x2",
+    "renamed",
     "safetensors_to_ckpt",
     "save_checkpoint",
     "to_mindspore",
@@ -152,3 +180,58 @@ __all__ = [
     "uint32",
     "uint64",
 ]
+
+#: Where each name that is imported late is found; a module stands for itself.
+_HOMES: Final = {
+    "BindingPlan": "ckptload.binding.loading",
+    "Cell": "ckptload.nets.cell",
+    "CellList": "ckptload.nets.containers",
+    "Entry": "ckptload.formats.entry",
+    "Evidence": "ckptload.formats.index",
+    "Facts": "ckptload.formats.index",
+    "Load": "ckptload.binding.plan",
+    "Misfit": "ckptload.binding.plan",
+    "Move": "ckptload.converting.rewriting",
+    "ParamDictFuture": "ckptload.load",
+    "Parameter": "ckptload.tensors.parameter",
+    "ParameterTuple": "ckptload.tensors.parameter",
+    "Reader": "ckptload.reading.reader",
+    "SequentialCell": "ckptload.nets.containers",
+    "Tensor": "ckptload.tensors.tensor",
+    "TensorSlice": "ckptload.reading.slices",
+    "ckpt_to_safetensors": "ckptload.converting.converters",
+    "common": "ckptload.common",
+    "convert_checkpoint": "ckptload.converting.rewriting",
+    "dtype": "ckptload.dtype",
+    "from_torch": "ckptload.frameworks",
+    "guess_torch_names": "ckptload.nets.pytorch.groups",
+    "load_checkpoint": "ckptload.load",
+    "load_checkpoint_async": "ckptload.load",
+    "load_param_into_net": "ckptload.binding.loading",
+    "nn": "ckptload.nn",
+    "open_checkpoint": "ckptload.reading.opening",
+    "plan_binding": "ckptload.binding.loading",
+    "renamed": "ckptload.binding.renaming",
+    "safetensors_to_ckpt": "ckptload.converting.converters",
+    "save_checkpoint": "ckptload.save",
+    "to_mindspore": "ckptload.frameworks",
+    "to_npz": "ckptload.converting.npz",
+    "to_torch_state_dict": "ckptload.frameworks",
+    "train": "ckptload.train",
+}
+
+
+def __dir__() -> list[str]:
+    return __all__
+
+
+if not TYPE_CHECKING:  # or a type checker would take any name for a public one
+
+    def __getattr__(name: str) -> Any:
+        home = _HOMES.get(name)
+        if home is None:
+            raise AttributeError(f"module 'ckptload' has no attribute {name!r}")
+        module = importlib.import_module(home)
+        found = module if home == f"ckptload.{name}" else getattr(module, name)
+        globals()[name] = found
+        return found

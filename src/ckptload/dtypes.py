@@ -10,8 +10,12 @@ from typing import Any, Final
 
 import ml_dtypes
 import numpy as np
+import numpy.typing as npt
 
 from ckptload.errors import ArgumentTypeError
+
+#: An array of any dtype.
+Array = npt.NDArray[Any]
 
 
 class DType:
@@ -87,6 +91,11 @@ ALL: Final[tuple[DType, ...]] = (
     bool_, int8, int16, int32, int64, uint8, uint16, uint32, uint64, float16, float32, float64,
     bfloat16, qint4x2, complex64, complex128, float8_e4m3fn, float8_e5m2, hifloat8,
 )  # fmt: skip
+
+#: Floats that are cast to each other: no complex ones, and none of 8 bits.
+FLOATS: Final = (float16, bfloat16, float32, float64)
+#: Signed integers, of which the same holds.
+INTEGERS: Final = (int8, int16, int32, int64)
 
 BY_NAME: Final[dict[str, DType]] = {dtype.name: dtype for dtype in ALL}
 

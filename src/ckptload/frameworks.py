@@ -8,18 +8,18 @@ from __future__ import annotations
 import warnings
 from typing import TYPE_CHECKING, Any
 
-from ckptload.binding import plan_target
+from ckptload.binding.loading import plan_target
+from ckptload.binding.renaming import RenamedSupply
+from ckptload.binding.supplies import supply_of
 from ckptload.errors import ArgumentTypeError
-from ckptload.renaming import RenamedSupply
-from ckptload.report import counted, listed
-from ckptload.supplies import supply_of
+from ckptload.messages import counted, listed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ckptload.parameter import Parameter
-    from ckptload.reader import Reader
-    from ckptload.renaming import NameMap
+    from ckptload.binding.renaming import NameMap
+    from ckptload.reading.reader import Reader
+    from ckptload.tensors.parameter import Parameter
 
     Parameters = Mapping[str, Any] | Reader
 
@@ -43,12 +43,13 @@ def to_torch_state_dict(parameters: Parameters, module: Any = None, name_map: Na
         BindingError: something does not fit `module`; every misfit is listed (also a RuntimeError).
         ArgumentTypeError: an argument is of the wrong type (also a TypeError).
     """
-    from ckptload.adapters import torch_state  # noqa: PLC0415 -- imports torch
+    from ckptload.binding import state_dict  # noqa: PLC0415 -- imports torch
+    from ckptload.nets.pytorch import state  # noqa: PLC0415 -- imports torch
 
     supply = supply_of(parameters, "parameters")
     if module is None:
-        return torch_state.state_without_module(supply if name_map is None else RenamedSupply(supply, name_map))
-    target = torch_state.StateTarget(_module(module, "module"))
+        return state_dict.state_without_module(supply if name_map is None else RenamedSupply(supply, name_map))
+    target = state.StateTarget(_module(module, "module"))
     plan = plan_target(target, supply, strict=False, name_map=name_map)
     plan.check()
     plan.warn()
@@ -71,9 +72,9 @@ def from_torch(module: Any) -> dict[str, Parameter]:
     Raises:
         BindingError: a tensor has no counterpart in MindSpore; the message lists them all.
     """
-    from ckptload.adapters import torch_state  # noqa: PLC0415 -- imports torch
+    from ckptload.nets.pytorch import state  # noqa: PLC0415 -- imports torch
 
-    return torch_state.parameters_of(_module(module, "module"))
+    return state.parameters_of(_module(module, "module"))
 
 
 def to_mindspore(parameters: Parameters) -> dict[str, Any]:
@@ -88,7 +89,7 @@ def to_mindspore(parameters: Parameters) -> dict[str, Any]:
     Raises:
         UnsupportedTypeError: MindSpore makes no tensor of a dtype.
     """
-    from ckptload.adapters import mindspore_cell  # noqa: PLC0415 -- imports MindSpore
+    from ckptload.nets import mindspore_cell  # noqa: PLC0415 -- imports MindSpore
 
     supply_of(parameters, "parameters")
     return mindspore_cell.parameters_for(parameters)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ckptload.cell import Cell
-from ckptload.containers import CellList, SequentialCell
 from ckptload.errors import MissingAttributeError
+from ckptload.nets.cell import Cell
+from ckptload.nets.containers import CellList, SequentialCell
 
 __all__ = ["Cell", "CellList", "SequentialCell"]
 

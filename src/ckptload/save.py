@@ -10,28 +10,23 @@ from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from ckptload import writing
-from ckptload.adapters import is_foreign_net
-from ckptload.atomic import Replacement
-from ckptload.background import Saves
-from ckptload.cell import Cell
-from ckptload.ciphers import AES_GCM, check_key
-from ckptload.errors import (
-    ArgumentError,
-    ArgumentTypeError,
-    OutOfMemoryError,
-    TargetIsFolderError,
-)
-from ckptload.items import check_append_dict, detached, gather, snapshot
-from ckptload.records import MAP
-from ckptload.sealing import SealingWriter, prepare
+from ckptload.encryption.ciphers import AES_GCM, check_key
+from ckptload.encryption.encrypting import EncryptingWriter, prepare
+from ckptload.errors import ArgumentError, ArgumentTypeError, OutOfMemoryError, TargetIsFolderError
+from ckptload.formats.ckpt import encoding as writing
+from ckptload.formats.entry import MAP
+from ckptload.nets.cell import Cell
+from ckptload.nets.foreign import is_foreign_net
+from ckptload.writing.atomic import Replacement
+from ckptload.writing.background import Saves
+from ckptload.writing.gathering import check_append_dict, detached, gather, snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from ckptload.items import Item
-    from ckptload.parameter import Parameter
-    from ckptload.tensor import Tensor
+    from ckptload.formats.item import Item
+    from ckptload.tensors.parameter import Parameter
+    from ckptload.tensors.tensor import Tensor
 
     # Any: a network of MindSpore or torch.
     Values = Cell | list[Parameter] | list[dict[str, Any]] | Mapping[str, Any] | Any
@@ -126,10 +121,10 @@ def _encoder(
     """Return the function that makes a file's bytes of items, which the format can hold."""
     if format == CKPT:
         return partial(writing.ckpt, crc_check=crc_check, by_rows=by_rows)
-    from ckptload import safetensors_writing  # noqa: PLC0415 -- safetensors is imported only when it is needed
+    from ckptload.formats.safetensors import encoding  # noqa: PLC0415 -- safetensors is imported only when it is needed
 
-    safetensors_writing.check(items)
-    return partial(safetensors_writing.safetensors, crc_check=crc_check, remove_redundancy=remove_redundancy)
+    encoding.check(items)
+    return partial(encoding.safetensors, crc_check=crc_check, remove_redundancy=remove_redundancy)
 
 
 def _write(path: str, encode: Encoder, items: Sequence[Item], enc_key: bytes | None, enc_mode: str) -> None:
@@ -141,7 +136,7 @@ def _write(path: str, encode: Encoder, items: Sequence[Item], enc_key: bytes | N
             for buffer in buffers:
                 file.write(buffer)
             return
-        sealing = SealingWriter(file, enc_key, enc_mode)
+        sealing = EncryptingWriter(file, enc_key, enc_mode)
         for buffer in buffers:
             sealing.write(buffer)
         sealing.finish()

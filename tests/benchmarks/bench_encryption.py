@@ -81,13 +81,13 @@ def in_a_process(*arguments: str) -> dict[str, float]:
 
 def write(folder: Path, mib: int, tensors: int) -> dict[str, str]:
     """Write the same content in every mode, by ckptload's own writer; MindSpore reads the files below."""
-    from ckptload.schema import message_class
-    from ckptload.sealing import SealingWriter
+    from ckptload.encryption.encrypting import EncryptingWriter
+    from ckptload.formats.ckpt.schema import message_class
 
     chosen = np.random.default_rng(0)
     paths = {mode: str(folder / f"{mode}.ckpt") for mode in MODES}
     files = {mode: Path(path).open("wb") for mode, path in paths.items()}  # noqa: SIM115
-    writers = {mode: SealingWriter(files[mode], KEY, mode) for mode in MODES}
+    writers = {mode: EncryptingWriter(files[mode], KEY, mode) for mode in MODES}
     count = mib * MIB // tensors // 4
     for number in range(tensors):
         record: Any = message_class("Checkpoint")()

@@ -62,7 +62,7 @@ def _both(**how: Any) -> dict[str, Contender]:
 
 def _protobuf(folder: Path) -> Work:
     """Parse the whole file by protobuf and copy every content out: what a script of ten lines does."""
-    from ckptload import schema
+    from ckptload.formats.ckpt import schema
 
     message: Any = schema.message_class("Checkpoint")
 

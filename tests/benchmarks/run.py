@@ -60,7 +60,7 @@ class Result:
 
 def records(count: int, elements: int) -> Any:
     """Yield the records of a checkpoint, as MindSpore writes them."""
-    from ckptload import schema
+    from ckptload.formats.ckpt import schema
 
     rng = np.random.default_rng(0)
     rows = int(elements**0.5)
@@ -77,8 +77,9 @@ def records(count: int, elements: int) -> Any:
 
 def make_files(folder: Path, mebibytes: int, tensors: int, wanted: set[str]) -> None:
     """Write the files that the wanted cases need."""
-    from ckptload.checksum import crc32, trailer
-    from ckptload.sealing import SealingWriter
+    from ckptload.encryption.encrypting import EncryptingWriter
+    from ckptload.formats.ckpt.trailer import trailer
+    from ckptload.formats.crc32 import crc32
 
     elements = mebibytes * MIB // 4 // tensors
     value = 0
@@ -93,7 +94,7 @@ def make_files(folder: Path, mebibytes: int, tensors: int, wanted: set[str]) -> 
     for short, mode in contenders.MODES.items():
         if any(case.startswith(short) for case in wanted):
             with (folder / f"{short}.ckpt").open("wb") as file:
-                writer = SealingWriter(file, contenders.KEY, mode)
+                writer = EncryptingWriter(file, contenders.KEY, mode)
                 with (folder / "plain.ckpt").open("rb") as plain:
                     while piece := plain.read(16 * MIB):
                         writer.write(piece)

@@ -17,15 +17,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import ckptload
-from ckptload import casting
+from ckptload.binding.matching import OPTIMIZER_PREFIXES
 from ckptload.dtypes import BY_NAME
 from ckptload.errors import BindingError
-from ckptload.matching import OPTIMIZER_PREFIXES
+from ckptload.tensors import casting
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ckptload.binding import BindingPlan
+    from ckptload.binding.loading import BindingPlan
 
 mindspore = pytest.importorskip("mindspore")
 

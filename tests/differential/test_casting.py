@@ -7,8 +7,8 @@ import json
 import numpy as np
 import pytest
 
-from ckptload import casting
 from ckptload.dtypes import BY_NAME
+from ckptload.tensors import casting
 from fixtures import make_rounding as recorded
 
 pytest.importorskip("mindspore")

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from ckptload.chain import TAGGED_GCM, find_chain
-from ckptload.ciphers import MODES
+from ckptload.encryption.chain import TAGGED_GCM, find_chain
+from ckptload.encryption.ciphers import MODES
+from ckptload.encryption.encrypting import EncryptingWriter
+from ckptload.encryption.opening import open_encrypted
 from ckptload.errors import DecryptionError
-from ckptload.sealed import open_sealed
-from ckptload.sealing import SealingWriter
-from ckptload.sources import BufferSource
+from ckptload.sources.memory import BufferSource
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -57,7 +57,7 @@ def same(one: dict[str, Any], other: dict[str, Any]) -> bool:
 
 def seal(path: Path, plain: bytes, key: bytes, mode: str, **how: Any) -> None:
     with path.open("wb") as file:
-        writer = SealingWriter(file, key, mode, **how)
+        writer = EncryptingWriter(file, key, mode, **how)
         # In uneven parts, as a writer of records gives them.
         for start in range(0, len(plain), 777_777):
             writer.write(plain[start : start + 777_777])
@@ -68,7 +68,7 @@ def unseal(data: bytes, key: bytes, mode: str) -> bytes:
     source = BufferSource(data)
     chain = find_chain(source)
     assert chain is not None
-    sealed = open_sealed(source, chain, key, mode, allow_unauthenticated=False)
+    sealed = open_encrypted(source, chain, key, mode, allow_unauthenticated=False)
     sealed.authenticate()
     return bytes(sealed.read(0, sealed.size))
 

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 import ckptload
 from ckptload import dtypes, save
 from ckptload.errors import BindingError, UnsupportedTypeError
-from ckptload.parameter import Parameter
+from ckptload.tensors.parameter import Parameter
 
 pytest.importorskip("mindspore")
 
@@ -32,7 +32,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
 ]
 
-FIXTURES = __file__.rpartition("/differential/")[0] + "/fixtures"
 MODES = [mindspore.PYNATIVE_MODE, mindspore.GRAPH_MODE]
 
 several = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
@@ -283,7 +282,7 @@ def test_a_map_is_refused() -> None:
 
 def test_other_devices_and_releases_are_given_new_data(monkeypatch: pytest.MonkeyPatch) -> None:
     """There the array of a tensor may be a copy."""
-    from ckptload.adapters import mindspore_cell
+    from ckptload.nets import mindspore_cell
 
     monkeypatch.setattr(mindspore_cell, "_RELEASE", (2, 5))
     for net in (Net(), delayed()):

@@ -12,11 +12,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from ckptload import dtypes, safetensors_sum, save, writing
+from ckptload import dtypes, save
 from ckptload.errors import CheckpointError
+from ckptload.formats.ckpt import encoding
+from ckptload.formats.safetensors import checksum
 from ckptload.load import load_checkpoint
-from ckptload.parameter import Parameter
-from ckptload.tensor import Tensor
+from ckptload.tensors.parameter import Parameter
+from ckptload.tensors.tensor import Tensor
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -183,8 +185,8 @@ def test_a_net_gives_the_bytes_of_its_parameters(tmp_path: Path) -> None:
 def test_slices_are_cut_at_the_same_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, async_save: bool) -> None:
     """With the limit lowered to 1 KiB on both sides."""
     monkeypatch.setattr(serialization, "SLICE_SIZE", 1)
-    ckpt: Any = writing.ckpt
-    monkeypatch.setattr(writing, "ckpt", lambda items, **how: ckpt(items, slice_size=1024, **how))
+    ckpt: Any = encoding.ckpt
+    monkeypatch.setattr(encoding, "ckpt", lambda items, **how: ckpt(items, slice_size=1024, **how))
     shapes = [(1023,), (1024,), (1025,), (5000,), (3, 500), (700, 3), (2, 3, 400), (1, 3000)]
     content = {
         f"{kind} {shape}": np.arange(np.prod(shape)).astype(kind).reshape(shape)
@@ -211,7 +213,7 @@ def test_the_sum_of_a_single_integer_is_mindspores(tmp_path: Path, value: int, k
     content = {"w": np.ones(3, np.float32), "step": np.array(value, kind)}
     theirs, ours = both(tmp_path, content, ending="safetensors", format="safetensors", crc_check=True)
     assert header(ours) == header(theirs)
-    assert safetensors_sum.KEY in header(ours)["__metadata__"]
+    assert checksum.KEY in header(ours)["__metadata__"]
     mindspore.load_checkpoint(str(tmp_path / "ours.safetensors"), format="safetensors", crc_check=True)
     load_checkpoint(str(tmp_path / "theirs.safetensors"), format="safetensors", crc_check=True)
 

@@ -6,13 +6,13 @@ This needs both frameworks in one environment.
 # mypy: allow-subclassing-any
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pytest
 
 import ckptload
+from places import SHARED
 
 pytest.importorskip("mindspore")
 pytest.importorskip("torch")
@@ -26,6 +26,7 @@ from networks import mindspore_side, torch_side
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 pytestmark = [
     pytest.mark.mindspore,
@@ -35,7 +36,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:enable_nested_tensor is True"),
 ]
 
-CORPUS = Path(__file__).parents[3] / "shared" / "corpus"
+CORPUS = SHARED / "corpus"
 SEEDS = [101, 102, 103]
 #: Tolerance where MindSpore computes tanh, which on the CPU it does to about four digits.
 ROUGH = 100.0

@@ -13,15 +13,16 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from ckptload import kinds
+from ckptload.encryption.encrypting import EncryptingWriter
 from ckptload.errors import CheckpointError
-from ckptload.load import load_checkpoint, open_checkpoint
-from ckptload.sealing import SealingWriter
+from ckptload.formats import kinds
+from ckptload.load import load_checkpoint
+from ckptload.reading.opening import open_checkpoint
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ckptload.reader import Reader
+    from ckptload.reading.reader import Reader
 
 HERE: Final = Path(__file__).parent
 FIXTURES: Final = HERE.parent / "fixtures"
@@ -150,7 +151,7 @@ def _sealed(plain: list[bytes]) -> list[bytes]:
     for data in plain:
         for number, mode in enumerate(MODES):
             file = io.BytesIO()
-            writer = SealingWriter(file, KEY, mode, block_size=1000)
+            writer = EncryptingWriter(file, KEY, mode, block_size=1000)
             writer.write(data)
             writer.finish()
             found.append(bytes([LET_IN + number]) + file.getvalue())

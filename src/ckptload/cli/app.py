@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 from click.shell_completion import CompletionItem, shell_complete
 
-from ckptload._version import __version__
+from ckptload import __version__
 from ckptload.cli import options, text
 from ckptload.errors import CheckpointError
 

@@ -7,24 +7,21 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from ckptload import convert_checkpoint, dtypes
-from ckptload.adapters.torch_groups import guess_names
+from ckptload import convert_checkpoint, dtypes, guess_torch_names, renamed
 from ckptload.cli import files, globs, options, text
 from ckptload.cli.maps import read_map
 from ckptload.cli.progress import Progress
 from ckptload.cli.table import Column, render
 from ckptload.errors import ArgumentError
-from ckptload.renaming import renamed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from ckptload import Move, Reader
     from ckptload.cli.keys import KeyChoice
     from ckptload.cli.terminal import Terminal
-    from ckptload.reader import Reader
-    from ckptload.rewriting import Move
 
-_DTYPES: Final = {one.attribute: one for one in (dtypes.float16, dtypes.bfloat16, dtypes.float32, dtypes.float64)}
+_DTYPES: Final = {one.attribute: one for one in dtypes.FLOATS}
 _MANY: Final = 5
 
 
@@ -178,7 +175,7 @@ class Request:
         if not self.to_torch:
             return self.name_map
         first = {old: new for new, old in renamed(chosen, self.name_map).items()}
-        guessed, unclear = guess_names(first.values())
+        guessed, unclear = guess_torch_names(first.values())
         if unclear:
             self.terminal.say(
                 "ckptload: warning: these names leave open what they are in PyTorch and are kept: "

@@ -10,26 +10,20 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 import numpy as np
 
-from ckptload import Tensor
-from ckptload._version import __version__
+from ckptload import Tensor, __version__, renamed
 from ckptload.cli import files, globs, options, pieces, stats, text
 from ckptload.cli.maps import read_map
 from ckptload.cli.progress import Progress
-from ckptload.convert import kept_strings
 from ckptload.errors import CheckpointError
-from ckptload.renaming import renamed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    import numpy.typing as npt
-
+    from ckptload import Entry, Reader
     from ckptload.cli.keys import KeyChoice
     from ckptload.cli.terminal import Terminal
-    from ckptload.reader import Reader
-    from ckptload.records import Entry
+    from ckptload.dtypes import Array
 
-    Array = npt.NDArray[Any]
 
 SAME: Final = 0
 DIFFERENT: Final = 1
@@ -225,7 +219,7 @@ class _Comparison:
         self, left: Reader, right: Reader, names: dict[str, str], wanted: Callable[[str], bool]
     ) -> dict[str, Change | None]:
         """Compare the strings that a converted safetensors file keeps in its metadata."""
-        kept = [kept_strings(reader) for reader in (left, right)]
+        kept = [reader.kept_strings() for reader in (left, right)]
         if not any(kept):
             return {}
         here, there = (

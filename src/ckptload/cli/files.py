@@ -16,9 +16,9 @@ from ckptload.errors import ArgumentError, CheckpointError, EmptyCheckpointError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from ckptload import Reader
     from ckptload.cli.keys import KeyChoice
     from ckptload.cli.terminal import Terminal
-    from ckptload.reader import Reader
 
 _SUFFIXES: Final = frozenset({".ckpt", ".safetensors"})
 #: The index of a safetensors checkpoint in several files, which are then no checkpoints of their own.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from ckptload._version import __version__
+from ckptload import __version__
 from ckptload.cli import files, globs, listing, options, text, tree
 from ckptload.cli.table import Column, render
 from ckptload.errors import CheckpointError

@@ -14,11 +14,9 @@ from ckptload.errors import CheckpointError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from ckptload import Entry, Facts, Reader
     from ckptload.cli.stats import Stats
     from ckptload.cli.terminal import Terminal
-    from ckptload.facts import Facts
-    from ckptload.reader import Reader
-    from ckptload.records import Entry
 
 #: Values are shown of at most so many scalars and short strings, so that listing stays listing.
 _VALUES: Final = 1000

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Final
+
+from ckptload.sources.spans import batches
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator
 
-    import numpy.typing as npt
+    from ckptload import Entry, Reader
+    from ckptload.dtypes import Array
 
-    from ckptload.reader import Reader
-    from ckptload.records import Entry
-
-    Array = npt.NDArray[Any]
-
-Thing = TypeVar("Thing")
 
 #: Bytes that are in memory at a time: large enough to read fast, small enough to stay flat.
 PIECE: Final = 8 << 20
@@ -25,7 +22,7 @@ def of_tensors(reader: Reader, entries: Iterable[Entry]) -> Iterator[tuple[Entry
 
     Pieces must be used up before the next tensor is asked for. Each owns its memory.
     """
-    for group in _groups(entries, lambda entry: entry.nbytes):
+    for group in batches(entries, lambda entry: entry.nbytes, PIECE):
         if len(group) == 1 and group[0].nbytes > PIECE:
             yield group[0], of_tensor(reader, group[0])
             continue
@@ -53,7 +50,7 @@ def of_pairs(
 
     Small ones are read many at a time. Pieces must be used up before the next pair is asked for.
     """
-    for group in _groups(pairs, lambda pair: max(pair[0].nbytes, pair[1].nbytes)):
+    for group in batches(pairs, lambda pair: max(pair[0].nbytes, pair[1].nbytes), PIECE):
         if len(group) == 1:
             yield group[0], of_pair(first, second, *group[0])
             continue
@@ -76,17 +73,3 @@ def of_pair(first: Reader, second: Reader, one: Entry, other: Entry) -> Iterator
     left, right = first.get_slice(one.name), second.get_slice(other.name)
     for start in range(0, size, step):
         yield left.flat(start, start + step).asnumpy(), right.flat(start, start + step).asnumpy()
-
-
-def _groups(things: Iterable[Thing], size: Callable[[Thing], int]) -> Iterator[Sequence[Thing]]:
-    """Put small neighbours together, up to `PIECE` bytes; what is larger is a group of its own."""
-    group: list[Thing] = []
-    held = 0
-    for thing in things:
-        if group and held + size(thing) > PIECE:
-            yield group
-            group, held = [], 0
-        group.append(thing)
-        held += size(thing)
-    if group:
-        yield group

@@ -12,7 +12,7 @@ from ckptload.errors import CheckpointError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ckptload.reader import Reader
+    from ckptload import Reader
 
 _USAGE: Final = """\
 usage: python -m ckptload FILE...

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from ckptload._version import __version__
+from ckptload import __version__
 from ckptload.cli import files, inspect, listing, options, pieces, stats, text
 from ckptload.cli.diff import Distance, same_content
 from ckptload.cli.progress import Progress
@@ -25,11 +25,11 @@ from ckptload.errors import ArgumentError, WriteError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from ckptload import Reader
     from ckptload.cli.keys import KeyChoice
     from ckptload.cli.listing import Listing, Row
     from ckptload.cli.stats import Histogram, Stats
     from ckptload.cli.terminal import Terminal
-    from ckptload.reader import Reader
 
 #: Stands at the beginning of every page, so that one can be told from a file that must not be replaced.
 _MARK: Final = "<!doctype html>\n<!-- ckptload report -->"

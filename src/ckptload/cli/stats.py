@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from ckptload.dtypes import DType
+    from ckptload import DType
+    from ckptload.dtypes import Array
 
 #: Elements that are worked on at a time: as float64 they fit the nearest caches.
 _CHUNK: Final = 32768
@@ -70,13 +71,13 @@ class Stats:
         """Tell whether there are several elements, and all are the same number."""
         return self.count > 1 and self.finite == self.count and self.min == self.max
 
-    def add(self, array: npt.NDArray[Any]) -> None:
+    def add(self, array: Array) -> None:
         """Take in a flat array."""
         with np.errstate(all="ignore"):
             for start in range(0, array.size, _CHUNK):
                 self._add(array[start : start + _CHUNK])
 
-    def _add(self, chunk: npt.NDArray[Any]) -> None:
+    def _add(self, chunk: Array) -> None:
         exact = chunk.dtype.kind in "iub"
         values = _as_floats(chunk)
         self.count += values.size
@@ -124,13 +125,13 @@ class Histogram:
         self._span = self.high * self._shrink - self.low * self._shrink
         self.counts = np.zeros(BINS, np.int64)
 
-    def add(self, array: npt.NDArray[Any]) -> None:
+    def add(self, array: Array) -> None:
         """Take in a flat array."""
         with np.errstate(all="ignore"):
             for start in range(0, array.size, _CHUNK):
                 self._add(array[start : start + _CHUNK])
 
-    def _add(self, chunk: npt.NDArray[Any]) -> None:
+    def _add(self, chunk: Array) -> None:
         values = _as_floats(chunk)
         values = values[np.isfinite(values)]
         if not self._span:
@@ -146,14 +147,14 @@ class Histogram:
         self.counts += np.bincount(places, minlength=BINS)
 
 
-def _as_floats(chunk: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+def _as_floats(chunk: Array) -> npt.NDArray[np.float64]:
     """Return float64 values that are the caller's own; of complex numbers their absolute values."""
     if chunk.dtype.kind == "c":
         return np.abs(chunk.astype(np.complex128))
     return chunk.astype(np.float64)
 
 
-def of(dtype: DType | None, arrays: Iterable[npt.NDArray[Any]]) -> Stats | None:
+def of(dtype: DType | None, arrays: Iterable[Array]) -> Stats | None:
     """Gather the statistics of a tensor from its content; None if its bytes have no meaning as numbers."""
     if dtype is None or dtype in OPAQUE:
         return None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from ckptload._version import __version__
+from ckptload import __version__
 from ckptload.cli import files, options, pieces, stats, text
 from ckptload.cli.progress import Progress, Waiting
 from ckptload.errors import CheckpointError
@@ -16,10 +16,9 @@ from ckptload.errors import CheckpointError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from ckptload import Entry, Reader
     from ckptload.cli.keys import KeyChoice
     from ckptload.cli.terminal import Terminal
-    from ckptload.reader import Reader
-    from ckptload.records import Entry
 
 _COLORS: Final = {text.SOUND: "green", text.DAMAGED: "red", text.UNCHECKED: "yellow"}
 _WORDS: Final = {

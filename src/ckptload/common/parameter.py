@@ -1,5 +1,5 @@
 """Parameters under the name that MindSpore's scripts import them from."""
 
-from ckptload.parameter import Parameter, ParameterTuple
+from ckptload.tensors.parameter import Parameter, ParameterTuple
 
 __all__ = ["Parameter", "ParameterTuple"]

@@ -1,5 +1,5 @@
 """Tensors under the name that MindSpore's scripts import them from."""
 
-from ckptload.tensor import Tensor
+from ckptload.tensors.tensor import Tensor
 
 __all__ = ["Tensor"]

@@ -1,9 +1,8 @@
 """Loading and saving under the name that MindSpore's scripts import them from."""
 
-from ckptload.binding import load_param_into_net
-from ckptload.convert import ckpt_to_safetensors, safetensors_to_ckpt
-from ckptload.futures import load_checkpoint_async
-from ckptload.load import load_checkpoint
+from ckptload.binding.loading import load_param_into_net
+from ckptload.converting.converters import ckpt_to_safetensors, safetensors_to_ckpt
+from ckptload.load import load_checkpoint, load_checkpoint_async
 from ckptload.save import save_checkpoint
 
 __all__ = [

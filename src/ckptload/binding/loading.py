@@ -1,0 +1,225 @@
+"""Loading into a net: plan everything, report every misfit at once, and write only a plan without misfits.
+
+Planning looks at names, shapes and dtypes and reads no content. What can fail is checked then: a net is
+written only when all of it can be. What remains is what nobody can foresee, such as an interrupt or a
+disk that fails in the middle; the net is then partly loaded.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from ckptload.binding import report
+from ckptload.binding.matching import match
+from ckptload.binding.plan import Load, Plan
+from ckptload.binding.renaming import RenamedSupply
+from ckptload.binding.supplies import Transfer, supply_of
+from ckptload.errors import ArgumentError, ArgumentTypeError, BindingError
+from ckptload.messages import listed, warn
+from ckptload.nets.slots import target_of
+from ckptload.reading.reader import Reader
+from ckptload.tensors import casting
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ckptload.binding.renaming import NameMap
+    from ckptload.binding.supplies import Supply
+    from ckptload.nets.slots import Slot, Target
+
+Parameters = Mapping[str, Any] | Reader
+
+_log = logging.getLogger("ckptload")
+
+
+class BindingPlan(Plan):
+    """What loading a checkpoint into a net would do; ``print(plan)`` shows it, `apply` does it."""
+
+    def __str__(self) -> str:
+        return report.describe(self)
+
+    def __repr__(self) -> str:
+        return (
+            f"<BindingPlan: {len(self.loads)} of {self.total} parameters from {self.entries} entries, "
+            f"{len(self.misfits)} misfits>"
+        )
+
+    def check(self) -> None:
+        """Raise if anything does not fit.
+
+        Raises:
+            BindingError: it lists every misfit (also a RuntimeError).
+        """
+        if not self.misfits:
+            return
+        by_dtype = self.strict and any(casting.can_cast(one.key_dtype, one.dtype) for one in self.misfits)
+        raise BindingError(
+            report.misfits(self.misfits, self.total),
+            path=self.source,
+            hint="leave entries out with choice_func, or rename keys, and what fits is loaded"
+            + ("; strict_load=False allows conversions" if by_dtype else ""),
+        )
+
+    def warn(self) -> None:
+        """Warn of what stays unloaded, was matched by the end of a name, or is converted: one warning each.
+
+        The warnings name the line of the script that called this package.
+        """
+        for text in report.warnings_of(self):
+            warn(text)
+
+    def apply(self) -> None:
+        """Write the values into the net's own memory; the net shares none with where they came from.
+
+        Raises:
+            BindingError: something does not fit, or the net was changed since the plan was made; the net
+                is then as it was.
+            CheckpointError: a file could not be read any more; if it was read in part, so is the net.
+        """
+        self.check()
+        transfers, others = self._goals()
+        self.supply.transfer(transfers)
+        for load, slot in others:
+            array = self.supply.array(load.key)
+            if load.key_dtype is not load.dtype:
+                array = casting.cast(array, load.key_dtype, load.dtype)
+            slot.write(array.reshape(load.shape))
+        _log.info("loaded %d of %d parameters from %s", len(self.loads), self.total, self.source or "a dictionary")
+
+    def _goals(self) -> tuple[list[Transfer], list[tuple[Load, Slot]]]:
+        """Return where each load goes: memory that numpy can fill, or a slot that takes an array."""
+        transfers: list[Transfer] = []
+        others: list[tuple[Load, Slot]] = []
+        for load in self.loads:
+            slot = self.slots[load.name]
+            if slot.shape != load.shape or slot.dtype is not load.dtype or slot.refusal() is not None:
+                raise BindingError(
+                    "the parameter was changed after the plan was made, and nothing was written",
+                    name=load.name,
+                    hint="make the plan again",
+                )
+        for load in self.loads:
+            slot = self.slots[load.name]
+            memory = slot.memory()
+            if memory is not None and memory.flags.c_contiguous:
+                transfers.append(Transfer(load.key, self.spec(load.key), load.dtype, memory))
+            else:
+                others.append((load, slot))
+        return transfers, others
+
+
+def plan_binding(
+    net: Any, parameters: Parameters, strict_load: bool = False, *, name_map: NameMap = None
+) -> BindingPlan:
+    """Plan how a checkpoint would be loaded into a net, without writing or reading any content.
+
+    Args:
+        net: the net: a Cell, a ``mindspore.nn.Cell`` or a ``torch.nn.Module``.
+        parameters: what `load_checkpoint` returned, or an open reader (see `open_checkpoint`).
+        strict_load: exact names and dtypes only; False matches the ends of names and converts between
+            floats and between signed integers, too.
+        name_map: renames entries first: a dictionary of names, or of what stands before a dot in them, or a
+            function of a name (see `renaming.renamed`).
+
+    Returns:
+        The plan: what would be loaded from where, converted how, and what does not fit. It refers to
+        `net` and `parameters`; what is changed in them later is not in it.
+
+    Raises:
+        ArgumentTypeError: an argument is of the wrong type (also a TypeError).
+        ArgumentError: two parameters of the net have the same name.
+        CheckpointError: an entry that is wanted is damaged, or an encrypted file is not authentic.
+    """
+    check_arguments(net, strict_load)
+    return plan_target(target_of(net), supply_of(parameters, "parameters"), strict=strict_load, name_map=name_map)
+
+
+def load_param_into_net(
+    net: Any,
+    parameter_dict: Parameters,
+    strict_load: bool = False,
+    remove_redundancy: bool = False,
+    *,
+    name_map: NameMap = None,
+) -> tuple[list[str], list[str]]:
+    """Load parameters into a net.
+
+    Everything is checked before anything is written. Values are copied into the net's own memory; the net
+    keeps its shapes, its dtypes and its Parameters.
+
+    Args:
+        net: the net: a Cell, a ``mindspore.nn.Cell`` or a ``torch.nn.Module``.
+        parameter_dict: what `load_checkpoint` returned, or an open reader, whose contents then go straight
+            into the net.
+        strict_load: exact names and dtypes only; False matches the ends of names and converts between
+            floats and between signed integers, too.
+        remove_redundancy: must be False: it has a meaning in parallel training only.
+        name_map: renames entries first: a dictionary of names, or of what stands before a dot in them, or a
+            function of a name (see `renaming.renamed`).
+
+    Returns:
+        The names of the net's parameters that were not loaded, and the keys that were not used.
+
+    Raises:
+        ArgumentTypeError: an argument is of the wrong type, or `remove_redundancy` is True (also a TypeError).
+        ArgumentError: two parameters of the net have the same name.
+        BindingError: something does not fit; every misfit is listed (also a RuntimeError).
+        CheckpointError: an entry that is wanted is damaged, or an encrypted file is not authentic.
+
+    Warns:
+        UserWarning: parameters were not loaded, were matched by the end of a name, or were converted.
+    """
+    check_arguments(net, strict_load, remove_redundancy)
+    supply = supply_of(parameter_dict, "parameter_dict")
+    plan = plan_target(target_of(net), supply, strict=strict_load, name_map=name_map)
+    plan.check()
+    plan.warn()
+    plan.apply()
+    return plan.param_not_load, plan.ckpt_not_load
+
+
+def check_arguments(net: object, strict_load: object, remove_redundancy: object = False) -> None:
+    """Check what can be checked before there is anything to load.
+
+    Raises:
+        ArgumentTypeError: an argument is of the wrong type, or `remove_redundancy` is True.
+    """
+    target_of(net)
+    for argument, value in (("strict_load", strict_load), ("remove_redundancy", remove_redundancy)):
+        if not isinstance(value, bool):
+            raise ArgumentTypeError(f"{argument} must be True or False, not {value!r}")
+    if remove_redundancy:
+        raise ArgumentTypeError(
+            "remove_redundancy=True has a meaning in parallel training only, where each device holds a part of the net",
+            hint="leave it out",
+        )
+
+
+def plan_target(target: Target, supply: Supply, *, strict: bool, name_map: NameMap = None) -> BindingPlan:
+    """Plan how any supply would be loaded into any target; see `plan_binding`."""
+    if name_map is not None:
+        supply = RenamedSupply(supply, name_map)
+    slots = _unique(target.slots(supply.keys))
+    matching = match(list(slots), supply.keys, supply.is_tensor, exact=strict)
+    plan = BindingPlan(slots, supply, matching, strict=strict)
+    supply.authenticate()
+    for prefix, rivals in matching.rivals.items():
+        if rivals:
+            _log.info("the prefix %r comes first in the checkpoint; %s would do, too", prefix, listed(rivals))
+    for load in plan.loads:
+        _log.debug("%s is loaded from %s: %s to %s", load.name, load.key, load.key_dtype, load.dtype)
+    return plan
+
+
+def _unique(slots: Sequence[Slot]) -> dict[str, Slot]:
+    found = {slot.name: slot for slot in slots}
+    if len(found) < len(slots):
+        every = [slot.name for slot in slots]
+        twice = [name for name in found if every.count(name) > 1]
+        raise ArgumentError(
+            f"several parameters of the net have the same name: {listed(twice)}",
+            hint="give each a name of its own; Cell.update_parameters_name() names them by their paths",
+        )
+    return found

@@ -1,0 +1,164 @@
+"""What loading into a net would do, as data: what is loaded from where, and what does not fit."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from ckptload.messages import closest
+from ckptload.tensors import casting
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from ckptload.binding.matching import Match, Matching
+    from ckptload.binding.supplies import Spec, Supply
+    from ckptload.dtypes import DType
+    from ckptload.nets.slots import Slot
+
+
+#: Misfits for which the nearest names are looked up; each costs a look at every name.
+_EXPLAINED: Final = 50
+
+
+class Load(NamedTuple):
+    """A parameter that will be written.
+
+    Attributes:
+        name: the parameter of the net.
+        key: the entry of the checkpoint.
+        prefix: what stands before the name in the key; empty where they are equal.
+        shape: shape of the parameter, which it keeps.
+        dtype: dtype of the parameter, which it keeps.
+        key_dtype: dtype of the entry.
+    """
+
+    name: str
+    key: str
+    prefix: str
+    shape: tuple[int, ...]
+    dtype: DType
+    key_dtype: DType
+
+
+class Misfit(NamedTuple):
+    """A parameter that an entry was found for and that cannot take it.
+
+    Attributes:
+        name: the parameter of the net.
+        key: the entry of the checkpoint.
+        shape: shape of the parameter.
+        dtype: dtype of the parameter.
+        key_shape: shape of the entry.
+        key_dtype: dtype of the entry.
+        reasons: why not, in words.
+        nearest: other entries whose names come close.
+    """
+
+    name: str
+    key: str
+    shape: tuple[int, ...]
+    dtype: DType
+    key_shape: tuple[int, ...]
+    key_dtype: DType
+    reasons: tuple[str, ...]
+    nearest: tuple[str, ...] = ()
+
+
+class Plan:
+    """What loading a checkpoint into a net would do.
+
+    Attributes:
+        loads: what will be written, in the net's order.
+        misfits: what keeps the plan from being applied.
+        param_not_load: parameters of the net that no entry fits by name, in the net's order.
+        ckpt_not_load: entries that no parameter takes, in the checkpoint's order.
+        transient: parameters that are not looked for: gradient sums without an entry.
+        total: number of the net's parameters.
+        entries: number of the checkpoint's entries.
+        source: path of the checkpoint, or None for a dictionary.
+    """
+
+    def __init__(self, slots: Mapping[str, Slot], supply: Supply, matching: Matching, *, strict: bool) -> None:
+        self.slots = slots
+        self.supply = supply
+        self.strict = strict
+        self._specs: dict[str, Spec] = {}
+        self.loads: list[Load] = []
+        self.misfits: list[Misfit] = []
+        self.param_not_load = matching.missing
+        self.ckpt_not_load = [supply.original(key) for key in matching.unused]
+        self.transient = matching.transient
+        self.total = len(slots)
+        self.entries = len(supply.keys)
+        self.source = supply.label
+        self._from_optimizer = {each.name for each in matching.matches if each.from_optimizer}
+        for each in matching.matches:
+            self._judge(each)
+
+    def _judge(self, match: Match) -> None:
+        """Note what a match leads to: a load or a misfit."""
+        name, key, prefix = match
+        slot, spec = self.slots[name], self.supply.spec(key)
+        shape, dtype = slot.shape, slot.dtype
+        refusal = slot.refusal()
+        reasons = _reasons(slot.shapes, dtype, spec, strict=self.strict) if refusal is None else (refusal,)
+        if reasons:
+            others = [other for other in self.supply.keys if other != key] if len(self.misfits) < _EXPLAINED else []
+            nearest = tuple(closest(name, others))
+            self.misfits.append(Misfit(name, key, shape, dtype, spec.shape, spec.dtype, reasons, nearest))
+            return
+        self._specs[key] = spec
+        self.loads.append(Load(name, key, prefix, shape, dtype, spec.dtype))
+
+    # -- what it says -----------------------------------------------------------------------------
+
+    @property
+    def exact(self) -> list[str]:
+        """Parameters that are loaded from the entry of their own name."""
+        return [load.name for load in self.loads if not load.prefix]
+
+    @property
+    def prefixes(self) -> dict[str, list[str]]:
+        """Prefixes that entries' names have before a parameter's name, and the parameters loaded so."""
+        found: dict[str, list[str]] = {}
+        for load in self.loads:
+            if load.prefix:
+                found.setdefault(load.prefix, []).append(load.name)
+        return found
+
+    @property
+    def from_optimizer(self) -> list[Load]:
+        """Loads that take an entry of optimizer state, since nothing else has a name that ends so."""
+        return [load for load in self.loads if load.name in self._from_optimizer]
+
+    @property
+    def conversions(self) -> dict[tuple[DType, DType], list[str]]:
+        """Dtypes that are converted, from the entry's to the parameter's, and the parameters concerned."""
+        found: dict[tuple[DType, DType], list[str]] = {}
+        for load in self.loads:
+            if load.key_dtype is not load.dtype:
+                found.setdefault((load.key_dtype, load.dtype), []).append(load.name)
+        return found
+
+    def nearest(self, name: str) -> list[str]:
+        """Return up to three entries whose names come closest to a parameter's, best first."""
+        return closest(name, self.supply.keys)
+
+    def spec(self, key: str) -> Spec:
+        """Return what an entry is that will be loaded."""
+        return self._specs[key]
+
+
+def _reasons(shapes: Sequence[tuple[int, ...]], dtype: DType, spec: Spec, *, strict: bool) -> tuple[str, ...]:
+    """Say why an entry cannot fill a parameter; an empty answer means that it can."""
+    reasons = []
+    # Where the checkpoint has more dimensions, they must all be 1 and stand at the end: no value moves then.
+    if not any(spec.shape[: len(s)] == s and math.prod(spec.shape[len(s) :]) == 1 for s in shapes):
+        reasons.append("the shapes differ")
+    if spec.dtype is not dtype:
+        if not casting.can_cast(spec.dtype, dtype):
+            reasons.append("there is no conversion between these dtypes")
+        elif strict:
+            reasons.append("strict_load=True converts no dtype")
+    return tuple(reasons)

@@ -1,0 +1,97 @@
+"""Renamed entries: a `name_map` says what the names of a checkpoint are in the net."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+from ckptload.errors import ArgumentError, ArgumentTypeError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Sequence
+
+    from ckptload.binding.supplies import Spec, Supply, Transfer
+    from ckptload.dtypes import Array
+
+    NameMap = Mapping[str, str | None] | Callable[[str], str | None] | None
+
+_HINT: Final = "for example {'backbone': 'features'}, or a function that takes a name and returns one"
+
+
+def renamed(names: Iterable[str], name_map: NameMap) -> dict[str, str]:
+    """Return new name to old name, in order.
+
+    Args:
+        names: names of a checkpoint.
+        name_map: a dictionary of whole names, or of what stands before a dot in them: the longest that fits
+            counts, and what none fits stays as it is. Or a function of a name. None in place of a new name
+            leaves an entry out. None as a whole renames nothing.
+
+    Raises:
+        ArgumentTypeError: `name_map` or what it gives is of the wrong type.
+        ArgumentError: two entries would have the same name.
+    """
+    if name_map is None:
+        return {name: name for name in names}
+    if not isinstance(name_map, Mapping) and not callable(name_map):
+        raise ArgumentTypeError(f"name_map must be a dict or a function, not {type(name_map).__name__}", hint=_HINT)
+    found: dict[str, str] = {}
+    for name in names:
+        new = _by_parts(name, name_map) if isinstance(name_map, Mapping) else name_map(name)
+        if new is None:
+            continue
+        if not isinstance(new, str):
+            raise ArgumentTypeError(f"name_map gave {type(new).__name__}, no str", name=name, hint=_HINT)
+        if new in found:
+            raise ArgumentError(
+                f"name_map gives {found[new]!r} the same name {new!r}", name=name, hint="give each a name of its own"
+            )
+        found[new] = name
+    return found
+
+
+def _by_parts(name: str, name_map: Mapping[str, Any]) -> Any:
+    """Rename the longest beginning of a name that the dictionary has, at a dot."""
+    at = len(name)
+    while at > 0:
+        if name[:at] in name_map:
+            new = name_map[name[:at]]
+            if not isinstance(new, str):
+                return new
+            return new + name[at:] if new else name[at + 1 :]
+        at = name.rfind(".", 0, at)
+    return name
+
+
+class RenamedSupply:
+    """Another supply, whose entries go by other names."""
+
+    def __init__(self, supply: Supply, name_map: NameMap) -> None:
+        self._supply = supply
+        self._old = renamed(supply.keys, name_map)
+        self.keys: Collection[str] = self._old
+        self.label = supply.label
+
+    def original(self, key: str) -> str:
+        """Return the name in the checkpoint."""
+        return self._old[key]
+
+    def is_tensor(self, key: str) -> bool:
+        """Tell whether an entry can fill a parameter."""
+        return self._supply.is_tensor(self._old[key])
+
+    def spec(self, key: str) -> Spec:
+        """Return what a tensor entry is."""
+        return self._supply.spec(self._old[key])
+
+    def authenticate(self) -> None:
+        """Raise DecryptionError unless all that will be read is what was encrypted."""
+        self._supply.authenticate()
+
+    def array(self, key: str) -> Array:
+        """Return a tensor's content."""
+        return self._supply.array(self._old[key])
+
+    def transfer(self, transfers: Sequence[Transfer]) -> None:
+        """Copy contents into the net."""
+        self._supply.transfer([transfer._replace(key=self._old[transfer.key]) for transfer in transfers])

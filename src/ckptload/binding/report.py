@@ -1,0 +1,108 @@
+"""Plans, misfits and warnings in words: counts first, then names."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from ckptload.messages import _LISTED, counted, listed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from ckptload.binding.plan import Misfit, Plan
+
+#: Names for which the nearest ones are looked up.
+_EXPLAINED: Final = 10
+
+
+def warnings_of(plan: Plan) -> Iterable[str]:
+    """Yield what a person should know about a plan that is about to be applied, a text for each matter."""
+    total = counted(plan.total, "parameter")
+    if plan.param_not_load:
+        keep = "keeps its values" if len(plan.param_not_load) == 1 else "keep their values"
+        yield (
+            f"{len(plan.param_not_load)} of the net's {total} {keep}, since the checkpoint has no tensor of that name: "
+            f"{listed(plan.param_not_load)}"
+        )
+    optimizer = {load.name for load in plan.from_optimizer}
+    prefixes = {prefix: [n for n in names if n not in optimizer] for prefix, names in plan.prefixes.items()}
+    by_end = sum(map(len, prefixes.values()))
+    if by_end:
+        used = [f"{prefix!r} ({counted(len(names), 'parameter')})" for prefix, names in prefixes.items() if names]
+        yield (
+            f"{by_end} of the net's {total} {_be(by_end)} loaded by the end of a name, from behind "
+            f"{'the prefix' if len(used) == 1 else 'the prefixes'} {_joined(used)}"
+        )
+    if optimizer:
+        pairs = [f"{load.name!r} from {load.key!r}" for load in plan.from_optimizer]
+        yield (
+            f"{counted(len(pairs), 'parameter')} {_be(len(pairs))} filled from optimizer state, since no other entry "
+            f"ends so: {_joined(pairs)}"
+        )
+    if plan.conversions:
+        number = sum(map(len, plan.conversions.values()))
+        kinds = [f"{old} to {new} ({len(names)})" for (old, new), names in plan.conversions.items()]
+        yield f"{counted(number, 'parameter')} {_be(number)} converted to the net's dtype: {_joined(kinds)}"
+
+
+def misfits(found: Sequence[Misfit], total: int) -> str:
+    """Say what does not fit: one line for each."""
+    head = f"{len(found)} of the net's {counted(total, 'parameter')} cannot be loaded, and nothing was written:"
+    return "\n    ".join([head, *map(misfit, found)])
+
+
+def misfit(found: Misfit) -> str:
+    """Describe one misfit in a line."""
+    key = "" if found.key == found.name else f" under {found.key!r}"
+    line = (
+        f"{found.name!r}: the net has {found.dtype} {found.shape}, the checkpoint {found.key_dtype} "
+        f"{found.key_shape}{key}; {'; '.join(found.reasons)}"
+    )
+    return line if not found.nearest else f"{line}; the nearest other names are {listed(found.nearest)}"
+
+
+def describe(plan: Plan) -> str:
+    """Describe a plan in a few lines, whatever the size of the net."""
+    entries = counted(plan.entries, "entry", "entries")
+    source = entries if plan.source is None else f"{entries} of {plan.source}"
+    lines = [f"{len(plan.loads)} of the net's {counted(plan.total, 'parameter')} can be loaded from {source}"]
+    if plan.exact:
+        lines.append(f"{len(plan.exact)} by their own names: {listed(plan.exact)}")
+    lines.extend(
+        f"{len(names)} behind the prefix {prefix!r}: {listed(names)}" for prefix, names in plan.prefixes.items()
+    )
+    if plan.from_optimizer:
+        taken = [load.key for load in plan.from_optimizer]
+        lines.append(f"{len(taken)} of these from optimizer state, for want of anything else: {listed(taken)}")
+    for (old, new), names in plan.conversions.items():
+        lines.append(f"{len(names)} converted from {old} to {new}: {listed(names)}")
+    if plan.misfits:
+        lines.append(f"{counted(len(plan.misfits), 'misfit')}, so that nothing will be written:")
+        lines.extend("  " + misfit(found) for found in plan.misfits)
+    if plan.param_not_load:
+        lines.append(f"{counted(len(plan.param_not_load), 'parameter')} of the net not in the checkpoint:")
+        lines.extend("  " + _missing(name, plan) for name in plan.param_not_load[:_EXPLAINED])
+        if len(plan.param_not_load) > _EXPLAINED:
+            lines.append(f"  and {len(plan.param_not_load) - _EXPLAINED} more")
+    if plan.transient:
+        lines.append(
+            f"{len(plan.transient)} not looked for, as sums of gradients need no values: {listed(plan.transient)}"
+        )
+    if plan.ckpt_not_load:
+        unused = counted(len(plan.ckpt_not_load), "entry", "entries")
+        lines.append(f"{unused} of the checkpoint not used: {listed(plan.ckpt_not_load)}")
+    return "\n  ".join(lines)
+
+
+def _missing(name: str, plan: Plan) -> str:
+    near = plan.nearest(name)
+    return f"{name!r}; the nearest names are {listed(near)}" if near else repr(name)
+
+
+def _joined(items: Sequence[str]) -> str:
+    shown = ", ".join(items[:_LISTED])
+    return shown if len(items) <= _LISTED else f"{shown} and {len(items) - _LISTED} more"
+
+
+def _be(number: int) -> str:
+    return "is" if number == 1 else "are"

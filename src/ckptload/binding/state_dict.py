@@ -1,0 +1,70 @@
+"""A state dictionary of PyTorch without a module: names are mapped by the names beside them."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from ckptload.binding.supplies import Transfer
+from ckptload.errors import BindingError
+from ckptload.messages import counted, listed
+from ckptload.nets.pytorch.groups import guess_torch_names
+from ckptload.nets.pytorch.tensors import as_tensor
+
+if TYPE_CHECKING:
+    import torch
+
+    from ckptload.binding.supplies import Supply
+
+
+#: Dimensions of a 1-d convolution's weight in MindSpore, and of a 2-d one's.
+_CONVOLUTION: Final = 4
+
+
+def state_without_module(supply: Supply) -> dict[str, torch.Tensor]:
+    """Convert every tensor of a checkpoint under the name that its group suggests."""
+    tensors = [key for key in supply.keys if supply.is_tensor(key)]
+    others = [key for key in supply.keys if not supply.is_tensor(key)]
+    mapped, unclear = guess_torch_names(tensors)
+    _check_distinct(mapped)
+    unclear += [key for key in tensors if _may_be_flat(key, supply.spec(key).shape)]
+    if unclear:
+        warnings.warn(
+            f"{counted(len(unclear), 'name')} of the checkpoint may be another in torch, or the tensor of another "
+            f"shape, which only a module can tell; pass module= to be sure of {listed(unclear)}",
+            stacklevel=3,
+        )
+    if others:
+        warnings.warn(
+            f"{counted(len(others), 'entry is no tensor', 'entries are no tensors')} and left out: {listed(others)}",
+            stacklevel=3,
+        )
+    supply.authenticate()
+    state: dict[str, torch.Tensor] = {}
+    transfers = []
+    for key in tensors:
+        spec = supply.spec(key)
+        array = np.empty(spec.shape, spec.dtype.numpy)
+        state[mapped[key]] = as_tensor(array, spec.dtype, supply.original(key))
+        transfers.append(Transfer(key, spec, spec.dtype, array))
+    supply.transfer(transfers)
+    return state
+
+
+def _may_be_flat(name: str, shape: tuple[int, ...]) -> bool:
+    """Tell whether a weight may be that of a 1-d convolution, or of a 2-d one whose kernel has one row."""
+    return name.rpartition(".")[2] == "weight" and len(shape) == _CONVOLUTION and shape[2] == 1 < shape[3]
+
+
+def _check_distinct(mapped: dict[str, str]) -> None:
+    before: dict[str, str] = {}
+    for name, torch_name in mapped.items():
+        if torch_name in before:
+            raise BindingError(
+                f"{before[torch_name]!r} and {name!r} would both be {torch_name!r}",
+                name=name,
+                hint="pass module= or rename one of them with name_map",
+            )
+        before[torch_name] = name

@@ -1,0 +1,325 @@
+"""What is loaded from: a dictionary of parameters or an open reader, behind one face.
+
+A supply says what an entry is without reading its content, and then copies contents into the memory
+of a net, converted on the way. From a reader nothing is copied twice: what needs no conversion is read
+straight into the net, and the rest passes through small pieces of scratch memory.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
+
+import numpy as np
+
+from ckptload import parallel
+from ckptload.errors import ArgumentTypeError
+from ckptload.formats.entry import TENSOR
+from ckptload.reading.reader import Reader
+from ckptload.sources.spans import batches
+from ckptload.tensors import casting
+from ckptload.tensors.parameter import Parameter
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+
+    from ckptload.dtypes import Array, DType
+
+    Job = Callable[[], None]
+
+#: Content that one thread copies or converts at a time, in bytes. It stays in the processor's cache, and a
+#: reader reads so little without threads of its own.
+_PIECE: Final = 2 << 20
+#: Below this much content a second thread costs more than it saves.
+_PARALLEL_FROM: Final = 4 << 20
+#: Where tensors begin in scratch memory: no type asks for more.
+_ALIGNMENT: Final = 64
+
+
+class Spec(NamedTuple):
+    """What a tensor entry is: its dtype, its shape, and where it stands (only the order of places counts)."""
+
+    dtype: DType
+    shape: tuple[int, ...]
+    place: int
+
+
+class Transfer(NamedTuple):
+    """An entry, and where its content goes.
+
+    Attributes:
+        key: the entry.
+        spec: what it is.
+        dtype: what is wanted.
+        memory: memory of the net: of that dtype, with as many elements, C-contiguous and writable.
+    """
+
+    key: str
+    spec: Spec
+    dtype: DType
+    memory: Array
+
+
+class Supply(Protocol):
+    """Entries by name.
+
+    Attributes:
+        keys: their names, in order; quick to ask for membership.
+        label: the file's path, or None.
+    """
+
+    keys: Collection[str]
+    label: str | None
+
+    def original(self, key: str) -> str:
+        """Return the entry's name in the checkpoint."""
+
+    def is_tensor(self, key: str) -> bool:
+        """Tell whether an entry can fill a parameter: strings, maps and bytes cannot."""
+
+    def spec(self, key: str) -> Spec:
+        """Return what a tensor entry is."""
+
+    def authenticate(self) -> None:
+        """Raise DecryptionError unless all that will be read is what was encrypted."""
+
+    def array(self, key: str) -> Array:
+        """Return a tensor's content; it may be the supply's own memory."""
+
+    def transfer(self, transfers: Sequence[Transfer]) -> None:
+        """Copy contents into the net, converted where that is wanted."""
+
+
+def supply_of(parameters: object, argument: str) -> Supply:
+    """Return a dictionary or a reader as a supply.
+
+    Raises:
+        ArgumentTypeError: it is neither, or a key or a value is of the wrong type.
+    """
+    if isinstance(parameters, Reader):
+        return _ReaderSupply(parameters)
+    if not isinstance(parameters, dict):
+        raise ArgumentTypeError(
+            f"{argument} must be a dict or an open checkpoint, not {type(parameters).__name__}",
+            hint="load_checkpoint() returns such a dict, open_checkpoint() opens a checkpoint",
+        )
+    for key, value in parameters.items():
+        if not isinstance(key, str):
+            raise ArgumentTypeError(f"a key of {argument} must be a str, and {key!r} is {type(key).__name__}")
+        if not isinstance(value, (Parameter, str, list, bytes)):
+            raise ArgumentTypeError(
+                f"the value must be a Parameter, a str, a list or bytes, not {type(value).__name__}",
+                name=key,
+                hint="make a Parameter of it: Parameter(value, name=...)",
+            )
+    return _DictSupply(parameters)
+
+
+class _DictSupply:
+    """A dictionary as `load_checkpoint` returns it. It stays as it is and shares nothing with the net."""
+
+    label: str | None = None
+
+    def __init__(self, parameters: Mapping[str, Any]) -> None:
+        self._parameters = parameters
+        self.keys: Collection[str] = parameters
+
+    def original(self, key: str) -> str:
+        return key
+
+    def is_tensor(self, key: str) -> bool:
+        return isinstance(self._parameters[key], Parameter)
+
+    def spec(self, key: str) -> Spec:
+        parameter = self._parameters[key]
+        return Spec(parameter.dtype, parameter.shape, 0)
+
+    def authenticate(self) -> None:
+        """Do nothing: what is in memory was authenticated when it was loaded."""
+
+    def array(self, key: str) -> Array:
+        array: Array = self._parameters[key].asnumpy()
+        return array
+
+    def transfer(self, transfers: Sequence[Transfer]) -> None:
+        pieces: list[_Piece] = []
+        for transfer, source in zip(transfers, self._apart(transfers), strict=True):
+            if source is not None:
+                pieces.extend(_cut(source.reshape(-1), transfer))
+        run(
+            [_converting(batch) for batch in batches(pieces, lambda piece: piece.array.nbytes, _PIECE)],
+            sum(piece.out.nbytes for piece in pieces),
+        )
+
+    def _apart(self, transfers: Sequence[Transfer]) -> Iterator[Array | None]:
+        """Yield each source, or None where it is its own goal; one that shares memory with a goal is copied.
+
+        The dictionary may hold a net's own parameters, even the net's that is loaded into, and then what is
+        written first must not be what is read later.
+        """
+        goals = _union(_bounds(transfer.memory) for transfer in transfers if transfer.memory.nbytes)
+        starts = [start for start, _ in goals]
+        for transfer in transfers:
+            source = self.array(transfer.key)
+            start, stop = _bounds(source)
+            at = bisect_left(starts, stop) - 1
+            if at < 0 or goals[at][1] <= start or not source.nbytes:
+                yield source
+            elif (start, stop) == _bounds(transfer.memory) and source.dtype == transfer.memory.dtype:
+                yield None
+            else:
+                yield source.copy()
+
+
+class _ReaderSupply:
+    """An open checkpoint; its contents go to the net without a dictionary in between."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+        self.keys: Collection[str] = reader
+        self.label: str | None = reader.path
+
+    def original(self, key: str) -> str:
+        return key
+
+    def is_tensor(self, key: str) -> bool:
+        return self._reader.info(key).kind == TENSOR
+
+    def spec(self, key: str) -> Spec:
+        entry = self._reader.info(key)
+        if entry.dtype is None:
+            raise ArgumentTypeError(f"the entry is a {entry.kind}, no tensor", name=key, path=self.label)
+        return Spec(entry.dtype, entry.shape, entry.offset)
+
+    def authenticate(self) -> None:
+        self._reader.authenticate()
+
+    def array(self, key: str) -> Array:
+        return self._reader.get_tensor(key).asnumpy()
+
+    def transfer(self, transfers: Sequence[Transfer]) -> None:
+        # Reading nothing still tells whether the file is the one that was opened.
+        self._reader.fill([])
+        straight: list[Transfer] = []
+        converted: list[Transfer] = []
+        for transfer in transfers:
+            same = transfer.spec.dtype.numpy == transfer.dtype.numpy
+            (straight if same else converted).append(transfer)
+        converted.sort(key=lambda transfer: transfer.spec.place)
+        self._convert(converted)
+        for once in _without_repeats(straight):
+            self._reader.fill([(transfer.key, transfer.memory) for transfer in once])
+
+    def _convert(self, transfers: Sequence[Transfer]) -> None:
+        jobs: list[Job] = []
+        for batch in batches(transfers, lambda transfer: _aligned(_stored(transfer)), _PIECE):
+            if len(batch) == 1 and _stored(batch[0]) > _PIECE:
+                jobs.extend(self._in_pieces(batch[0]))
+            else:
+                jobs.append(self._whole(batch))
+        run(jobs, sum(_stored(transfer) for transfer in transfers))
+
+    def _whole(self, transfers: Sequence[Transfer]) -> Job:
+        """Return what reads some tensors into scratch memory by one call and converts them."""
+
+        def job() -> None:
+            scratch = np.empty(sum(_aligned(_stored(transfer)) for transfer in transfers), np.uint8)
+            at = 0
+            read: list[tuple[str, Array]] = []
+            for transfer in transfers:
+                size = _stored(transfer)
+                read.append((transfer.key, scratch[at : at + size].view(transfer.spec.dtype.numpy)))
+                at += _aligned(size)
+            for once in _without_repeats(read):
+                self._reader.fill(once)
+            for transfer, (_, array) in zip(transfers, read, strict=True):
+                casting.cast_into(array, transfer.spec.dtype, transfer.dtype, transfer.memory)
+
+        return job
+
+    def _in_pieces(self, transfer: Transfer) -> Iterator[Job]:
+        """Yield what reads and converts a large tensor, some elements at a time."""
+        part, flat = self._reader.get_slice(transfer.key), transfer.memory.reshape(-1)
+        step = _PIECE // transfer.spec.dtype.itemsize
+
+        def reading(start: int) -> Job:
+            def job() -> None:
+                array = part.flat(start, start + step).asnumpy()
+                casting.cast_into(array, transfer.spec.dtype, transfer.dtype, flat[start : start + step])
+
+            return job
+
+        return (reading(start) for start in range(0, flat.size, step))
+
+
+class _Piece(NamedTuple):
+    """A run of elements to convert."""
+
+    array: Array
+    source: DType
+    target: DType
+    out: Array
+
+
+def _cut(flat: Array, transfer: Transfer) -> Iterator[_Piece]:
+    room = transfer.memory.reshape(-1)
+    step = _PIECE // max(flat.itemsize, 1)
+    for start in range(0, flat.size, step):
+        yield _Piece(flat[start : start + step], transfer.spec.dtype, transfer.dtype, room[start : start + step])
+
+
+def _converting(batch: Iterable[_Piece]) -> Job:
+    def job() -> None:
+        for piece in batch:
+            casting.cast_into(piece.array, piece.source, piece.target, piece.out)
+
+    return job
+
+
+def run(jobs: Sequence[Job], size: int) -> None:
+    """Do jobs that copy `size` bytes in all, in two threads where that pays; the first failure ends it."""
+    if size >= _PARALLEL_FROM and len(jobs) > 1:
+        parallel.share(lambda job: job(), jobs, "bind")
+        return
+    for job in jobs:
+        job()
+
+
+def _stored(transfer: Transfer) -> int:
+    """Return the bytes of an entry's elements before they are converted."""
+    return transfer.memory.size * transfer.spec.dtype.itemsize
+
+
+def _aligned(size: int) -> int:
+    return -(-size // _ALIGNMENT) * _ALIGNMENT
+
+
+def _without_repeats(items: Iterable[Any]) -> Iterator[list[Any]]:
+    """Yield the items in lists in which no key stands twice: a reader reads an entry once in a call."""
+    left = list(items)
+    while left:
+        keys: set[str] = set()
+        once: list[Any] = []
+        again: list[Any] = []
+        for item in left:
+            (again if item[0] in keys else once).append(item)
+            keys.add(item[0])
+        yield once
+        left = again
+
+
+def _bounds(array: Array) -> tuple[int, int]:
+    """Return the first address of a C-contiguous array, and the one behind its last."""
+    start: int = array.__array_interface__["data"][0]
+    return start, start + array.nbytes
+
+
+def _union(intervals: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Return ascending intervals that cover the same addresses and do not overlap."""
+    union: list[tuple[int, int]] = []
+    for start, stop in sorted(intervals):
+        if union and start < union[-1][1]:
+            union[-1] = (union[-1][0], max(union[-1][1], stop))
+        else:
+            union.append((start, stop))
+    return union

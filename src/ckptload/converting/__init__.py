@@ -1,0 +1,1 @@
+"""Checkpoints written again in another format."""

@@ -1,0 +1,1 @@
+"""Encrypted .ckpt files: from one source to another."""

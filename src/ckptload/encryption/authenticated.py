@@ -1,0 +1,306 @@
+"""A decrypting source for AES-GCM with tags: no byte of a block is handed out before its tag was compared.
+
+A tag vouches for a whole block, so that a block is decrypted from end to end before any of it is handed out. What
+passes by then is not kept, for blocks are large, but marked piece by piece; a later read decrypts the pieces it
+needs and no more, and their marks tell before that they are still what the tag vouched for. A block of one piece
+needs no marks: it is decrypted again. A failed tag is final: no other reading of the block is tried.
+
+Where tensors lie must be known to decrypt them to where they belong, in one go. So headers are surveyed first,
+without their tags; what was seen of a block is compared with its plaintext when its tag is.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from itertools import islice
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import numpy as np
+
+from ckptload import parallel
+from ckptload.encryption.cache import Kept, Seen
+from ckptload.encryption.ciphers import CIPHER_BLOCK, SPARE, Marker, tag_error
+from ckptload.encryption.decrypting import DecryptingSource, copy
+from ckptload.errors import ChangedFileError, CheckpointError, OutOfMemoryError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from ckptload.encryption.chain import Chain
+    from ckptload.encryption.ciphers import KeyedCipher, Stream
+    from ckptload.encryption.decrypting import Found
+    from ckptload.sources.base import Request, Source
+
+#: How many pieces of plaintext are kept: 8 MiB, and 128 MiB of a remote file, whose bytes cost more.
+_KEPT_PIECES: Final = 16
+#: A survey sees at most this much, and at most an eighth of the file: more than headers, and tags are compared first.
+_SURVEYED: Final = 8 << 20
+#: Below this much to decrypt, in all and for each job, a second thread costs more than it saves.
+_PARALLEL_FROM: Final = 1 << 20
+_WORTH_SHARING: Final = 64 << 10
+#: A file of a million blocks is worked on in parts.
+_BATCH: Final = 1024
+
+
+class _Job(NamedTuple):
+    """A block, and where parts of it go: ``(place in the block, buffer)`` in ascending order."""
+
+    number: int
+    wanted: list[tuple[int, memoryview]]
+
+    @property
+    def end(self) -> int:
+        """Return where the last wanted part ends in the block."""
+        place, out = self.wanted[-1]
+        return place + len(out)
+
+    @property
+    def amount(self) -> int:
+        """Return how many bytes are wanted."""
+        return sum(len(out) for _, out in self.wanted)
+
+
+class TaggedSource(DecryptingSource):
+    """AES-GCM with tags: no byte of a block is handed out before its tag was compared."""
+
+    def __init__(self, inner: Source, chain: Chain, cipher: KeyedCipher) -> None:
+        super().__init__(inner, chain, cipher)
+        self.authenticated = chain.start == 0
+        self._marker = Marker()
+        #: Whether the tag of each block was right; of those of several pieces, the marks of the pieces.
+        self._verified = bytearray(len(chain))
+        self._marks: dict[int, list[bytes]] = {}
+        #: While a survey goes on, how much more it may see; what it saw of each block.
+        self._surveys = 0
+        self._seen: dict[int, list[tuple[int, bytes]]] = {}
+        self._kept = Kept(_KEPT_PIECES, self.label)
+        #: For each block whose tag is being compared, so that no two threads do it.
+        self._locks: dict[int, threading.Lock] = {}
+
+    def _lengths(self) -> Iterator[int]:
+        return (block.stop - block.start for block in self._chain)
+
+    def _length(self, number: int) -> int:
+        return self._starts[number + 2] - self._starts[number + 1]
+
+    def read_into(self, start: int, out: memoryview) -> None:
+        """Fill `out` with authenticated bytes; if this raises, what it holds is undefined."""
+        self.read_many([(start, out)])
+
+    def read_many(self, requests: Sequence[Request]) -> None:
+        """Fill every ``(start, out)``; if this raises, what the buffers hold is undefined.
+
+        Of a block whose tag was not compared yet, bytes may go to where they are wanted before it is: call
+        `authenticate` first where somebody could see them after an error.
+        """
+        self._run(self._jobs(requests))
+
+    def _jobs(self, requests: Iterable[Request]) -> Iterator[_Job]:
+        """Yield a job for each block, more where a request is not behind the last one; read what is in clear."""
+        job: _Job | None = None
+        for start, out in requests:
+            for number, place, part in self._split(start, out):
+                if number < 0:
+                    self._inner.read_into(place, part)
+                elif self._surveys and not self._verified[number]:
+                    self._look(number, place, part)
+                elif job is not None and job.number == number and job.end <= place:
+                    job.wanted.append((place, part))
+                else:
+                    if job is not None:
+                        yield job
+                    job = _Job(number, [(place, part)])
+        if job is not None:
+            yield job
+
+    def authenticate(self, *, only_surveyed: bool = False) -> None:
+        """Check the tag of every block that was not checked yet, or of those that a survey saw something of."""
+        numbers = sorted(self._seen) if only_surveyed else range(len(self._chain))
+        self._run(_Job(number, []) for number in numbers if not self._verified[number])
+
+    def survey(self, look: Callable[[], Found]) -> Found:
+        """Let `look` read headers before tags are compared; what it raises waits until they are.
+
+        What it returns must not be handed out before `authenticate` has passed.
+        """
+        self._surveys = min(_SURVEYED, self.size // 8)
+        try:
+            return look()
+        except CheckpointError as error:
+            failure = error
+        finally:
+            self._surveys = 0
+        self.authenticate(only_surveyed=True)
+        raise failure
+
+    def _look(self, number: int, place: int, out: memoryview) -> None:
+        """Decrypt part of a block whose tag was not compared yet, and note what was seen."""
+        self.decrypt(self._chain[number], place, out)
+        self._seen.setdefault(number, []).append((place, bytes(out)))
+        self._surveys = max(self._surveys - len(out), 0)
+        if not self._surveys:
+            # So many headers will be in every block.
+            self.authenticate()
+
+    def close(self) -> None:
+        """Close the file and let go of plaintext."""
+        self._kept.close()
+        super().close()
+
+    def _run(self, jobs: Iterable[_Job]) -> None:
+        """Do jobs, two at a time where that pays; the first failure ends it."""
+        jobs = iter(jobs)
+        while batch := list(islice(jobs, _BATCH)):
+            total = sum(job.amount if self._verified[job.number] else self._length(job.number) for job in batch)
+            if len(batch) > 1 and total >= max(_PARALLEL_FROM, _WORTH_SHARING * len(batch)):
+                parallel.share(self._serve, batch, "decrypt")
+            else:
+                for job in batch:
+                    self._serve(job)
+
+    def _serve(self, job: _Job) -> None:
+        if self._length(job.number) <= self._piece:
+            _give_out(deque(job.wanted), 0, self._plain(job.number, 0))
+            return
+        if not self._verified[job.number]:
+            with self._locks.setdefault(job.number, threading.Lock()):
+                # Another thread may have done it meanwhile.
+                if not self._verified[job.number]:
+                    self._decrypt(job)
+                    return
+        for place, out in job.wanted:
+            done = 0
+            while done < len(out):
+                piece, skip = divmod(place + done, self._piece)
+                done += self._give_piece(job.number, piece, skip, out[done:])
+
+    def _decrypt(self, job: _Job) -> None:
+        """Decrypt one block to its end, give out what is wanted of it, and compare its tag."""
+        number, block = job.number, self._chain[job.number]
+        keeps = 2 * self._length(number) <= self._kept.most * self._piece
+        cipher, plain = self._room.cipher, self._room.plain
+        stream = self._cipher.gcm_decryptor(block.iv, block.tag)
+        wanted, seen = deque(job.wanted), Seen(self._seen.get(number, ()))
+        marks: list[bytes] = []
+        kept: list[tuple[tuple[int, int], memoryview]] = []
+        for at in range(0, self._length(number), self._piece):
+            size = self._size(number, len(marks))
+            sealed = cipher[:size]
+            self._inner.read_into(block.start + at, sealed)
+            marks.append(self._marker.mark(sealed))
+            if wanted and wanted[0][0] == at and len(wanted[0][1]) >= size + SPARE:
+                # The buffer goes on beyond this piece, so that there is room to decrypt in place.
+                out = wanted[0][1]
+                stream.update_into(sealed, out[: size + SPARE])
+                wanted[0] = (at + size, out[size:])
+                seen.compare(at, out[:size])
+                continue
+            if keeps:
+                plain = self._fresh(size)
+                kept.append(((number, len(marks) - 1), plain[:size]))
+            stream.update_into(sealed, plain)
+            seen.compare(at, plain[:size])
+            _give_out(wanted, at, plain[:size])
+        self._finish(number, stream, seen)
+        self._marks[number] = marks
+        self._verified[number] = 1
+        self._locks.pop(number, None)
+        self._kept.put(kept)
+
+    def _finish(self, number: int, stream: Stream, seen: Seen) -> None:
+        """Compare a block's tag.
+
+        Raises:
+            DecryptionError: it is not what was encrypted with this key.
+            ChangedFileError: it is not what a survey saw.
+        """
+        block = self._chain[number]
+        try:
+            stream.finalize()
+        except tag_error() as error:
+            # The file may have been closed, and its number given to another one, or changed.
+            self._inner.check_unchanged()
+            raise self._refusal(block, "does not match its authentication tag under this key") from error
+        if not seen.was_true:
+            raise self._changed(number, block.start)
+        self._seen.pop(number, None)
+
+    def _size(self, number: int, piece: int) -> int:
+        return min(self._piece, self._length(number) - piece * self._piece)
+
+    def _give_piece(self, number: int, piece: int, skip: int, out: memoryview) -> int:
+        """Put what a piece of an authentic block has from `skip` on into `out`; return how much that was."""
+        size = self._size(number, piece)
+        if skip == 0 and len(out) >= size + SPARE:
+            self._decrypt_piece(number, piece, out[: size + SPARE])
+            return size
+        plain = self._plain(number, piece)
+        count = min(size - skip, len(out))
+        copy(out[:count], plain[skip : skip + count])
+        return count
+
+    def _plain(self, number: int, piece: int) -> memoryview:
+        """Return the authentic plaintext of a piece, which is kept for the next read."""
+        found = self._kept.get((number, piece))
+        if found is not None:
+            return found
+        size = self._size(number, piece)
+        fresh = self._fresh(size)
+        if self._length(number) <= self._piece:
+            self._decrypt_small(number, fresh)
+        else:
+            self._decrypt_piece(number, piece, fresh)
+        self._kept.put([((number, piece), fresh[:size])])
+        return fresh[:size]
+
+    def _decrypt_small(self, number: int, out: memoryview) -> None:
+        """Decrypt a block of one piece and compare its tag."""
+        block, size = self._chain[number], self._length(number)
+        sealed = self._room.cipher[:size]
+        self._inner.read_into(block.start, sealed)
+        stream = self._cipher.gcm_decryptor(block.iv, block.tag)
+        stream.update_into(sealed, out)
+        seen = Seen(self._seen.get(number, ()))
+        seen.compare(0, out[:size])
+        self._finish(number, stream, seen)
+        self._verified[number] = 1
+
+    def _decrypt_piece(self, number: int, piece: int, out: memoryview) -> None:
+        """Decrypt a piece of a block of several into `out`, which has `SPARE` bytes more, if its mark is right.
+
+        Raises:
+            ChangedFileError: it is not what the block's tag vouched for.
+        """
+        block, at = self._chain[number], piece * self._piece
+        sealed = self._room.cipher[: len(out) - SPARE]
+        self._inner.read_into(block.start + at, sealed)
+        if self._marker.mark(sealed) != self._marks[number][piece]:
+            raise self._changed(number, block.start + at)
+        self._cipher.gcm_keystream(block.iv, at // CIPHER_BLOCK).update_into(sealed, out)
+
+    def _changed(self, number: int, offset: int) -> ChangedFileError:
+        self._inner.check_unchanged()
+        return ChangedFileError(
+            f"block {number + 1} of {len(self._chain)} is not what it was when it was read before",
+            path=self.label,
+            offset=offset,
+            hint="another program is writing this file; load it when it is complete",
+        )
+
+    def _fresh(self, size: int) -> memoryview:
+        try:
+            return np.empty(size + SPARE, np.uint8).data
+        except MemoryError as error:
+            raise OutOfMemoryError(f"not enough memory for {size} bytes of plaintext", path=self.label) from error
+
+
+def _give_out(wanted: deque[tuple[int, memoryview]], at: int, plain: memoryview) -> None:
+    """Copy a piece of a block, which begins at `at`, to where it is wanted; what is filled is dropped."""
+    stop = at + len(plain)
+    while wanted and wanted[0][0] < stop:
+        place, out = wanted.popleft()
+        count = min(len(out), stop - place)
+        copy(out[:count], plain[place - at : place - at + count])
+        if count < len(out):
+            wanted.appendleft((stop, out[count:]))

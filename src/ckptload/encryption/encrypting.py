@@ -1,0 +1,147 @@
+"""Encrypt a stream as MindSpore 2.10 does: a chain of blocks, each under an IV of its own.
+
+`docs/format.md`, "Encryption", has the layout; `chain` reads it back.
+"""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING, Final, Protocol, cast
+
+import numpy as np
+
+from ckptload.encryption import chain
+from ckptload.encryption.chain import BLOCK_OVERHEAD, HEADER, IV_SIZE
+from ckptload.encryption.ciphers import AES_CBC, AES_GCM, CIPHER_BLOCK, SM4_CBC, SPARE, KeyedCipher, check_key
+from ckptload.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ckptload.encryption.ciphers import Buffer, Stream, TaggedStream
+
+#: MindSpore's own limit of plaintext in a block, which its reader does not exceed (2.10.0).
+BLOCK_SIZE: Final = 64 << 20
+#: How much is encrypted and then written while it is in the processor's cache.
+_PIECE: Final = 1 << 18
+#: How a block begins under each mode.
+_VARIANTS: Final = {AES_GCM: chain.TAGGED_GCM, AES_CBC: chain.CBC, SM4_CBC: chain.SM4}
+
+
+class _Seekable(Protocol):
+    def write(self, data: Buffer, /) -> object:
+        """Take all of `data`."""
+
+    def tell(self) -> int:
+        """Return the position."""
+
+    def seek(self, position: int, /) -> object:
+        """Move the position."""
+
+
+def prepare(key: bytes, mode: str) -> KeyedCipher:
+    """Check a key and its mode, and load the cipher.
+
+    A saver calls this before it makes a file. ``cryptography`` bears no signal while it is imported: some
+    versions end the process then, and nobody is left to remove what was written half.
+
+    Raises:
+        ArgumentError: the mode is unknown, or the key has a length that it cannot have.
+        CipherUnavailableError: the installed ``cryptography`` lacks the cipher.
+    """
+    check_key(key, mode, argument="enc_key")
+    return KeyedCipher(key, mode)
+
+
+class EncryptingWriter:
+    """A file-like object that encrypts what is written to it.
+
+    A block's size and tag stand before its ciphertext and are known after it, so the file is gone back
+    in to write them. Neither plaintext nor ciphertext is held.
+
+    Args:
+        file: where the chain goes, which must be seekable; closing it is the caller's business.
+        key: 16, 24 or 32 bytes for AES, 16 for SM4.
+        mode: ``AES-GCM``, ``AES-CBC`` or ``SM4-CBC``.
+        block_size: plaintext in a block, in bytes.
+        nonce: returns 16 bytes for each block. Only a test with known answers may pass its own: a
+            value that comes twice under one key gives the content away.
+
+    Raises:
+        ArgumentError: the mode is unknown, or the key has a length that it cannot have.
+        CipherUnavailableError: the installed ``cryptography`` lacks the cipher.
+    """
+
+    def __init__(
+        self,
+        file: _Seekable,
+        key: bytes,
+        mode: str,
+        *,
+        block_size: int = BLOCK_SIZE,
+        nonce: Callable[[], bytes] | None = None,
+    ) -> None:
+        self._file = file
+        self._cipher = prepare(key, mode)
+        self._block_size = block_size
+        self._nonce = nonce or (lambda: secrets.token_bytes(IV_SIZE))
+        self._sealed = np.empty(_PIECE + SPARE, np.uint8).data
+        self._stream: Stream | None = None
+        self._iv = b""
+        self._start = 0
+        self._plain_size = 0
+        self._sealed_size = 0
+        self._finished = False
+
+    def write(self, data: Buffer) -> int:
+        """Encrypt bytes of any number; returns how many were taken, which is all of them."""
+        if self._finished:
+            raise CheckpointError("the encrypted file is complete; nothing can be written to it any more")
+        left = memoryview(data).cast("B")
+        while len(left):
+            part = left[: self._block_size - self._plain_size]
+            self._encrypt(part)
+            left = left[len(part) :]
+            if self._plain_size == self._block_size:
+                self._finish_block()
+        return memoryview(data).nbytes
+
+    def finish(self) -> None:
+        """Write the last block. Without it the file is cut off; without any content no block is written."""
+        if self._plain_size:
+            self._finish_block()
+        self._finished = True
+        self._sealed = memoryview(b"")
+
+    def _encrypt(self, data: Buffer) -> None:
+        stream = self._stream or self._begin_block()
+        for at in range(0, len(data), _PIECE):
+            size = stream.update_into(data[at : at + _PIECE], self._sealed)
+            self._file.write(self._sealed[:size])
+            self._sealed_size += size
+        self._plain_size += len(data)
+
+    def _begin_block(self) -> Stream:
+        self._iv = self._nonce()
+        self._start = self._file.tell()
+        # Room for the header, which is not known yet.
+        self._file.write(bytes(_VARIANTS[self._cipher.mode].header_size))
+        gcm = self._cipher.mode == AES_GCM
+        self._stream = self._cipher.gcm_encryptor(self._iv) if gcm else self._cipher.cbc_encryptor(self._iv)
+        return self._stream
+
+    def _finish_block(self) -> None:
+        variant = _VARIANTS[self._cipher.mode]
+        if not variant.tagged:
+            padding = CIPHER_BLOCK - self._plain_size % CIPHER_BLOCK
+            self._encrypt(bytes([padding]) * padding)
+        stream = self._stream
+        if stream is None:
+            raise CheckpointError("an encrypted block cannot be empty")
+        stream.finalize()
+        tag = cast("TaggedStream", stream).tag if variant.tagged else b""
+        header = HEADER.pack(self._sealed_size + BLOCK_OVERHEAD, IV_SIZE, self._iv, self._sealed_size)
+        self._file.seek(self._start)
+        self._file.write(variant.magic + tag + header)
+        self._file.seek(self._start + variant.header_size + self._sealed_size)
+        self._stream, self._plain_size, self._sealed_size = None, 0, 0

@@ -1,0 +1,76 @@
+"""Open an encrypted checkpoint as a source of its plain content: who may, and with what warning."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ckptload.encryption.authenticated import TaggedSource
+from ckptload.encryption.ciphers import AES_GCM, KeyedCipher, check_key
+from ckptload.encryption.decrypting import DecryptingSource, UntaggedSource
+from ckptload.errors import DecryptionError
+from ckptload.messages import warn
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ckptload.encryption.chain import Chain
+    from ckptload.sources.base import Source
+
+
+def open_encrypted(
+    source: Source, chain: Chain, key: bytes, mode: str, *, allow_unauthenticated: bool
+) -> DecryptingSource:
+    """Return the decrypted stream of an encrypted checkpoint as a source.
+
+    Args:
+        source: the file; closing the result closes it.
+        chain: what `chain.find_chain` or `chain.chain_at` found in it.
+        key: 16, 24 or 32 bytes for AES, 16 for SM4.
+        mode: ``AES-GCM``, ``AES-CBC`` or ``SM4-CBC``.
+        allow_unauthenticated: also open AES-GCM files of which some content has no tag; warns then.
+
+    Raises:
+        DecryptionError: key or mode cannot be right, a block's padding is wrong, or the file needs
+            `allow_unauthenticated`.
+        CipherUnavailableError: the installed ``cryptography`` lacks the cipher.
+    """
+    check_key(key, mode)
+    if mode not in chain.modes:
+        raise DecryptionError(
+            f"the file is encrypted with {chain.describe()}, not with {mode}",
+            path=source.label,
+            hint="pass dec_mode=" + " or ".join(repr(name) for name in chain.modes),
+        )
+    reason = _unauthenticated(chain, mode)
+    if reason is not None and not allow_unauthenticated:
+        raise DecryptionError(
+            f"{reason}, so that changes to it would go unnoticed",
+            path=source.label,
+            hint="if you trust where the file comes from, pass allow_unauthenticated=True (docs/security.md)",
+        )
+    cipher = KeyedCipher(key, mode)
+    kind = TaggedSource if chain.variant.tagged else UntaggedSource
+    sealed = kind(source, chain, cipher)
+    for notice in _notices(chain, reason):
+        warn(f"{source.label}: {notice}")
+    return sealed
+
+
+def _unauthenticated(chain: Chain, mode: str) -> str | None:
+    """Say why an AES-GCM file is less protected than its mode promises, or return None."""
+    if mode != AES_GCM:
+        return None
+    if not chain.variant.tagged:
+        return "this AES-GCM file has no authentication tags, as MindSpore 1.3 to 1.6 wrote them"
+    if chain.start:
+        return f"its first {chain.start} bytes are records in clear, which no tag covers"
+    return None
+
+
+def _notices(chain: Chain, reason: str | None) -> Iterator[str]:
+    if reason is not None:
+        yield f"{reason}; it is read because of allow_unauthenticated=True"
+    elif chain.start:
+        yield f"its first {chain.start} bytes are records that its writer left in clear; they are read as they are"
+    if chain.trailer:
+        yield "the CRC trailer behind its encrypted blocks holds no checksum and is skipped"

@@ -1,0 +1,81 @@
+"""Which names are wanted, and which come close to one that is not there."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from ckptload.errors import ArgumentError, ArgumentTypeError, CheckpointError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    Prefixes = str | list[str] | tuple[str, ...] | None
+
+
+def prefixes(value: object, argument: str) -> tuple[str, ...] | None:
+    """Check a prefix argument and return its prefixes, or None where there is no filter.
+
+    Raises:
+        ArgumentTypeError: it is no str, list or tuple of str.
+        ArgumentError: it is empty, or an element is.
+    """
+    if value is None:
+        return None
+    if not isinstance(value, (str, list, tuple)):
+        raise ArgumentTypeError(
+            f"{argument} must be a str, a list or a tuple of str, not {type(value).__name__}", hint=_PREFIX_HINT
+        )
+    found = (value,) if isinstance(value, str) else tuple(value)
+    if not found:
+        raise ArgumentError(f"{argument} holds no prefix", hint="pass None for no filter")
+    for index, prefix in enumerate(found):
+        if not isinstance(prefix, str):
+            raise ArgumentTypeError(
+                f"{argument}[{index}] must be a str, not {type(prefix).__name__}", hint=_PREFIX_HINT
+            )
+        if not prefix:
+            raise ArgumentError(
+                f"{argument} holds an empty prefix, which every name starts with", hint="pass None for no filter"
+            )
+    return found
+
+
+_PREFIX_HINT: Final = "for example specify_prefix='conv' or specify_prefix=['conv1', 'fc.']"
+
+
+def select(
+    names: Iterable[str],
+    *,
+    choice_func: Callable[[str], Any] | None = None,
+    specify_prefix: Prefixes = None,
+    filter_prefix: Prefixes = None,
+) -> list[str]:
+    """Return the names that are wanted, in their order.
+
+    With a prefix argument `choice_func` is not asked, as MindSpore documents; otherwise it is asked
+    once for each name, and what it returns counts by its truth.
+
+    Raises:
+        CheckpointError: `choice_func` raised; its exception is the cause. KeyboardInterrupt and
+            SystemExit pass through.
+    """
+    specify = prefixes(specify_prefix, "specify_prefix")
+    leave_out = prefixes(filter_prefix, "filter_prefix")
+    if specify is None and leave_out is None:
+        return list(names) if choice_func is None else [name for name in names if _chosen(choice_func, name)]
+    return [
+        name
+        for name in names
+        if (specify is None or name.startswith(specify)) and (leave_out is None or not name.startswith(leave_out))
+    ]
+
+
+def _chosen(choice_func: Callable[[str], Any], name: str) -> bool:
+    try:
+        return bool(choice_func(name))
+    except Exception as error:
+        raise CheckpointError(
+            f"choice_func raised {type(error).__name__} for this name: {error}",
+            name=name,
+            hint="choice_func is called with each name and returns whether to load it",
+        ) from error

@@ -1,0 +1,1 @@
+"""What bytes mean and how they are written, for each format."""

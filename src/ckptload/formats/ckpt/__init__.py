@@ -1,0 +1,1 @@
+"""The .ckpt format: protobuf records, their index, and the CRC trailer."""

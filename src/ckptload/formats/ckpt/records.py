@@ -1,0 +1,241 @@
+"""From records to entries: slices of one name joined, shapes and sizes judged, strings and maps told apart.
+
+Everything is decided from the index; content is read by whoever wants it. An entry is judged when
+it is asked for, so that damage in one that nobody wants stops nobody.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Final
+
+from ckptload import dtypes
+from ckptload.errors import CheckpointError, CorruptCheckpointError, UnsupportedTypeError
+from ckptload.formats.ckpt import schema
+from ckptload.formats.entry import BYTES, MAP, MAX_NAME, STRING, TENSOR, Entry, Span, stored_size
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from ckptload.dtypes import DType
+    from ckptload.formats.ckpt.walk import Piece, Record
+
+#: Keys, values, status.
+MAP_PARTS: Final = 3
+#: numpy's own limit on dimensions (32 before numpy 2, where making the array says so).
+MAX_RANK: Final = 64
+_MAX_BYTES: Final = (1 << 63) - 1
+#: Older files hold bfloat16 values as float32: the upper halves are the values (docs/format.md, "Tensor types").
+WIDE_BFLOAT16: Final = 4
+
+
+_SAVE_AGAIN: Final = "the file was damaged, or written by a faulty tool; fetch or save it again"
+
+
+def runs(records: Iterable[Record]) -> dict[str, list[list[Record]]]:
+    """Group records by name: for each, the runs of consecutive records of one kind, in file order.
+
+    A run is one value in slices; of several runs of a name the last is its value.
+    """
+    found: dict[str, list[list[Record]]] = {}
+    before: Record | None = None
+    for record in records:
+        if before is not None and before.name == record.name and _continues(before, record):
+            found[record.name][-1].append(record)
+        else:
+            found.setdefault(record.name, []).append([record])
+        before = record
+    return found
+
+
+def _continues(before: Record, record: Record) -> bool:
+    """Tell whether two neighbours of one name are slices of one value."""
+    return before.is_map == record.is_map and _kind(before) == _kind(record)
+
+
+def _kind(record: Record) -> str:
+    if record.is_map:
+        return MAP
+    kind = record.pieces[0].type if record.pieces else None
+    return {schema.STRING_TYPE: STRING, schema.RANDOM_OP_TYPE: BYTES}.get(kind or "", TENSOR)
+
+
+def judge(name: str, found: Sequence[Sequence[Record]]) -> Entry:
+    """Return the entry that the runs of one name make.
+
+    Raises:
+        CorruptCheckpointError: a record lacks something, or sizes do not fit the shape; also in a run
+            that a later one replaces.
+        UnsupportedTypeError: ckptload does not know the type.
+    """
+    entry = _ordinary(name, found)
+    if entry is not None:
+        return entry
+    if len(name) > MAX_NAME:
+        raise CheckpointError(
+            f"the name has {len(name)} characters; MindSpore takes {MAX_NAME} at most",
+            name=f"{name[:60]}...",
+            offset=found[0][0].offset,
+            hint="leave it out with choice_func",
+        )
+    try:
+        entries = [_entry(name, run) for run in found]
+    except CheckpointError as error:
+        # The walk and the pieces of a map do not know whose they are.
+        error.name = name
+        if error.offset is None:
+            error.offset = found[0][0].offset
+        raise
+    return entries[-1]
+
+
+def _ordinary(name: str, found: Sequence[Sequence[Record]]) -> Entry | None:
+    """Make the entry of a sound tensor in one record, or return None: the fast twin of `_entry`."""
+    if len(found) != 1 or len(found[0]) != 1 or len(name) > MAX_NAME:
+        return None
+    _, offset, _, pieces, is_map, damage = found[0][0]
+    if damage is not None or is_map or not pieces:
+        return None
+    dims, kind, start, stop = pieces[0]
+    dtype = dtypes.IN_FILES.get(kind or "")
+    # Without a zero or a negative dim, and of the right size, it can be made: the content is there.
+    if dtype is None or start < 0 or (dims and (min(dims) <= 0 or len(dims) > MAX_RANK)):
+        return None
+    size = stop - start
+    if size != math.prod(dims) * dtype.itemsize:
+        return None
+    # NamedTuple's own constructor is a Python function, which costs more than all else here.
+    return tuple.__new__(Entry, (name, TENSOR, dtype, dims, size, ((start, stop),), offset, ()))
+
+
+def _entry(name: str, run: Sequence[Record]) -> Entry:
+    for record in run:
+        if record.damage is not None:
+            raise record.damage.error()
+        for piece in record.pieces:
+            if piece.type is None or not piece.has_content:
+                missing = "type" if piece.type is None else "content"
+                raise CorruptCheckpointError(f"the record has no {missing}", offset=record.offset, hint=_SAVE_AGAIN)
+    kind = _kind(run[0])
+    if kind == MAP:
+        return _map(name, run)
+    pieces = [record.pieces[0] for record in run]
+    if kind == TENSOR:
+        return _tensor(name, pieces, run[0].offset)
+    spans = _spans(pieces)
+    size = stored_size(spans)
+    if kind == STRING and size % 4:
+        raise CorruptCheckpointError(
+            f"a string has 4 bytes a character, {size} bytes are present", offset=spans[0][0], hint=_SAVE_AGAIN
+        )
+    return Entry(name, kind, None, (), size, spans, run[0].offset)
+
+
+def _spans(pieces: Iterable[Piece]) -> tuple[Span, ...]:
+    return tuple((piece.start, piece.stop) for piece in pieces)
+
+
+def _tensor(name: str, pieces: Sequence[Piece], offset: int) -> Entry:
+    """Make the entry of a tensor: dims and type are those of its last slice, as in MindSpore."""
+    last = pieces[-1]
+    spans = _spans(pieces)
+    _check_dims(pieces, offset)
+    dtype = dtypes.IN_FILES.get(last.type or "")
+    if dtype is None:
+        raise UnsupportedTypeError(
+            f"tensor type {last.type!r} is not known",
+            offset=offset,
+            hint="leave the entry out with choice_func; known types: " + ", ".join(sorted(dtypes.BY_NAME)),
+        )
+    return _sized(name, dtype, last.dims, spans, offset)
+
+
+def _check_dims(pieces: Iterable[Piece], offset: int) -> None:
+    """Refuse negative dims, also in slices whose dims do not count."""
+    for piece in pieces:
+        if min(piece.dims, default=0) < 0:
+            raise CorruptCheckpointError(
+                f"no array can have shape {_short(piece.dims)}", offset=offset, hint=_SAVE_AGAIN
+            )
+
+
+def _sized(name: str, dtype: DType, dims: tuple[int, ...], spans: tuple[Span, ...], offset: int) -> Entry:
+    """Hold the size that dims and type ask for against that of the content, in Python's unbounded integers."""
+    shape = dims
+    size = stored_size(spans)
+    if len(dims) > MAX_RANK:
+        raise CorruptCheckpointError(f"no array can have shape {_short(dims)}", offset=offset, hint=_SAVE_AGAIN)
+    if dims == (0,) and size:
+        # Up to 2.0.0 a scalar was written with dims [0] (docs/format.md, "Shapes and scalars").
+        shape = ()
+    need = math.prod(shape) * dtype.itemsize
+    fits = size == need or (dtype is dtypes.bfloat16 and size == WIDE_BFLOAT16 * math.prod(shape))
+    if not fits:
+        raise CorruptCheckpointError(
+            f"{dtype} of shape {_short(dims)} needs {need if need <= _MAX_BYTES else 'over 2**63'} bytes, "
+            f"{size} are present",
+            offset=spans[0][0] if spans else offset,
+            hint=_SAVE_AGAIN,
+        )
+    if not need and math.prod(dim for dim in shape if dim) * dtype.itemsize > _MAX_BYTES:
+        raise CorruptCheckpointError(f"no array can have shape {_short(dims)}", offset=offset, hint=_SAVE_AGAIN)
+    return Entry(name, TENSOR, dtype, shape, need, spans, offset)
+
+
+def _short(dims: tuple[int, ...]) -> str:
+    """Print dims, but not a million of them."""
+    limit = 8
+    return str(dims) if len(dims) <= limit else f"{str(dims[:limit])[:-1]}, ... ({len(dims)} dims)"
+
+
+def _map(name: str, run: Sequence[Record]) -> Entry:
+    """Make the entry of a map; its records are either slices or, in 2.0.0, each a longer whole.
+
+    docs/format.md, "Map tensors", says how the two layouts are told apart.
+    """
+    counts = [len(record.pieces) for record in run]
+    if max(counts) > MAP_PARTS:
+        raise CorruptCheckpointError(
+            f"a map has {MAP_PARTS} tensors at most, the record has {max(counts)}",
+            offset=run[0].offset,
+            hint=_SAVE_AGAIN,
+        )
+    if len(run) > 1 and counts == list(range(1, len(run) + 1)):
+        run, counts = run[-1:], counts[-1:]
+    if min(counts) != max(counts):
+        raise CorruptCheckpointError(
+            f"the slices of a map have {min(counts)} to {max(counts)} tensors each",
+            offset=run[0].offset,
+            hint=_SAVE_AGAIN,
+        )
+    columns = zip(*(record.pieces for record in run), strict=True)
+    parts = tuple(_map_part(name, column, run[0].offset) for column in columns)
+    spans = tuple(span for part in parts for span in part.spans)
+    return Entry(name, MAP, None, (), sum(part.nbytes for part in parts), spans, run[0].offset, parts)
+
+
+#: Map records carry numpy's names since 2.1 and MindSpore's in 2.0.0.
+_MAP_TYPES: Final = {
+    spelling.lower(): dtype for dtype in dtypes.ALL for spelling in (dtype.name, dtype.attribute, dtype.spelling)
+}
+
+
+def _map_part(name: str, pieces: Sequence[Piece], offset: int) -> Entry:
+    last = pieces[-1]
+    dtype = _MAP_TYPES.get((last.type or "").lower())
+    if dtype is None or any(_MAP_TYPES.get((piece.type or "").lower()) is not dtype for piece in pieces):
+        raise UnsupportedTypeError(
+            f"map tensor type {last.type!r} is not known, or not that of all slices",
+            offset=offset,
+            hint="leave the entry out with choice_func; known types: " + ", ".join(sorted(_MAP_TYPES)),
+        )
+    _check_dims(pieces, offset)
+    if not all(piece.dims for piece in pieces):
+        raise CorruptCheckpointError("a tensor of a map has no dims", offset=offset, hint=_SAVE_AGAIN)
+    rows = sum(piece.dims[0] for piece in pieces)
+    spans = _spans(pieces)
+    if not rows and stored_size(spans):
+        raise CorruptCheckpointError(
+            f"a map of no rows has {stored_size(spans)} bytes", offset=spans[0][0], hint=_SAVE_AGAIN
+        )
+    return _sized(name, dtype, (rows, *last.dims[1:]), spans, offset)

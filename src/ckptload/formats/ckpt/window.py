@@ -1,0 +1,58 @@
+"""A stretch of a source in memory, which moves on as the walk does."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from ckptload.formats.limits import MAX_RECORDS, beyond
+
+if TYPE_CHECKING:
+    from ckptload.sources.base import Source
+
+
+#: Fields looked at one by one, for each record that is allowed: other writers than MindSpore need about ten.
+FIELDS: Final = 16
+
+
+class Window:
+    """A stretch of a source that is held in memory and moves on as the walk does."""
+
+    def __init__(self, source: Source, max_records: int = MAX_RECORDS) -> None:
+        self._source = source
+        self._max_records = max_records
+        self._fields = FIELDS * max_records
+        self.size = source.size
+        self._buffer: bytes | memoryview = b""
+        self._base = 0
+        self._last = 0
+
+    def at(self, pos: int, need: int) -> tuple[bytes | memoryview, int]:
+        """Return a buffer and the index of `pos` in it, with `need` bytes from there or all up to the end."""
+        index = pos - self._base
+        if index < 0 or (index + need > len(self._buffer) and self._base + len(self._buffer) < self.size):
+            self._move(pos, need)
+            index = 0
+        self._last = pos
+        return self._buffer, index
+
+    def bytes(self, start: int, stop: int) -> bytes:
+        """Return a copy of a range whose length the caller has bounded."""
+        buffer, index = self.at(start, stop - start)
+        return bytes(buffer[index : index + stop - start])
+
+    def count(self, pos: int) -> None:
+        """Count a field that is looked at.
+
+        Raises:
+            LimitError: there were too many.
+        """
+        self._fields -= 1
+        if self._fields < 0:
+            raise beyond(f"{FIELDS * self._max_records} fields", self._max_records, self._source.label, pos)
+
+    def _move(self, pos: int, need: int) -> None:
+        near, far = self._source.profile.near, self._source.profile.far
+        # Much is read at a time where steps are short; else most of it would be content.
+        reach = near if self._buffer and 0 <= pos - self._last <= 2 * far else far
+        self._buffer = self._source.read(pos, min(self.size, pos + max(need, reach)))
+        self._base = pos

@@ -1,0 +1,1 @@
+"""The safetensors format, in one file or in shards."""

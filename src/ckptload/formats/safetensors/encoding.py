@@ -1,0 +1,137 @@
+"""The bytes of a safetensors file, as MindSpore writes it: header, then content from where it lies.
+
+The layout is that of the safetensors library, which tests/test_safetensors_writing.py compares with: the
+header is compact JSON, filled up with blanks to a multiple of 8 bytes; tensors come in the library's order.
+Its own serializer is not used because it holds the whole file in memory.
+"""
+
+from __future__ import annotations
+
+import json
+from itertools import chain
+from typing import TYPE_CHECKING, Final
+
+from safetensors import SafetensorError
+
+from ckptload import dtypes
+from ckptload.errors import ArgumentError, UnsavableTypeError
+from ckptload.formats.safetensors import checksum
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from ckptload.formats.item import Item
+
+    Buffer = bytes | memoryview
+
+_METADATA: Final = "__metadata__"
+_LENGTH_SIZE: Final = 8
+#: Readers refuse a longer header (MAX_HEADER_SIZE in the library).
+_MAX_HEADER: Final = 100_000_000
+
+#: The library puts these types first to last, so that each tensor is aligned to its own element size.
+_ORDER: Final = (
+    "U64", "I64", "F64", "C64", "F32", "U32", "I32", "BF16", "F16", "U16", "I16", "F8_E4M3", "F8_E5M2", "I8", "U8",
+    "BOOL",
+)  # fmt: skip
+_RANK: Final = {name: rank for rank, name in enumerate(_ORDER)}
+
+
+class UnsavableSafetensorError(UnsavableTypeError, SafetensorError):
+    """A value that safetensors has no type for; MindSpore's callers know it as SafetensorError."""
+
+    __str__ = UnsavableTypeError.__str__
+
+
+def check(items: Sequence[Item]) -> None:
+    """Judge whether a safetensors file can hold all items.
+
+    Raises:
+        UnsavableSafetensorError: an item is no tensor, or of a type that safetensors does not have.
+        ArgumentError: the header gets too long, or a tensor has the name of the metadata.
+    """
+    _header(_laid_out(items), {})
+
+
+def safetensors(
+    items: Sequence[Item],
+    *,
+    crc_check: bool = False,
+    remove_redundancy: bool | None = None,
+    metadata: Mapping[str, str] | None = None,
+) -> Iterator[Buffer]:
+    """Return the whole content of a safetensors file; each buffer is valid until the next one is asked for.
+
+    With `crc_check` the content is read twice, since the sum stands in the header.
+
+    Args:
+        items: in any order, such as `check` accepts.
+        crc_check: whether the metadata carry the CRC-32.
+        remove_redundancy: a flag for the metadata, or None for none.
+        metadata: more text for the metadata.
+    """
+    laid_out = _laid_out(items)
+    text = _metadata(items, crc_check=crc_check, remove_redundancy=remove_redundancy) | dict(metadata or {})
+    # MindSpore writes no metadata for no tensors.
+    head = _header(laid_out, text if laid_out or metadata else {})
+    return chain([head], chain.from_iterable(item.pieces() for item in laid_out))
+
+
+def _laid_out(items: Iterable[Item]) -> list[Item]:
+    return sorted(items, key=lambda item: (_RANK[_type(item)], item.name))
+
+
+def _header(laid_out: Sequence[Item], metadata: dict[str, str]) -> bytes:
+    """Return everything that stands before the content."""
+    header: dict[str, object] = {_METADATA: metadata} if metadata else {}
+    at = 0
+    for item in laid_out:
+        stop = at + item.nbytes
+        header[item.name] = {"dtype": _type(item), "shape": item.shape, "data_offsets": (at, stop)}
+        at = stop
+    text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % _LENGTH_SIZE)
+    if len(text) > _MAX_HEADER:
+        raise ArgumentError(
+            f"the names and shapes of {len(laid_out)} tensors make a header of {len(text)} bytes; "
+            f"safetensors allows {_MAX_HEADER}",
+            hint="save them in several files",
+        )
+    return len(text).to_bytes(_LENGTH_SIZE, "little") + text
+
+
+def _type(item: Item) -> str:
+    """Return safetensors' name of an item's type."""
+    if item.name == _METADATA:
+        raise ArgumentError(
+            f"a safetensors file cannot hold a tensor of the name {_METADATA}, which is that of its metadata",
+            hint="rename it, or save as .ckpt",
+        )
+    if item.dtype is None:
+        raise UnsavableSafetensorError(
+            f"a safetensors file holds tensors only, no {item.kind}",
+            name=item.name,
+            hint="leave it out with choice_func, or save as .ckpt",
+        )
+    # MindSpore stores Int4 as int8 and says so in the metadata.
+    name = dtypes.int8.safetensors if item.dtype is dtypes.qint4x2 else item.dtype.safetensors
+    if name is None:
+        raise UnsavableSafetensorError(
+            f"safetensors has no type for {item.dtype}", name=item.name, hint="save as .ckpt, or convert it first"
+        )
+    return name
+
+
+def _metadata(items: Sequence[Item], *, crc_check: bool, remove_redundancy: bool | None) -> dict[str, str]:
+    metadata = {"format": "ms"}
+    if remove_redundancy is not None:
+        metadata["remove_redundancy"] = str(remove_redundancy)
+    ordered = sorted(items, key=lambda item: item.name)
+    metadata.update({item.name: str(item.dtype) for item in ordered if item.dtype is dtypes.qint4x2})
+    if crc_check:
+        value = 0
+        for item in ordered:
+            if item.dtype is not None:
+                value = checksum.add(value, item.name, item.dtype, item.shape, item.pieces())
+        metadata[checksum.KEY] = str(value)
+    return metadata

@@ -1,0 +1,1 @@
+"""What a net is: cells of this package, of MindSpore, and modules of PyTorch."""

@@ -1,0 +1,433 @@
+"""Cell: a net, or a part of one, as a tree of parameters with names.
+
+The names are those that MindSpore gives, because they must match the files it wrote. A parameter without a
+name takes that of the attribute it is assigned to; assigning a cell puts the attribute's name and a dot
+before the *path* of every parameter inside, whatever it was called.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any, Final
+
+from ckptload import dtypes
+from ckptload.errors import ArgumentError, ArgumentNameError, ArgumentTypeError, MissingAttributeError
+from ckptload.tensors.parameter import AUTOMATIC_PREFIX, Parameter, ParameterTuple
+from ckptload.tensors.tensor import Tensor
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, ValuesView
+
+_PREFIX: Final = re.compile(r"^\w*[0-9a-zA-Z_.\-]*$", re.ASCII)
+_FLOATS: Final = (dtypes.float16, dtypes.float32, dtypes.bfloat16)
+
+
+class Cell:
+    """A net or a part of one: parameters and child cells, registered by assigning them to attributes.
+
+    A subclass calls ``super().__init__()``, assigns its parameters and children, and may define
+    ``construct``, which calling the cell runs as plain Python.
+
+    Args:
+        auto_prefix: whether a child's parameters take the attribute's name as a prefix.
+        flags: attributes to set, as `add_flags` does.
+    """
+
+    _params: OrderedDict[str, Parameter | None]
+    _cells: OrderedDict[str, Cell | None]
+
+    def __init__(self, auto_prefix: bool = True, flags: dict[str, Any] | None = None) -> None:
+        self.__dict__.update(
+            _params=OrderedDict(),
+            _cells=OrderedDict(),
+            _auto_prefix=auto_prefix,
+            _param_prefix="",
+            _numbered=0,
+            _listed={},
+            _checked=False,
+            _flags={},
+            _parameter_layout_dict={},
+            _compile_cache=set(),
+            training=False,
+            requires_grad=False,
+            phase="train",
+        )
+        if flags:
+            self.add_flags(**flags)
+
+    # -- attributes -------------------------------------------------------------------------------
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if isinstance(value, Parameter):
+            self.__dict__.pop(name, None)
+            self.insert_param_to_cell(name, value)
+        elif isinstance(value, Cell):
+            self._adopt_cell(name, value)
+        elif isinstance(value, ParameterTuple):
+            self._adopt_tuple(name, value)
+        elif isinstance(value, (list, tuple)) and value and all(isinstance(item, Parameter) for item in value):
+            self._list_parameters(name, value)
+        elif name in self.__dict__.get("_params", ()):
+            self._replace_parameter(name, value)
+        elif name in self.__dict__.get("_cells", ()):
+            if value is not None:
+                raise ArgumentTypeError(f"{name!r} is a child cell and cannot become {type(value).__name__}")
+            self._cells[name] = None
+        else:
+            object.__setattr__(self, name, value)
+
+    def _adopt_cell(self, name: str, cell: Cell) -> None:
+        self._begun()
+        self.__dict__.pop(name, None)
+        if self.__dict__["_auto_prefix"]:
+            cell.update_parameters_name(f"{name}.")
+        self.insert_child_to_cell(name, cell)
+
+    def _adopt_tuple(self, name: str, parameters: ParameterTuple) -> None:
+        """Register each parameter under its own name; those without one are numbered."""
+        self._begun()
+        known: dict[str, Parameter] = {}
+        for parameter in dict.fromkeys(parameters):
+            if parameter.name.startswith(AUTOMATIC_PREFIX):
+                self.__dict__["_numbered"] += 1
+                parameter.name = f"Parameter${self.__dict__['_numbered']}"
+            _unique(known, parameter)
+            self.insert_param_to_cell(parameter.name, parameter, check_name_contain_dot=False)
+        object.__setattr__(self, name, parameters)
+
+    def _list_parameters(self, name: str, parameters: list[Parameter] | tuple[Parameter, ...]) -> None:
+        """Keep a plain list: its parameters are not the cell's, but their names must differ."""
+        self._begun()
+        for parameter in parameters:
+            _unique(self.__dict__["_listed"], parameter)
+        object.__setattr__(self, name, parameters)
+
+    def _replace_parameter(self, name: str, value: Any) -> None:
+        parameter = self._params[name]
+        if value is None:
+            self._params[name] = None
+        elif isinstance(value, Tensor) and parameter is not None:
+            parameter.set_data(value)
+        else:
+            raise ArgumentTypeError(
+                f"{name!r} is a parameter and cannot become {type(value).__name__}",
+                hint="assign a Parameter, a Tensor with new values, or None",
+            )
+
+    def _begun(self) -> None:
+        if "_params" not in self.__dict__:
+            raise MissingAttributeError(
+                f"{type(self).__name__} has not been initialised", hint="call super().__init__() before assigning"
+            )
+
+    def __getattr__(self, name: str) -> Any:
+        for table in ("_params", "_cells"):
+            members = self.__dict__.get(table, {})
+            if name in members:
+                return members[name]
+        raise MissingAttributeError(f"the {type(self).__name__} object has no attribute {name!r}")
+
+    def __delattr__(self, name: str) -> None:
+        for table in ("_params", "_cells"):
+            if name in self.__dict__.get(table, ()):
+                del self.__dict__[table][name]
+                return
+        try:
+            object.__delattr__(self, name)
+        except AttributeError as error:
+            raise MissingAttributeError(f"the {type(self).__name__} object has no attribute {name!r}") from error
+
+    def __bool__(self) -> bool:
+        return True
+
+    # -- building ---------------------------------------------------------------------------------
+
+    def insert_param_to_cell(
+        self, param_name: str, param: Parameter | None, check_name_contain_dot: bool = True
+    ) -> None:
+        """Register a parameter under an attribute's name; without a name of its own it takes this one.
+
+        Args:
+            param_name: name of the attribute.
+            param: the parameter; None registers the attribute and no parameter.
+            check_name_contain_dot: whether a dot in ``param_name`` is refused.
+
+        Raises:
+            ArgumentNameError: the name is empty, has a dot, or is another attribute's.
+            ArgumentTypeError: ``param`` is neither a Parameter nor None.
+        """
+        if not param_name:
+            raise ArgumentNameError("a parameter's attribute needs a name")
+        if check_name_contain_dot and "." in param_name:
+            raise ArgumentNameError(f"the attribute's name {param_name!r} has a dot in it")
+        self._begun()
+        if param_name not in self._params and hasattr(self, param_name):
+            raise ArgumentNameError(f"{type(self).__name__} already has an attribute {param_name!r}")
+        if param is not None and not isinstance(param, Parameter):
+            raise ArgumentTypeError(f"{param_name!r} must be a Parameter, not {type(param).__name__}")
+        if param is not None and param.name.startswith(AUTOMATIC_PREFIX):
+            param.name = param_name
+        self._params[param_name] = param
+
+    def insert_child_to_cell(self, child_name: str, child_cell: Cell | None) -> None:
+        """Register a child cell under an attribute's name; names of parameters stay as they are.
+
+        Args:
+            child_name: name of the attribute.
+            child_cell: the child; None registers the attribute and no child.
+
+        Raises:
+            ArgumentNameError: the name is empty, has a dot, or is another attribute's.
+            ArgumentTypeError: the name is no str, or ``child_cell`` neither a Cell nor None.
+        """
+        if not isinstance(child_name, str):
+            raise ArgumentTypeError(f"a child's name must be a str, not {type(child_name).__name__}")
+        if not child_name or "." in child_name:
+            raise ArgumentNameError(f"{child_name!r} cannot name a child: a name is not empty and has no dot")
+        self._begun()
+        if child_name not in self._cells and hasattr(self, child_name):
+            raise ArgumentNameError(f"{type(self).__name__} already has an attribute {child_name!r}")
+        if child_cell is not None and not isinstance(child_cell, Cell):
+            raise ArgumentTypeError(f"{child_name!r} must be a Cell, not {type(child_cell).__name__}")
+        self._cells[child_name] = child_cell
+
+    # -- walking ----------------------------------------------------------------------------------
+
+    def cells_and_names(self, cells: set[Cell] | None = None, name_prefix: str = "") -> Iterator[tuple[str, Cell]]:
+        """Iterate over path and cell, this one first, then the children depth first, each once.
+
+        Args:
+            cells: cells to leave out; those that are met are added.
+            name_prefix: path of this cell.
+        """
+        met = cells or set()
+        if self in met:
+            return
+        met.add(self)
+        yield name_prefix, self
+        for name, cell in self._cells.items():
+            # An empty list of cells counts as false and is passed over.
+            if cell:
+                yield from cell.cells_and_names(met, f"{name_prefix}.{name}" if name_prefix else name)
+
+    def parameters_and_names(self, name_prefix: str = "", expand: bool = True) -> Iterator[tuple[str, Parameter]]:
+        """Iterate over attribute path and parameter: a cell's own, then its children's, each once.
+
+        The path need not be the parameter's ``name``.
+
+        Args:
+            name_prefix: path of this cell.
+            expand: whether to enter child cells.
+        """
+        met: set[int] = set()
+        walk = self.cells_and_names(name_prefix=name_prefix) if expand else iter([(name_prefix, self)])
+        for path, cell in walk:
+            for name, parameter in cell.__dict__["_params"].items():
+                if parameter is not None and id(parameter) not in met:
+                    met.add(id(parameter))
+                    yield f"{path}.{name}" if path else name, parameter
+
+    def get_parameters(self, expand: bool = True) -> Iterator[Parameter]:
+        """Iterate over the parameters, each once; see `parameters_and_names`."""
+        for _, parameter in self.parameters_and_names(expand=expand):
+            yield parameter
+
+    def trainable_params(self, recurse: bool = True) -> list[Parameter]:
+        """List the parameters whose ``requires_grad`` is True."""
+        return [parameter for parameter in self.get_parameters(recurse) if parameter.requires_grad]
+
+    def untrainable_params(self, recurse: bool = True) -> list[Parameter]:
+        """List the parameters whose ``requires_grad`` is False."""
+        return [parameter for parameter in self.get_parameters(recurse) if not parameter.requires_grad]
+
+    def parameters_dict(self, recurse: bool = True) -> OrderedDict[str, Parameter]:
+        """Return name to parameter; of two with the same name, the later one stands."""
+        return OrderedDict((parameter.name, parameter) for parameter in self.get_parameters(recurse))
+
+    def parameters_broadcast_dict(self, recurse: bool = True) -> OrderedDict[str, Parameter] | None:
+        """Return name to parameter of those that devices share, or None if there are none."""
+        shared = OrderedDict((p.name, p) for p in self.get_parameters(recurse) if not p.layerwise_parallel)
+        return shared or None
+
+    def name_cells(self) -> OrderedDict[str, Cell]:
+        """Return attribute to child cell, each child once."""
+        children: OrderedDict[str, Cell] = OrderedDict()
+        met: set[Cell] = set()
+        for name, cell in self._cells.items():
+            if cell is not None and cell not in met:
+                met.add(cell)
+                children[name] = cell
+        return children
+
+    def cells(self) -> ValuesView[Cell]:
+        """Return the child cells, each once."""
+        return self.name_cells().values()
+
+    def apply(self, fn: Callable[[Cell], Any]) -> Cell:
+        """Call ``fn`` with every cell, children before their parent, and return this cell."""
+        for cell in self.cells():
+            cell.apply(fn)
+        fn(self)
+        return self
+
+    # -- names ------------------------------------------------------------------------------------
+
+    def update_parameters_name(self, prefix: str = "", recurse: bool = True) -> None:
+        """Rename every parameter to ``prefix`` and its path.
+
+        Args:
+            prefix: letters, digits, underscores, dots and hyphens; usually with a dot at the end.
+            recurse: whether to enter child cells.
+
+        Raises:
+            ArgumentError: the prefix has other characters.
+        """
+        if not isinstance(prefix, str):
+            raise ArgumentTypeError(f"prefix must be a str, not {type(prefix).__name__}")
+        if _PREFIX.match(prefix) is None:
+            raise ArgumentError(
+                f"{prefix!r} cannot be a prefix", hint="use letters, digits, underscores, dots and hyphens"
+            )
+        for path, parameter in self.parameters_and_names(expand=recurse):
+            parameter.name = prefix + path
+
+    @property
+    def param_prefix(self) -> str:
+        """Path of this cell in the net whose `update_cell_prefix` was called, and empty before that."""
+        return str(self.__dict__["_param_prefix"])
+
+    def update_cell_prefix(self) -> None:
+        """Set ``param_prefix`` of this cell and all below it."""
+        for path, cell in self.cells_and_names():
+            cell.__dict__["_param_prefix"] = path
+
+    def check_names(self) -> None:
+        """Check that no two parameters have the same name.
+
+        Raises:
+            ArgumentError: two have, and the message says where the second one is.
+        """
+        names: set[str] = set()
+        for path, parameter in self.parameters_and_names():
+            if parameter.name in names:
+                raise ArgumentError(
+                    f"the parameter at {path} has a name that another one has already",
+                    name=parameter.name,
+                    hint="give each parameter a name of its own, or call update_parameters_name()",
+                )
+            names.add(parameter.name)
+
+    def check_names_and_refresh_name(self) -> None:
+        """Rename every parameter to its path if two have the same name."""
+        names = [parameter.name for parameter in self.get_parameters()]
+        if len(set(names)) < len(names):
+            self.update_parameters_name()
+            self.check_names()
+
+    def init_parameters_data(self, auto_parallel_mode: bool = False) -> dict[Parameter, Parameter]:
+        """Return old to new parameter: each is its own successor, since values are there from the start."""
+        del auto_parallel_mode
+        return {parameter: parameter.init_data() for parameter in self.get_parameters()}
+
+    # -- modes and flags --------------------------------------------------------------------------
+
+    def set_train(self, mode: bool = True) -> Cell:
+        """Set ``training`` here and in all cells below, and return this cell."""
+        self.phase = "train" if mode else "predict"
+        return self.add_flags_recursive(training=mode)
+
+    def set_grad(self, requires_grad: bool = True) -> Cell:
+        """Set ``requires_grad`` of this cell, and return it."""
+        self.requires_grad = requires_grad
+        return self
+
+    def add_flags(self, **flags: Any) -> Cell:
+        """Set attributes of this cell, remember them as flags, and return the cell."""
+        self.__dict__["_flags"].update(flags)
+        self.__dict__.update(flags)
+        return self
+
+    def add_flags_recursive(self, **flags: Any) -> Cell:
+        """Set attributes of this cell and all below it, and return this cell."""
+        self.add_flags(**flags)
+        for cell in self.cells():
+            cell.add_flags_recursive(**flags)
+        return self
+
+    def get_flags(self) -> dict[str, Any]:
+        """Return what `add_flags` has set."""
+        flags: dict[str, Any] = self.__dict__["_flags"]
+        return flags
+
+    def to_float(self, dst_type: Any) -> Cell:
+        """Note the float type that inputs are meant to have; parameters stay as they are.
+
+        Raises:
+            ArgumentError: ``dst_type`` is none of float16, float32 and bfloat16.
+        """
+        if not any(dst_type is allowed for allowed in _FLOATS):
+            raise ArgumentError(f"dst_type must be float16, float32 or bfloat16, not {dst_type!r}")
+        names = ("fp16", "fp32", "bf16")
+        return self.add_flags_recursive(**{name: dst_type is dtype for name, dtype in zip(names, _FLOATS, strict=True)})
+
+    @property
+    def parameter_layout_dict(self) -> dict[str, Any]:
+        """How parameters are laid out over devices; empty unless it was set."""
+        layout: dict[str, Any] = self.__dict__["_parameter_layout_dict"]
+        return layout
+
+    @parameter_layout_dict.setter
+    def parameter_layout_dict(self, value: dict[str, Any]) -> None:
+        if not isinstance(value, dict):
+            raise ArgumentTypeError(f"parameter_layout_dict must be a dict, not {type(value).__name__}")
+        self.__dict__["_parameter_layout_dict"] = value
+
+    @property
+    def compile_cache(self) -> set[Any]:
+        """Graphs compiled for this cell; there are none here."""
+        cache: set[Any] = self.__dict__["_compile_cache"]
+        return cache
+
+    @property
+    def cls_name(self) -> str:
+        """Name of the cell's class."""
+        return type(self).__name__
+
+    # -- running and printing ---------------------------------------------------------------------
+
+    def construct(self, *args: Any, **kwargs: Any) -> Any:
+        """Compute the cell's output; a subclass defines it."""
+        del args, kwargs
+        raise MissingAttributeError(f"{type(self).__name__} defines no method construct")
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run `construct`; the first time, parameters with equal names are renamed to their paths."""
+        self._begun()
+        if not self.__dict__["_checked"]:
+            self.check_names_and_refresh_name()
+            self.__dict__["_checked"] = True
+        return self.construct(*args, **kwargs)
+
+    def extend_repr(self) -> str:
+        """Return what ``repr`` shows of the cell itself: nothing, unless a subclass says more."""
+        return ""
+
+    def __repr__(self) -> str:
+        more = self.extend_repr()
+        own = more.split("\n") if more else []
+        children = [f"({name}): " + repr(cell).replace("\n", "\n  ") for name, cell in self._cells.items()]
+        lines = own + children
+        if not lines:
+            return f"{type(self).__name__}()"
+        if len(own) == 1 and not children:
+            return f"{type(self).__name__}({own[0]})"
+        inside = "\n  ".join(lines)
+        return f"{type(self).__name__}(\n  {inside}\n)"
+
+
+def _unique(known: dict[str, Parameter], parameter: Parameter) -> None:
+    if known.setdefault(parameter.name, parameter) is not parameter:
+        raise ArgumentError(
+            "two parameters have this name", name=parameter.name, hint="give each parameter a name of its own"
+        )

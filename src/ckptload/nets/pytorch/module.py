@@ -1,0 +1,150 @@
+"""A ``torch.nn.Module`` as a binding target."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import torch
+
+from ckptload.dtypes import DType
+from ckptload.nets.pytorch.names import is_lazy, places
+from ckptload.nets.pytorch.tensors import as_array, as_tensor, dtype_of
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator
+
+    from ckptload.dtypes import Array
+    from ckptload.nets.pytorch.names import Place
+
+
+class Chosen(NamedTuple):
+    """A tensor and how the checkpoint calls it.
+
+    Attributes:
+        name: the name by which it is looked for.
+        place: where in the module it is, under one of its names if it is tied.
+        paths: all its keys in ``state_dict()``.
+    """
+
+    name: str
+    place: Place
+    paths: tuple[str, ...]
+
+
+def choose(module: Any, keys: Collection[str]) -> Iterator[Chosen]:
+    """Yield every tensor of a module once, under the one of its names that the checkpoint has."""
+    ends = _ends(keys)
+    tied: dict[int, list[Place]] = {}
+    for place in places(module):
+        tied.setdefault(id(place.tensor), []).append(place)
+    for several in tied.values():
+        options = [(name, place) for place in several for name in place.names]
+        found = _known(options, keys) or _known(options, ends)
+        if found is not None or not several[0].is_optional:
+            name, place = found or options[0]
+            yield Chosen(name, place, tuple(place.path for place in several))
+
+
+def _known(options: Iterable[tuple[str, Place]], names: Collection[str]) -> tuple[str, Place] | None:
+    return next((option for option in options if option[0] in names), None)
+
+
+def _ends(keys: Iterable[str]) -> set[str]:
+    """Return what stands behind each dot of each key: names that are found behind a prefix."""
+    ends: set[str] = set()
+    for key in keys:
+        at = key.find(".")
+        while at >= 0:
+            ends.add(key[at + 1 :])
+            at = key.find(".", at + 1)
+    return ends
+
+
+class TorchTarget:
+    """A module, whose parameters and persistent buffers have the names that MindSpore would give them."""
+
+    def __init__(self, module: Any) -> None:
+        self._module: torch.nn.Module = module
+
+    def slots(self, keys: Collection[str]) -> list[TorchSlot]:
+        """Return a slot for each tensor, be it tied to several names or not."""
+        return [TorchSlot(chosen) for chosen in choose(self._module, keys)]
+
+
+class TorchSlot:
+    """A tensor of a module: its memory stays where it is, and so do its dtype and device."""
+
+    def __init__(self, chosen: Chosen, tensor: torch.Tensor | None = None) -> None:
+        self._chosen = chosen
+        self._tensor = chosen.place.tensor if tensor is None else tensor
+
+    @property
+    def name(self) -> str:
+        """Return its name in MindSpore."""
+        return self._chosen.name
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Return its shape in ``mindspore.nn``."""
+        return self._chosen.place.shapes[0]
+
+    @property
+    def shapes(self) -> tuple[tuple[int, ...], ...]:
+        """Return every shape that it can have in MindSpore."""
+        return self._chosen.place.shapes
+
+    @property
+    def dtype(self) -> DType:
+        """Return its dtype; where MindSpore has none such, a stand-in that has its name in torch."""
+        return dtype_of(self._tensor) or DType(str(self._tensor.dtype), "", np.uint8, None, "")
+
+    def refusal(self) -> str | None:
+        """Return why nothing can be written into it, or None."""
+        refusal = refusal_of(self._tensor)
+        if refusal is None and _is_expanded(self._tensor):
+            return "the tensor is expanded: several of its elements share memory"
+        return refusal
+
+    def memory(self) -> Array | None:
+        """View its memory, where numpy can see it as a whole."""
+        tensor = self._tensor
+        if tensor.device.type != "cpu" or not tensor.is_contiguous() or tensor.is_neg() or tensor.is_conj():
+            return None
+        _note_change(tensor)
+        return as_array(tensor, self.dtype).reshape(self.shape)
+
+    def write(self, array: Array) -> None:
+        """Copy values into it, on whatever device it is."""
+        # A mapped file hands out views that are read-only and may be unaligned; torch wants neither.
+        source = as_tensor(np.require(array, requirements=("C", "A", "W")), self.dtype, self.name).reshape(
+            self._tensor.shape
+        )
+        with torch.inference_mode(self._tensor.is_inference()), torch.no_grad():
+            self._tensor.copy_(source)
+
+
+def refusal_of(tensor: torch.Tensor) -> str | None:
+    """Return why a tensor can take or give no values, or None."""
+    if is_lazy(tensor):
+        return "the lazy module has no parameters yet; run it once on an input"
+    if dtype_of(tensor) is None:
+        return f"MindSpore has no counterpart of {tensor.dtype}"
+    if tensor.is_meta:
+        return "the module is on the meta device, which holds no values; call to_empty(device='cpu') first"
+    if tensor.layout is not torch.strided:
+        return f"the tensor's layout is {tensor.layout}, not torch.strided"
+    if type(tensor.detach()) is not torch.Tensor:
+        return f"how a {type(tensor.detach()).__name__} keeps its values is not known"
+    return None
+
+
+def _is_expanded(tensor: torch.Tensor) -> bool:
+    return any(stride == 0 and size > 1 for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
+
+
+def _note_change(tensor: torch.Tensor) -> None:
+    """Tell autograd that the values change, so that it refuses to compute gradients from what was there before."""
+    note = getattr(torch.autograd.graph, "increment_version", None)  # torch 2.1 has none
+    if note is not None:
+        note(tensor)

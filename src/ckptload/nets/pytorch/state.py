@@ -1,0 +1,73 @@
+"""State dictionaries of torch: from a checkpoint, and from a module to what `save_checkpoint` writes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from ckptload.errors import ArgumentError, BindingError
+from ckptload.messages import counted
+from ckptload.nets.pytorch.module import TorchSlot, choose, refusal_of
+from ckptload.nets.pytorch.names import is_lazy, places
+from ckptload.nets.pytorch.tensors import as_array, dtype_of
+from ckptload.tensors.parameter import Parameter
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+
+    from ckptload.nets.pytorch.module import Chosen
+
+
+class StateTarget:
+    """New tensors on the CPU, as those of a module: they are filled while the module stays as it is."""
+
+    def __init__(self, module: Any) -> None:
+        self._module = module
+        self._new: dict[str, tuple[Chosen, torch.Tensor]] = {}
+
+    def slots(self, keys: Collection[str]) -> list[TorchSlot]:
+        """Return a slot for each new tensor."""
+        slots = []
+        for chosen in choose(self._module, keys):
+            tensor = chosen.place.tensor
+            if not is_lazy(tensor) and dtype_of(tensor) is not None:
+                tensor = torch.empty(tensor.shape, dtype=tensor.dtype)
+                self._new[chosen.name] = chosen, tensor
+            slots.append(TorchSlot(chosen, tensor))
+        return slots
+
+    def state(self, loaded: Iterable[str]) -> dict[str, torch.Tensor]:
+        """Return what was loaded, in the order of ``state_dict()``; the names of a tied tensor share it."""
+        by_path = {path: tensor for chosen, tensor in map(self._new.__getitem__, loaded) for path in chosen.paths}
+        return {place.path: by_path[place.path] for place in places(self._module) if place.path in by_path}
+
+
+def parameters_of(module: Any) -> dict[str, Parameter]:
+    """Return a module's tensors under the names and in the shapes that ``mindspore.nn`` has for them.
+
+    Raises:
+        BindingError: a tensor has no counterpart in MindSpore; the message lists them all.
+        ArgumentError: two tensors would have the same name.
+    """
+    found: dict[str, Parameter] = {}
+    paths: dict[str, str] = {}
+    refused: list[str] = []
+    for place in places(module):
+        if place.is_optional:
+            continue
+        name, shape = place.names[0], place.shapes[0]
+        refusal, dtype = refusal_of(place.tensor), dtype_of(place.tensor)
+        if refusal is not None or dtype is None:
+            refused.append(f"{place.path!r}: {refusal}")
+            continue
+        if name in found:
+            raise ArgumentError(f"{paths[name]!r} and {place.path!r} would have the same name in MindSpore", name=name)
+        tensor = place.tensor.detach().resolve_conj().resolve_neg()
+        tensor = tensor.to("cpu", copy=True, memory_format=torch.contiguous_format)
+        found[name] = Parameter._adopt(as_array(tensor, dtype).reshape(shape), dtype, name)  # noqa: SLF001 -- own memory
+        found[name].requires_grad = place.tensor.requires_grad
+        paths[name] = place.path
+    if refused:
+        raise BindingError(f"{counted(len(refused), 'tensor')} cannot be saved:\n    " + "\n    ".join(refused))
+    return found

@@ -1,0 +1,241 @@
+"""From spans to numpy arrays: one copy, into memory that belongs to the caller."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from itertools import accumulate
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from ckptload import dtypes
+from ckptload.errors import CorruptCheckpointError, OutOfMemoryError
+from ckptload.formats.ckpt import wire
+from ckptload.formats.item import as_bytes
+from ckptload.sources.spans import neighbours
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from ckptload.dtypes import Array
+    from ckptload.formats.entry import Entry
+    from ckptload.sources.base import Source
+
+
+_BYTE: Final = np.dtype(np.uint8)
+
+
+def allocate(entry: Entry) -> Array:
+    """Return an uninitialised array for a tensor: aligned, writable, C-contiguous, its own memory.
+
+    Raises:
+        CorruptCheckpointError: this numpy has no arrays of that shape.
+        OutOfMemoryError: there is not enough memory.
+    """
+    numpy = _BYTE if entry.dtype is None else entry.dtype.numpy
+    try:
+        return np.empty(entry.shape if entry.dtype is not None else entry.nbytes, numpy)
+    except ValueError as error:
+        raise CorruptCheckpointError(
+            f"no array can have shape {entry.shape}", name=entry.name, offset=entry.offset, hint=wire.CUT_HINT
+        ) from error
+    except MemoryError as error:
+        raise OutOfMemoryError(
+            f"not enough memory for {entry.nbytes} bytes",
+            name=entry.name,
+            hint="load fewer entries with choice_func, or one at a time with open_checkpoint",
+        ) from error
+
+
+def load(source: Source, entries: Sequence[Entry]) -> list[Array]:
+    """Read tensors, in one go and by as many threads as the source finds useful.
+
+    Returns:
+        One array for each entry, which shares nothing with the source or with another; views of it
+        where the source hands them out.
+    """
+    if source.views:
+        return [_view(source, entry) for entry in entries]
+    arrays: list[Any] = [None] * len(entries)
+    local = source.profile.local
+    small: list[tuple[int, int, int]] = []
+    rest: list[tuple[Entry, Array]] = []
+    for at, entry in enumerate(entries):
+        if local and 0 < entry.nbytes <= _SMALL and len(entry.spans) == 1 and not is_wide(entry):
+            small.append((*entry.spans[0], at))
+        else:
+            arrays[at] = allocate(entry)
+            rest.append((entry, arrays[at]))
+    fill(source, rest)
+    small.sort()
+    for group in neighbours(small, _span, gap=_GAP, most=_GROUP):
+        _copy_out(source, entries, group, arrays)
+    return arrays
+
+
+#: Tensors up to this size are copied out of a read that they share with their neighbours.
+_SMALL: Final = 4 << 10
+#: How much such a read takes, in bytes.
+_GROUP: Final = 256 << 10
+
+
+def _span(place: tuple[int, int, int]) -> tuple[int, int]:
+    return place[:2]
+
+
+def _copy_out(
+    source: Source, entries: Sequence[Entry], group: Sequence[tuple[int, int, int]], arrays: list[Array]
+) -> None:
+    """Read small neighbours at once: a view of each and its copy cost less than to read into an array of its own."""
+    begin = group[0][0]
+    block = source.read(begin, group[-1][1])
+    for start, _, at in group:
+        entry = entries[at]
+        shape, numpy = (entry.nbytes, _BYTE) if entry.dtype is None else (entry.shape, entry.dtype.numpy)
+        try:
+            arrays[at] = np.ndarray(shape, numpy, block, start - begin).copy()
+        except (ValueError, MemoryError):
+            # It says what is wrong.
+            allocate(entry)
+            raise
+
+
+def _view(source: Source, entry: Entry) -> Array:
+    """Look at content where it stands, if it stands in one piece; it may be unaligned."""
+    if len(entry.spans) != 1 or is_wide(entry) or entry.nbytes == 0:
+        array = allocate(entry)
+        fill(source, [(entry, array)])
+        return array
+    numpy = _BYTE if entry.dtype is None else entry.dtype.numpy
+    flat = np.frombuffer(source.read(*entry.spans[0]), numpy)
+    return flat if entry.dtype is None else flat.reshape(entry.shape)
+
+
+def load_rows(source: Source, entry: Entry, rows: range, begins: Sequence[int] | None = None) -> Array:
+    """Read some rows of a tensor of one dimension or more.
+
+    Args:
+        source: the file.
+        entry: the tensor.
+        rows: indexes along the first axis.
+        begins: what `begins_of` gives for the entry, if it is known already.
+
+    Returns:
+        An array of shape ``(len(rows), *entry.shape[1:])`` that owns its memory.
+    """
+    begins = begins_of(entry) if begins is None else begins
+    if rows.step < 0:
+        return load_rows(source, entry, rows[::-1], begins)[::-1].copy()
+    row = entry.nbytes // max(entry.shape[0], 1)
+    part = entry._replace(shape=(len(rows), *entry.shape[1:]), nbytes=row * len(rows))
+    array = allocate(part)
+    if not part.nbytes:
+        return array
+    if 0 < row * (rows.step - 1) <= _GAP:
+        _load_dense(source, entry, rows, array, begins)
+        return array
+    wide = entry.dtype is dtypes.bfloat16 and begins[-1] != entry.nbytes
+    target = np.empty(array.size, _WIDE) if wide else array
+    size = target.nbytes // len(rows)
+    room = as_bytes(target)
+    if rows.step == 1:
+        requests = _requests(entry, begins, room, rows.start * size)
+    else:
+        requests = []
+        for at, index in enumerate(rows):
+            requests += _requests(entry, begins, room[at * size : (at + 1) * size], index * size)
+    source.read_many(requests)
+    if target is not array:
+        _narrow(target, array)
+    return array
+
+
+#: Rows with no more bytes than this between them are read with what stands between.
+_GAP = 4096
+#: How much is read at a time of rows and what stands between them, in bytes.
+_DENSE = 8 << 20
+
+
+def _load_dense(source: Source, entry: Entry, rows: range, array: Array, begins: Sequence[int]) -> None:
+    """Read every so many-th row by reading them all, a bounded piece at a time."""
+    count = max(1, _DENSE // (array.nbytes // len(rows) * rows.step))
+    for at in range(0, len(rows), count):
+        some = rows[at : at + count]
+        array[at : at + count] = load_rows(source, entry, range(some[0], some[-1] + 1), begins)[:: rows.step]
+
+
+#: What older files hold bfloat16 values as.
+_WIDE = np.dtype("<u4")
+
+
+def _narrow(wide: Array, array: Array) -> None:
+    """Keep the upper halves of float32 values, which are bfloat16."""
+    array.reshape(-1).view("<u2")[:] = wide >> 16
+
+
+def begins_of(entry: Entry) -> list[int]:
+    """Return at which byte of the whole content each slice begins, and the size of the whole content."""
+    return [0, *accumulate(stop - start for start, stop in entry.spans)]
+
+
+def _requests(entry: Entry, begins: Sequence[int], room: memoryview, start: int = 0) -> list[tuple[int, memoryview]]:
+    """Return what to read so that `room` holds an entry's content from byte `start` on, whatever its slices."""
+    requests = []
+    index, done = bisect_right(begins, start) - 1, 0
+    while done < len(room):
+        at, stop = entry.spans[index]
+        at += start + done - begins[index]
+        size = min(stop - at, len(room) - done)
+        if size:
+            requests.append((at, room[done : done + size]))
+        done += size
+        index += 1
+    return requests
+
+
+def fill(source: Source, pairs: Iterable[tuple[Entry, Array]]) -> None:
+    """Read tensors into arrays of their dtype and size that are C-contiguous and writable.
+
+    If this raises, what the arrays hold is undefined.
+    """
+    requests: list[tuple[int, memoryview]] = []
+    narrow: list[tuple[Array, Array]] = []
+    for entry, array in pairs:
+        if entry.nbytes == 0:
+            continue
+        target = array
+        if is_wide(entry):
+            target = np.empty(array.size, _WIDE)
+            narrow.append((target, array))
+        if len(entry.spans) == 1:
+            requests.append((entry.spans[0][0], as_bytes(target)))
+        else:
+            requests.extend(_requests(entry, begins_of(entry), as_bytes(target)))
+    requests.sort(key=_start)
+    source.read_many(requests)
+    for wide, array in narrow:
+        _narrow(wide, array)
+
+
+def _start(request: tuple[int, memoryview]) -> int:
+    return request[0]
+
+
+def is_wide(entry: Entry) -> bool:
+    """Tell whether bfloat16 values stand in the file as float32."""
+    return entry.dtype is dtypes.bfloat16 and entry.stored != entry.nbytes
+
+
+def text(data: bytes, entry: Entry) -> str:
+    """Decode a string entry: UTF-32, little-endian, trailing NULs dropped, lone surrogates kept.
+
+    Raises:
+        CorruptCheckpointError: a number in it is no character.
+    """
+    try:
+        return data.decode("utf-32-le", "surrogatepass").rstrip("\0")
+    except UnicodeDecodeError as error:
+        place = entry.spans[0][0] + error.start if len(entry.spans) == 1 else entry.offset
+        raise CorruptCheckpointError(
+            "the string holds a number above U+10FFFF", name=entry.name, offset=place, hint=wire.CUT_HINT
+        ) from error

@@ -1,0 +1,166 @@
+"""From a source to an index: the one place that knows every format, and says what else a file is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ckptload.encryption.chain import MAGICS, chain_at, find_chain
+from ckptload.errors import (
+    CheckpointError,
+    CorruptCheckpointError,
+    DecryptionError,
+    EmptyCheckpointError,
+    EncryptedCheckpointError,
+    WrongFormatError,
+)
+from ckptload.formats import kinds
+from ckptload.formats.ckpt.index import CkptIndex
+from ckptload.formats.ckpt.walk import Layout, first, walk
+from ckptload.formats.entry import CKPT, SAFETENSORS
+from ckptload.formats.safetensors.index import open_safetensors
+from ckptload.formats.safetensors.shards import ShardedIndex, ShardedSource
+
+if TYPE_CHECKING:
+    from ckptload.encryption.chain import Chain
+    from ckptload.formats.index import Index
+    from ckptload.reading.access import Access
+    from ckptload.sources.base import Source
+
+
+def guess_format(source: Source) -> str:
+    """Tell the format by the name, then by the first bytes."""
+    if source.label.endswith("." + SAFETENSORS) or isinstance(source, ShardedSource):
+        return SAFETENSORS
+    # The length of a JSON header, and its first character; the bytes of an encrypted file can be a brace by chance.
+    head = bytes(source.read(0, min(9, source.size)))
+    is_header = head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= source.size - 8
+    return SAFETENSORS if is_header and not source.label.endswith("." + CKPT) else CKPT
+
+
+def open_index(source: Source, access: Access) -> Index:
+    """Find the index of a file whose format is known.
+
+    Without `Access.authenticates` the caller must call ``source.authenticate`` before anything of an encrypted file
+    is shown to anyone, an error too; what was read until then need not be decrypted twice.
+
+    Raises:
+        LimitError: it has more records or tensors than `Access.max_records`.
+        EncryptedCheckpointError: it is encrypted and there is no key.
+        DecryptionError: it cannot be decrypted, or is plain although there is a key.
+        EmptyCheckpointError: it holds no record.
+        WrongFormatError: it is a file of another kind.
+        CorruptCheckpointError: it cannot be walked to its end, or the safetensors library refuses it.
+    """
+    if source.size == 0 and not isinstance(source, ShardedSource):
+        raise EmptyCheckpointError(
+            "the file is empty", path=source.label, hint="saving or copying it failed; save or fetch it again"
+        )
+    if access.format == SAFETENSORS:
+        return _open_safetensors(source, access)
+    return _open_ckpt(source, access)
+
+
+def _open_safetensors(source: Source, access: Access) -> Index:
+    if isinstance(source, ShardedSource):
+        return ShardedIndex(source)
+    try:
+        return open_safetensors(source, access.max_records)
+    except CorruptCheckpointError as error:
+        kind = _instead_of_safetensors(source)
+        if kind is None:
+            raise
+        raise WrongFormatError(
+            f"this is no safetensors file but {kind.what}", path=source.label, hint=kind.hint
+        ) from error.__cause__
+
+
+def _open_ckpt(source: Source, access: Access) -> CkptIndex:
+    chain = find_chain(source)
+    layout = Layout() if chain is not None else walk(source, access.max_records)
+    if layout.first_foreign:
+        # A writer fault leaves map records in clear before the first encrypted block.
+        chain = chain_at(source, layout.first_foreign)
+    if chain is not None:
+        return _open_encrypted(source, chain, access)
+    if layout.damage is not None:
+        raise _explained(source, layout, layout.damage)
+    if not layout.records:
+        raise _without_records(source, layout)
+    if access.key is not None:
+        raise DecryptionError(
+            "there is a key, but the file is not encrypted", path=source.label, hint="load it without dec_key"
+        )
+    return CkptIndex(source, layout)
+
+
+def _open_encrypted(source: Source, chain: Chain, access: Access) -> CkptIndex:
+    if access.key is None:
+        raise EncryptedCheckpointError(
+            f"the file is encrypted with {chain.describe()}",
+            path=source.label,
+            hint="pass dec_key and dec_mode=" + " or ".join(repr(mode) for mode in chain.modes),
+            modes=chain.modes,
+        )
+    from ckptload.encryption.opening import open_encrypted  # noqa: PLC0415 -- imports cryptography
+
+    opened = open_encrypted(source, chain, access.key, access.mode, allow_unauthenticated=access.allow_unauthenticated)
+    layout = opened.survey(lambda: walk(opened, access.max_records))
+    if access.authenticates or layout.damage is not None or not layout.records:
+        opened.authenticate(only_surveyed=True)
+    record = layout.records[0] if layout.records else None
+    if not opened.authenticated and (record is None or record.damage is not None or layout.first_foreign == 0):
+        # A wrong key passes the padding check about once in 290 times; then nothing makes sense.
+        raise DecryptionError(
+            "what decryption gives does not begin with a record",
+            path=opened.label,
+            hint="check dec_key and dec_mode; if both are right, the file was changed after it was written",
+        )
+    if layout.damage is not None:
+        layout.damage.path = opened.label
+        raise layout.damage
+    if record is None:
+        raise _without_records(opened, layout)
+    return CkptIndex(opened, layout, cipher=access.mode, tagged=chain.variant.tagged)
+
+
+# -- files of other kinds -----------------------------------------------------------------------------------
+
+
+def _explained(source: Source, layout: Layout, damage: CorruptCheckpointError) -> CorruptCheckpointError:
+    """Name the kind of a file that cannot be walked; else say how far the walk came."""
+    kind = None if layout.records else _other_kind(source)
+    if kind is None:
+        damage.path = source.label
+        if layout.records:
+            damage.problem += f"; the last whole record before it is that of {layout.records[-1].name[:100]!r}"
+        return damage
+    error = WrongFormatError(f"this is no .ckpt but {kind.what}", path=source.label, hint=kind.hint)
+    error.__cause__ = damage
+    return error
+
+
+def _without_records(source: Source, layout: Layout) -> CheckpointError:
+    kind = _other_kind(source)
+    if kind is not None:
+        return WrongFormatError(f"this is no .ckpt but {kind.what}", path=source.label, hint=kind.hint)
+    what = "a CRC trailer and no record" if layout.trailer is not None else "no record of a checkpoint"
+    return EmptyCheckpointError(f"the file holds {what}", path=source.label, hint="save it again")
+
+
+def _other_kind(source: Source) -> kinds.Kind | None:
+    head = bytes(source.read(0, min(kinds.HEAD, source.size)))
+    tail = bytes(source.read(max(0, source.size - kinds.TAIL), source.size))
+    return kinds.recognise(head, tail, source.size)
+
+
+def _instead_of_safetensors(source: Source) -> kinds.Kind | None:
+    """Name the kind of a file that the safetensors library refuses, or return None for a damaged safetensors file."""
+    head = bytes(source.read(0, min(kinds.HEAD, source.size)))
+    if head.startswith(tuple(MAGICS)):
+        return kinds.CKPT
+    if head.startswith(b"\n"):
+        record = first(source)
+        if record is not None and record.pieces and record.damage is None:
+            return kinds.CKPT
+    kind = _other_kind(source)
+    return None if kind is kinds.SAFETENSORS else kind

@@ -1,0 +1,88 @@
+"""`open_checkpoint`: from what a caller passes to a reader."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from ckptload.encryption.ciphers import AES_GCM
+from ckptload.formats.entry import CKPT
+from ckptload.formats.limits import MAX_RECORDS
+from ckptload.formats.safetensors.shards import ShardedSource, is_index
+from ckptload.reading.access import Access
+from ckptload.reading.indexing import guess_format, open_index
+from ckptload.reading.reader import Reader
+from ckptload.sources.files import FileSource
+from ckptload.sources.inputs import open_source
+
+if TYPE_CHECKING:
+    from ckptload.sources.base import Source
+
+
+def open_checkpoint(
+    source: Any,
+    *,
+    format: str | None = None,
+    dec_key: bytes | None = None,
+    dec_mode: str = "AES-GCM",
+    allow_unauthenticated: bool = False,
+    mmap: bool = False,
+    max_records: int = MAX_RECORDS,
+) -> Reader:
+    """Open a checkpoint of any size without reading its content.
+
+    Args:
+        source: path (str or os.PathLike), bytes, or a seekable binary file object, which stays open
+            and belongs to the caller. The path may be that of an index of shards,
+            ``model.safetensors.index.json``.
+        format: ``"ckpt"`` or ``"safetensors"``; None tells them apart by the name or the first bytes.
+        dec_key: key of an encrypted file: 16, 24 or 32 bytes for AES, 16 for SM4.
+        dec_mode: ``"AES-GCM"``, ``"AES-CBC"`` or ``"SM4-CBC"``.
+        allow_unauthenticated: open encrypted files whose content nothing protects from changes
+            (docs/security.md).
+        mmap: map the file; tensors are then views of it that may be unaligned. A mapped file that
+            another program cuts short ends this process (docs/lazy.md).
+        max_records: how many records, or tensors of a safetensors file, there may be (docs/security.md).
+
+    Returns:
+        A mapping of names to values, each read when it is asked for. It holds the file open; use it
+        as a context manager. Values own their memory, unless `mmap` is set.
+
+    Raises:
+        CheckpointError: the file cannot be read, is damaged, encrypted, or of another kind.
+        ArgumentTypeError: `source` is none of the above.
+    """
+    return open_with(
+        source,
+        Access(
+            format=format,
+            key=dec_key,
+            mode=dec_mode,
+            allow_unauthenticated=allow_unauthenticated,
+            max_records=max_records,
+            mapped=mmap,
+        ),
+    )
+
+
+def open_with(source: Any, access: Access) -> Reader:
+    """Open a checkpoint; see `open_checkpoint`."""
+    with ExitStack() as stack:
+        in_shards = access.format != CKPT and is_index(source)
+        opened: Source = (
+            ShardedSource(source, mapped=access.mapped, max_records=access.max_records)
+            if in_shards
+            else open_source(source, mapped=access.mapped)
+        )
+        stack.callback(opened.close)
+        if isinstance(opened, FileSource):
+            opened.watches_name = access.watches_name
+        if access.format is None:
+            # The mode is looked at when there is a key.
+            mode = access.mode if access.key is not None else AES_GCM
+            access = replace(access, format=guess_format(opened), mode=mode)
+        index = open_index(opened, access)
+        stack.pop_all()
+    again = opened.path is not None and access.key is None
+    return Reader(index, reopen=(open_with, (opened.path, access)) if again else None)

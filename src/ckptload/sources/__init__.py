@@ -1,0 +1,1 @@
+"""Where bytes come from: files, buffers, file objects and URLs, read by ranges."""

@@ -1,0 +1,1 @@
+"""Values: dtypes cast, tensors and parameters."""

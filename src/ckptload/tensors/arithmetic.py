@@ -1,0 +1,311 @@
+"""What tensors compute, on arrays with their dtypes: results by numpy, result types by MindSpore.
+
+A plain number takes the tensor's dtype, except that an integer makes Int64 of Bool and a float makes
+Float32 of Bool and integers. Two tensors take the higher kind (Bool, integer, float, complex), the wider
+type within a kind, and Float32 for Float16 with BFloat16. Where MindSpore's CPU kernels lack a type, the
+same rules decide. Int4, float8 and HiFloat8 are storage types: nothing is computed with them.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import numpy as np
+
+from ckptload import dtypes
+from ckptload.errors import (
+    ArgumentError,
+    ArgumentIndexError,
+    ArgumentOverflowError,
+    ArgumentTypeError,
+    CheckpointError,
+    ComputationError,
+    OutOfMemoryError,
+)
+from ckptload.tensors.construction import convert, integer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from ckptload.dtypes import Array, DType
+
+    Typed = tuple[Array, DType]
+
+#: Types that hold elements and take no part in computing.
+STORAGE_ONLY: Final = frozenset({dtypes.qint4x2, dtypes.hifloat8, dtypes.float8_e4m3fn, dtypes.float8_e5m2})
+_BOOL, _INTEGER, _FLOAT, _COMPLEX = range(4)
+# numpy's letters for these kinds; ml_dtypes' types carry the one for raw bytes.
+_KINDS: Final = {"b": _BOOL, "i": _INTEGER, "u": _INTEGER, "f": _FLOAT, "V": _FLOAT, "c": _COMPLEX}
+
+
+class Over(NamedTuple):
+    """The dimensions that a reduction runs over, and whether they stay with length 1."""
+
+    axis: int | tuple[int, ...] | None
+    keepdims: bool
+
+
+@contextmanager
+def translated(operation: str) -> Iterator[None]:
+    """Compute without numpy's warnings, and turn its exceptions into ours."""
+    try:
+        with np.errstate(all="ignore"):
+            yield
+    except CheckpointError:
+        raise
+    except MemoryError as error:
+        raise OutOfMemoryError(f"not enough memory for {operation}") from error
+    except ValueError as error:
+        raise ArgumentError(f"{operation}: {error}") from error
+    except IndexError as error:
+        raise ArgumentIndexError(f"{operation}: {error}") from error
+    except OverflowError as error:
+        raise ArgumentOverflowError(f"{operation}: {error}") from error
+    except TypeError as error:
+        raise ArgumentTypeError(f"{operation}: {error}") from error
+
+
+def _kind(dtype: DType) -> int:
+    """Rank Bool below integers, those below floats, and complex numbers on top."""
+    return _KINDS[dtype.numpy.kind]
+
+
+def computable(dtype: DType) -> None:
+    """Raise ArgumentTypeError for a dtype that only stores elements."""
+    if dtype in STORAGE_ONLY:
+        raise ArgumentTypeError(
+            f"nothing can be computed with {dtype} elements",
+            hint="convert them with astype(float32), or take the raw elements with asnumpy()",
+        )
+
+
+def promote(a: DType, b: DType) -> DType:
+    """Return the dtype of a result of two tensors."""
+    computable(a)
+    computable(b)
+    if a is b:
+        return a
+    low, high = sorted((a, b), key=_kind)
+    if _kind(low) != _kind(high):
+        return dtypes.complex128 if {low, high} == {dtypes.float64, dtypes.complex64} else high
+    if {low, high} == {dtypes.float16, dtypes.bfloat16}:
+        return dtypes.float32
+    if dtypes.bfloat16 in {low, high}:
+        return low if high is dtypes.bfloat16 else high
+    return dtypes.from_numpy(np.result_type(low.numpy, high.numpy))
+
+
+def number(value: Any, beside: DType) -> Typed:
+    """Give a plain number the dtype that it takes beside a tensor.
+
+    Raises:
+        ArgumentTypeError: it is no real number.
+    """
+    computable(beside)
+    if isinstance(value, (bool, np.bool_)):
+        return np.array(bool(value)).astype(beside.numpy), beside
+    if isinstance(value, (int, np.integer)):
+        dtype = dtypes.int64 if beside is dtypes.bool_ else beside
+        wide = integer(int(value), dtypes.int64 if value < 1 << 63 else dtypes.uint64)
+        return convert(wide, dtypes.from_numpy(wide.dtype), dtype), dtype
+    if isinstance(value, (float, np.floating)):
+        dtype = beside if _kind(beside) >= _FLOAT else dtypes.float32
+        return convert(np.array(value, np.float64), dtypes.float64, dtype), dtype
+    raise ArgumentTypeError(
+        f"a tensor cannot be combined with {type(value).__name__}", hint="make a Tensor of it first, or give a number"
+    )
+
+
+def aligned(a: Typed, b: Typed) -> tuple[Array, Array, DType]:
+    """Convert both sides to the dtype of their result."""
+    dtype = promote(a[1], b[1])
+    left, right = (array if own is dtype else convert(array, own, dtype) for array, own in (a, b))
+    return left, right, dtype
+
+
+def combine(name: str, a: Typed, b: Typed) -> Typed:
+    """Compute one of the operations of `OPERATIONS`, element by element."""
+    with translated(name):
+        left, right, dtype = aligned(a, b)
+        return OPERATIONS[name](left, right, dtype)
+
+
+def compare(function: Callable[[Array, Array], Array], a: Typed, b: Typed) -> Typed:
+    """Compare element by element, in the dtype that both sides have in common."""
+    with translated(function.__name__):
+        left, right, _ = aligned(a, b)
+        return np.asarray(function(left, right), np.bool_), dtypes.bool_
+
+
+def _plain(function: Callable[[Array, Array], Array]) -> Callable[[Array, Array, DType], Typed]:
+    """Compute in the common dtype and stay in it, also where numpy would leave it."""
+
+    def compute(left: Array, right: Array, dtype: DType) -> Typed:
+        if dtype is dtypes.bool_:
+            # Bool counts as 0 and 1, and any result but 0 is True.
+            left, right = left.astype(np.int8), right.astype(np.int8)
+        return np.asarray(function(left, right)).astype(dtype.numpy, copy=False), dtype
+
+    return compute
+
+
+def _divide(left: Array, right: Array, dtype: DType) -> Typed:
+    if _kind(dtype) < _FLOAT:
+        left, right = left.astype(np.float32), right.astype(np.float32)
+        dtype = dtypes.float32
+    return np.asarray(np.true_divide(left, right)), dtype
+
+
+def _power(left: Array, right: Array, dtype: DType) -> Typed:
+    if _kind(dtype) == _INTEGER and np.any(right < 0):
+        # numpy refuses; MindSpore keeps the whole part of the fraction.
+        return np.power(left.astype(np.float64), right).astype(dtype.numpy), dtype
+    return _plain(np.power)(left, right, dtype)
+
+
+def _bitwise(function: Callable[[Array, Array], Array]) -> Callable[[Array, Array, DType], Typed]:
+    def compute(left: Array, right: Array, dtype: DType) -> Typed:
+        if _kind(dtype) >= _FLOAT:
+            raise ArgumentTypeError(f"bits of {dtype} cannot be combined", hint="use Bool or integer tensors")
+        return np.asarray(function(left, right)), dtype
+
+    return compute
+
+
+def _matmul(left: Array, right: Array, dtype: DType) -> Typed:
+    if not left.ndim or not right.ndim:
+        raise ArgumentTypeError("a matrix product needs at least one dimension on each side")
+    try:
+        if dtype is dtypes.bfloat16:
+            product = np.matmul(left.astype(np.float32), right.astype(np.float32))
+        else:
+            product = np.matmul(left, right)
+    except ValueError as error:
+        raise ComputationError(f"shapes {left.shape} and {right.shape} have no matrix product") from error
+    return np.asarray(product).astype(dtype.numpy, copy=False), dtype
+
+
+OPERATIONS: Final[dict[str, Callable[[Array, Array, DType], Typed]]] = {
+    "addition": _plain(np.add),
+    "subtraction": _plain(np.subtract),
+    "multiplication": _plain(np.multiply),
+    "division": _divide,
+    "floor division": _plain(np.floor_divide),
+    "remainder": _plain(np.remainder),
+    "power": _power,
+    "and": _bitwise(np.bitwise_and),
+    "or": _bitwise(np.bitwise_or),
+    "exclusive or": _bitwise(np.bitwise_xor),
+    "matrix product": _matmul,
+}
+
+
+def negate(array: Array, dtype: DType) -> Typed:
+    """Change the sign; Bool has none."""
+    computable(dtype)
+    if dtype is dtypes.bool_:
+        raise ArgumentTypeError("Bool has no negative", hint="use ~ for logical not")
+    return -array, dtype
+
+
+def magnitude(array: Array, dtype: DType) -> Typed:
+    """Take absolute values; those of complex numbers stay complex, as MindSpore has them."""
+    computable(dtype)
+    return np.abs(array).astype(dtype.numpy, copy=False), dtype
+
+
+def over(axis: Any, *, keepdims: bool = False) -> Over:
+    """Normalise the dimensions of a reduction: a list counts as a tuple, an empty one as all."""
+    if isinstance(axis, list):
+        axis = tuple(axis)
+    return Over(None if axis == () else axis, bool(keepdims))
+
+
+def reduce(name: str, array: Array, dtype: DType, where: Over) -> Typed:
+    """Compute one of the reductions of `REDUCTIONS`."""
+    computable(dtype)
+    with translated(name):
+        return REDUCTIONS[name](array, dtype, where)
+
+
+def _widened(array: Array, dtype: DType) -> Array:
+    """Add up small floats in Float32, so that rounding happens once."""
+    return array.astype(np.float32) if dtype in {dtypes.float16, dtypes.bfloat16} else array
+
+
+def _total(function: Any) -> Callable[[Array, DType, Over], Typed]:
+    """Add or multiply; what fits into Int32 is counted in Int64."""
+
+    def compute(array: Array, dtype: DType, where: Over) -> Typed:
+        if dtype in {dtypes.bool_, dtypes.int8, dtypes.int16, dtypes.int32, dtypes.uint8}:
+            dtype = dtypes.int64
+        total = function(_widened(array, dtype), axis=where.axis, keepdims=where.keepdims)
+        return np.asarray(total).astype(dtype.numpy, copy=False), dtype
+
+    return compute
+
+
+def _mean(array: Array, dtype: DType, where: Over) -> Typed:
+    if dtype is dtypes.bool_:
+        raise ComputationError("Bool has no mean", hint="convert it with astype(float32)")
+    total = np.asarray(np.sum(_widened(array, dtype), axis=where.axis, keepdims=where.keepdims))
+    count = array.size // max(total.size, 1)
+    if _kind(dtype) == _INTEGER:
+        # Integers stay integers, their mean cut towards zero.
+        mean = np.sign(total) * (np.abs(total) // max(count, 1))
+    else:
+        mean = total / total.dtype.type(count)
+    return np.asarray(mean).astype(dtype.numpy), dtype
+
+
+def variance(array: Array, dtype: DType, where: Over, ddof: int) -> Typed:
+    """Compute the variance, with ``ddof`` subtracted from the count; integers give Float32."""
+    computable(dtype)
+    if _kind(dtype) not in {_INTEGER, _FLOAT}:
+        raise ComputationError(f"{dtype} has no variance", hint="convert it with astype(float32)")
+    result = dtype if _kind(dtype) == _FLOAT else dtypes.float32
+    with translated("variance"):
+        values = array.astype(np.float64 if result is dtypes.float64 else np.float32, copy=False)
+        real = values.dtype.type
+        total = np.sum(values, axis=where.axis, keepdims=True)
+        count = array.size // max(total.size, 1)
+        squares = np.sum((values - total / real(count)) ** 2, axis=where.axis, keepdims=where.keepdims)
+        return np.asarray(squares / real(count - ddof)).astype(result.numpy), result
+
+
+def _extreme(function: Any) -> Callable[[Array, DType, Over], Typed]:
+    def compute(array: Array, dtype: DType, where: Over) -> Typed:
+        if _kind(dtype) == _COMPLEX:
+            raise ComputationError(f"{dtype} has no order")
+        return np.asarray(function(array, axis=where.axis, keepdims=where.keepdims)), dtype
+
+    return compute
+
+
+def _position(function: Any, result: DType) -> Callable[[Array, DType, Over], Typed]:
+    def compute(array: Array, dtype: DType, where: Over) -> Typed:
+        values = array.astype(np.float32) if dtype is dtypes.bfloat16 else array
+        return np.asarray(function(values, axis=where.axis, keepdims=where.keepdims)).astype(result.numpy), result
+
+    return compute
+
+
+def _truth(function: Any) -> Callable[[Array, DType, Over], Typed]:
+    def compute(array: Array, _dtype: DType, where: Over) -> Typed:
+        return np.asarray(function(array.astype(np.bool_), axis=where.axis, keepdims=where.keepdims)), dtypes.bool_
+
+    return compute
+
+
+REDUCTIONS: Final[dict[str, Callable[[Array, DType, Over], Typed]]] = {
+    "sum": _total(np.sum),
+    "prod": _total(np.prod),
+    "mean": _mean,
+    "max": _extreme(np.max),
+    "min": _extreme(np.min),
+    "argmax": _position(np.argmax, dtypes.int64),
+    "argmin": _position(np.argmin, dtypes.int32),
+    "all": _truth(np.all),
+    "any": _truth(np.any),
+}

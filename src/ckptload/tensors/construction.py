@@ -1,0 +1,137 @@
+"""From Python values to arrays, and from one element type to another: MindSpore's rules of construction."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from ckptload import dtypes
+from ckptload.dtypes import DType
+from ckptload.errors import ArgumentOverflowError, ArgumentTypeError
+from ckptload.tensors import casting
+
+if TYPE_CHECKING:
+    from ckptload.dtypes import Array
+
+
+# Python's own numbers have no width; these are MindSpore's choices for lists and plain numbers.
+_DEFAULTS: Final = {
+    np.dtype(np.float64): dtypes.float32,
+    np.dtype(np.int32): dtypes.int64,
+    np.dtype(np.int64): dtypes.int64,
+}
+
+_NAMED: Final[dict[Any, DType]] = {
+    **{dtype.attribute: dtype for dtype in dtypes.ALL},
+    **{dtype.spelling: dtype for dtype in dtypes.ALL},
+    **dict.fromkeys(("float", "double", float), dtypes.float64),
+    **dict.fromkeys(("int", "long", int), dtypes.int64),
+    "half": dtypes.float16,
+    "single": dtypes.float32,
+    "short": dtypes.int16,
+    "byte": dtypes.int8,
+    "ubyte": dtypes.uint8,
+    bool: dtypes.bool_,
+    complex: dtypes.complex128,
+}
+
+
+def as_dtype(value: object) -> DType:
+    """Return the dtype that a DType, a name, a Python type or a numpy type stands for.
+
+    Raises:
+        ArgumentTypeError: it stands for none.
+    """
+    if isinstance(value, DType):
+        return value
+    if isinstance(value, (str, type)) and value in _NAMED:
+        return _NAMED[value]
+    if isinstance(value, np.dtype) or (isinstance(value, type) and issubclass(value, np.generic)):
+        return dtypes.from_numpy(np.dtype(value))
+    raise ArgumentTypeError(
+        f"{value!r} is no dtype", hint="use one of: " + ", ".join(dtype.attribute for dtype in dtypes.ALL)
+    )
+
+
+def from_python(data: object, dtype: DType | None) -> tuple[Array, DType]:
+    """Make an array of its own from a number, a nested list or tuple, a numpy scalar or an ndarray.
+
+    Without ``dtype``, an ndarray or numpy scalar keeps its type; integers become Int64 and floats Float32.
+    An array in the other byte order is swapped.
+
+    Returns:
+        A new C-contiguous array in little-endian order, and its dtype.
+
+    Raises:
+        ArgumentTypeError: MindSpore has no tensor for such a value.
+    """
+    if not isinstance(data, (np.ndarray, np.generic, list, tuple, int, float, complex)):
+        raise ArgumentTypeError(
+            f"a tensor cannot be made from {type(data).__name__}",
+            hint="give a number, a list, a tuple, a numpy.ndarray or a Tensor",
+        )
+    try:
+        array = np.asarray(data)
+    except (ValueError, TypeError) as error:
+        raise ArgumentTypeError(f"the elements do not form a tensor: {error}") from error
+    if array.dtype == object and not isinstance(data, np.ndarray):
+        raise ArgumentTypeError(
+            "the elements do not form a tensor of numbers",
+            hint="all rows need the same length, and integers must fit Int64 or UInt64",
+        )
+    source = dtypes.from_numpy(array.dtype)
+    if dtype is None:
+        keeps = isinstance(data, (np.ndarray, np.generic))
+        dtype = source if keeps else _DEFAULTS.get(source.numpy, source)
+    # Order C also swaps bytes where they are in the other order.
+    array = np.array(array, source.numpy, order="C")
+    return (array, dtype) if dtype is source else (convert(array, source, dtype), dtype)
+
+
+def convert(array: Array, source: DType, target: DType) -> Array:
+    """Convert elements as MindSpore's ``astype`` does; between floats and between integers as binding does.
+
+    A float loses its fraction when it becomes an integer, a complex number its imaginary part, and an
+    integer that does not fit wraps around.
+
+    Returns:
+        A new C-contiguous array of type ``target.numpy``.
+
+    Raises:
+        ArgumentTypeError: one of the types has no numbers that numpy could convert.
+    """
+    if source is target:
+        return array.copy()
+    if dtypes.hifloat8 in {source, target}:
+        raise ArgumentTypeError(
+            f"no conversion from {source} to {target}", hint="get_bytes() gives the elements' bytes"
+        )
+    if casting.can_cast(source, target):
+        return casting.cast(array, source, target)
+    with np.errstate(all="ignore"):
+        if source.numpy.kind == "c" and target.numpy.kind != "c" and target is not dtypes.bool_:
+            array = array.real
+        if _is_small_float(source) or _is_small_float(target):
+            # numpy knows no way from ml_dtypes' types to all of its own; float32 holds every small float.
+            array = array.astype(np.float32)
+        return np.asarray(array.astype(target.numpy), order="C")
+
+
+def _is_small_float(dtype: DType) -> bool:
+    return dtype.numpy.kind in "Vf" and dtype.itemsize < np.dtype(np.float32).itemsize
+
+
+def integer(value: int, dtype: DType) -> Array:
+    """Store a Python integer in an array of shape ``()``.
+
+    Raises:
+        ArgumentOverflowError: it does not fit.
+    """
+    limits = np.iinfo(dtype.numpy)
+    if not limits.min <= value <= limits.max:
+        raise ArgumentOverflowError(
+            f"{value} does not fit {dtype}, which holds {limits.min} to {limits.max}",
+            hint="make a Tensor of a wider dtype first, such as Tensor(value, int64)",
+        )
+    return np.array(value, dtype.numpy)

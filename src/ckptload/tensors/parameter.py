@@ -1,0 +1,396 @@
+"""Parameter: a named tensor, as a net holds it and a checkpoint stores it."""
+
+from __future__ import annotations
+
+import re
+from itertools import count
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from ckptload import dtypes
+from ckptload.errors import ArgumentError, ArgumentTypeError
+from ckptload.tensors.construction import convert, from_python, integer
+from ckptload.tensors.tensor import Array, Tensor
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from ckptload.dtypes import DType
+
+#: What names made by the library start with; a cell puts its attribute's name in place of such a name.
+AUTOMATIC_PREFIX: Final = "Parameter#"
+MAX_NAME_LENGTH: Final = 1024
+
+_numbers = count()
+_NAMESPACE: Final = re.compile(r"^\w+[0-9a-zA-Z_.]*$", re.ASCII)
+
+
+def _automatic_name() -> str:
+    return f"{AUTOMATIC_PREFIX}{next(_numbers)}"
+
+
+def _flag(attribute: str, value: object) -> bool:
+    if not isinstance(value, bool):
+        raise ArgumentTypeError(f"{attribute} must be a bool, not {type(value).__name__}")
+    return value
+
+
+class Parameter(Tensor):
+    """A tensor with a name, of which a net is made.
+
+    Args:
+        default_input: a Tensor, an ndarray or a list, which keep their dtype as `Tensor` does; an int, which
+            becomes Int32, or a float, which becomes Float32. The values are copied.
+        name: name in nets and checkpoints; None for an automatic one.
+        requires_grad: whether training changes the parameter.
+        layerwise_parallel: kept for scripts; it changes nothing here.
+        parallel_optimizer: kept for scripts; it changes nothing here.
+        storage_format: accepted and without effect.
+        device: ``"CPU"``, ``"Remote"`` or None, without effect.
+
+    Raises:
+        ArgumentTypeError: ``default_input`` is of another type, or a flag is no bool.
+        ArgumentError: ``default_input`` is a bool, or the name cannot be used.
+        ArgumentOverflowError: an int does not fit Int32.
+    """
+
+    _name: str
+    # What almost every parameter has stays in the class, so that making one is quick.
+    _requires_grad: bool = True
+    _layerwise_parallel: bool = False
+    _parallel_optimizer: bool = True
+    _cache_enable: bool = False
+    _cache_shape: Any = ()
+    _key: int = -1
+    _comm_fusion: int = 1
+    _comm_recompute: bool = False
+    sliced: Any = False
+    unique: Any = False
+    is_init: Any = False
+    init_flag: Any = False
+    init: Any = None
+    init_mode: Any = None
+    requires_aggr: Any = True
+    is_in_parallel: Any = False
+
+    def __init__(
+        self,
+        default_input: Any,
+        name: str | None = None,
+        requires_grad: bool = True,
+        layerwise_parallel: bool = False,
+        parallel_optimizer: bool = True,
+        storage_format: str = "",
+        device: str | None = None,
+    ) -> None:
+        del storage_format
+        self._array, self._dtype = _values(default_input)
+        self.name = name
+        self.requires_grad = requires_grad
+        self.layerwise_parallel = layerwise_parallel
+        self.parallel_optimizer = parallel_optimizer
+        if device not in {None, "CPU", "Remote"}:
+            raise ArgumentError(f"device must be 'CPU' or 'Remote', not {device!r}")
+
+    @classmethod
+    def _adopt(cls, array: Array, dtype: DType, name: str = "") -> Parameter:
+        """Wrap an array under a name as it stands; an empty name becomes an automatic one."""
+        self = object.__new__(cls)
+        self._array = array
+        self._dtype = dtype
+        self._name = name or _automatic_name()
+        return self
+
+    # -- attributes -------------------------------------------------------------------------------
+
+    @property
+    def name(self) -> str:
+        """Name under which nets and checkpoints know the parameter.
+
+        White space around a name that is set falls away; None or an empty text asks for an automatic name.
+        """
+        return self._name
+
+    @name.setter
+    def name(self, name: str | None) -> None:
+        if name is not None and not isinstance(name, str):
+            raise ArgumentError(f"a parameter's name must be a str or None, not {type(name).__name__}")
+        name = (name or "").strip()
+        if len(name) > MAX_NAME_LENGTH:
+            raise ArgumentError(f"a parameter's name has {len(name)} characters, and {MAX_NAME_LENGTH} are allowed")
+        self._name = name or _automatic_name()
+
+    @property
+    def requires_grad(self) -> bool:
+        """Whether training changes the parameter."""
+        return self._requires_grad
+
+    @requires_grad.setter
+    def requires_grad(self, value: bool) -> None:
+        self._requires_grad = _flag("requires_grad", value)
+
+    @property
+    def layerwise_parallel(self) -> bool:
+        """Whether devices keep their own values of it."""
+        return self._layerwise_parallel
+
+    @layerwise_parallel.setter
+    def layerwise_parallel(self, value: bool) -> None:
+        self._layerwise_parallel = _flag("layerwise_parallel", value)
+
+    @property
+    def parallel_optimizer(self) -> bool:
+        """Whether its optimizer state may be split over devices."""
+        return self._parallel_optimizer
+
+    @parallel_optimizer.setter
+    def parallel_optimizer(self, value: bool) -> None:
+        self._parallel_optimizer = _flag("parallel_optimizer", value)
+
+    @property
+    def parallel_optimizer_comm_recompute(self) -> bool:
+        """Whether its gathering over devices is computed again in the backward pass."""
+        return self._comm_recompute
+
+    @parallel_optimizer_comm_recompute.setter
+    def parallel_optimizer_comm_recompute(self, value: bool) -> None:
+        self._comm_recompute = _flag("parallel_optimizer_comm_recompute", value)
+
+    @property
+    def cache_enable(self) -> bool:
+        """Whether it lives in an embedding cache."""
+        return self._cache_enable
+
+    @cache_enable.setter
+    def cache_enable(self, value: bool) -> None:
+        self._cache_enable = _flag("cache_enable", value)
+
+    @property
+    def cache_shape(self) -> Any:
+        """Shape in an embedding cache."""
+        return self._cache_shape or []
+
+    @cache_shape.setter
+    def cache_shape(self, value: Any) -> None:
+        if not isinstance(value, (tuple, list)):
+            raise ArgumentTypeError(f"cache_shape must be a tuple or a list, not {type(value).__name__}")
+        self._cache_shape = list(value)
+
+    @property
+    def key(self) -> int:
+        """Number in an embedding cache."""
+        return self._key
+
+    @key.setter
+    def key(self, value: int) -> None:
+        if not isinstance(value, int):
+            raise ArgumentTypeError(f"key must be an int, not {type(value).__name__}")
+        self._key = value
+
+    @property
+    def comm_fusion(self) -> int:
+        """Group of parameters that are exchanged between devices together."""
+        return self._comm_fusion
+
+    @comm_fusion.setter
+    def comm_fusion(self, value: int) -> None:
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise ArgumentTypeError(f"comm_fusion must be an int, not {type(value).__name__}")
+        if value < 0:
+            raise ArgumentError(f"comm_fusion must not be negative, and {value} is")
+        self._comm_fusion = value
+
+    @property
+    def inited_param(self) -> None:
+        """The parameter that took this one's place when it was initialised; there is none here."""
+        return
+
+    # -- values -----------------------------------------------------------------------------------
+
+    @property
+    def data(self) -> Tensor:
+        """The values as a plain Tensor that shares memory with the parameter.
+
+        What is set here must be a Tensor; the parameter then shares that one's memory, shape and dtype.
+        """
+        return self._plain(self._array, self._dtype)
+
+    @data.setter
+    def data(self, value: Tensor) -> None:
+        self.assign_value(value)
+
+    def value(self) -> Tensor:
+        """Return a copy of the values as a plain Tensor."""
+        return self._plain(self._array.copy(), self._dtype)
+
+    def set_data(self, data: Any, slice_shape: bool = False) -> Parameter:
+        """Take over new values, converted to the parameter's dtype.
+
+        The shape is not compared: it becomes that of ``data``, and ``()`` for a number.
+
+        Args:
+            data: a Tensor, whose values are copied, or an int or a float.
+            slice_shape: new value of ``sliced``.
+
+        Returns:
+            The parameter itself.
+
+        Raises:
+            ArgumentTypeError: ``data`` is of another type, or a float for an integer parameter.
+            ArgumentOverflowError: an int does not fit the parameter's dtype.
+        """
+        if isinstance(data, Tensor):
+            self._array = convert(data.asnumpy(), data.dtype, self._dtype)
+        elif isinstance(data, (int, float)):
+            self._array = self._number(data)
+        else:
+            raise ArgumentTypeError(
+                f"a parameter's data must be a Tensor, an int or a float, not {type(data).__name__}",
+                hint="make a Tensor of it first",
+            )
+        self.sliced = slice_shape
+        return self
+
+    def _number(self, value: float) -> Array:
+        if isinstance(value, float) and self._dtype in dtypes.INTEGERS:
+            raise ArgumentTypeError(
+                f"a float cannot be set into {self._dtype}", name=self._name, hint="convert it with int() first"
+            )
+        if isinstance(value, int) and self._dtype.numpy.kind in "iu":
+            return integer(int(value), self._dtype)
+        return from_python(value, self._dtype)[0]
+
+    def init_data(self, layout: Any = None, set_sliced: bool = False) -> Parameter:
+        """Return the parameter itself: its values are there from the start."""
+        del layout, set_sliced
+        return self
+
+    # -- copies -----------------------------------------------------------------------------------
+
+    def clone(self, init: Any = "same") -> Parameter:
+        """Copy the parameter under the same name.
+
+        Args:
+            init: ``"same"`` for the same values, ``"zeros"``, ``"ones"``, a number for all elements, or a
+                Tensor of the same shape.
+
+        Returns:
+            A Parameter with memory of its own.
+
+        Raises:
+            ArgumentError: ``init`` is of none of these kinds.
+        """
+        twin = Parameter._adopt(self._filled(init), self._dtype, self._name)
+        for attribute, value in self.__getstate__().items():
+            if attribute not in {"_array", "_dtype", "_name"}:
+                twin.__dict__[attribute] = value
+        return twin
+
+    def copy(self) -> Parameter:
+        """Copy the parameter under the same name; see `clone`."""
+        return self.clone()
+
+    def __copy__(self) -> Parameter:
+        return self.clone()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Parameter:
+        return self.clone()
+
+    def _filled(self, init: Any) -> Array:
+        """Return an array of the parameter's shape and dtype with the values that ``init`` stands for."""
+        if isinstance(init, Tensor):
+            if init.shape != self.shape:
+                raise ArgumentError(f"init has shape {init.shape}, the parameter {self.shape}", name=self._name)
+            return convert(init.asnumpy(), init.dtype, self._dtype)
+        if isinstance(init, str):
+            if init == "same":
+                return self._array.copy()
+            init = {"zeros": 0, "ones": 1}.get(init)
+        if not isinstance(init, (int, float)):
+            raise ArgumentError(
+                "init must be 'same', 'zeros', 'ones', a number or a Tensor",
+                name=self._name,
+                hint="ckptload has no other initializers; give the values as a Tensor",
+            )
+        array, _ = from_python(init, self._dtype)
+        return np.full(self.shape, array, self._dtype.numpy)
+
+    # -- printing ---------------------------------------------------------------------------------
+
+    def __repr__(self) -> str:
+        return (
+            f"Parameter (name={self._name}, shape={self.shape}, dtype={self._dtype}, "
+            f"requires_grad={self._requires_grad})"
+        )
+
+    __str__ = __repr__
+
+
+def _values(default_input: Any) -> tuple[Array, DType]:
+    """Return a parameter's own array, with MindSpore's choice of dtype."""
+    if isinstance(default_input, Tensor):
+        return default_input.asnumpy().copy(), default_input.dtype
+    if isinstance(default_input, bool):
+        raise ArgumentError("a parameter cannot be made from a bool", hint="use Tensor(True)")
+    if isinstance(default_input, int):
+        return integer(default_input, dtypes.int32), dtypes.int32
+    if isinstance(default_input, float):
+        return from_python(float(default_input), dtypes.float32)
+    if isinstance(default_input, (np.ndarray, list)):
+        return from_python(default_input, None)
+    raise ArgumentTypeError(
+        f"a parameter cannot be made from {type(default_input).__name__}",
+        hint="give a Tensor, a numpy.ndarray, a list, an int or a float",
+    )
+
+
+class ParameterTuple(tuple[Parameter, ...]):
+    """A tuple of parameters with different names; the same parameter may occur more than once.
+
+    Args:
+        iterable: the parameters.
+
+    Raises:
+        ArgumentTypeError: something else is among them.
+        ArgumentError: two parameters have the same name.
+    """
+
+    __slots__ = ()
+
+    def __new__(cls, iterable: Iterable[Parameter]) -> ParameterTuple:
+        """Check the parameters and make the tuple."""
+        try:
+            parameters = tuple(iterable)
+        except TypeError as error:
+            raise ArgumentTypeError(f"ParameterTuple takes parameters, not {type(iterable).__name__}") from error
+        known: dict[str, Parameter] = {}
+        for parameter in parameters:
+            if not isinstance(parameter, Parameter):
+                raise ArgumentTypeError(f"ParameterTuple takes parameters, not {type(parameter).__name__}")
+            if known.setdefault(parameter.name, parameter) is not parameter:
+                raise ArgumentError(
+                    "two parameters have this name", name=parameter.name, hint="give each parameter a name of its own"
+                )
+        return super().__new__(cls, parameters)
+
+    def clone(self, prefix: str, init: Any = "same") -> ParameterTuple:
+        """Copy every parameter, with ``prefix`` and a dot before its name.
+
+        Args:
+            prefix: letters, digits, underscores and dots.
+            init: as for `Parameter.clone`.
+
+        Raises:
+            ArgumentError: the prefix has other characters.
+        """
+        if not isinstance(prefix, str):
+            raise ArgumentTypeError(f"prefix must be a str, not {type(prefix).__name__}")
+        if _NAMESPACE.match(prefix) is None:
+            raise ArgumentError(f"{prefix!r} cannot be a prefix", hint="use letters, digits, underscores and dots")
+        clones = []
+        for parameter in self:
+            twin = parameter.clone(init)
+            twin.name = f"{prefix}.{parameter.name}"
+            clones.append(twin)
+        return ParameterTuple(clones)

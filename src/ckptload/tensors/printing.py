@@ -1,0 +1,80 @@
+"""How a tensor prints: the text that MindSpore gives for ``repr``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from ckptload import dtypes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ckptload.dtypes import Array, DType
+
+# A longer vector, or a longer dimension of anything else, shows its two ends only.
+_VECTOR_LIMIT: Final = 1000
+_DIMENSION_LIMIT: Final = 6
+_SHOWN: Final = 3
+
+# Decimals of the scientific notation; other types print in the shortest form, aligned to the widest.
+_DECIMALS: Final[dict[DType, int]] = {dtypes.float16: 4, dtypes.float32: 8, dtypes.float64: 8}
+
+
+def describe(array: Array, dtype: DType) -> str:
+    """Return MindSpore's ``repr`` of a Tensor: shape, dtype and elements, long ones cut."""
+    head = f"Tensor(shape={list(array.shape)}, dtype={dtype}, value="
+    if array.ndim == 0:
+        return f"{head} {_shortest(array[()], dtype)})"
+    text = ""
+    if array.size:
+        edges = [_shown(length, array.ndim) for length in array.shape]
+        show = _formatter(array[np.ix_(*edges)], dtype)
+        wrap = 12 if dtype in _DECIMALS or dtype is dtypes.bool_ else 24
+        text = _block(array, edges, show, wrap, " ")
+    return f"{head}{' ' if array.ndim == 1 else chr(10)}{text})"
+
+
+def _shown(length: int, ndim: int) -> list[int]:
+    if length <= (_VECTOR_LIMIT if ndim == 1 else _DIMENSION_LIMIT):
+        return list(range(length))
+    return [*range(_SHOWN), *range(length - _SHOWN, length)]
+
+
+def _block(array: Array, edges: list[list[int]], show: Callable[[Any], str], wrap: int, indent: str) -> str:
+    """Print one dimension, and by recursion those inside it."""
+    here, inner = edges[0], edges[1:]
+    cut = len(here) < len(array)
+    if not inner:
+        items = [show(array[i]) for i in here]
+        if cut:
+            return f"[{', '.join(items[:_SHOWN])} ... {', '.join(items[_SHOWN:])}]"
+        lines = [", ".join(items[i : i + wrap]) for i in range(0, len(items), wrap)]
+        return f"[{f', {chr(10)}{indent}'.join(lines)}]"
+    items = [_block(array[i], inner, show, wrap, indent + " ") for i in here]
+    between = f",\n{indent}"
+    if cut:
+        return f"[{between.join(items[:_SHOWN])}{between}...\n{indent}{between.join(items[_SHOWN:])}]"
+    return f"[{between.join(items)}]"
+
+
+def _formatter(visible: Array, dtype: DType) -> Callable[[Any], str]:
+    """Choose a format that lines up all elements that will be shown."""
+    decimals = _DECIMALS.get(dtype)
+    if decimals is not None:
+        return lambda value: f"{float(value):{decimals + 7}.{decimals}e}"
+    if visible.dtype.kind == "c":
+        return lambda value: _shortest(value, dtype)
+    width = max(len(_shortest(value, dtype)) for value in visible.flat)
+    if dtype is dtypes.bool_:
+        width = len("False")
+    return lambda value: _shortest(value, dtype).rjust(width)
+
+
+def _shortest(value: Any, dtype: DType) -> str:
+    if dtype.numpy.kind == "c":
+        return f"{value.real:g}{value.imag:+g}j"
+    if dtype.numpy.kind in "biu":
+        return str(value)
+    return f"{float(value):g}"

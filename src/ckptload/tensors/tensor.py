@@ -1,0 +1,421 @@
+"""Tensor: an array with a MindSpore dtype, computed by numpy on the CPU."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ckptload import dtypes
+from ckptload.dtypes import DType
+from ckptload.errors import (
+    ArgumentError,
+    ArgumentIndexError,
+    ArgumentOverflowError,
+    ArgumentTypeError,
+    CheckpointError,
+    ExportError,
+    MissingAttributeError,
+)
+from ckptload.tensors import arithmetic, printing
+from ckptload.tensors.construction import as_dtype, convert, from_python
+from ckptload.tensors.operators import Computing
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+#: The CPU, in DLPack's numbering of devices.
+_DLPACK_CPU = (1, 0)
+
+
+class Tensor(Computing):
+    """An array with a MindSpore dtype.
+
+    Without ``dtype``, arrays and numpy scalars keep their type, integers become Int64 and floats Float32.
+    An ndarray is copied; a Tensor given without a dtype shares its memory, as in MindSpore.
+
+    Args:
+        input_data: number, nested list or tuple, numpy scalar, ndarray or Tensor.
+        dtype: dtype of the elements; values that do not fit wrap around.
+        shape: shape of a tensor of zeros, in place of ``input_data``.
+        init: not available, since ckptload has no initializers.
+        const_arg: accepted and without effect.
+        device: accepted if it is ``"CPU"``.
+
+    Raises:
+        ArgumentTypeError: no tensor can be made of such a value.
+        ArgumentError: arguments contradict each other.
+    """
+
+    _array: Array
+    _dtype: DType
+    #: Tensor and index that this one was taken from, so that ``t[0][1] = x`` reaches ``t``.
+    _origin: tuple[Tensor, Any] | None = None
+
+    def __init__(
+        self,
+        input_data: Any = None,
+        dtype: DType | None = None,
+        shape: Any = None,
+        init: Any = None,
+        const_arg: bool = False,
+        device: str | None = None,
+    ) -> None:
+        if dtype is not None and not isinstance(dtype, DType):
+            raise ArgumentTypeError(
+                f"dtype must be a dtype of ckptload, not {dtype!r}", hint="such as ckptload.float32"
+            )
+        if not isinstance(const_arg, bool):
+            raise ArgumentTypeError(f"const_arg must be a bool, not {type(const_arg).__name__}")
+        if device not in {None, "CPU"}:
+            raise ArgumentError(f"there is no device {device!r}: tensors live in the CPU's memory")
+        if init is not None:
+            raise ArgumentError("ckptload has no initializers", hint="give the values themselves as input_data")
+        if shape is not None:
+            self._array, self._dtype = _zeros(input_data, dtype, shape)
+        elif isinstance(input_data, Tensor):
+            source = input_data.dtype
+            self._dtype = source if dtype is None else dtype
+            given = input_data.asnumpy()
+            self._array = given if self._dtype is source else convert(given, source, self._dtype)
+        else:
+            self._array, self._dtype = from_python(input_data, dtype)
+
+    @classmethod
+    def _adopt(cls, array: Array, dtype: DType) -> Tensor:
+        """Wrap an array as it is: no copy, no check.
+
+        The caller promises that ``array.dtype == dtype.numpy`` and that the array is C-contiguous.
+        """
+        self = object.__new__(cls)
+        self._array = array
+        self._dtype = dtype
+        return self
+
+    @classmethod
+    def _part(cls, array: Array, dtype: DType, origin: tuple[Tensor, Any]) -> Tensor:
+        """Wrap what an index took out of another tensor."""
+        self = cls._adopt(array, dtype)
+        self._origin = origin
+        return self
+
+    @staticmethod
+    def from_numpy(array: Array) -> Tensor:
+        """Wrap an ndarray without a copy, if its memory is laid out as a tensor's.
+
+        Raises:
+            ArgumentTypeError: it is no ndarray, or MindSpore has no such type.
+        """
+        if not isinstance(array, np.ndarray):
+            raise ArgumentTypeError(f"from_numpy takes a numpy.ndarray, not {type(array).__name__}")
+        dtype = dtypes.from_numpy(array.dtype)
+        return Tensor._adopt(np.asarray(array, dtype.numpy, order="C"), dtype)
+
+    def _plain(self, array: Array, dtype: DType) -> Tensor:
+        return Tensor._adopt(np.asarray(array, dtype.numpy, order="C"), dtype)
+
+    # -- what it is -------------------------------------------------------------------------------
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Length of each dimension."""
+        return tuple(self._array.shape)
+
+    @property
+    def ndim(self) -> int:
+        """Number of dimensions."""
+        return self._array.ndim
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return self._array.size
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes of one element."""
+        return self._dtype.itemsize
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all elements."""
+        return self._array.nbytes
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """Bytes to step to reach the next element, for each dimension."""
+        return tuple(self._array.strides)
+
+    @property
+    def has_init(self) -> bool:
+        """Whether values are still to be made by an initializer; here they never are."""
+        return False
+
+    @property
+    def data(self) -> Tensor:
+        """The values as another Tensor that shares memory with this one."""
+        return self._plain(self._array, self._dtype)
+
+    def is_contiguous(self) -> bool:
+        """Return True: elements always lie in C order without gaps."""
+        return True
+
+    def is_floating_point(self) -> bool:
+        """Return whether the elements are floats."""
+        return self._dtype.numpy.kind in "fV"
+
+    def is_complex(self) -> bool:
+        """Return whether the elements are complex numbers."""
+        return self._dtype.numpy.kind == "c"
+
+    def dim(self) -> int:
+        """Return the number of dimensions."""
+        return self._array.ndim
+
+    def numel(self) -> int:
+        """Return the number of elements."""
+        return self._array.size
+
+    # -- leaving for Python and numpy -------------------------------------------------------------
+
+    def get_bytes(self) -> bytes:
+        """Copy the elements' bytes: C order, little-endian."""
+        return self._array.tobytes()
+
+    def item(self) -> Any:
+        """Return the one element as a Python number.
+
+        Raises:
+            ArgumentError: there is not exactly one element.
+            ArgumentTypeError: Python has no number for such elements.
+        """
+        self._countable()
+        if self._array.size != 1:
+            raise ArgumentError(f"only a tensor with one element is a number, and this one has {self._array.size}")
+        return self._array.item()
+
+    def tolist(self) -> Any:
+        """Return the elements as nested lists of Python numbers, or as one number for shape ``()``."""
+        self._countable()
+        return self._array.tolist()
+
+    def _countable(self) -> None:
+        if self._dtype is dtypes.hifloat8:
+            raise ArgumentTypeError("numpy knows no numbers in HiFloat8", hint="get_bytes() gives the elements' bytes")
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> Array:
+        if dtype is not None and np.dtype(dtype) != self._array.dtype:
+            if copy is False:
+                raise ArgumentError(f"{self._dtype} cannot become an array of {np.dtype(dtype)} without a copy")
+            return self._array.astype(dtype)
+        return self._array.copy() if copy else self._array
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return _DLPACK_CPU
+
+    def __dlpack__(
+        self, *, stream: Any = None, max_version: Any = None, dl_device: Any = None, copy: Any = None
+    ) -> Any:
+        array = self._array.copy() if copy else self._array
+        if self._dtype is dtypes.bfloat16 or self._dtype in arithmetic.STORAGE_ONLY:
+            raise ExportError(
+                f"DLPack by way of numpy has no {self._dtype} elements",
+                hint="hand over asnumpy() and name the type on the other side, or convert with astype first",
+            )
+        if dl_device not in {None, _DLPACK_CPU} or stream is not None:
+            raise ExportError("the elements lie in the CPU's memory, and DLPack was asked for another device")
+        try:
+            try:
+                return array.__dlpack__(max_version=max_version)  # type: ignore[call-arg, unused-ignore]
+            except TypeError:
+                # numpy before 2.1 knows no version.
+                return array.__dlpack__()
+        except (BufferError, RuntimeError, TypeError, ValueError) as error:
+            raise ExportError(f"DLPack cannot share this tensor: {error}") from error
+
+    def __bool__(self) -> bool:
+        return bool(self.item())
+
+    def __float__(self) -> float:
+        return float(self._real())
+
+    def __int__(self) -> int:
+        try:
+            return int(self._real())
+        except CheckpointError:
+            raise
+        except OverflowError as error:
+            raise ArgumentOverflowError(f"{self.item()} is no integer") from error
+        except ValueError as error:
+            raise ArgumentError(f"{self.item()} is no integer") from error
+
+    def __complex__(self) -> complex:
+        return complex(self.item())
+
+    def __index__(self) -> int:
+        value = self.item()
+        if not isinstance(value, int):
+            raise ArgumentError(f"only integers are an index, and this tensor is {self._dtype}")
+        return int(value)
+
+    def _real(self) -> Any:
+        value = self.item()
+        if isinstance(value, complex):
+            raise ArgumentTypeError(f"{value} is no real number", hint="use complex()")
+        return value
+
+    # -- copies -----------------------------------------------------------------------------------
+
+    def value(self) -> Tensor:
+        """Return the tensor itself."""
+        return self
+
+    def __pos__(self) -> Tensor:
+        return self
+
+    def contiguous(self) -> Tensor:
+        """Return the tensor itself, which is contiguous."""
+        return self
+
+    def copy(self) -> Tensor:
+        """Copy the elements into a Tensor of its own memory."""
+        return self._plain(self._array.copy(), self._dtype)
+
+    def __copy__(self) -> Tensor:
+        return self.copy()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
+        return self.copy()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_origin"}
+
+    def astype(self, dtype: Any, copy: bool = True) -> Tensor:
+        """Convert the elements, rounding as MindSpore does.
+
+        Args:
+            dtype: a dtype, or a name, Python type or numpy type that stands for one.
+            copy: False to return the tensor itself where nothing changes.
+
+        Returns:
+            A Tensor of its own memory.
+
+        Raises:
+            ArgumentTypeError: there is no such dtype, or no conversion to it.
+        """
+        target = as_dtype(dtype)
+        if target is self._dtype and not copy:
+            return self
+        return self._plain(convert(self._array, self._dtype, target), target)
+
+    def to(self, dtype: Any) -> Tensor:
+        """Convert the elements; see `astype`."""
+        return self.astype(dtype)
+
+    def type(self, dtype: Any = None) -> Any:
+        """Return the dtype's name, or convert the elements to ``dtype``."""
+        return str(self._dtype) if dtype is None else self.astype(dtype)
+
+    def type_as(self, other: Tensor) -> Tensor:
+        """Convert the elements to the dtype of another tensor."""
+        return self.astype(other.dtype)
+
+    def set_dtype(self, dtype: Any) -> DType:
+        """Convert this tensor itself, and return its new dtype."""
+        target = as_dtype(dtype)
+        self._array, self._dtype = convert(self._array, self._dtype, target), target
+        return target
+
+    def assign_value(self, value: Tensor) -> Tensor:
+        """Take over values, shape and dtype of another tensor, sharing its memory.
+
+        Raises:
+            ArgumentTypeError: ``value`` is no Tensor.
+        """
+        if not isinstance(value, Tensor):
+            raise ArgumentTypeError(f"values can be taken from a Tensor, not from {type(value).__name__}")
+        self._array, self._dtype = value.asnumpy(), value.dtype
+        return self
+
+    # -- printing and attributes ------------------------------------------------------------------
+
+    def __repr__(self) -> str:
+        return printing.describe(self._array, self._dtype)
+
+    def __str__(self) -> str:
+        return str(self._array)
+
+    if not TYPE_CHECKING:  # or a type checker would take any name for an attribute
+
+        def __getattr__(self, name: str) -> Any:
+            raise MissingAttributeError(
+                f"ckptload's {type(self).__name__} has no attribute {name!r}",
+                hint=None if name.startswith("_") else "asnumpy() gives the elements as a numpy array to compute with",
+            )
+
+    # -- elements ---------------------------------------------------------------------------------
+
+    def __len__(self) -> int:
+        if not self._array.ndim:
+            raise ArgumentTypeError("a tensor of shape () has no length")
+        return len(self._array)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        if not self._array.ndim:
+            raise ArgumentTypeError("a tensor of shape () cannot be iterated over")
+        for position in range(len(self._array)):
+            yield self[position]
+
+    def __contains__(self, element: object) -> bool:
+        if not isinstance(element, (Tensor, int, float, np.number)):
+            return False
+        same = arithmetic.compare(np.equal, self._typed(), self._other(element))
+        return bool(same[0].any())
+
+    def __getitem__(self, index: Any) -> Tensor:
+        with arithmetic.translated("indexing"):
+            return Tensor._part(np.array(self._array[_index(index)]), self._dtype, (self, index))
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        if not isinstance(value, (Tensor, int, float, complex, np.number, np.bool_, list, tuple)):
+            raise ArgumentTypeError(
+                f"an element cannot be set to {type(value).__name__}", hint="give a number, a list, a tuple or a Tensor"
+            )
+        array, dtype = (value.asnumpy(), value.dtype) if isinstance(value, Tensor) else from_python(value, None)
+        with arithmetic.translated("setting elements"):
+            self._array[_index(index)] = convert(array, dtype, self._dtype)
+        if self._origin is not None:
+            parent, place = self._origin
+            parent[place] = self
+
+
+def _zeros(input_data: object, dtype: DType | None, shape: Any) -> tuple[Array, DType]:
+    if input_data is not None:
+        raise ArgumentError("input_data brings its own shape", hint="use Tensor(...).reshape(shape)")
+    if dtype is None:
+        raise ArgumentTypeError("a tensor made from a shape needs a dtype, too")
+    with arithmetic.translated("zeros"):
+        return np.zeros(shape, dtype.numpy), dtype
+
+
+def _index(index: Any) -> Any:
+    """Turn an index into numpy's: tensors and lists pick elements, a Bool is a mask.
+
+    Raises:
+        ArgumentIndexError: such a thing cannot index.
+    """
+    if index is None or index is Ellipsis or isinstance(index, (bool, int, slice, np.integer)):
+        return index
+    if isinstance(index, Tensor):
+        return index.asnumpy()
+    if isinstance(index, list):
+        picked = from_python(index, None)[0]
+        return picked if picked.size else picked.astype(np.int64)
+    if isinstance(index, tuple):
+        return tuple(_index(part) for part in index)
+    raise ArgumentIndexError(
+        f"{type(index).__name__} cannot index a tensor",
+        hint="use integers, slices, ..., None, lists, tuples or Tensors",
+    )

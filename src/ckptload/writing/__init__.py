@@ -1,0 +1,1 @@
+"""How files are replaced, and what is to be saved gathered."""

@@ -1,0 +1,299 @@
+"""What is to be saved: a name, a type and content for each entry, gathered and judged before any file is touched.
+
+Content stays where it lies, in the caller's arrays or in an open checkpoint, and is looked at when it is
+written. Only numbers and strings, which have no bytes of their own yet, are encoded here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from ckptload import dtypes
+from ckptload.errors import ArgumentError, ArgumentTypeError, IntegerRangeError, UnsavableTypeError
+from ckptload.formats import item as formats_item
+from ckptload.formats.ckpt import records as ckpt_records
+from ckptload.formats.ckpt import schema
+from ckptload.formats.entry import BYTES, MAP, MAX_NAME, STRING, TENSOR
+from ckptload.formats.item import Item
+from ckptload.nets.foreign import foreign_tensor, module_parameters
+from ckptload.reading import arrays
+from ckptload.reading.reader import Reader
+from ckptload.tensors.parameter import Parameter
+from ckptload.tensors.tensor import Tensor
+
+if TYPE_CHECKING:
+    from ckptload.dtypes import Array
+    from ckptload.formats.entry import Entry
+    from ckptload.sources.base import Source
+
+
+#: How many windows of an open checkpoint are in memory at a time while it is saved again: of a local file so
+#: little that it stays in the processor's cache, of a remote one so much that a request pays.
+_WINDOWS: Final = 8
+#: MindSpore sets this key of ``append_dict`` when it saves after an exception; it is no data.
+_EXCEPTION_MARK: Final = "__exception_save__"
+
+
+def gather(
+    save_obj: object, append_dict: Mapping[str, object] | None, choice_func: Callable[[str], Any] | None
+) -> list[Item]:
+    """Return what a call of ``save_checkpoint`` asks for, in file order.
+
+    A name that comes twice keeps its first place and its last value. What `choice_func` raises is the
+    caller's own and passes through.
+
+    Raises:
+        ArgumentTypeError: something is of a type that cannot be saved.
+        ArgumentError: a name cannot be stored.
+    """
+    found: dict[str, Item] = {}
+    parameters = module_parameters(save_obj)
+    for asked, name, make, value in _everything(save_obj if parameters is None else parameters):
+        if choice_func is None or choice_func(asked):
+            found[name] = make(_checked(name), value)
+    for name, value in (append_dict or {}).items():
+        if name != _EXCEPTION_MARK:
+            found[name] = _appended(_checked(name), value)
+    return list(found.values())
+
+
+def check_append_dict(append_dict: object) -> None:
+    """Check keys and values as MindSpore does, before anything else is looked at.
+
+    Raises:
+        ArgumentTypeError: it is no dictionary of names and numbers, strings or tensors.
+    """
+    if append_dict is None:
+        return
+    if not isinstance(append_dict, dict):
+        raise ArgumentTypeError(f"append_dict must be a dict or None, not {type(append_dict).__name__}")
+    for name, value in append_dict.items():
+        if not isinstance(name, str):
+            raise ArgumentTypeError(f"a key of append_dict must be a str, not {type(name).__name__}")
+        if not isinstance(_own(value), (int, float, str, Tensor)):
+            raise ArgumentTypeError(
+                f"a value of append_dict must be an int, a float, a bool, a str, a Tensor or a Parameter, "
+                f"not {type(value).__name__}",
+                name=name,
+                hint="make a Tensor of it, for example Tensor(numpy.asarray(value))",
+            )
+
+
+def _own(value: object) -> object:
+    """Return a tensor of MindSpore as one of ours, of the same memory if possible; anything else as it is."""
+    tensor = None if isinstance(value, (Tensor, int, float, str)) else foreign_tensor(value)
+    return value if tensor is None else tensor
+
+
+def _checked(name: str) -> str:
+    """Return a name that a reader will take."""
+    if len(name) > MAX_NAME:
+        raise ArgumentError(
+            f"the name has {len(name)} characters; MindSpore loads names of {MAX_NAME} at most",
+            name=f"{name[:60]}...",
+        )
+    try:
+        name.encode()
+    except UnicodeEncodeError as error:
+        raise ArgumentError("the name cannot be written as UTF-8", name=name) from error
+    return name
+
+
+# -- the shapes that save_obj can have --------------------------------------------------------------------
+
+
+def _everything(save_obj: Any) -> Iterator[tuple[str, str, Callable[[str, Any], Item], Any]]:
+    """Yield the name that is chosen by, the name to store, and a function with the value that it makes an item of."""
+    if isinstance(save_obj, Reader):
+        for name in save_obj:
+            yield name, name, _from_reader, save_obj
+    elif isinstance(save_obj, Mapping):
+        for name, value in save_obj.items():
+            if not isinstance(name, str):
+                raise ArgumentTypeError(f"a key of save_obj must be a str, not {type(name).__name__}")
+            yield name, name, _value, value
+    elif isinstance(save_obj, list):
+        for name, value in _listed(save_obj):
+            yield name, name, _tensor, value
+    else:
+        # A cell, ours or MindSpore's.
+        for _, parameter in save_obj.parameters_and_names():
+            # A parameter with a cache carries its key in the name; loading cuts the name there again.
+            key = f"{schema.PARAM_KEY_MARK}{parameter.key}" if parameter.cache_enable else ""
+            yield parameter.name, parameter.name + key, _value, parameter
+
+
+def _listed(entries: Sequence[object]) -> Iterator[tuple[str, Tensor]]:
+    """Yield names and tensors of a list, which is either of dictionaries or of Parameters, as its first entry is."""
+    if entries and isinstance(entries[0], dict):
+        yield from map(_named, entries)
+        return
+    for number, entry in enumerate(map(_own, entries)):
+        if not isinstance(entry, Parameter):
+            raise ArgumentTypeError(
+                f"a list to be saved holds Parameters; entry {number} is {type(entry).__name__}",
+                hint="give other values by name: [{'name': name, 'data': tensor}, ...] or a dict",
+            )
+        yield entry.name, entry
+
+
+def _named(entry: object) -> tuple[str, Tensor]:
+    if not isinstance(entry, dict) or "name" not in entry or "data" not in entry:
+        raise ArgumentTypeError(
+            "each entry of the list to be saved must be a dict with 'name' and 'data'; "
+            + (f"one has {sorted(map(str, entry))}" if isinstance(entry, dict) else f"one is {type(entry).__name__}")
+        )
+    name, value = entry["name"], _own(entry["data"])
+    if not isinstance(name, str):
+        raise ArgumentTypeError(f"'name' in a list to be saved must be a str, not {type(name).__name__}")
+    if not isinstance(value, Tensor):
+        raise ArgumentTypeError(
+            f"'data' in a list to be saved must be a Tensor or a Parameter, not {type(value).__name__}",
+            name=name,
+            hint="a dict of names and values may hold arrays and strings too",
+        )
+    return name, value
+
+
+# -- single values ------------------------------------------------------------------------------------------
+
+
+def _value(name: str, value: object) -> Item:
+    """Make an item of a value of a dictionary, which may be what `load_checkpoint` returned."""
+    if isinstance(value, Tensor):
+        return _tensor(name, value)
+    if isinstance(value, str):
+        return _string(name, value)
+    if isinstance(value, np.ndarray):
+        return _array(name, value)
+    if isinstance(value, list):
+        return _map(name, value)
+    if isinstance(value, bytes):
+        return Item(name, BYTES, None, (), len(value), value)
+    tensor = _own(value)
+    if isinstance(tensor, Tensor):
+        return _tensor(name, tensor)
+    raise UnsavableTypeError(
+        f"a value to be saved must be a Parameter, a Tensor, a str or a numpy array, not {type(value).__name__}",
+        name=name,
+        hint="numbers go into append_dict; from_torch(module) gives what can be saved of a torch module",
+    )
+
+
+def _tensor(name: str, value: Tensor) -> Item:
+    array = value.asnumpy()
+    return Item(name, TENSOR, value.dtype, tuple(array.shape), array.nbytes, array)
+
+
+def _array(name: str, value: Array) -> Item:
+    try:
+        dtype = dtypes.from_numpy(value.dtype)
+    except ArgumentTypeError as error:
+        raise UnsavableTypeError(error.problem, name=name, hint=error.hint) from error
+    return Item(name, TENSOR, dtype, value.shape, value.nbytes, value)
+
+
+def _string(name: str, value: str) -> Item:
+    """UTF-32 as numpy stores it, where the empty string has one NUL."""
+    content = (value or "\0").encode("utf-32-le", "surrogatepass")
+    return Item(name, STRING, None, (0,), len(content), content)
+
+
+def _map(name: str, value: list[object]) -> Item:
+    parts = []
+    for part in value:
+        if not isinstance(part, np.ndarray) or not part.ndim:
+            raise UnsavableTypeError(
+                f"a list stands for a map and must hold arrays of one dimension or more, not {type(part).__name__}",
+                name=name,
+            )
+        parts.append(_array(name, part))
+    return _whole_map(name, parts)
+
+
+def _whole_map(name: str, parts: Sequence[Item]) -> Item:
+    if not 1 <= len(parts) <= ckpt_records.MAP_PARTS:
+        raise UnsavableTypeError(
+            f"a map consists of {ckpt_records.MAP_PARTS} arrays (keys, values, status), the list has {len(parts)}",
+            name=name,
+        )
+    return Item(name, MAP, None, (), sum(part.nbytes for part in parts), b"", tuple(parts))
+
+
+def _appended(name: str, value: object) -> Item:
+    """Make an item of a value of ``append_dict``: a number becomes a scalar tensor of MindSpore's choice of type."""
+    value = _own(value)
+    if isinstance(value, (Tensor, str)):
+        return _value(name, value)
+    if isinstance(value, bool):
+        return _array(name, np.array(value))
+    if isinstance(value, int):
+        for width in (np.int64, np.uint64):
+            if np.iinfo(width).min <= value <= np.iinfo(width).max:
+                return _array(name, np.array(value, width))
+        raise IntegerRangeError("the integer fits neither Int64 nor UInt64", name=name)
+    with np.errstate(over="ignore"):
+        return _array(name, np.array(value, np.float64 if isinstance(value, np.float64) else np.float32))
+
+
+# -- entries of an open checkpoint --------------------------------------------------------------------------
+
+
+def _from_reader(name: str, reader: Reader) -> Item:
+    """Make an item whose content is read when it is written."""
+    entry = reader.info(name)
+    if entry.kind == STRING:
+        return _string(name, reader[name])
+    if entry.kind == MAP:
+        return _whole_map(name, [_streamed(reader, part) for part in entry.parts])
+    return _streamed(reader, entry)
+
+
+def _streamed(reader: Reader, entry: Entry) -> Item:
+    kind = BYTES if entry.kind == BYTES else TENSOR
+
+    def read() -> Iterator[memoryview]:
+        source = reader._open_index().source  # noqa: SLF001 -- the content is wanted as it stands in the file
+        return _read(source, entry)
+
+    return Item(entry.name, kind, entry.dtype, entry.shape, entry.nbytes, read)
+
+
+def _read(source: Source, entry: Entry) -> Iterator[memoryview]:
+    """Yield an entry's content through one buffer."""
+    if arrays.is_wide(entry):
+        yield formats_item.as_bytes(arrays.load(source, [entry])[0])
+        return
+    size = _WINDOWS * source.profile.near
+    scratch = memoryview(bytearray(min(size, entry.nbytes)))
+    for start, stop in entry.spans:
+        for at in range(start, stop, size):
+            piece = scratch[: min(size, stop - at)]
+            source.read_many([(at, piece)])
+            yield piece
+    source.check_unchanged()
+
+
+# -- snapshots ----------------------------------------------------------------------------------------------
+
+
+def snapshot(item: Item) -> Item:
+    """Return an item with content of its own, which the caller can neither change nor close any more."""
+    if item.parts:
+        return item._replace(parts=tuple(map(snapshot, item.parts)))
+    if isinstance(item.content, bytes):
+        return item
+    copy = np.empty(item.nbytes, np.uint8).data
+    done = 0
+    for piece in item.pieces():
+        copy[done : done + len(piece)] = piece
+        done += len(piece)
+    return item._replace(content=lambda: iter((copy,)))
+
+
+def detached(item: Item) -> Item:
+    """Return an item that reads from no open file: two processes would move one file's position."""
+    return snapshot(item) if item.parts or callable(item.content) else item

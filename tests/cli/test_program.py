@@ -1,0 +1,335 @@
+"""The command as a whole: how it is started, what it says when something is wrong, how it is stopped."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import time
+import tracemalloc
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from places import SHARED
+
+pytest.importorskip("click")
+pytest.importorskip("rich")
+
+import ckptload
+from ckptload.__main__ import main
+from ckptload.cli import app, text
+from cli_program import FIXTURES, KEY, PATIENCE, PROGRAM, environment, on_terminal, run
+
+COMMANDS = ["inspect", "verify", "diff", "convert", "encrypt", "decrypt", "report"]
+POSIX = pytest.mark.skipif(sys.platform == "win32", reason="needs a POSIX system")
+
+
+def without_the_extra(*arguments: object) -> subprocess.CompletedProcess[str]:
+    """Run the command in a Python that finds neither click nor rich."""
+    hidden = "import sys; sys.modules['click'] = sys.modules['rich'] = None; "
+    return subprocess.run(
+        [sys.executable, "-c", hidden + "from ckptload.__main__ import main; sys.exit(main())", *map(str, arguments)],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+    )
+
+
+# -- without the extra ------------------------------------------------------------------------------------
+
+
+def test_without_the_extra_a_file_is_listed_with_names_dtypes_shapes_and_bytes() -> None:
+    done = without_the_extra(FIXTURES / "lenet5.ckpt")
+    assert done.returncode == 0
+    assert re.search(r"^conv1\.weight +Float32 +\(6, 1, 5, 5\) +600$", done.stdout, re.MULTILINE)
+    assert done.stdout.endswith("8 entries, 246,736 bytes\n")
+
+
+def test_without_the_extra_the_help_says_what_the_extra_adds() -> None:
+    done = without_the_extra("--help")
+    assert 'pip install "ckptload[cli]"' in done.stdout
+    assert without_the_extra("--stats", "x.ckpt").returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "code"), [("enc_gcm.ckpt", 3), ("README.md", 1), ("no such file", 2), ("bad_crc.ckpt", 0)]
+)
+def test_without_the_extra_exit_codes_are_the_same(name: str, code: int) -> None:
+    done = without_the_extra(FIXTURES / name)
+    assert done.returncode == code
+    assert len(done.stderr.splitlines()) == (2 if code else 0)
+
+
+# -- starting ---------------------------------------------------------------------------------------------
+
+
+def test_a_file_alone_is_inspected() -> None:
+    path = FIXTURES / "lenet5.ckpt"
+    assert run(path) == run("inspect", path)
+
+
+def test_the_script_and_the_module_are_one_program() -> None:
+    script = Path(sys.executable).with_name("ckptload")
+    if not script.exists():
+        pytest.skip("the package was not installed with its script")
+    out = subprocess.run([script, "--version"], check=True, capture_output=True, text=True, timeout=PATIENCE).stdout
+    assert out == run("--version").out == f"ckptload {ckptload.__version__}\n"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_help_of_every_command_has_examples(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([command, "--help"]) == 0
+    shown = capsys.readouterr().out
+    assert f"\n    ckptload {command} " in shown or command == "inspect"
+    assert "Examples:\n" in shown
+
+
+def test_without_arguments_the_help_goes_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert all(command in err for command in COMMANDS)
+
+
+def test_completion_offers_commands_and_files() -> None:
+    done = run(_CKPTLOAD_COMPLETE="bash_complete", COMP_WORDS="ckptload ver", COMP_CWORD="1")
+    assert "plain,verify" in done.out.split()
+    assert run("x", _CKPTLOAD_COMPLETE="bash_source").out.strip().startswith("_ckptload_completion()")
+
+
+# -- errors -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["inspect"], "FILE"),
+        (["inspect", "--no-such-option", "x"], "--no-such-option"),
+        (["verfy"], "did you mean verify?"),
+        (["inspect", "--sort", "colour", "x"], "none of size, name, dtype"),
+        (["diff", "only-one.ckpt"], "'B'"),
+        (["inspect", "no-such-file.ckpt"], "No such file"),
+        (["inspect", str(FIXTURES / "enc_gcm.ckpt")], "--key-file"),
+        (["convert", str(FIXTURES / "lenet5.ckpt"), "out.docx"], "does not tell the format"),
+        (["encrypt", str(FIXTURES / "lenet5.ckpt"), "x.ckpt"], "no key"),
+        (["report", str(FIXTURES / "lenet5.ckpt"), "-o", str(FIXTURES / "lenet5.ckpt")], "is no report"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_or_two_lines(
+    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) in {2, 3}
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert said in err
+    first, *rest = err.splitlines()
+    assert first.startswith("ckptload: ")
+    assert len(rest) <= 1
+    assert all(line.startswith("  hint: ") for line in rest)
+
+
+def test_debug_shows_the_traceback_of_an_error(capsys: pytest.CaptureFixture[str]) -> None:
+    path = str(FIXTURES / "README.md")
+    main(["convert", path, "out.ckpt"])
+    assert "Traceback" not in capsys.readouterr().err
+    main(["convert", path, "out.ckpt", "--debug"])
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_a_fault_of_our_own_is_a_sentence_too(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("on purpose")
+
+    monkeypatch.setattr(app.program, "invoke", broken)
+    assert main(["inspect", "x"]) == 2
+    err = capsys.readouterr().err
+    assert "fault of ckptload: ZeroDivisionError: on purpose" in err
+    assert "Traceback" not in err
+
+
+def test_hints_speak_of_options_and_not_of_arguments(capsys: pytest.CaptureFixture[str]) -> None:
+    for path in sorted((FIXTURES / "encrypted").glob("*.ckpt")):
+        main(["verify", str(path)])
+        main(["verify", str(path), "--key-env", "CKPTLOAD_TEST", "--key-format", "raw"])
+    said = "".join(capsys.readouterr())
+    for argument in ("dec_key", "dec_mode", "allow_unauthenticated", "choice_func", "crc_check"):
+        assert argument not in said
+
+
+@pytest.mark.parametrize("folder", [FIXTURES, SHARED / "samples", SHARED / "corpus"], ids=lambda path: path.name)
+@pytest.mark.parametrize("command", ["inspect", "verify", "report"])
+def test_any_file_gives_a_sentence_and_never_a_traceback(
+    folder: Path, command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if not folder.exists():
+        pytest.skip(f"{folder} is not here")
+    for path in sorted(folder.iterdir()):
+        if path.is_dir():
+            continue
+        more = ["-o", str(tmp_path / "page.html")] if command == "report" else []
+        code = main([command, str(path), *more])
+        out, err = capsys.readouterr()
+        assert code in {0, 1, 3, 4}, path
+        assert "Traceback" not in err, path
+        assert "fault of ckptload" not in err, path
+        if code in {1, 3}:
+            assert path.name in out + err
+
+
+# -- output -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def hostile(tmp_path: Path) -> Path:
+    """Return a file whose names try to steer the terminal, hide text, and leave every encoding."""
+    names = ["\x1b[31mred\x1b]0;title\x07", "new\nline", "\u202egnp.exe", "h\xf6he.\u6a21\u578b", "\u200bhidden"]
+    path = tmp_path / "hostile.ckpt"
+    ckptload.save_checkpoint([{"name": name, "data": ckptload.Tensor([1.0])} for name in names], path)
+    return path
+
+
+@pytest.mark.parametrize("command", [["inspect"], ["inspect", "--tree"], ["verify", "--finite"], ["diff"]])
+def test_names_cannot_steer_the_terminal(command: list[str], hostile: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.ckpt"
+    ckptload.save_checkpoint([{"name": "w", "data": ckptload.Tensor([float("nan")])}], other)
+    files = [hostile, other] if command == ["diff"] else [hostile]
+    out = on_terminal(*command, *files, "--color", "never").out
+    assert not re.search("[\x00-\x09\x0b-\x1f\x7f\u202e\u200b]", out)
+    if command != ["verify", "--finite"]:
+        assert r"\x1b[31mred\x1b]0;title\x07" in out
+
+
+@pytest.mark.parametrize("locale", [{"PYTHONIOENCODING": "ascii"}, {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0"}])
+@pytest.mark.parametrize("option", ["--tree", "--stats", "--json"])
+def test_a_terminal_without_utf_8_gets_escapes(locale: dict[str, str | None], option: str, hostile: Path) -> None:
+    done = run("inspect", option, hostile, **locale)
+    assert done.code == 0
+    assert done.out.isascii()
+    assert "\\u6a21" in done.out
+
+
+@POSIX
+def test_a_reader_that_goes_away_ends_the_command_quietly(tmp_path: Path) -> None:
+    """As with ``ckptload FILE | head -1``: no traceback, and the exit code of a command that SIGPIPE ended."""
+    path = tmp_path / "many.ckpt"
+    ckptload.save_checkpoint([{"name": f"layer.{n}", "data": ckptload.Tensor([1.0])} for n in range(5000)], path)
+    process = subprocess.Popen(
+        [*PROGRAM, "inspect", path], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment()
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.read(10)
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    process.stderr.close()
+    assert process.wait(PATIENCE) == text.CUT_OFF
+
+
+@POSIX
+def test_colours_are_for_terminals_and_for_those_who_want_them() -> None:
+    path = FIXTURES / "lenet5.ckpt"
+    assert "\x1b[" in on_terminal(path).out
+    assert "\x1b[" not in on_terminal(path, NO_COLOR="1").out
+    assert "\x1b[" not in on_terminal(path, TERM="dumb").out
+    assert "\x1b[" not in on_terminal(path, "--color", "never").out
+    assert "\x1b[" not in run(path).out
+    assert "\x1b[" in run(path, "--color", "always").out
+
+
+# -- memory -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", ["verify --finite", "inspect --stats", "diff", "report", "report --against"])
+def test_memory_stays_flat(command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of a tensor of 96 MiB, in one row, no more than some pieces of 8 MiB are in memory."""
+    path = tmp_path / "large.ckpt"
+    ckptload.save_checkpoint({"w": np.ones((1, 24 << 20), np.float32)}, path)
+    name, *options = command.split()
+    files = [path, path] if command == "diff" else [path]
+    output = ["-o", str(tmp_path / "page.html"), "-q"] if name == "report" else []
+    others = [str(path)] if options == ["--against"] else []
+    tracemalloc.start()
+    try:
+        assert main([name, *map(str, files), *options, *others, *output]) in {0, 4}
+        assert tracemalloc.get_traced_memory()[1] < 56 << 20
+    finally:
+        tracemalloc.stop()
+    capsys.readouterr()
+
+
+# -- stopping ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def slow(tmp_path: Path) -> tuple[str, ...]:
+    """Return a command that works for long enough to be stopped, and writes into the folder ``out``."""
+    source = tmp_path / "zeros.ckpt"
+    # The content is a hole in the file; SM4 takes its time.
+    size = 1 << 30
+    head = bytes([0x08]) + varint(size) + b"\x12\x04Int8\x1a" + varint(size)
+    value = b"\x0a\x01w\x12" + varint(len(head) + size) + head
+    with source.open("wb") as file:
+        file.write(b"\x0a" + varint(len(value) + size) + value)
+        file.truncate(file.tell() + size)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "key").write_text(KEY)
+    options = ("--key-file", str(tmp_path / "key"), "--key-format", "raw", "--mode", "sm4-cbc")
+    return ("encrypt", str(source), str(tmp_path / "out" / "sealed.ckpt"), *options)
+
+
+def varint(number: int) -> bytes:
+    """Encode a number as protobuf does."""
+    found = bytearray()
+    while number > 0x7F:
+        found.append(number & 0x7F | 0x80)
+        number >>= 7
+    return bytes([*found, number])
+
+
+@POSIX
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_command_that_is_stopped_leaves_nothing_half_written(
+    number: signal.Signals, code: int, slow: tuple[str, ...], tmp_path: Path
+) -> None:
+    process = subprocess.Popen([*PROGRAM, *slow], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment())
+    deadline = time.monotonic() + PATIENCE
+    while not any((tmp_path / "out").iterdir()):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=PATIENCE)
+    assert process.returncode == code
+    assert (out, err) == (b"", b"")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+@POSIX
+def test_progress_is_shown_on_a_terminal_only_and_ctrl_c_ends_it(slow: tuple[str, ...], tmp_path: Path) -> None:
+    done = on_terminal(*slow, interrupt_after="converting")
+    assert done.code == 130
+    assert list((tmp_path / "out").iterdir()) == []
+    # The cursor, which a progress bar hides, is back.
+    assert done.out.rfind("\x1b[?25h") > done.out.rfind("\x1b[?25l")
+
+
+@POSIX
+def test_ctrl_c_while_a_key_is_asked_for_is_an_interrupt() -> None:
+    path = FIXTURES / "enc_gcm.ckpt"
+    done = on_terminal(path, "--key-prompt", "--key-format", "raw", interrupt_after="Key")
+    assert done.code == 130
+    assert "Traceback" not in done.out
+
+
+def test_schemas_are_json() -> None:
+    folder = Path(ckptload.__file__).parent / "cli" / "schemas"
+    names = sorted(path.name for path in folder.iterdir())
+    assert names == [f"{command}.schema.json" for command in ("diff", "inspect", "verify")]
+    assert all(json.loads((folder / name).read_text("utf-8"))["$schema"] for name in names)

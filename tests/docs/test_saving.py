@@ -1,0 +1,33 @@
+"""The examples of docs/saving.md run as they stand."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pages import run_page
+from places import ROOT
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PAGE = ROOT / "docs" / "saving.md"
+
+#: Fixtures that the examples load, by the names they use.
+FILES = ("lenet5.ckpt", "adam.ckpt")
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Make the folder that the examples are run in."""
+    for name in FILES:
+        shutil.copy(ROOT / "tests" / "fixtures" / name, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_the_page_shows_what_happens(folder: Path) -> None:
+    assert run_page(PAGE) > 25
+    assert not list(folder.glob(".*"))

@@ -1,0 +1,274 @@
+"""The walk against protobuf's own parser: on any bytes they find the same, or both refuse.
+
+Where the walk is stricter on purpose, `STRICTER` names it; nowhere is it laxer.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pytest
+from google import protobuf
+from google.protobuf.internal import api_implementation
+from google.protobuf.message import DecodeError
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from ckptload.formats.ckpt import schema
+from ckptload.formats.ckpt import walk as walking
+from ckptload.formats.ckpt.walk import Piece, Record, walk
+from ckptload.sources.memory import BufferSource
+from places import FIXTURES
+from strategies import (
+    FIXED32,
+    LEN,
+    VARINT,
+    block,
+    changes,
+    files,
+    floats,
+    group,
+    integer,
+    mapping,
+    mutated,
+    number,
+    record,
+    tag,
+    tensor,
+    value,
+    with_crc,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+#: The first version whose parser survives a map in place of a tensor (4.21 to 4.24 do not).
+FIRST = 5
+#: Files of a few records, whose every byte is worth damaging.
+SMALL = sorted(path for path in FIXTURES.glob("*.ckpt") if path.stat().st_size < 4000 and path.name[:4] != "enc_")
+
+MISSING = r"the record has no (name|tensor and no map)$"
+#: What protobuf accepts and the walk does not, each with its reason.
+STRICTER = {
+    MISSING: "protobuf's Python parser does not enforce `required`; a record without these cannot be used",
+    r"(the name|the tensor type) is not UTF-8": "proto2 gives such strings as bytes; MindSpore fails on them",
+    r"a name has \d+ bytes, more than": "a name is held in memory before a filter can decide",
+    r"a tensor has more than \d+ dimensions": "no array has so many, and they are held in memory",
+    r"a map has more than \d+ tensors": "a map has three, and each is held in memory",
+    r"groups are nested more than \d+ deep": "protobuf counts the messages around a group, too",
+    r"a number has more than 64 bits": "protobuf drops the bits that do not fit",
+    r"(a length of \d+ takes|field number \d+ with wire type \d in) (6|7|8|9|10) bytes": "protobuf does, from 7 on",
+    r"field number 0 with": "protobuf does not look at field numbers inside groups that it skips",
+}
+
+if api_implementation.Type() != "upb" or int(protobuf.__version__.split(".")[0]) < FIRST:
+    pytest.skip("the rules are those of protobuf's C parser, in a version that does not crash", allow_module_level=True)
+
+
+class Found(NamedTuple):
+    """A record as protobuf gives it; a missing field is None."""
+
+    name: str | bytes | None
+    is_map: bool
+    tensors: list[tuple[tuple[int, ...], str | bytes | None, bytes | None]]
+
+
+def protobuf_finds(data: bytes) -> list[Found] | None:
+    """Parse with protobuf; None if it refuses."""
+    message: Any = schema.message_class("Checkpoint")()
+    try:
+        message.ParseFromString(data)
+    except DecodeError:
+        return None
+    return [_found(value) for value in message.value]
+
+
+def _found(message: Any) -> Found:
+    payload = message.WhichOneof("value")
+    tensors = {"tensor": [message.tensor], "maptensor": message.maptensor.tensor, None: []}[payload]
+    name = message.tag if message.HasField("tag") else None
+    return Found(name, payload == "maptensor", [_tensor(each) for each in tensors])
+
+
+def _tensor(message: Any) -> tuple[tuple[int, ...], str | bytes | None, bytes | None]:
+    kind = message.tensor_type if message.HasField("tensor_type") else None
+    content = message.tensor_content if message.HasField("tensor_content") else None
+    return tuple(message.dims), kind if kind is None else shortened(kind), content
+
+
+def shortened(kind: str | bytes) -> str | bytes:
+    """A type that is too long for any is held in part; it stays unknown."""
+    data = kind.encode() if isinstance(kind, str) else kind
+    return kind if len(data) <= walking.MAX_TYPE_BYTES else data[: walking.MAX_TYPE_BYTES].decode(errors="replace")
+
+
+def compare(data: bytes) -> None:
+    """Hold the walk against protobuf."""
+    layout = walk(BufferSource(data))
+    # A trailer is no protobuf field; the walk takes it for one only where records end.
+    expected = protobuf_finds(data if layout.trailer is None else data[: layout.trailer])
+    damages = [one.damage.problem for one in layout.records if one.damage is not None]
+    if layout.damage is not None:
+        damages.append(layout.damage.problem)
+    if expected is None:
+        assert [problem for problem in damages if not re.match(MISSING, problem)], "protobuf refuses this"
+        return
+    for problem in damages:
+        assert any(re.match(reason, problem) for reason in STRICTER), problem
+    assert len(layout.records) == len(expected) or layout.damage is not None
+    for ours, theirs in zip(layout.records, expected, strict=False):
+        if ours.damage is None or re.match(MISSING, ours.damage.problem):
+            assert as_found(ours, data) == theirs._replace(name=theirs.name or "")
+
+
+def as_found(record: Record, data: bytes) -> Found:
+    return Found(record.name, record.is_map, [as_tensor(piece, data) for piece in record.pieces])
+
+
+def as_tensor(piece: Piece, data: bytes) -> tuple[tuple[int, ...], str | None, bytes | None]:
+    return piece.dims, piece.type, data[piece.start : piece.stop] if piece.has_content else None
+
+
+def header_places(data: bytes) -> list[int]:
+    """Every position that is no content, and the end."""
+    inside: set[int] = set()
+    for one in walk(BufferSource(data)).records:
+        for piece in one.pieces:
+            inside.update(range(piece.start, piece.stop))
+    return [at for at in range(len(data) + 1) if at not in inside]
+
+
+@settings(max_examples=400)
+@given(files)
+def test_sound_messages_are_read_as_protobuf_reads_them(data: bytes) -> None:
+    """Fields reordered, repeated, merged, packed, unknown, of the wrong type, in groups; with a trailer."""
+    compare(data)
+
+
+@settings(max_examples=600)
+@given(files, changes)
+def test_damaged_messages_are_read_alike_or_refused_by_both(data: bytes, damage: list[tuple[str, float, int]]) -> None:
+    compare(mutated(data, damage))
+
+
+@settings(max_examples=400)
+@given(st.sampled_from(SMALL), changes)
+def test_damaged_files_of_mindspore_are_read_alike_or_refused_by_both(
+    path: Path, damage: list[tuple[str, float, int]]
+) -> None:
+    data = path.read_bytes()
+    compare(mutated(data, damage, header_places(data)))
+
+
+@settings(max_examples=200)
+@given(st.binary(max_size=64))
+@example(b"\x0a")
+@example(b"crc_num0123456789")
+def test_bytes_of_no_meaning_are_read_alike_or_refused_by_both(data: bytes) -> None:
+    compare(data)
+
+
+@pytest.mark.parametrize("path", SMALL, ids=lambda path: path.name)
+def test_files_of_mindspore_are_read_as_protobuf_reads_them(path: Path) -> None:
+    compare(path.read_bytes())
+
+
+def padded(data: bytes, claim: int, size: int) -> bytes:
+    """A record whose length takes `size` bytes."""
+    return tag(1, LEN) + number(claim, size) + data
+
+
+INNER = block(1, b"a") + block(2, tensor((1,), "Int8", b"x"))
+
+
+@pytest.mark.parametrize("size", range(1, 12))
+def test_padded_lengths_are_taken_up_to_five_bytes(size: int) -> None:
+    data = padded(INNER, len(INNER), size)
+    compare(data)
+    assert (walk(BufferSource(data)).damage is None) == (size <= 5)
+
+
+@pytest.mark.parametrize("size", range(1, 12))
+def test_padded_tags_are_taken_up_to_five_bytes(size: int) -> None:
+    data = number(1 << 3 | LEN, size) + number(len(INNER)) + INNER
+    compare(data)
+    assert (walk(BufferSource(data)).damage is None) == (size <= 5)
+
+
+@pytest.mark.parametrize("size", range(1, 12))
+@pytest.mark.parametrize("field", [1, 9])
+def test_padded_numbers_are_taken_up_to_ten_bytes(size: int, field: int) -> None:
+    data = value("a", block(2, tag(field, VARINT) + number(1, size) + block(2, b"Int8") + block(3, b"x")))
+    compare(data)
+    (found,) = walk(BufferSource(data)).records
+    assert (found.damage is None) == (size <= 10)
+
+
+@pytest.mark.parametrize("last", [1, 2, 0x7F])
+def test_a_number_of_more_than_64_bits_is_refused(last: int) -> None:
+    """Protobuf drops the bits above; a writer that means them is broken."""
+    data = value("a", block(2, tag(1, VARINT) + b"\xff" * 9 + bytes([last]) + block(2, b"Int8") + block(3, b"")))
+    compare(data)
+    (found,) = walk(BufferSource(data)).records
+    assert (found.damage is None) == (last == 1)
+
+
+@pytest.mark.parametrize("depth", [1, 96, 97, 98, 99, 100, 101, 200])
+@pytest.mark.parametrize("level", ["file", "record", "tensor", "map"])
+def test_groups_are_skipped_to_a_depth_that_protobuf_takes_everywhere(depth: int, level: str) -> None:
+    nested = b""
+    for _ in range(depth):
+        nested = group(9, nested)
+    data = {
+        "file": nested + value("a", block(2, tensor((), "Int8", b"x"))),
+        "record": value("a", nested, block(2, tensor((), "Int8", b"x"))),
+        "tensor": value("a", block(2, nested + tensor((), "Int8", b"x"))),
+        "map": mapping("a", nested + tensor((1,), "int8", b"x")),
+    }[level]
+    compare(data)
+    layout = walk(BufferSource(data))
+    refused = layout.damage is not None or layout.records[0].damage is not None
+    assert refused == (depth > walking.MAX_DEPTH)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(block(2, b"") + integer(1, 5) + tag(1, FIXED32) + b"1234" + floats("a", 1.0), id="strangers"),
+        pytest.param(group(1, block(1, b"x")) + floats("a", 1.0), id="the record's number as a group"),
+        pytest.param(value("a", group(1), group(2, integer(1, 1)), block(2, tensor())), id="known numbers as groups"),
+        pytest.param(value("a", block(2, tensor((2,))), block(2, tensor((3,), None, None))), id="merged tensors"),
+        pytest.param(value("a", block(2, tensor((2,))), block(3, b"")), id="a map for a tensor"),
+        pytest.param(value("a", block(3, block(1, tensor()) * 2), block(2, tensor((1,)))), id="a tensor for a map"),
+        pytest.param(value("a", block(3, block(1, tensor())), block(3, block(1, tensor()))), id="maps add up"),
+        pytest.param(value("a", block(2, tensor())) + value("b", block(1, b"c"), block(2, b"")), id="last name"),
+        pytest.param(value(None, block(2, tensor())), id="no name"),
+        pytest.param(value("a"), id="no payload"),
+        pytest.param(mapping("a"), id="an empty map"),
+        pytest.param(mapping("a", *[tensor((1,), "int8", b"x")] * 16), id="a map of many tensors"),
+        pytest.param(mapping("a", *[tensor((1,), "int8", b"x")] * 17), id="a map of too many tensors"),
+        pytest.param(record(b"\xff"), id="name not UTF-8"),
+        pytest.param(record("a", (), b"\xff"), id="type not UTF-8"),
+        pytest.param(record("a", (), "x" * 300), id="a long type"),
+        pytest.param(record("a", (), "x" * 255 + "é"), id="a long type, cut inside a character"),
+        pytest.param(record("a", (), "é" * 128 + "\x00"), id="a long type, cut after a character"),
+        pytest.param(record("n" * 65536), id="a long name"),
+        pytest.param(record("n" * 65537), id="a name that is too long"),
+        pytest.param(record("a", [1] * 1024), id="many dims"),
+        pytest.param(record("a", [1] * 1025), id="too many dims"),
+        pytest.param(value("a", block(2, tensor([1] * 1025, packed=True))), id="too many packed dims"),
+        pytest.param(value("a", group(9, number(0) + b"\x01"), block(2, tensor())), id="field 0 in a group"),
+        pytest.param(with_crc(floats("a", 1.0)), id="a trailer"),
+        pytest.param(with_crc(with_crc(floats("a", 1.0))), id="a trailer under a trailer"),
+        pytest.param(with_crc(b""), id="a trailer alone"),
+        pytest.param(record("a", (17,), "Int8", with_crc(b"")), id="content like a trailer"),
+        pytest.param(tag(9, 4), id="an end without a group"),
+        pytest.param(tag(9, 3) + tag(8, 4), id="the end of another group"),
+        pytest.param(tag(9, 3), id="a group without end"),
+        pytest.param(tag(9, 6), id="wire type 6"),
+        pytest.param(tag(1 << 29, 0) + b"\x01", id="a field number of 30 bits"),
+    ],
+)
+def test_each_rule_of_protobuf_is_kept(data: bytes) -> None:
+    compare(data)

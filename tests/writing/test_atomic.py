@@ -1,0 +1,342 @@
+"""Replacing a file as a whole, and what becomes of temporary files."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from ckptload.errors import CheckpointError, MissingFolderError, ParentIsFileError, TargetIsFolderError, WriteError
+from ckptload.writing import atomic
+from ckptload.writing.atomic import Replacement
+
+posix = pytest.mark.skipif(os.name != "posix", reason="POSIX locks and modes")
+
+#: Begins a replacement and stays in it until it is killed.
+HOLDER = """
+import sys, time
+from ckptload.writing.atomic import Replacement
+with Replacement(sys.argv[1]) as file:
+    file.write(b"half")
+    file.flush()
+    print("begun", flush=True)
+    time.sleep(600)
+"""
+
+
+def begin(path: Path) -> subprocess.Popen[str]:
+    """Start a process that is in the middle of replacing `path`."""
+    process = subprocess.Popen([sys.executable, "-c", HOLDER, str(path)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "begun\n"
+    return process
+
+
+def end(process: subprocess.Popen[str]) -> None:
+    process.kill()
+    process.communicate()
+
+
+def content(path: Path) -> dict[str, bytes]:
+    return {entry.name: entry.read_bytes() for entry in path.iterdir()}
+
+
+def replace(path: Path, data: bytes) -> None:
+    with Replacement(str(path)) as file:
+        file.write(data)
+
+
+def test_a_file_appears_when_it_is_complete(tmp_path: Path) -> None:
+    target = tmp_path / "x.ckpt"
+    with Replacement(str(target)) as file:
+        file.write(b"new")
+        file.flush()
+        assert not target.exists()
+    assert content(tmp_path) == {"x.ckpt": b"new"}
+
+
+def test_an_old_file_is_there_until_the_new_one_takes_its_place(tmp_path: Path) -> None:
+    target = tmp_path / "x.ckpt"
+    target.write_bytes(b"old")
+    with Replacement(str(target)) as file:
+        file.write(b"new")
+        file.flush()
+        assert target.read_bytes() == b"old"
+    assert content(tmp_path) == {"x.ckpt": b"new"}
+
+
+def test_an_open_reader_keeps_the_old_content(tmp_path: Path) -> None:
+    target = tmp_path / "x.ckpt"
+    target.write_bytes(b"old")
+    with target.open("rb") as reader:
+        replace(target, b"new")
+        assert reader.read() == b"old"
+
+
+def test_the_file_can_be_read_by_its_owner_only(tmp_path: Path) -> None:
+    replace(tmp_path / "x.ckpt", b"new")
+    assert stat.S_IMODE((tmp_path / "x.ckpt").stat().st_mode) == 0o400
+
+
+@posix
+def test_nobody_else_can_read_it_while_it_is_written(tmp_path: Path) -> None:
+    with Replacement(str(tmp_path / "x.ckpt")):
+        (temporary,) = tmp_path.iterdir()
+        assert stat.S_IMODE(temporary.stat().st_mode) == 0o400
+
+
+@posix
+def test_the_mode_does_not_depend_on_the_umask(tmp_path: Path) -> None:
+    before = os.umask(0o777)
+    try:
+        replace(tmp_path / "x.ckpt", b"new")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "x.ckpt").stat().st_mode) == 0o400
+
+
+def test_a_write_protected_file_is_replaced(tmp_path: Path) -> None:
+    replace(tmp_path / "x.ckpt", b"old")
+    replace(tmp_path / "x.ckpt", b"new")
+    assert content(tmp_path) == {"x.ckpt": b"new"}
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit, CheckpointError])
+def test_an_exception_leaves_the_old_file_and_nothing_else(tmp_path: Path, error: type[BaseException]) -> None:
+    target = tmp_path / "x.ckpt"
+    replace(target, b"old")
+
+    def failing() -> None:
+        with Replacement(str(target)) as file:
+            file.write(b"half" * 1_000_000)
+            raise error("stop")
+
+    with pytest.raises(error):
+        failing()
+    assert content(tmp_path) == {"x.ckpt": b"old"}
+
+
+def test_large_and_small_writes_arrive_in_order(tmp_path: Path) -> None:
+    parts = [bytes([number]) * size for number, size in enumerate([1, 3_000_000, 0, 7, 262_144, 262_143, 5])]
+    with Replacement(str(tmp_path / "x")) as file:
+        for part in parts:
+            file.write(part)
+    assert (tmp_path / "x").read_bytes() == b"".join(parts)
+
+
+def test_a_name_may_be_as_long_as_the_system_allows(tmp_path: Path) -> None:
+    replace(tmp_path / ("x" * 250 + ".ckpt"), b"new")
+    assert list(content(tmp_path).values()) == [b"new"]
+
+
+# -- leftovers ----------------------------------------------------------------------------------------------
+
+
+@posix
+def test_what_a_killed_saver_left_is_removed_by_the_next(tmp_path: Path) -> None:
+    target = tmp_path / "x.ckpt"
+    replace(target, b"old")
+    end(begin(target))
+    assert len(content(tmp_path)) == 2
+    replace(target, b"new")
+    assert content(tmp_path) == {"x.ckpt": b"new"}
+
+
+@posix
+def test_what_a_living_saver_writes_is_left_alone(tmp_path: Path) -> None:
+    target = tmp_path / "x.ckpt"
+    other = begin(target)
+    try:
+        replace(target, b"new")
+        names = set(content(tmp_path)) - {"x.ckpt"}
+        assert len(names) == 1
+        assert f"-{other.pid}-" in names.pop()
+    finally:
+        end(other)
+
+
+@posix
+def test_leftovers_of_another_target_are_left_alone(tmp_path: Path) -> None:
+    end(begin(tmp_path / "other.ckpt"))
+    replace(tmp_path / "x.ckpt", b"new")
+    assert len(content(tmp_path)) == 2
+
+
+@posix
+def test_a_failed_save_removes_leftovers_too(tmp_path: Path) -> None:
+    target = tmp_path / "x.ckpt"
+    end(begin(target))
+    with pytest.raises(ValueError, match="stop"), Replacement(str(target)):
+        raise ValueError("stop")
+    assert content(tmp_path) == {}
+
+
+def test_other_temporary_files_are_left_alone(tmp_path: Path) -> None:
+    """A MindSpore that runs at the same time writes x.tmp."""
+    (tmp_path / "x.tmp").write_bytes(b"not ours")
+    (tmp_path / ".ckptload-0123456789abcdef-1-2.tmp").write_bytes(b"of another target")
+    replace(tmp_path / "x.ckpt", b"new")
+    assert len(content(tmp_path)) == 3
+
+
+@posix
+def test_a_link_with_the_name_of_a_leftover_is_not_followed(tmp_path: Path) -> None:
+    target, victim = tmp_path / "x.ckpt", tmp_path / "victim"
+    victim.write_bytes(b"precious")
+    (tmp_path / (atomic._prefix(target) + "1-2.tmp")).symlink_to(victim)
+    replace(target, b"new")
+    assert victim.read_bytes() == b"precious"
+
+
+@posix
+def test_a_saver_whose_file_was_taken_for_a_leftover_begins_again(tmp_path: Path) -> None:
+    """Between a file's creation and its lock, another saver may find and remove it."""
+    path = tmp_path / "temporary"
+    number = os.open(path, atomic._CREATE, atomic.MODE)
+    try:
+        path.unlink()
+        assert not atomic._lock(number, path)
+        path.write_bytes(b"another file of that name")
+        assert not atomic._lock(number, path)
+    finally:
+        os.close(number)
+
+
+# -- systems without locks ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def no_locks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take the way of Windows, which has no fcntl; its file calls can be made here too."""
+    monkeypatch.setattr(atomic, "fcntl", None)
+
+
+@pytest.mark.usefixtures("no_locks")
+def test_without_locks_files_are_replaced_all_the_same(tmp_path: Path) -> None:
+    target = tmp_path / "x.ckpt"
+    replace(target, b"old")
+    replace(target, b"new")
+    assert content(tmp_path) == {"x.ckpt": b"new"}
+    assert stat.S_IMODE(target.stat().st_mode) == 0o400
+
+
+@pytest.mark.usefixtures("no_locks")
+def test_without_locks_a_file_that_cannot_be_replaced_keeps_its_mode(tmp_path: Path) -> None:
+    target = tmp_path / "x.ckpt"
+    replace(target, b"old")
+    with pytest.raises(MissingFolderError), Replacement(str(target)):
+        # The temporary file vanishes, so that it cannot take the target's place.
+        next(path for path in tmp_path.iterdir() if path != target).unlink()
+    assert content(tmp_path) == {"x.ckpt": b"old"}
+    assert stat.S_IMODE(target.stat().st_mode) == 0o400
+
+
+@pytest.mark.usefixtures("no_locks")
+def test_without_locks_leftovers_are_removed_once_they_are_a_day_old(tmp_path: Path) -> None:
+    target = tmp_path / "x.ckpt"
+    names = [tmp_path / (atomic._prefix(target) + f"{number}-2.tmp") for number in range(2)]
+    for path in names:
+        path.write_bytes(b"half")
+        path.chmod(0o400)
+    yesterday = time.time() - 25 * 3600
+    os.utime(names[0], (yesterday, yesterday))
+    replace(target, b"new")
+    assert set(content(tmp_path)) == {"x.ckpt", names[1].name}
+
+
+# -- what the system refuses --------------------------------------------------------------------------------
+
+
+def test_each_reason_has_its_class_and_a_hint(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    (tmp_path / "folder").mkdir()
+    cases: dict[str, tuple[type[WriteError], type[OSError], int]] = {
+        "missing/x.ckpt": (MissingFolderError, FileNotFoundError, errno.ENOENT),
+        "file/x.ckpt": (ParentIsFileError, NotADirectoryError, errno.ENOTDIR),
+        "folder": (TargetIsFolderError, IsADirectoryError, errno.EISDIR),
+    }
+    for name, (ours, systems, number) in cases.items():
+        with pytest.raises(ours) as caught:
+            replace(tmp_path / name, b"new")
+        assert isinstance(caught.value, systems)
+        assert caught.value.errno == number
+        assert caught.value.path == str(tmp_path / name)
+        assert caught.value.hint
+        assert isinstance(caught.value.__cause__, systems)
+    assert {path.name for path in tmp_path.rglob("*")} == {"file", "folder"}
+
+
+@posix
+def test_a_full_disk_keeps_its_number(tmp_path: Path) -> None:
+    """/dev/full is the system's own full disk; what the block meets counts as the file's failure."""
+    if not Path("/dev/full").exists():
+        pytest.skip("there is no /dev/full")
+
+    def failing() -> None:
+        with Replacement(str(tmp_path / "x.ckpt")), Path("/dev/full").open("wb") as full:
+            full.write(b"new")
+
+    with pytest.raises(WriteError) as caught:
+        failing()
+    assert caught.value.errno == errno.ENOSPC
+    assert "free some space" in (caught.value.hint or "")
+    assert content(tmp_path) == {}
+
+
+# -- file systems that cannot do everything -----------------------------------------------------------------
+
+
+@posix
+def test_where_files_cannot_be_locked_leftovers_are_known_by_their_age(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on some network file systems."""
+
+    def refuse(number: int, operation: int) -> None:
+        raise OSError(errno.ENOLCK, f"No locks available: {number}, {operation}")
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    target = tmp_path / "x.ckpt"
+    names = [tmp_path / (atomic._prefix(target) + f"{number}-2.tmp") for number in range(2)]
+    for path in names:
+        path.write_bytes(b"half")
+    yesterday = time.time() - 25 * 3600
+    os.utime(names[0], (yesterday, yesterday))
+    replace(target, b"new")
+    assert set(content(tmp_path)) == {"x.ckpt", names[1].name}
+
+
+@posix
+@pytest.mark.parametrize(("number", "fails"), [(errno.EINVAL, False), (errno.ENOTSUP, False), (errno.EIO, True)])
+def test_only_a_file_system_that_knows_no_syncing_is_excused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, fails: bool
+) -> None:
+    def refuse(_: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    target = tmp_path / "x.ckpt"
+    if not fails:
+        replace(target, b"new")
+        assert content(tmp_path) == {"x.ckpt": b"new"}
+        return
+    with pytest.raises(WriteError, match="Input/output error"):
+        replace(target, b"new")
+    assert content(tmp_path) == {}
+
+
+@posix
+def test_a_file_that_cannot_be_looked_at_is_removed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> bool:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os.path, "samestat", fail)
+    with pytest.raises(WriteError, match="Input/output error"):
+        replace(tmp_path / "x.ckpt", b"new")
+    assert content(tmp_path) == {}
