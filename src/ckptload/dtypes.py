@@ -10,12 +10,11 @@ from typing import Any, Final
 
 import ml_dtypes
 import numpy as np
-import numpy.typing as npt
 
 from ckptload.errors import ArgumentTypeError
 
 #: An array of any dtype.
-Array = npt.NDArray[Any]
+Array = np.ndarray[Any, np.dtype[Any]]
 
 
 class DType:

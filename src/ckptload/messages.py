@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import sys
 import warnings
 from typing import TYPE_CHECKING, Final
@@ -32,6 +31,8 @@ _COMPARED: Final = 1000
 
 def closest(name: str, candidates: Iterable[str], limit: int = 3) -> list[str]:
     """Return up to `limit` candidates that look most like `name`, best first."""
+    import difflib  # noqa: PLC0415 -- wanted for errors alone
+
     last = name.rsplit(".", 1)[-1]
 
     def unlikely(candidate: str) -> tuple[bool, bool, int]:

@@ -6,7 +6,7 @@ A key goes in once and does not come out: `KeyedCipher` shows none, and no error
 
 from __future__ import annotations
 
-import secrets
+import os
 from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol
 
 from ckptload.errors import ArgumentError, ArgumentTypeError, CheckpointError, CipherUnavailableError, DecryptionError
@@ -162,7 +162,7 @@ class Marker:
     __slots__ = ("_cipher",)
 
     def __init__(self) -> None:
-        self._cipher = KeyedCipher(secrets.token_bytes(32), AES_GCM)
+        self._cipher = KeyedCipher(os.urandom(32), AES_GCM)
 
     def mark(self, data: Buffer) -> bytes:
         """Return the 16-byte mark of `data`."""

@@ -61,8 +61,10 @@ def load(source: Source, entries: Sequence[Entry]) -> list[Array]:
     small: list[tuple[int, int, int]] = []
     rest: list[tuple[Entry, Array]] = []
     for at, entry in enumerate(entries):
-        if local and 0 < entry.nbytes <= _SMALL and len(entry.spans) == 1 and not is_wide(entry):
-            small.append((*entry.spans[0], at))
+        size, spans = entry.nbytes, entry.spans
+        # Of its own size, so that no bfloat16 values are wide.
+        if local and 0 < size <= _SMALL and len(spans) == 1 and spans[0][1] - spans[0][0] == size:
+            small.append((*spans[0], at))
         else:
             arrays[at] = allocate(entry)
             rest.append((entry, arrays[at]))

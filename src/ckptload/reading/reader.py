@@ -193,11 +193,9 @@ class Reader(Mapping[str, Any]):
         index = self._open_index()
         with self._in_file():
             entries = self._judged(self if wanted is None else wanted)
-            # The parts of a map are read like tensors; what is no tensor is read as plain bytes.
-            flat = [part for entry in entries for part in (entry.parts if entry.kind == MAP else (entry,))]
-            content = iter(arrays.load(index.source, flat))
+            found = arrays.load(index.source, _to_read(entries))
             index.source.check_unchanged()
-            return {entry.name: _value(entry, content) for entry in entries}
+            return _values(entries, found)
 
     def get_tensor(self, name: str) -> Parameter:
         """Read one tensor into memory of its own.
@@ -404,8 +402,29 @@ def _unchain(error: BaseException, other: BaseException | None) -> None:
         link = link.__context__
 
 
+def _to_read(entries: list[Entry]) -> list[Entry]:
+    """Return what is read for entries: the parts of a map are read like tensors, all else that is none as bytes."""
+    if any(entry.parts for entry in entries):
+        return [part for entry in entries for part in (entry.parts if entry.kind == MAP else (entry,))]
+    return entries
+
+
+def _values(entries: list[Entry], found: list[Array]) -> dict[str, Value]:
+    """Make values from what was read. Where all are tensors, as nearly always, without a call for each."""
+    pairs = zip(entries, found, strict=False)
+    tensors: dict[str, Value] = {
+        entry.name: Parameter._adopt(array, entry.dtype, entry.name)  # noqa: SLF001
+        for entry, array in pairs
+        if entry.dtype is not None
+    }
+    if len(tensors) == len(entries):
+        return tensors
+    content = iter(found)
+    return {entry.name: _value(entry, content) for entry in entries}
+
+
 def _value(entry: Entry, content: Iterator[Array]) -> Value:
-    """Make a value from its content, which comes in the order of the entries."""
+    """Make a value from what was read for it, which comes in the order of the entries."""
     if entry.kind == MAP:
         parts = [next(content) for _ in entry.parts]
         for part in parts:

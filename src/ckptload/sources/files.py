@@ -6,7 +6,6 @@ import errno
 import mmap
 import os
 import stat
-import tempfile
 import threading
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
@@ -60,6 +59,18 @@ class FileSource(Source):
             )
         self.size = status.st_size
         self._stamp = _stamp(status)
+
+    def read(self, start: int, stop: int) -> bytes | memoryview:
+        """Return a copy of a range, by one call where the system gives it at once."""
+        size = self.bounded(start, stop)
+        if hasattr(os, "pread") and size <= _CALL_LIMIT:
+            # Memory that need not be zeroed first. What this call cannot do is done, or fails, below.
+            with suppress(OSError, ValueError):
+                data = os.pread(self._open_file().fileno(), size, start)
+                # Closed meanwhile, its number may be that of another file by now.
+                if len(data) == size and self._file is not None:
+                    return data
+        return super().read(start, stop)
 
     def read_into(self, start: int, out: memoryview) -> None:
         """Fill `out` from the file, in as many calls as the system wants."""
@@ -229,6 +240,8 @@ def stand_in(head: bytes, size: int, suffix: str) -> Iterator[str | None]:
     Yields:
         Its path, or None where no such file can be made.
     """
+    import tempfile  # noqa: PLC0415 -- slow to import, and rarely wanted
+
     try:
         number, path = tempfile.mkstemp(prefix="ckptload-", suffix=suffix)
     except OSError:

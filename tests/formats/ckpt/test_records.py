@@ -567,7 +567,7 @@ sound = st.builds(
     )
 )
 def test_the_fast_twin_judges_as_the_general_one(data: bytes) -> None:
-    for name, found in records.runs(walk(BufferSource(data)).records).items():
+    for name, found in records.grouped(walk(BufferSource(data)).records).items():
         assert outcome(name, found) == judged(name, found)
 
 
@@ -582,4 +582,5 @@ def test_the_fast_twin_judges_as_the_general_one(data: bytes) -> None:
 )
 def test_the_fast_twin_takes_ordinary_tensors(data: bytes) -> None:
     """Otherwise it would be right, and useless."""
-    assert records._ordinary("w", records.runs(walk(BufferSource(data)).records)["w"]) is not None
+    (found,) = walk(BufferSource(data)).records
+    assert records._ordinary("w", found) is not None

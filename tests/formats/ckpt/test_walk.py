@@ -45,7 +45,18 @@ PLAIN = sorted(path for path in FIXTURES.glob("*.ckpt") if path.name[:4] != "enc
 
 def ordinary(data: bytes, pos: int = 0) -> Record | None:
     """What the fast twin makes of a record."""
-    return walking._ordinary(data, pos, pos, len(data))
+    return walking._ordinary(data, pos, pos, len(data), walking._Bodies())
+
+
+def test_a_body_that_was_read_before_is_read_alike() -> None:
+    """Bodies are remembered by their bytes; more of them than are remembered, and one that only begins so."""
+    shapes = [(dim, 2) for dim in range(1, 1500)]
+    data = b"".join(record("w", shape, "Int8", bytes(2 * shape[0])) for shape in [*shapes, (5, 2), (5, 2), *shapes])
+    found = walk(BufferSource(data))
+    assert [each.pieces[0].dims for each in found.records] == [*shapes, (5, 2), (5, 2), *shapes]
+    twice = record("w", (1,), "Int8", b"1") + record("w", (1,), "Int8", b"12")
+    dims = [each.pieces[0].dims for each in walk(BufferSource(twice)).records]
+    assert dims == [(1,), (1,)]
 
 
 def general(data: bytes, pos: int = 0) -> Record:

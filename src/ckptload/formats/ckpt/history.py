@@ -39,12 +39,12 @@ _LATE: Final = {
 
 
 def evidence(
-    runs: Mapping[str, Sequence[Sequence[Record]]], *, has_checksum: bool, cipher: str | None, tagged: bool
+    by_name: Mapping[str, records.Found], *, has_checksum: bool, cipher: str | None, tagged: bool
 ) -> tuple[Evidence, ...]:
     """Collect the traits of a .ckpt, each once.
 
     Args:
-        runs: records by name, as `records.runs` groups them.
+        by_name: records by name, as `records.grouped` groups them.
         has_checksum: whether there is a CRC trailer.
         cipher: mode of an encrypted file.
         tagged: whether its blocks have tags, as those of AES-GCM have since 1.7.
@@ -55,8 +55,8 @@ def evidence(
     if has_checksum:
         found[_TRAILER] = None
     seen: set[tuple[str | None, tuple[int, ...], bool]] = set()
-    for of_one_name in runs.values():
-        for run in of_one_name:
+    for of_one_name in by_name.values():
+        for run in records.runs(of_one_name):
             if run[0].is_map:
                 found[_map(run)] = None
                 continue

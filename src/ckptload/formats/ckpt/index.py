@@ -29,11 +29,11 @@ class CkptIndex:
         self._tagged = tagged
         self.trailer = layout.trailer
         self._maps = [(record.offset, record.stop) for record in layout.records if record.is_map]
-        self._runs = records.runs(layout.records)
+        self._found = records.grouped(layout.records)
 
     def names(self) -> Sequence[str]:
         """Return the names in file order; a repeated one keeps its first place."""
-        return list(self._runs)
+        return list(self._found)
 
     def public_names(self, chosen: Iterable[str]) -> dict[str, str]:
         """Cut the names of cached parameters as MindSpore does, and put them at the end.
@@ -55,7 +55,7 @@ class CkptIndex:
 
     def entry(self, name: str) -> Entry:
         """Judge the records of a name."""
-        return records.judge(name, self._runs[name])
+        return records.judge(name, self._found[name])
 
     def verify_crc(self) -> bool:
         """Check the trailer, where there is one."""
@@ -67,7 +67,7 @@ class CkptIndex:
     def facts(self) -> Facts:
         """Gather what the records, the trailer and the cipher tell about the file."""
         has_checksum = self.trailer is not None
-        found = history.evidence(self._runs, has_checksum=has_checksum, cipher=self.cipher, tagged=self._tagged)
+        found = history.evidence(self._found, has_checksum=has_checksum, cipher=self.cipher, tagged=self._tagged)
         return Facts(self.source.size, has_checksum, self.source.authenticated, history.written_by(found), found)
 
 

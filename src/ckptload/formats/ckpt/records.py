@@ -7,18 +7,20 @@ it is asked for, so that damage in one that nobody wants stops nobody.
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from ckptload import dtypes
 from ckptload.errors import CheckpointError, CorruptCheckpointError, UnsupportedTypeError
 from ckptload.formats.ckpt import schema
+from ckptload.formats.ckpt.walk import Record
 from ckptload.formats.entry import BYTES, MAP, MAX_NAME, STRING, TENSOR, Entry, Span, stored_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from ckptload.dtypes import DType
-    from ckptload.formats.ckpt.walk import Piece, Record
+    from ckptload.formats.ckpt.walk import Piece
 
 #: Keys, values, status.
 MAP_PARTS: Final = 3
@@ -32,20 +34,38 @@ WIDE_BFLOAT16: Final = 4
 _SAVE_AGAIN: Final = "the file was damaged, or written by a faulty tool; fetch or save it again"
 
 
-def runs(records: Iterable[Record]) -> dict[str, list[list[Record]]]:
-    """Group records by name: for each, the runs of consecutive records of one kind, in file order.
+#: What a file holds of one name: its only record, or runs of records.
+Found = Record | list[list[Record]]
 
-    A run is one value in slices; of several runs of a name the last is its value.
+_made: Final = tuple.__new__
+
+
+def grouped(records: Iterable[Record]) -> dict[str, Found]:
+    """Group records by name, in file order.
+
+    Returns:
+        For each name its only record, as nearly all names have one; otherwise its runs of consecutive records of
+        one kind. A run is one value in slices; of several runs of a name the last is its value.
     """
-    found: dict[str, list[list[Record]]] = {}
+    found: dict[str, Found] = {}
     before: Record | None = None
     for record in records:
-        if before is not None and before.name == record.name and _continues(before, record):
-            found[record.name][-1].append(record)
-        else:
-            found.setdefault(record.name, []).append([record])
+        name = record[0]
+        first = found.setdefault(name, record)
+        if first is not record:
+            if isinstance(first, Record):
+                found[name] = first = [[first]]
+            if before is not None and before.name == name and _continues(before, record):
+                first[-1].append(record)
+            else:
+                first.append([record])
         before = record
     return found
+
+
+def runs(found: Found) -> Sequence[Sequence[Record]]:
+    """Return the runs of a name, whichever way `grouped` holds them."""
+    return [[found]] if isinstance(found, Record) else found
 
 
 def _continues(before: Record, record: Record) -> bool:
@@ -60,52 +80,61 @@ def _kind(record: Record) -> str:
     return {schema.STRING_TYPE: STRING, schema.RANDOM_OP_TYPE: BYTES}.get(kind or "", TENSOR)
 
 
-def judge(name: str, found: Sequence[Sequence[Record]]) -> Entry:
-    """Return the entry that the runs of one name make.
+def judge(name: str, found: Found) -> Entry:
+    """Return the entry that the records of one name make.
 
     Raises:
         CorruptCheckpointError: a record lacks something, or sizes do not fit the shape; also in a run
             that a later one replaces.
         UnsupportedTypeError: ckptload does not know the type.
     """
-    entry = _ordinary(name, found)
-    if entry is not None:
-        return entry
+    if isinstance(found, Record):
+        entry = _ordinary(name, found)
+        if entry is not None:
+            return entry
+    first, *_ = of_name = runs(found)
     if len(name) > MAX_NAME:
         raise CheckpointError(
             f"the name has {len(name)} characters; MindSpore takes {MAX_NAME} at most",
             name=f"{name[:60]}...",
-            offset=found[0][0].offset,
+            offset=first[0].offset,
             hint="leave it out with choice_func",
         )
     try:
-        entries = [_entry(name, run) for run in found]
+        entries = [_entry(name, run) for run in of_name]
     except CheckpointError as error:
         # The walk and the pieces of a map do not know whose they are.
         error.name = name
         if error.offset is None:
-            error.offset = found[0][0].offset
+            error.offset = first[0].offset
         raise
     return entries[-1]
 
 
-def _ordinary(name: str, found: Sequence[Sequence[Record]]) -> Entry | None:
-    """Make the entry of a sound tensor in one record, or return None: the fast twin of `_entry`."""
-    if len(found) != 1 or len(found[0]) != 1 or len(name) > MAX_NAME:
-        return None
-    _, offset, _, pieces, is_map, damage = found[0][0]
-    if damage is not None or is_map or not pieces:
+def _ordinary(name: str, record: Record) -> Entry | None:
+    """Make the entry of a valid tensor in one record, or return None: the fast twin of `_entry`."""
+    _, offset, _, pieces, is_map, damage = record
+    if damage is not None or is_map or not pieces or len(name) > MAX_NAME:
         return None
     dims, kind, start, stop = pieces[0]
-    dtype = dtypes.IN_FILES.get(kind or "")
+    dtype, size = _expected(kind, dims)
     # Without a zero or a negative dim, and of the right size, it can be made: the content is there.
-    if dtype is None or start < 0 or (dims and (min(dims) <= 0 or len(dims) > MAX_RANK)):
-        return None
-    size = stop - start
-    if size != math.prod(dims) * dtype.itemsize:
+    if dtype is None or start < 0 or stop - start != size:
         return None
     # NamedTuple's own constructor is a Python function, which costs more than all else here.
-    return tuple.__new__(Entry, (name, TENSOR, dtype, dims, size, ((start, stop),), offset, ()))
+    return _made(Entry, (name, TENSOR, dtype, dims, size, ((start, stop),), offset, ()))
+
+
+@lru_cache(maxsize=1024)
+def _expected(kind: str | None, dims: tuple[int, ...]) -> tuple[DType | None, int]:
+    """Return dtype and size in bytes of a tensor, or None for a type or dims that need a closer look.
+
+    Most tensors of a file have the same few types and shapes.
+    """
+    dtype = dtypes.IN_FILES.get(kind or "")
+    if dtype is None or (dims and (min(dims) <= 0 or len(dims) > MAX_RANK)):
+        return None, 0
+    return dtype, math.prod(dims) * dtype.itemsize
 
 
 def _entry(name: str, run: Sequence[Record]) -> Entry:

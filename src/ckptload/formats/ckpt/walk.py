@@ -9,6 +9,7 @@ record is noted in it and raised when the record is used (docs/format.md, "Messa
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -104,12 +105,8 @@ def walk(source: Source, max_records: int = MAX_RECORDS) -> Layout:
         LimitError: there are more than `max_records` records, or fields out of proportion to that.
     """
     layout = Layout()
-    found = layout.records
     try:
-        for record in _records(source, layout, max_records):
-            found.append(record)
-            if len(found) > max_records:
-                raise beyond(f"{max_records} records", max_records, source.label, record.offset)
+        _scan(source, layout, max_records)
     except CorruptCheckpointError as error:
         layout.damage = error
         if layout.first_foreign is None:
@@ -119,20 +116,34 @@ def walk(source: Source, max_records: int = MAX_RECORDS) -> Layout:
 
 def first(source: Source) -> Record | None:
     """Return the first record, or None where something else stands."""
-    try:
-        return next(_records(source, Layout(), 1), None)
-    except (CorruptCheckpointError, LimitError):
-        return None
+    layout = Layout()
+    with suppress(CorruptCheckpointError, LimitError):
+        _scan(source, layout, 1)
+    return layout.records[0] if layout.records else None
 
 
-def _records(source: Source, layout: Layout, max_records: int) -> Iterator[Record]:
-    """Yield records; note the trailer and what is no record in `layout`."""
+def _scan(source: Source, layout: Layout, max_records: int) -> None:
+    """Note in `layout` the records, the trailer, and where something else is.
+
+    Its inner loop is what takes the time of a file of many small tensors, so that it has as few calls as it can.
+    """
     window = Window(source, max_records)
+    found, bodies = layout.records, _Bodies()
     pos, size = 0, source.size
     while pos < size:
         buffer, index = window.at(pos, _HEADER)
-        record = _ordinary(buffer, index, pos, size)
-        if record is None:
+        shift, last = pos - index, len(buffer) - _HEADER
+        record = _ordinary(buffer, index, pos, size, bodies)
+        while record is not None:
+            found.append(record)
+            if len(found) > max_records:
+                raise beyond(f"{max_records} records", max_records, source.label, pos)
+            window.last, pos = pos, record[2]
+            index = pos - shift
+            if index > last:
+                break
+            record = _ordinary(buffer, index, pos, size, bodies)
+        else:
             if size - pos == schema.CRC_TRAILER_SIZE and window.bytes(pos, size).startswith(schema.CRC_MARKER):
                 layout.trailer = pos
                 return
@@ -141,9 +152,10 @@ def _records(source: Source, layout: Layout, max_records: int) -> Iterator[Recor
                 layout.first_foreign = pos if layout.first_foreign is None else layout.first_foreign
                 pos = stop
                 continue
-            record = _record(window, pos, start, stop)
-        yield record
-        pos = record.stop
+            found.append(_record(window, pos, start, stop))
+            if len(found) > max_records:
+                raise beyond(f"{max_records} records", max_records, source.label, pos)
+            pos = stop
 
 
 # What MindSpore itself writes: tag, tensor, dims one by one, type, content, nothing else and in this order.
@@ -159,10 +171,53 @@ _BODY: Final = re.compile(rb"\x12" + _LENGTH + _DIMS + rb"\x12([\x00-\x7f])([A-Z
 _made: Final = tuple.__new__
 
 
-def _ordinary(buffer: bytes | memoryview, index: int, pos: int, size: int) -> Record | None:
+class _Body(NamedTuple):
+    """What is between the name and the data of an ordinary record."""
+
+    dims: tuple[int, ...]
+    type: str
+    header: int
+    total: int
+
+
+class _Bodies:
+    """Bodies that were read before: most records of a file have the same few, byte for byte.
+
+    Attributes:
+        size: of the header of the last one, which is probably that of the next.
+    """
+
+    _MOST: Final = 1024
+
+    def __init__(self) -> None:
+        self.size = 0
+        self._known: dict[bytes, _Body] = {}
+
+    def at(self, buffer: bytes | memoryview, index: int) -> _Body | None:
+        """Return the body at a place, or None if MindSpore does not write it so."""
+        known = self._known.get(bytes(buffer[index : index + self.size]))
+        if known is not None:
+            return known
+        found = _BODY.match(buffer, index)
+        if found is None:
+            return None
+        tensor_length, packed, kind_size, kind, content_length = found.groups()
+        header = found.end() - index
+        total = header + _number(content_length)
+        if total != found.end(1) - index + _number(tensor_length) or len(kind) != kind_size[0]:
+            return None
+        body = _Body(_dims(packed), str(kind, "ascii"), header, total)
+        if len(self._known) >= self._MOST:
+            self._known.clear()
+        self._known[bytes(buffer[index : index + header])] = body
+        self.size = header
+        return body
+
+
+def _ordinary(buffer: bytes | memoryview, index: int, pos: int, size: int, bodies: _Bodies) -> Record | None:
     """Read a record that looks as MindSpore writes it, or return None: the fast twin of `_record`.
 
-    tests/test_walk.py holds the two against each other.
+    tests/formats/ckpt/test_walk.py holds the two against each other.
     """
     head = _HEAD.match(buffer, index)
     if head is None:
@@ -170,28 +225,23 @@ def _ordinary(buffer: bytes | memoryview, index: int, pos: int, size: int) -> Re
     length, name_size = head.groups()
     name_start = head.end()
     name_stop = name_start + name_size[0]
-    body = _BODY.match(buffer, name_stop)
+    body = bodies.at(buffer, name_stop)
     if body is None:
         return None
-    tensor_length, packed, kind_size, kind, content_length = body.groups()
+    dims, kind, header, total = body
     shift = pos - index
-    start = shift + body.end()
-    stop = start + _number(content_length)
-    if not (
-        stop == shift + body.end(1) + _number(tensor_length) == shift + head.end(1) + _number(length)
-        and stop <= size
-        and len(kind) == kind_size[0]
-    ):
+    stop = shift + name_stop + total
+    if stop != shift + head.end(1) + _number(length) or stop > size:
         return None
     try:
         name = str(buffer[name_start:name_stop], "utf-8")
     except UnicodeDecodeError:
         return None
-    piece = _made(Piece, (_dims(packed), _ascii(kind), start, stop))
+    piece = _made(Piece, (dims, kind, shift + name_stop + header, stop))
     return _made(Record, (name, pos, stop, (piece,), False, None))
 
 
-# Most records of a file have the same few lengths, shapes and types; the bytes of each are at most 320.
+# Most records of a file have the same few lengths.
 
 
 @lru_cache(maxsize=1024)
@@ -200,7 +250,6 @@ def _number(data: bytes) -> int:
     return wire.varint(data, 0, len(data))[0]
 
 
-@lru_cache(maxsize=1024)
 def _dims(data: bytes) -> tuple[int, ...]:
     """Decode dims that stand one by one, each behind its tag byte."""
     dims = []
@@ -209,11 +258,6 @@ def _dims(data: bytes) -> tuple[int, ...]:
         value, pos = wire.varint(data, pos + 1, len(data))
         dims.append(value)
     return tuple(dims)
-
-
-@lru_cache(maxsize=1024)
-def _ascii(data: bytes) -> str:
-    return str(data, "ascii")
 
 
 Field = tuple[int, int, int, int]

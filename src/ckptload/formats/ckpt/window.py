@@ -15,7 +15,12 @@ FIELDS: Final = 16
 
 
 class Window:
-    """A stretch of a source that is held in memory and moves on as the walk does."""
+    """A stretch of a source that is held in memory and moves on as the walk does.
+
+    Attributes:
+        size: of the source, in bytes.
+        last: where it was last looked at; who looks at the buffer several times says so.
+    """
 
     def __init__(self, source: Source, max_records: int = MAX_RECORDS) -> None:
         self._source = source
@@ -24,7 +29,7 @@ class Window:
         self.size = source.size
         self._buffer: bytes | memoryview = b""
         self._base = 0
-        self._last = 0
+        self.last = 0
 
     def at(self, pos: int, need: int) -> tuple[bytes | memoryview, int]:
         """Return a buffer and the index of `pos` in it, with `need` bytes from there or all up to the end."""
@@ -32,7 +37,7 @@ class Window:
         if index < 0 or (index + need > len(self._buffer) and self._base + len(self._buffer) < self.size):
             self._move(pos, need)
             index = 0
-        self._last = pos
+        self.last = pos
         return self._buffer, index
 
     def bytes(self, start: int, stop: int) -> bytes:
@@ -53,6 +58,6 @@ class Window:
     def _move(self, pos: int, need: int) -> None:
         near, far = self._source.profile.near, self._source.profile.far
         # Much is read at a time where steps are short; else most of it would be content.
-        reach = near if self._buffer and 0 <= pos - self._last <= 2 * far else far
+        reach = near if self._buffer and 0 <= pos - self.last <= 2 * far else far
         self._buffer = self._source.read(pos, min(self.size, pos + max(need, reach)))
         self._base = pos

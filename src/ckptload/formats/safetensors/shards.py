@@ -13,7 +13,6 @@ import threading
 from bisect import bisect_right
 from contextlib import suppress
 from itertools import accumulate
-from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, Final
 
 from ckptload.errors import (
@@ -286,6 +285,8 @@ def _inside(index: str, file: str) -> str:
     Raises:
         CorruptCheckpointError: it lies elsewhere.
     """
+    from pathlib import Path  # noqa: PLC0415 -- slow to import, and wanted for shards alone
+
     path = Path(index)
     if _is_plain(file):
         # A loop of links leads nowhere, and so out of the folder.
@@ -300,6 +301,8 @@ def _inside(index: str, file: str) -> str:
 
 def _is_plain(file: str) -> bool:
     """Tell whether a relative path stays below where it starts, on any system and as far as its text says."""
+    from pathlib import PurePosixPath, PureWindowsPath  # noqa: PLC0415 -- as above
+
     here, windows = PurePosixPath(file), PureWindowsPath(file)
     if "\0" in file or here.is_absolute() or windows.drive or windows.root:
         return False
