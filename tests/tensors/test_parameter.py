@@ -20,7 +20,7 @@ every_dtype = pytest.mark.parametrize("dtype", dtypes.ALL, ids=str)
 
 
 def sample(dtype: DType) -> Parameter:
-    return Parameter._adopt(np.arange(6).astype(dtype.numpy).reshape(2, 3), dtype, "net.weight")
+    return Parameter.adopt(np.arange(6).astype(dtype.numpy).reshape(2, 3), dtype, "net.weight")
 
 
 def twins(parameter: Parameter) -> list[Parameter]:
@@ -96,8 +96,8 @@ def test_set_data_refuses_an_int_that_does_not_fit(dtype: DType) -> None:
 def test_a_name_that_is_adopted_stays_as_it_is() -> None:
     """A file's names are taken as they stand; only an empty one becomes an automatic one."""
     array = np.zeros(1, np.float32)
-    assert Parameter._adopt(array, dtypes.float32, " a ").name == " a "
-    assert Parameter._adopt(array, dtypes.float32, "").name.startswith("Parameter#")
+    assert Parameter.adopt(array, dtypes.float32, " a ").name == " a "
+    assert Parameter.adopt(array, dtypes.float32, "").name.startswith("Parameter#")
 
 
 def test_automatic_names_differ() -> None:

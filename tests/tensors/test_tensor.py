@@ -24,7 +24,7 @@ NUMERIC = [dtype for dtype in dtypes.ALL if dtype not in {dtypes.qint4x2, dtypes
 
 def sample(dtype: DType) -> Tensor:
     """Return a tensor of shape (2, 3) with the elements 0 to 5."""
-    return Tensor._adopt(np.arange(6).astype(dtype.numpy).reshape(2, 3), dtype)
+    return Tensor.adopt(np.arange(6).astype(dtype.numpy).reshape(2, 3), dtype)
 
 
 @every_dtype
@@ -175,7 +175,7 @@ def test_a_read_only_array_refuses_to_be_set() -> None:
     array = np.zeros(3, np.float32)
     array.flags.writeable = False
     with pytest.raises(errors.ArgumentError, match="read-only"):
-        Tensor._adopt(array, dtypes.float32)[0] = 1
+        Tensor.adopt(array, dtypes.float32)[0] = 1
 
 
 def test_an_unknown_attribute_says_where_to_compute() -> None:

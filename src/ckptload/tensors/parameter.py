@@ -94,8 +94,8 @@ class Parameter(Tensor):
             raise ArgumentError(f"device must be 'CPU' or 'Remote', not {device!r}")
 
     @classmethod
-    def _adopt(cls, array: Array, dtype: DType, name: str = "") -> Parameter:
-        """Wrap an array under a name as it stands; an empty name becomes an automatic one."""
+    def adopt(cls, array: Array, dtype: DType, name: str = "") -> Parameter:
+        """Wrap an array as `Tensor.adopt` does, under the name as it is; an empty one becomes an automatic one."""
         self = object.__new__(cls)
         self._array = array
         self._dtype = dtype
@@ -281,7 +281,7 @@ class Parameter(Tensor):
         Raises:
             ArgumentError: ``init`` is of none of these kinds.
         """
-        twin = Parameter._adopt(self._filled(init), self._dtype, self._name)
+        twin = Parameter.adopt(self._filled(init), self._dtype, self._name)
         for attribute, value in self.__getstate__().items():
             if attribute not in {"_array", "_dtype", "_name"}:
                 twin.__dict__[attribute] = value

@@ -84,8 +84,8 @@ class Tensor(Computing):
             self._array, self._dtype = from_python(input_data, dtype)
 
     @classmethod
-    def _adopt(cls, array: Array, dtype: DType) -> Tensor:
-        """Wrap an array as it is: no copy, no check.
+    def adopt(cls, array: Array, dtype: DType) -> Tensor:
+        """Wrap an array as it is, without a copy and without a check; internal to the library.
 
         The caller promises that ``array.dtype == dtype.numpy`` and that the array is C-contiguous.
         """
@@ -97,7 +97,7 @@ class Tensor(Computing):
     @classmethod
     def _part(cls, array: Array, dtype: DType, origin: tuple[Tensor, Any]) -> Tensor:
         """Wrap what an index took out of another tensor."""
-        self = cls._adopt(array, dtype)
+        self = cls.adopt(array, dtype)
         self._origin = origin
         return self
 
@@ -111,10 +111,10 @@ class Tensor(Computing):
         if not isinstance(array, np.ndarray):
             raise ArgumentTypeError(f"from_numpy takes a numpy.ndarray, not {type(array).__name__}")
         dtype = dtypes.from_numpy(array.dtype)
-        return Tensor._adopt(np.asarray(array, dtype.numpy, order="C"), dtype)
+        return Tensor.adopt(np.asarray(array, dtype.numpy, order="C"), dtype)
 
     def _plain(self, array: Array, dtype: DType) -> Tensor:
-        return Tensor._adopt(np.asarray(array, dtype.numpy, order="C"), dtype)
+        return Tensor.adopt(np.asarray(array, dtype.numpy, order="C"), dtype)
 
     # -- what it is -------------------------------------------------------------------------------
 
