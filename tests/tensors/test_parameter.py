@@ -106,7 +106,7 @@ def test_automatic_names_differ() -> None:
 
 def test_a_refused_setting_changes_nothing() -> None:
     parameter = Parameter([1, 2], name="p")
-    for setting in ("name", "requires_grad", "layerwise_parallel", "comm_fusion", "cache_shape", "key"):
+    for setting in ("name", "requires_grad", "layerwise_parallel", "comm_fusion", "cache_enable"):
         before = getattr(parameter, setting)
         with pytest.raises(errors.CheckpointError):
             setattr(parameter, setting, 1.5)
@@ -120,10 +120,8 @@ def test_a_refused_setting_changes_nothing() -> None:
 def test_attributes_of_one_parameter_are_not_those_of_another() -> None:
     one, other = Parameter([1.0]), Parameter([1.0])
     one.requires_grad = False
-    one.cache_shape = [1]
     one.is_init = True
-    one.cache_shape.append(2)
-    assert (other.requires_grad, other.cache_shape, other.is_init) == (True, [], False)
+    assert (other.requires_grad, other.is_init) == (True, False)
 
 
 def test_results_of_computing_are_tensors() -> None:

@@ -157,22 +157,6 @@ def _divide(left: Array, right: Array, dtype: DType) -> Typed:
     return np.asarray(np.true_divide(left, right)), dtype
 
 
-def _power(left: Array, right: Array, dtype: DType) -> Typed:
-    if _kind(dtype) == _INTEGER and np.any(right < 0):
-        # numpy refuses; MindSpore keeps the whole part of the fraction.
-        return np.power(left.astype(np.float64), right).astype(dtype.numpy), dtype
-    return _plain(np.power)(left, right, dtype)
-
-
-def _bitwise(function: Callable[[Array, Array], Array]) -> Callable[[Array, Array, DType], Typed]:
-    def compute(left: Array, right: Array, dtype: DType) -> Typed:
-        if _kind(dtype) >= _FLOAT:
-            raise ArgumentTypeError(f"bits of {dtype} cannot be combined", hint="use Bool or integer tensors")
-        return np.asarray(function(left, right)), dtype
-
-    return compute
-
-
 def _matmul(left: Array, right: Array, dtype: DType) -> Typed:
     if not left.ndim or not right.ndim:
         raise ArgumentTypeError("a matrix product needs at least one dimension on each side")
@@ -191,12 +175,6 @@ OPERATIONS: Final[dict[str, Callable[[Array, Array, DType], Typed]]] = {
     "subtraction": _plain(np.subtract),
     "multiplication": _plain(np.multiply),
     "division": _divide,
-    "floor division": _plain(np.floor_divide),
-    "remainder": _plain(np.remainder),
-    "power": _power,
-    "and": _bitwise(np.bitwise_and),
-    "or": _bitwise(np.bitwise_or),
-    "exclusive or": _bitwise(np.bitwise_xor),
     "matrix product": _matmul,
 }
 
@@ -205,7 +183,7 @@ def negate(array: Array, dtype: DType) -> Typed:
     """Change the sign; Bool has none."""
     computable(dtype)
     if dtype is dtypes.bool_:
-        raise ArgumentTypeError("Bool has no negative", hint="use ~ for logical not")
+        raise ArgumentTypeError("Bool has no negative", hint="convert it with astype(float32)")
     return -array, dtype
 
 
@@ -234,16 +212,12 @@ def _widened(array: Array, dtype: DType) -> Array:
     return array.astype(np.float32) if dtype in {dtypes.float16, dtypes.bfloat16} else array
 
 
-def _total(function: Any) -> Callable[[Array, DType, Over], Typed]:
-    """Add or multiply; what fits into Int32 is counted in Int64."""
-
-    def compute(array: Array, dtype: DType, where: Over) -> Typed:
-        if dtype in {dtypes.bool_, dtypes.int8, dtypes.int16, dtypes.int32, dtypes.uint8}:
-            dtype = dtypes.int64
-        total = function(_widened(array, dtype), axis=where.axis, keepdims=where.keepdims)
-        return np.asarray(total).astype(dtype.numpy, copy=False), dtype
-
-    return compute
+def _sum(array: Array, dtype: DType, where: Over) -> Typed:
+    """Add up; what fits into Int32 is counted in Int64."""
+    if dtype in {dtypes.bool_, dtypes.int8, dtypes.int16, dtypes.int32, dtypes.uint8}:
+        dtype = dtypes.int64
+    total = np.sum(_widened(array, dtype), axis=where.axis, keepdims=where.keepdims)
+    return np.asarray(total).astype(dtype.numpy, copy=False), dtype
 
 
 def _mean(array: Array, dtype: DType, where: Over) -> Typed:
@@ -259,34 +233,11 @@ def _mean(array: Array, dtype: DType, where: Over) -> Typed:
     return np.asarray(mean).astype(dtype.numpy), dtype
 
 
-def variance(array: Array, dtype: DType, where: Over, ddof: int) -> Typed:
-    """Compute the variance, with ``ddof`` subtracted from the count; integers give Float32."""
-    computable(dtype)
-    if _kind(dtype) not in {_INTEGER, _FLOAT}:
-        raise ComputationError(f"{dtype} has no variance", hint="convert it with astype(float32)")
-    result = dtype if _kind(dtype) == _FLOAT else dtypes.float32
-    with translated("variance"):
-        values = array.astype(np.float64 if result is dtypes.float64 else np.float32, copy=False)
-        real = values.dtype.type
-        total = np.sum(values, axis=where.axis, keepdims=True)
-        count = array.size // max(total.size, 1)
-        squares = np.sum((values - total / real(count)) ** 2, axis=where.axis, keepdims=where.keepdims)
-        return np.asarray(squares / real(count - ddof)).astype(result.numpy), result
-
-
 def _extreme(function: Any) -> Callable[[Array, DType, Over], Typed]:
     def compute(array: Array, dtype: DType, where: Over) -> Typed:
         if _kind(dtype) == _COMPLEX:
             raise ComputationError(f"{dtype} has no order")
         return np.asarray(function(array, axis=where.axis, keepdims=where.keepdims)), dtype
-
-    return compute
-
-
-def _position(function: Any, result: DType) -> Callable[[Array, DType, Over], Typed]:
-    def compute(array: Array, dtype: DType, where: Over) -> Typed:
-        values = array.astype(np.float32) if dtype is dtypes.bfloat16 else array
-        return np.asarray(function(values, axis=where.axis, keepdims=where.keepdims)).astype(result.numpy), result
 
     return compute
 
@@ -299,13 +250,10 @@ def _truth(function: Any) -> Callable[[Array, DType, Over], Typed]:
 
 
 REDUCTIONS: Final[dict[str, Callable[[Array, DType, Over], Typed]]] = {
-    "sum": _total(np.sum),
-    "prod": _total(np.prod),
+    "sum": _sum,
     "mean": _mean,
     "max": _extreme(np.max),
     "min": _extreme(np.min),
-    "argmax": _position(np.argmax, dtypes.int64),
-    "argmin": _position(np.argmin, dtypes.int32),
     "all": _truth(np.all),
     "any": _truth(np.any),
 }
