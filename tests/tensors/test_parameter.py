@@ -106,7 +106,7 @@ def test_automatic_names_differ() -> None:
 
 def test_a_refused_setting_changes_nothing() -> None:
     parameter = Parameter([1, 2], name="p")
-    for setting in ("name", "requires_grad", "layerwise_parallel", "comm_fusion", "cache_enable"):
+    for setting in ("name", "requires_grad", "layerwise_parallel", "comm_fusion", "cache_enable", "key"):
         before = getattr(parameter, setting)
         with pytest.raises(errors.CheckpointError):
             setattr(parameter, setting, 1.5)

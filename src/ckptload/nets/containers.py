@@ -54,6 +54,12 @@ class _Children(Cell):
         """
         self._place(_prefix(self._cells), cell)
 
+    def set_grad(self, requires_grad: bool = True) -> Cell:  # noqa: FBT001, FBT002 -- MindSpore's signature
+        """Set ``requires_grad`` here and in the children."""
+        for cell in self._cells.values():
+            cell.set_grad(requires_grad)
+        return super().set_grad(requires_grad)
+
     def _place(self, prefix: str, cell: Cell) -> None:
         """Add a cell at the end, its parameters named after its place."""
         self._check(cell)

@@ -83,7 +83,7 @@ class Parameter(Tensor):
     requires_aggr: Any = True
     is_in_parallel: Any = False
     inited_param: Any = None
-    key: Any = -1
+    _key: int = -1
 
     requires_grad = _Flag("Whether training changes the parameter.", default=True)
     layerwise_parallel = _Flag("Whether devices keep their own values of it.")
@@ -150,6 +150,17 @@ class Parameter(Tensor):
         if value < 0:
             raise ArgumentError(f"comm_fusion must not be negative, and {value} is")
         self._comm_fusion = value
+
+    @property
+    def key(self) -> int:
+        """Number in an embedding cache."""
+        return self._key
+
+    @key.setter
+    def key(self, value: int) -> None:
+        if not isinstance(value, int):
+            raise ArgumentTypeError(f"key must be an int, not {type(value).__name__}")
+        self._key = value
 
     # -- values -----------------------------------------------------------------------------------
 

@@ -309,6 +309,11 @@ class Tensor(Computing["Tensor"]):
         for position in range(len(self._array)):
             yield self[position]
 
+    def __contains__(self, element: object) -> bool:
+        if not isinstance(element, (Tensor, int, float, np.number)):
+            return False
+        return bool((self == element).asnumpy().any())
+
     def __getitem__(self, index: Any) -> Tensor:
         with arithmetic.translated("indexing"):
             return Tensor._part(np.array(self._array[_index(index)]), self._dtype, (self, index))
