@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
     Typed = tuple[Array, DType]
 
-#: Types that hold elements and take no part in computing.
-STORAGE_ONLY: Final = frozenset({dtypes.qint4x2, dtypes.hifloat8, dtypes.float8_e4m3fn, dtypes.float8_e5m2})
+# Types that hold elements and take no part in computing.
+_STORAGE_ONLY: Final = frozenset({dtypes.qint4x2, dtypes.hifloat8, dtypes.float8_e4m3fn, dtypes.float8_e5m2})
 _BOOL, _INTEGER, _FLOAT, _COMPLEX = range(4)
 # numpy's letters for these kinds; ml_dtypes' types carry the one for raw bytes.
 _KINDS: Final = {"b": _BOOL, "i": _INTEGER, "u": _INTEGER, "f": _FLOAT, "V": _FLOAT, "c": _COMPLEX}
@@ -71,19 +71,19 @@ def _kind(dtype: DType) -> int:
     return _KINDS[dtype.numpy.kind]
 
 
-def computable(dtype: DType) -> None:
+def _computable(dtype: DType) -> None:
     """Raise ArgumentTypeError for a dtype that only stores elements."""
-    if dtype in STORAGE_ONLY:
+    if dtype in _STORAGE_ONLY:
         raise ArgumentTypeError(
             f"nothing can be computed with {dtype} elements",
             hint="convert them with astype(float32), or take the raw elements with asnumpy()",
         )
 
 
-def promote(a: DType, b: DType) -> DType:
+def _promote(a: DType, b: DType) -> DType:
     """Return the dtype of a result of two tensors."""
-    computable(a)
-    computable(b)
+    _computable(a)
+    _computable(b)
     if a is b:
         return a
     low, high = sorted((a, b), key=_kind)
@@ -102,7 +102,7 @@ def number(value: Any, beside: DType) -> Typed:
     Raises:
         ArgumentTypeError: it is no real number.
     """
-    computable(beside)
+    _computable(beside)
     if isinstance(value, (bool, np.bool_)):
         return np.array(bool(value)).astype(beside.numpy), beside
     if isinstance(value, (int, np.integer)):
@@ -117,25 +117,12 @@ def number(value: Any, beside: DType) -> Typed:
     )
 
 
-def aligned(a: Typed, b: Typed) -> tuple[Array, Array, DType]:
-    """Convert both sides to the dtype of their result."""
-    dtype = promote(a[1], b[1])
-    left, right = (array if own is dtype else convert(array, own, dtype) for array, own in (a, b))
-    return left, right, dtype
-
-
 def combine(name: str, a: Typed, b: Typed) -> Typed:
-    """Compute one of the operations of `OPERATIONS`, element by element."""
+    """Compute one of the operations of `OPERATIONS`, in the dtype that both sides have in common."""
     with translated(name):
-        left, right, dtype = aligned(a, b)
+        dtype = _promote(a[1], b[1])
+        left, right = (array if own is dtype else convert(array, own, dtype) for array, own in (a, b))
         return OPERATIONS[name](left, right, dtype)
-
-
-def compare(function: Callable[[Array, Array], Array], a: Typed, b: Typed) -> Typed:
-    """Compare element by element, in the dtype that both sides have in common."""
-    with translated(function.__name__):
-        left, right, _ = aligned(a, b)
-        return np.asarray(function(left, right), np.bool_), dtypes.bool_
 
 
 def _plain(function: Callable[[Array, Array], Array]) -> Callable[[Array, Array, DType], Typed]:
@@ -146,6 +133,13 @@ def _plain(function: Callable[[Array, Array], Array]) -> Callable[[Array, Array,
             # Bool counts as 0 and 1, and any result but 0 is True.
             left, right = left.astype(np.int8), right.astype(np.int8)
         return np.asarray(function(left, right)).astype(dtype.numpy, copy=False), dtype
+
+    return compute
+
+
+def _comparison(function: Callable[[Array, Array], Array]) -> Callable[[Array, Array, DType], Typed]:
+    def compute(left: Array, right: Array, _dtype: DType) -> Typed:
+        return np.asarray(function(left, right), np.bool_), dtypes.bool_
 
     return compute
 
@@ -176,12 +170,18 @@ OPERATIONS: Final[dict[str, Callable[[Array, Array, DType], Typed]]] = {
     "multiplication": _plain(np.multiply),
     "division": _divide,
     "matrix product": _matmul,
+    "==": _comparison(np.equal),
+    "!=": _comparison(np.not_equal),
+    "<": _comparison(np.less),
+    "<=": _comparison(np.less_equal),
+    ">": _comparison(np.greater),
+    ">=": _comparison(np.greater_equal),
 }
 
 
 def negate(array: Array, dtype: DType) -> Typed:
     """Change the sign; Bool has none."""
-    computable(dtype)
+    _computable(dtype)
     if dtype is dtypes.bool_:
         raise ArgumentTypeError("Bool has no negative", hint="convert it with astype(float32)")
     return -array, dtype
@@ -189,20 +189,13 @@ def negate(array: Array, dtype: DType) -> Typed:
 
 def magnitude(array: Array, dtype: DType) -> Typed:
     """Take absolute values; those of complex numbers stay complex, as MindSpore has them."""
-    computable(dtype)
+    _computable(dtype)
     return np.abs(array).astype(dtype.numpy, copy=False), dtype
-
-
-def over(axis: Any, *, keepdims: bool = False) -> Over:
-    """Normalise the dimensions of a reduction: a list counts as a tuple, an empty one as all."""
-    if isinstance(axis, list):
-        axis = tuple(axis)
-    return Over(None if axis == () else axis, bool(keepdims))
 
 
 def reduce(name: str, array: Array, dtype: DType, where: Over) -> Typed:
     """Compute one of the reductions of `REDUCTIONS`."""
-    computable(dtype)
+    _computable(dtype)
     with translated(name):
         return REDUCTIONS[name](array, dtype, where)
 

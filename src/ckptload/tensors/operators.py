@@ -130,30 +130,27 @@ class Operators(Held[Result]):
 
     abs = __abs__
 
-    def _compare(self, function: Callable[[Any, Any], Any], other: object) -> Result:
-        return self._plain(*arithmetic.compare(function, self._typed(), _beside(self._dtype, other)))
-
     def __eq__(self, other: object) -> Any:
         # What is neither tensor nor number is simply something else.
-        return self._compare(np.equal, other) if isinstance(other, (Held, int, float)) else False
+        return self._combine("==", other) if isinstance(other, (Held, int, float)) else False
 
     def __ne__(self, other: object) -> Any:
-        return self._compare(np.not_equal, other) if isinstance(other, (Held, int, float)) else True
+        return self._combine("!=", other) if isinstance(other, (Held, int, float)) else True
 
     def __hash__(self) -> int:
         return id(self)
 
     def __lt__(self, other: object) -> Result:
-        return self._compare(np.less, other)
+        return self._combine("<", other)
 
     def __le__(self, other: object) -> Result:
-        return self._compare(np.less_equal, other)
+        return self._combine("<=", other)
 
     def __gt__(self, other: object) -> Result:
-        return self._compare(np.greater, other)
+        return self._combine(">", other)
 
     def __ge__(self, other: object) -> Result:
-        return self._compare(np.greater_equal, other)
+        return self._combine(">=", other)
 
 
 class Computing(Operators[Result], Casts[Result]):
@@ -255,13 +252,17 @@ def _beside(dtype: DType, value: Any) -> arithmetic.Typed:
 
 
 def _where(name: str, axis: Any, keepdims: Any, spelled: dict[str, Any]) -> arithmetic.Over:
-    """Gather a reduction's arguments from the names that MindSpore, its mint package and numpy use."""
+    """Gather a reduction's arguments from the names that MindSpore, its mint package and numpy use.
+
+    A list of dimensions counts as a tuple, an empty one as all.
+    """
     axis = spelled.pop("dim", axis)
     for other in ("keep_dims", "keepdim"):
         keepdims = spelled.pop(other, keepdims)
     if spelled:
         raise ArgumentTypeError(f"{name} takes axis and keepdims, not {', '.join(spelled)}")
-    return arithmetic.over(axis, keepdims=keepdims)
+    axis = tuple(axis) if isinstance(axis, list) else axis
+    return arithmetic.Over(None if axis == () else axis, bool(keepdims))
 
 
 def _integers(name: str, given: tuple[Any, ...]) -> tuple[int, ...]:

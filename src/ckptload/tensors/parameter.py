@@ -11,12 +11,12 @@ import numpy as np
 from ckptload import dtypes
 from ckptload.errors import ArgumentError, ArgumentTypeError
 from ckptload.tensors.construction import convert, from_python, integer
-from ckptload.tensors.tensor import Array, Tensor
+from ckptload.tensors.tensor import Tensor
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from ckptload.dtypes import DType
+    from ckptload.dtypes import Array, DType
 
 #: What names made by the library start with; a cell puts its attribute's name in place of such a name.
 AUTOMATIC_PREFIX: Final = "Parameter#"
@@ -237,9 +237,8 @@ class Parameter(Tensor):
             ArgumentError: ``init`` is of none of these kinds.
         """
         twin = Parameter.adopt(self._filled(init), self._dtype, self._name)
-        for attribute, value in self.__getstate__().items():
-            if attribute not in {"_array", "_dtype", "_name"}:
-                twin.__dict__[attribute] = value
+        # What this one has of its own comes first, so that the twin's own array stays.
+        twin.__dict__.update({**self.__getstate__(), **twin.__dict__})
         return twin
 
     def copy(self) -> Parameter:

@@ -23,7 +23,7 @@ from ckptload.tensors.operators import Computing
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-Array = np.ndarray[Any, np.dtype[Any]]
+    from ckptload.dtypes import Array
 
 
 class Tensor(Computing["Tensor"]):
