@@ -164,6 +164,12 @@ def test_operators_that_are_left_to_numpy_raise_a_type_error(operator: str) -> N
             eval(operator.join(sides), {"tensor": Tensor([1])})  # noqa: S307 -- the text above
 
 
+@pytest.mark.parametrize("kind", [int, float, np.int64, np.uint8, np.float32, np.float64, Tensor])
+def test_a_number_of_any_kind_is_found_among_the_elements(kind: Any) -> None:
+    assert kind(3) in sample(dtypes.float32)
+    assert kind(7) not in sample(dtypes.float32)
+
+
 def test_an_axis_by_position_is_refused_where_mindspore_gives_a_pair() -> None:
     tensor = sample(dtypes.float32)
     assert tensor.max(axis=0).tolist() == [3, 4, 5]

@@ -312,7 +312,8 @@ class Tensor(Computing["Tensor"]):
     def __contains__(self, element: object) -> bool:
         if not isinstance(element, (Tensor, int, float, np.number)):
             return False
-        return bool((self == element).asnumpy().any())
+        # Not by `==`, for which a numpy scalar is something else than a number, as in MindSpore.
+        return bool(self._combine("==", element).asnumpy().any())
 
     def __getitem__(self, index: Any) -> Tensor:
         with arithmetic.translated("indexing"):
