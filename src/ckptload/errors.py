@@ -201,7 +201,3 @@ class MissingAttributeError(CheckpointError, AttributeError):
 
 class ComputationError(CheckpointError, RuntimeError):
     """An operation is not defined for the shapes or the dtypes that were given."""
-
-
-class ExportError(CheckpointError, BufferError):
-    """A tensor's elements have no counterpart in the protocol that was asked for."""

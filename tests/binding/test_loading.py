@@ -161,8 +161,8 @@ def test_every_dtype_loads_into_its_own(dtype: DType, supplied: Supplied) -> Non
     data = bytes([0, 1] * (3 * dtype.itemsize))
     array = np.frombuffer(data, dtype.numpy).copy()
     cell = Cell()
-    cell.insert_param_to_cell("a", Parameter._adopt(np.zeros_like(array), dtype, "a"))
-    load_param_into_net(cell, supplied({"a": Parameter._adopt(array, dtype, "a")}), strict_load=True)
+    cell.insert_param_to_cell("a", Parameter.adopt(np.zeros_like(array), dtype, "a"))
+    load_param_into_net(cell, supplied({"a": Parameter.adopt(array, dtype, "a")}), strict_load=True)
     assert cell.a.get_bytes() == data
 
 
@@ -174,7 +174,7 @@ def test_every_dtype_loads_into_its_own(dtype: DType, supplied: Supplied) -> Non
 def test_dtypes_are_converted_as_casting_does(source: DType, target: DType, supplied: Supplied) -> None:
     array = np.frombuffer(np.random.default_rng(5).bytes(4000 * source.itemsize), source.numpy).reshape(40, 100)
     cell = net({"a": ((40, 100), target), "b": ((3,), target)})
-    checkpoint = {"a": Parameter._adopt(array, source, "a"), "b": param([1, 2, 3], source)}
+    checkpoint = {"a": Parameter.adopt(array, source, "a"), "b": param([1, 2, 3], source)}
     load_param_into_net(cell, supplied(checkpoint))
     assert cell.p0.get_bytes() == casting.cast(array, source, target).tobytes()
     assert cell.p1.asnumpy().tolist() == [1, 2, 3]
@@ -254,32 +254,32 @@ def test_two_parameters_of_a_net_can_be_exchanged() -> None:
 def test_parts_of_one_array_are_read_before_they_are_written() -> None:
     whole = np.arange(8, dtype=np.float32)
     cell = Cell()
-    cell.a = Parameter._adopt(whole[0:4], F32, "a")
-    cell.b = Parameter._adopt(whole[4:8], F32, "b")
-    load_param_into_net(cell, {"a": Parameter._adopt(whole[2:6], F32), "b": Parameter._adopt(whole[1:5], F32)})
+    cell.a = Parameter.adopt(whole[0:4], F32, "a")
+    cell.b = Parameter.adopt(whole[4:8], F32, "b")
+    load_param_into_net(cell, {"a": Parameter.adopt(whole[2:6], F32), "b": Parameter.adopt(whole[1:5], F32)})
     assert whole.tolist() == [2, 3, 4, 5, 1, 2, 3, 4]
 
 
 def test_memory_shared_between_dtypes_is_read_before_it_is_written() -> None:
     array = np.array([1, -1, 2, -2], np.int16)
     cell = Cell()
-    cell.a = Parameter._adopt(array, dtypes.int16, "a")
-    as_floats = Parameter._adopt(np.array([0.5, 1.5], np.float32), F32)
-    load_param_into_net(cell, {"a": Parameter._adopt(array[::-1].copy(), dtypes.int16)})
+    cell.a = Parameter.adopt(array, dtypes.int16, "a")
+    as_floats = Parameter.adopt(np.array([0.5, 1.5], np.float32), F32)
+    load_param_into_net(cell, {"a": Parameter.adopt(array[::-1].copy(), dtypes.int16)})
     assert array.tolist() == [-2, 2, -1, 1]
-    cell.b = Parameter._adopt(array.view(np.int8)[:4], dtypes.int8, "b")
+    cell.b = Parameter.adopt(array.view(np.int8)[:4], dtypes.int8, "b")
     with pytest.raises(BindingError):
         load_param_into_net(cell, {"a": as_floats})
-    load_param_into_net(cell, {"b": Parameter._adopt(array, dtypes.int16)})
+    load_param_into_net(cell, {"b": Parameter.adopt(array, dtypes.int16)})
     assert array.view(np.int8)[:4].tolist() == [-2, 2, -1, 1]
 
 
 def test_parameters_that_overlap_each_other_are_written_in_the_nets_order() -> None:
     whole = np.arange(6, dtype=np.float32)
     cell = Cell()
-    cell.a = Parameter._adopt(whole[0:4], F32, "a")
-    cell.b = Parameter._adopt(whole[2:6], F32, "b")
-    load_param_into_net(cell, {"a": Parameter._adopt(whole[2:6], F32), "b": Parameter._adopt(whole[0:4], F32)})
+    cell.a = Parameter.adopt(whole[0:4], F32, "a")
+    cell.b = Parameter.adopt(whole[2:6], F32, "b")
+    load_param_into_net(cell, {"a": Parameter.adopt(whole[2:6], F32), "b": Parameter.adopt(whole[0:4], F32)})
     assert whole.tolist() == [2, 3, 0, 1, 2, 3]
 
 
@@ -790,7 +790,7 @@ def test_a_net_holds_afterwards_what_the_rules_say(
     """A small model of the rules decides; the net is either as it says or, for a misfit, as it was."""
     chosen = np.random.default_rng(seed)
     checkpoint = {
-        key: Parameter._adopt(chosen.integers(0, 2, shape).astype(dtype.numpy), dtype, key)
+        key: Parameter.adopt(chosen.integers(0, 2, shape).astype(dtype.numpy), dtype, key)
         for key, (shape, dtype) in theirs.items()
     }
     cell = net(ours)

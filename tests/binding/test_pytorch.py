@@ -152,7 +152,7 @@ def test_every_dtype_that_both_have_is_loaded_bit_for_bit(
     dtype: DType, torch_dtype: Any, shape: tuple[int, ...], supplied: Supplied
 ) -> None:
     bits = np.random.default_rng(3).integers(0, 2 if dtype is dtypes.bool_ else 256, (*shape, dtype.itemsize), np.uint8)
-    value = Parameter._adopt(bits.view(dtype.numpy).reshape(shape), dtype, "table")
+    value = Parameter.adopt(bits.view(dtype.numpy).reshape(shape), dtype, "table")
     module = nn.Module()
     module.register_buffer("table", torch.zeros(shape, dtype=torch_dtype))
     assert load(module, supplied({"table": value})) == ([], [])
@@ -758,7 +758,7 @@ def test_a_map_comes_before_the_groups() -> None:
 
 
 def test_a_type_that_torch_has_not_is_named() -> None:
-    value = Parameter._adopt(np.zeros(2, np.uint8), dtypes.hifloat8, "w")
+    value = Parameter.adopt(np.zeros(2, np.uint8), dtypes.hifloat8, "w")
     with pytest.raises(UnsupportedTypeError, match=r"'odd.weight': torch .* has no dtype for HiFloat8"):
         ckptload.to_torch_state_dict({"odd.weight": value}, name_map={"odd": "even"})
 

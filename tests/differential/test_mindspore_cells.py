@@ -216,7 +216,7 @@ def test_a_cell_of_another_dtype_is_rounded_as_mindspore_rounds(dtype: str, tmp_
 )
 def test_every_dtype_is_loaded_bit_for_bit(dtype: Any) -> None:
     bits = np.random.default_rng(4).integers(0, 2 if dtype is dtypes.bool_ else 256, (2, 3, dtype.itemsize), np.uint8)
-    value = Parameter._adopt(bits.view(dtype.numpy).reshape(2, 3), dtype, "w")
+    value = Parameter.adopt(bits.view(dtype.numpy).reshape(2, 3), dtype, "w")
     cell = nn.Cell()
     zeros = mindspore.Tensor(np.zeros((2, 3), dtype.numpy), getattr(mindspore, dtype.attribute))
     cell.insert_param_to_cell("w", mindspore.Parameter(zeros, name="w"))
@@ -294,7 +294,7 @@ def test_other_devices_and_releases_are_given_new_data(monkeypatch: pytest.Monke
     cell = nn.Cell()
     int4 = mindspore.Tensor(np.zeros(2, np.int8), mindspore.qint4x2)
     cell.insert_param_to_cell("w", mindspore.Parameter(int4, name="w"))
-    ckptload.load_param_into_net(cell, {"w": Parameter._adopt(np.array([1, -3], np.int8), dtypes.qint4x2, "w")})
+    ckptload.load_param_into_net(cell, {"w": Parameter.adopt(np.array([1, -3], np.int8), dtypes.qint4x2, "w")})
     assert (str(cell.w.dtype), cell.w.asnumpy().tolist()) == ("Int4", [1, -3])
 
 
@@ -338,7 +338,7 @@ def test_whether_a_parameter_is_trained_is_kept() -> None:
 
 @pytest.mark.parametrize("dtype", [dtypes.float8_e4m3fn, dtypes.hifloat8], ids=str)
 def test_a_dtype_that_mindspore_makes_no_tensor_of_is_named(dtype: Any) -> None:
-    value = Parameter._adopt(np.zeros(2, dtype.numpy), dtype, "w")
+    value = Parameter.adopt(np.zeros(2, dtype.numpy), dtype, "w")
     with pytest.raises(UnsupportedTypeError, match=f"parameter 'w': MindSpore 2.* makes no tensor of {dtype} "):
         ckptload.to_mindspore({"w": value})
 

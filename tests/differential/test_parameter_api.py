@@ -56,29 +56,11 @@ class E(Cell):
 class Bare(Cell):
     def __init__(self):
         pass
-class Double(Cell):
-    def construct(self, x):
-        return x * 2
-class Add(Cell):
-    def __init__(self, n):
-        super().__init__()
-        self.n = n
-    def construct(self, x, more=0):
-        return x + self.n + more
 class Twin(Cell):
     def __init__(self):
         super().__init__(auto_prefix=False)
         self.a = A()
         self.b = A()
-class Talk(Cell):
-    def extend_repr(self):
-        return "one"
-class Talk2(A):
-    def __init__(self):
-        super().__init__()
-        self.a = A()
-    def extend_repr(self):
-        return "one\\ntwo"
 """
 
 CONSTRUCTION = r"""
@@ -214,13 +196,13 @@ type(Q().shape).__name__, type(Q().size).__name__, type(Q().strides).__name__
 Tensor(1).shape, Tensor(1).strides, Tensor(1).ndim, Tensor(1).size
 T(qint4x2, 1).itemsize, T(bfloat16, 1).itemsize, T(qint4x2, 1).nbytes
 Q().requires_grad, Q().layerwise_parallel, Q().comm_fusion, Q().parallel_optimizer
-Q().cache_enable, Q().cache_shape, Q().key
+Q().cache_enable, Q().key
 Q().sliced, Q().unique, Q().is_init, Q().init_flag, Q().has_init, Q().init, Q().inited_param, Q().init_mode
 Q().requires_aggr, Q().is_in_parallel, Q().parallel_optimizer_comm_recompute
-V(1).has_init, V(1).is_contiguous()
-Q().numel(), Q().dim(), Q().is_floating_point(), V(1).is_floating_point(), Q().is_complex()
+V(1).has_init
+Q().numel(), Q().dim()
 Q().asnumpy(), Q().numpy(), Q().get_bytes()
-Q().asnumpy().dtype, Q().half().asnumpy().dtype, V(1, 2).int().asnumpy().dtype, V(True).asnumpy().dtype
+Q().asnumpy().dtype, Q().half().asnumpy().dtype, V(True).asnumpy().dtype
 Parameter(1).asnumpy().dtype, T(qint4x2, 1).asnumpy().dtype, T(bfloat16, 1).asnumpy().dtype, Q().T.asnumpy().dtype
 Q().asnumpy().dtype.str, Q().asnumpy().flags.writeable, Q().asnumpy().flags.c_contiguous
 run("a.asnumpy()[0, 0] = 9; r = a.asnumpy(), a.tolist()", Q())
@@ -247,9 +229,6 @@ run("a.parallel_optimizer_comm_recompute = 1", Q())
 run("a.parallel_optimizer_comm_recompute = True; r = a.parallel_optimizer_comm_recompute", Q())
 run("a.cache_enable = 1", Q())
 run("a.cache_enable = True; r = a.cache_enable", Q())
-run("a.cache_shape = 1", Q())
-run("a.cache_shape = [1, 2]; r = a.cache_shape", Q())
-run("a.cache_shape = (1, 2); r = a.cache_shape", Q())
 run("a.key = 'a'", Q())
 run("a.key = 4; r = a.key", Q())
 run("a.comm_fusion = -1", Q())
@@ -308,7 +287,7 @@ run("c = copy.deepcopy(a); c.asnumpy()[0] = 9; r = a.tolist(), type(c).__name__,
 run("c = pickle.loads(pickle.dumps(a)); r = type(c).__name__, c, c.tolist(), c.name", Q(requires_grad=False))
 pickle.loads(pickle.dumps(Parameter(T(bfloat16, 1.5), name="b")))
 copy.deepcopy(Parameter(T(bfloat16, 1.5), name="b")), copy.deepcopy(Parameter(T(qint4x2, 1, 2), name="b"))
-Q().clone("zeros"), Q().clone(init="ones"), Q().clone(3), Q().clone(Tensor(np.zeros((2, 3), np.float32)))
+Q().clone("zeros"), Q().clone(init="ones"), Q().clone(3)
 Q().clone("nope")
 run("a.layerwise_parallel = True; a.parallel_optimizer = False; c = a.clone(); \
 r = c.layerwise_parallel, c.parallel_optimizer", Q())
@@ -318,7 +297,7 @@ run("d = copy.deepcopy({'x': a, 'y': a}); r = d['x'] is d['y'], d['x'] is a", Q(
 len(Q()), len(V(1, 2, 3)), len(V())
 len(Tensor(1))
 len(Parameter(1))
-float(V(2.5)), int(V(2.5)), bool(V(2.5)), complex(V(2.5)), float(Tensor(3)), int(Tensor(True)), bool(V(0.0))
+float(V(2.5)), int(V(2.5)), bool(V(2.5)), float(Tensor(3)), int(Tensor(True)), bool(V(0.0))
 float(T(bfloat16, 1.5)), int(T(float16, -1.5)), bool(T(uint8, 0))
 float(Q())
 int(Q())
@@ -330,9 +309,6 @@ int(V(float("inf")))
 float(Tensor(1j))
 int(Tensor(1j))
 bool(Tensor(1j))
-[10, 20][V(1)], [10, 20][V(True)], [10, 20][Parameter(1)]
-[10, 20][V(1.0)]
-[10, 20][V(1, 0)]
 V(3).item(), V(3.5).item(), V(True).item(), Tensor(1j).item(), T(bfloat16, 1.5).item(), T(float16, 1.5).item()
 type(V(3).item()).__name__, type(V(3.5).item()).__name__, type(V(True).item()).__name__
 Q().item()
@@ -360,12 +336,13 @@ Q().astype(5)
 Q().astype(str)
 type(Q().astype(float32)).__name__
 run("r = a.astype(float32) is a, a.astype(float16, copy=False)", Q())
-Q().to(float16), Q().type(), Q().type(int32), V(1.0).type_as(V(1))
-Q().float(), Q().half(), Q().int(), Q().bool(), Q().double(), Q().long(), Q().short(), Q().byte()
+Q().to(float16)
+Q().float(), Q().half(), Q().double()
 Q().bfloat16()
-V(1.7, -1.7, 300.0, -300.0).int(), V(1.7, -1.7, 300.0).astype(int8), V(1.7, -1.7, 300.0).astype(uint8)
+V(1.7, -1.7, 300.0, -300.0).astype(int32), V(1.7, -1.7, 300.0).astype(int8), V(1.7, -1.7, 300.0).astype(uint8)
 V(300, -1).astype(int8), V(300, -1).astype(uint16), V(-1).astype(uint64), T(uint8, 200).astype(int8)
-V(0.5, 0.0, float("nan")).bool(), V(2, 0).bool(), V(True, False).astype(float16), V(True).astype(bfloat16)
+V(0.5, 0.0, float("nan")).astype(bool_), V(2, 0).astype(bool_), V(True, False).astype(float16)
+V(True).astype(bfloat16)
 V(16777217, 65520).astype(float32), V(65519, 65520, -70000).astype(float16), V(257, 259).astype(bfloat16)
 V(1.5 + 2j).astype(float32), V(1.5).astype(complex64), T(complex64, 1 + 2j).astype(complex128)
 T(bfloat16, 1.5, -2).astype(int32), T(float16, 1.5, -2).astype(int64), T(bfloat16, 3.0).astype(bool_)
@@ -375,15 +352,13 @@ T(float32, 1.00390625, 1.01171875, 3.4e38).bfloat16(), T(float64, 1.00390625001)
 """
 
 COMPUTING = r"""
-Q() + 1, Q() - 1, Q() * 2, Q() / 2, Q() // 2, Q() % 2, Q() ** 2
-1 + Q(), 1 - Q(), 2 * Q(), 2 // (Q() + 1), 2 % (Q() + 1), 2 ** Q()
+Q() + 1, Q() - 1, Q() * 2, Q() / 2
+1 + Q(), 1 - Q(), 2 * Q()
 2 / V(3.0), 5 / V(3.0, 7.0, 11.0, 13.0), 5 / V(3, 7, 11), 5.0 / N(np.float64, 3.0, 7, 11), 1 / V(1, 2)
 Q() + 1.5, Q() + True, Q() + np.float32(1), V(1, 2) + np.int64(3), V(1, 2) + np.float64(3)
 V(1, 2) + np.bool_(True)
 V(1.0) + np.int8(1), V(1, 2) + np.float32(0.5)
-V(1, 2) + 1.5, V(1, 2) / 2, V(5, -5) / 2, V(5, -5) // 3, V(5, -5) % 3, V(5, -5) ** 2, V(1, 2) + 2**40
-V(5.0, -5.0) // 3, V(-7.5) % 2, V(7.0) % V(-3.0), V(-7) % V(-3), V(7) % V(-3), V(-7) // 2
-V(3, -3) ** -1, V(1, -1) ** -1, V(2.0) ** -1, V(2.0) ** 0.5
+V(1, 2) + 1.5, V(1, 2) / 2, V(5, -5) / 2, V(1, 2) + 2**40
 V(5, 5, 5) / V(3, 7, 11), V(1.0) / 0, V(1) / 0, V(-1.0) / 0.0
 V(True) + 1, V(True) + 1.5, V(True) + True, V(True) / 2, 1 - V(True), V(True) + V(True), V(True) * V(False)
 V(True, False) - V(True, True)
@@ -418,16 +393,9 @@ Q() == V(1.0, 2.0)
 Q() < None
 Q() < "a"
 Q() < 1j
--Q(), +V(1), abs(V(-1.5, 2)), V(-1, 2).abs(), abs(V(True)), -V(1), round(V(0.5, 1.5, 2.5, -1.4))
-round(V(1, 2))
+-Q(), +V(1), abs(V(-1.5, 2)), V(-1, 2).abs(), abs(V(True)), -V(1)
 -T(bfloat16, 1.5), abs(Tensor([3 + 4j])), -T(uint8, 1)
 -V(True)
-~V(True, False), ~V(1, 0), ~Q()
-V(1, 2) & 3, V(1, 2) | 4, V(1, 2) ^ 1, V(True) & V(False), V(True) | V(False), V(1, 2) & True
-T(int8, 6) & T(int16, 3)
-V(1.0) & 1
-V(1) & 1.5
-V(1) & None
 Q() @ Q().T, Q().matmul(Q().T), V(1, 2) @ V(3, 4), V(1.0, 2) @ V(3.0, 4)
 Tensor(np.ones((2, 3, 4))) @ Tensor(np.ones((2, 4, 5)))
 Q() @ Q()
@@ -444,22 +412,17 @@ Q().mean("a")
 V(True).mean()
 Q().sum(), Q().sum(0), Q().sum(axis=1), Q().sum(axis=1, keepdims=True), Q().sum(1, True)
 Q().sum(dim=0, keepdim=True)
-Q().sum(axis=1, dtype=float64), V(1, 2).sum(), V(True, True).sum(), T(int8, 100, 100).sum()
+V(1, 2).sum(), V(True, True).sum(), T(int8, 100, 100).sum()
 T(uint8, 200, 100).sum()
-T(uint16, 1, 2).sum(), V(1, 2).sum(dtype=float32), T(float16, 1, 2).sum(), V(1j, 2).sum()
+T(uint16, 1, 2).sum(), T(float16, 1, 2).sum(), V(1j, 2).sum()
 T(float16, *[60000] * 3).sum()
 Q().sum(axis=3)
 Q().sum(axis="a")
-Q().max(), Q().max(axis=1), Q().max(0), Q().max(0, True), Q().max(axis=0, keepdims=True), V(1, 3, 2).max()
-Q().max(axis=0, return_indices=True), Q().min(), Q().min(axis=1), Q().min(0), T(int8, 1, 3).min()
+Q().max(), Q().max(axis=1), Q().max(axis=0, keepdims=True), V(1, 3, 2).max()
+Q().min(), Q().min(axis=1), T(int8, 1, 3).min()
 T(float16, 1, 3).max()
 V().max()
-Q().prod(), Q().prod(0), V(1, 2, 3).prod(), Q().prod(dim=1)
-Q().argmax(), Q().argmax(1), Q().argmin(), Q().argmin(axis=0), Q().argmax(axis=0)
 Q().all(), Q().all(axis=0), Q().all(0, True), V(True, False).any(), V(1, 0).all()
-Q().std(0), Q().var(0), Q().std(axis=1), Q().var(axis=1, ddof=1), Q().var(axis=0, keepdims=True)
-T(float64, 1, 2).std()
-T(float16, 1, 2).var(), Q().std(0, 1)
 Q().reshape(3, 2), Q().reshape((3, 2)), Q().reshape([3, 2]), Q().reshape(-1), Q().reshape(2, -1)
 Q().view(3, 2)
 Q().reshape(4)
@@ -473,7 +436,7 @@ Q().T.get_bytes(), Q().T.asnumpy().flags.c_contiguous
 Q().transpose(), Q().transpose(1, 0), Q().transpose((1, 0)), Q().swapaxes(0, 1), Q().permute(1, 0)
 V(1.0, 2).transpose(1, 0)
 V(1.0, 2).swapaxes(0, 1)
-Q().flatten(), Q().flatten(order="F"), Q().ravel(), Q().squeeze(), Q()[None].squeeze(0), V(1.0, 2).squeeze(0)
+Q().flatten(), Q().flatten(order="F"), Q().squeeze(), Q()[None].squeeze(0), V(1.0, 2).squeeze(0)
 Q().expand_dims(0), Q().unsqueeze(0), Q().expand_dims(-1).shape, V(1, 2).broadcast_to((2, 2))
 V(1.0, 2).expand_dims(5)
 """
@@ -560,23 +523,17 @@ B().update_parameters_name("a b")
 B().update_parameters_name("a/b.")
 B().update_parameters_name("ä.")
 B().update_parameters_name(5)
-B(), A(), E(), Talk(), Talk2(), CellList(), SequentialCell()
+B(), A(), E(), CellList(), SequentialCell()
 repr(B()), str(B().conv1), repr(CellList([A(), B()]))
 B().nope
 hasattr(B(), "nope")
 B().conv1.weight, B().conv1.weight is B().conv1.weight, run("r = a.conv1.weight is a.conv1.weight", B())
-B().param_prefix, B().conv1.param_prefix
-run("a.update_cell_prefix(); r = a.param_prefix, a.conv1.param_prefix, a.layers[0].param_prefix", B())
 list(B().parameters_broadcast_dict()), E().parameters_broadcast_dict()
 run("a.weight.layerwise_parallel = True; r = list(a.parameters_broadcast_dict())", A())
 bool(B()), B() == B(), run("r = a == a, a in {a}", B()), list(B()._params), list(B()._cells)
 B().training
 run("r = a.set_train() is a, a.training, a.conv1.training, a.set_train(False).training, a.fc.training", B())
-B().requires_grad, run("r = a.set_grad() is a, a.requires_grad", B()), B().phase
-run("a.set_train(False); r = a.phase", B())
-B().parameter_layout_dict, B().compile_cache, B().cls_name
-run("a.parameter_layout_dict = {'a': 1}; r = a.parameter_layout_dict", B())
-run("a.parameter_layout_dict = 5", B())
+B().requires_grad, run("r = a.set_grad() is a, a.requires_grad", B())
 B().check_names()
 Twin().check_names()
 names(Twin()), run("r = a.check_names_and_refresh_name(), names(a)", Twin())
@@ -618,7 +575,6 @@ run("a.w = P()", Bare())
 run("a.x = A()", Bare())
 run("a.x = [P(n='a')]", Bare())
 Bare().insert_param_to_cell("w", P())
-Bare()(1)
 names(run("a.insert_param_to_cell('w', P()); r = a", A()))
 names(run("a.insert_param_to_cell('w', P(n='own')); r = a", A()))
 run("a.insert_param_to_cell('a.b', P(), False); r = names(a)", A())
@@ -629,7 +585,6 @@ A().insert_param_to_cell("", P())
 A().insert_param_to_cell(None, P())
 A().insert_param_to_cell("a.b", P())
 A().insert_param_to_cell("training", P())
-A().insert_param_to_cell("construct", P())
 A().insert_param_to_cell("w", 5)
 A().insert_param_to_cell("w", Tensor([1.0]))
 B().insert_param_to_cell("fc", P())
@@ -642,17 +597,7 @@ A().insert_child_to_cell("", A())
 A().insert_child_to_cell("a.b", A())
 A().insert_child_to_cell("weight", A())
 A().insert_child_to_cell("c", 5)
-run("r = a.init_parameters_data(); r = [(k is v, k.name) for k, v in r.items()]", A())
-run("r = a.init_parameters_data(auto_parallel_mode=False); r = len(r)", B())
-run("r = a.add_flags(x=1) is a, a.x, a.get_flags()", A())
-run("a.add_flags_recursive(x=1); r = a.conv1.x, a.get_flags(), a.conv1.get_flags()", B())
 names(Cell(auto_prefix=False)), Cell(flags={"x": 5}).x, Cell(True).training
-run("r = a.to_float(float16) is a", A())
-A().to_float(5)
-run("out = []; r = a.apply(lambda c: out.append(type(c).__name__)) is a, out", B())
-A()(1)
-Double()(V(1, 2)), Add(1)(V(1)), Add(1)(V(1), more=2), Add(1)(5)
-run("x = a(V(1)); r = names(a)", run("a.x = A(); a.y = Add(1); a.construct = a.y; r = a", E()))
 copy.deepcopy(B()), names(copy.deepcopy(B()))
 run("c = copy.deepcopy(a); c.conv1.weight.asnumpy()[0] = 9; r = a.conv1.weight.tolist()", B())
 ParameterTuple([]), ParameterTuple([P(n="a")]), ParameterTuple((P(n="a"), P(n="b")))
@@ -684,34 +629,11 @@ run("a.l = CellList([E()]); a.l.append(A()); a.l.append(A()); r = names(a)", E()
 run("a.l = SequentialCell(); a.l.append(A()); r = names(a)", E())
 run("a.l = SequentialCell(A()); a.l.append(A()); r = names(a)", E())
 run("b.l = CellList([A(), A()]); a.n = b; a.n.l.append(A()); r = names(a)", E(), E())
-run("b.l = CellList([A(), A()]); a.n = b; a.n.l.insert(0, A()); r = names(a)", E(), E())
 run("a.l = CellList([CellList([A()]), CellList([A(), A()])]); r = names(a)", E())
 run("a.l = CellList([CellList([A()]), CellList([A(), A()])]); a.l.append(A()); a.l[0].append(A()); r = names(a)", E())
-run("a.l = SequentialCell(SequentialCell(A(), A()), A()); del a.l[0]; r = names(a)", E())
 run("a.extend([A(), A()]); r = names(a), len(a)", CellList([A()]))
 run("r = a.extend([A()]) is a", CellList([A()]))
 run("a += [A()]; r = names(a)", CellList([A()]))
-run("a.insert(0, A()); r = names(a), list(a._cells)", CellList([A(), B()]))
-run("a.insert(1, A()); r = names(a), list(a._cells)", CellList([A(), B()]))
-run("a.insert(-1, A()); r = names(a)", CellList([A(), B()]))
-run("a.insert(2, A()); r = names(a)", CellList([A(), B()]))
-run("a.insert(0, A()); r = names(a)", CellList())
-run("a.insert(-1, A()); r = names(a)", CellList())
-run("a.insert(3, A()); r = names(a)", CellList([A(), B()]))
-run("a.insert('x', A()); r = names(a)", CellList([A(), B()]))
-run("a.insert(0, 5); r = names(a)", CellList([A(), B()]))
-run("del a[0]; r = names(a), list(a._cells), len(a)", CellList([A(), B(), E(), A()]))
-run("del a[-1]; r = names(a)", CellList([A(), B()]))
-run("del a[0:2]; r = names(a)", CellList([A(), B(), A()]))
-run("del a[1:]; r = names(a)", CellList([A(), B(), A()]))
-run("del a[5]; r = names(a)", CellList([A(), B()]))
-run("del a['x']; r = names(a)", CellList([A(), B()]))
-run("a.l = CellList([A(), A(), A()]); del a.l[1]; r = names(a)", E())
-run("a.l = CellList([A(), A(), A()]); del a.l[:]; r = names(a), len(a.l)", E())
-run("a[0] = b; r = names(a), a[0] is b", CellList([A(), A()]), A())
-run("a.l = CellList([A(), A()]); a.l[1] = A(); r = names(a)", E())
-run("a[5] = A()", CellList([A()]))
-run("a['x'] = A()", CellList([A()]))
 run("r = [type(a[i]).__name__ for i in [0, -1, slice(2)]], len(a[0:2]), names(a[1:]), names(a)", CellList([A(), B()]))
 CellList([A()])[1]
 CellList([A()])["x"]
@@ -728,25 +650,12 @@ SequentialCell(5)
 SequentialCell((A(),))
 SequentialCell([1])
 SequentialCell(A(), 5)
-SequentialCell(Double(), Add(1))(V(1, 2)), SequentialCell()(5), SequentialCell(Double())(3)
-SequentialCell([Double(), Double()])(3)
-SequentialCell(Double())(1, 2)
-run("a.append(Add(1)); r = a(V(1)), len(a), len(a.cell_list)", SequentialCell(Double()))
-run("a.append(5)", SequentialCell(Double()))
 run("r = [type(a[i]).__name__ for i in [0, -1, slice(1)]], len(a[0:1]), names(a)", SequentialCell(A(), B()))
 run("b = a[1:]; r = names(a), names(b), list(b._cells)", SequentialCell(A(), B()))
 SequentialCell(A())[3]
 SequentialCell(A())["x"]
-run("a[0] = Add(1); r = a(V(1))", SequentialCell(Double(), Double()))
-run("a[0] = A(); r = names(a)", SequentialCell(A(), A()))
-run("a[0] = 5", SequentialCell(A(), A()))
-run("a[7] = A()", SequentialCell(A(), A()))
-run("del a[0]; r = names(a), list(a._cells)", SequentialCell(A(), B()))
-run("del a[0:1]; r = names(a), list(a._cells)", SequentialCell(A(), B(), A()))
-run("del a['x']", SequentialCell(A(), B()))
-run("del a[0]; r = names(a), list(a._cells)", SequentialCell(OrderedDict([("x", A()), ("y", A())])))
 run("a.append(A()); r = names(a), list(a._cells)", SequentialCell(OrderedDict([("x", A()), ("y", A())])))
-run("a.append(A()); del a[0]; r = names(a), list(a._cells)", SequentialCell(OrderedDict([("x", A()), ("y", A())])))
+run("a.append(5)", SequentialCell(A()))
 [type(c).__name__ for c in SequentialCell(A(), B())], A() in SequentialCell(A())
 run("a.set_grad(); r = a.requires_grad, a[0].requires_grad", SequentialCell(A()))
 SequentialCell(OrderedDict([("a.b", A())]))
@@ -783,7 +692,6 @@ DECIDED = {
 WRONG_CALLS = {
     "Parameter()",
     "Parameter([1.0], nonsense=1)",
-    "SequentialCell(Double())(1, 2)",
     'run("a.dtype = 5", Q())',
 }
 

@@ -154,7 +154,7 @@ def test_types_without_numpys_help(tmp_path: Path, dtype: dtypes.DType, ending: 
     theirs, ours = tmp_path / f"theirs.{ending}", tmp_path / f"ours.{ending}"
     tensor = mindspore.Tensor([0, 1, 2, 3], getattr(mindspore, dtype.attribute))
     mindspore.save_checkpoint({"w": mindspore.Parameter(tensor, name="w")}, str(theirs), format=ending)
-    save.save_checkpoint({"w": Tensor._adopt(np.arange(4).astype(dtype.numpy), dtype)}, str(ours), format=ending)
+    save.save_checkpoint({"w": Tensor.adopt(np.arange(4).astype(dtype.numpy), dtype)}, str(ours), format=ending)
     if ending == "ckpt":
         assert ours.read_bytes() == theirs.read_bytes()
         return

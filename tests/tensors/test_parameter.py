@@ -20,7 +20,7 @@ every_dtype = pytest.mark.parametrize("dtype", dtypes.ALL, ids=str)
 
 
 def sample(dtype: DType) -> Parameter:
-    return Parameter._adopt(np.arange(6).astype(dtype.numpy).reshape(2, 3), dtype, "net.weight")
+    return Parameter.adopt(np.arange(6).astype(dtype.numpy).reshape(2, 3), dtype, "net.weight")
 
 
 def twins(parameter: Parameter) -> list[Parameter]:
@@ -96,8 +96,8 @@ def test_set_data_refuses_an_int_that_does_not_fit(dtype: DType) -> None:
 def test_a_name_that_is_adopted_stays_as_it_is() -> None:
     """A file's names are taken as they stand; only an empty one becomes an automatic one."""
     array = np.zeros(1, np.float32)
-    assert Parameter._adopt(array, dtypes.float32, " a ").name == " a "
-    assert Parameter._adopt(array, dtypes.float32, "").name.startswith("Parameter#")
+    assert Parameter.adopt(array, dtypes.float32, " a ").name == " a "
+    assert Parameter.adopt(array, dtypes.float32, "").name.startswith("Parameter#")
 
 
 def test_automatic_names_differ() -> None:
@@ -106,7 +106,7 @@ def test_automatic_names_differ() -> None:
 
 def test_a_refused_setting_changes_nothing() -> None:
     parameter = Parameter([1, 2], name="p")
-    for setting in ("name", "requires_grad", "layerwise_parallel", "comm_fusion", "cache_shape", "key"):
+    for setting in ("name", "requires_grad", "layerwise_parallel", "comm_fusion", "cache_enable", "key"):
         before = getattr(parameter, setting)
         with pytest.raises(errors.CheckpointError):
             setattr(parameter, setting, 1.5)
@@ -120,10 +120,8 @@ def test_a_refused_setting_changes_nothing() -> None:
 def test_attributes_of_one_parameter_are_not_those_of_another() -> None:
     one, other = Parameter([1.0]), Parameter([1.0])
     one.requires_grad = False
-    one.cache_shape = [1]
     one.is_init = True
-    one.cache_shape.append(2)
-    assert (other.requires_grad, other.cache_shape, other.is_init) == (True, [], False)
+    assert (other.requires_grad, other.is_init) == (True, False)
 
 
 def test_results_of_computing_are_tensors() -> None:

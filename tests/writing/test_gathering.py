@@ -111,7 +111,7 @@ def test_nothing_to_save_is_no_error(empty: object) -> None:
 @pytest.mark.parametrize("dtype", dtypes.ALL, ids=str)
 def test_a_tensor_of_any_type_keeps_type_shape_and_bytes(dtype: dtypes.DType) -> None:
     array = np.arange(6 * dtype.itemsize, dtype=np.uint8).view(dtype.numpy).reshape(2, 3)
-    (item,) = gather({"w": Tensor._adopt(array, dtype)}, None, None)
+    (item,) = gather({"w": Tensor.adopt(array, dtype)}, None, None)
     assert (item.dtype, item.shape, b"".join(item.pieces())) == (dtype, (2, 3), array.tobytes())
 
 
@@ -327,7 +327,7 @@ def everything(entries: list[Item]) -> Iterator[bytes]:
 
 def test_a_snapshot_is_not_changed_with_the_array(checkpoint: str) -> None:
     array = np.arange(6, dtype=">i2").reshape(2, 3).T
-    content = {"w": array, "m": [np.ones(2)] * 3, "text": "a", "t": Tensor._adopt(np.ones(2, "<f4"), dtypes.float32)}
+    content = {"w": array, "m": [np.ones(2)] * 3, "text": "a", "t": Tensor.adopt(np.ones(2, "<f4"), dtypes.float32)}
     with open_checkpoint(checkpoint) as reader:
         entries = [*gather(content, {"n": 1}, None), *gather(reader, None, None)]
         expected = list(everything(entries))

@@ -11,27 +11,25 @@ import re
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, Final
 
-from ckptload import dtypes
 from ckptload.errors import ArgumentError, ArgumentNameError, ArgumentTypeError, MissingAttributeError
 from ckptload.tensors.parameter import AUTOMATIC_PREFIX, Parameter, ParameterTuple
 from ckptload.tensors.tensor import Tensor
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, ValuesView
+    from collections.abc import Iterator, ValuesView
 
 _PREFIX: Final = re.compile(r"^\w*[0-9a-zA-Z_.\-]*$", re.ASCII)
-_FLOATS: Final = (dtypes.float16, dtypes.float32, dtypes.bfloat16)
 
 
 class Cell:
     """A net or a part of one: parameters and child cells, registered by assigning them to attributes.
 
-    A subclass calls ``super().__init__()``, assigns its parameters and children, and may define
-    ``construct``, which calling the cell runs as plain Python.
+    A subclass calls ``super().__init__()`` and assigns its parameters and children. A cell holds weights and
+    computes nothing.
 
     Args:
         auto_prefix: whether a child's parameters take the attribute's name as a prefix.
-        flags: attributes to set, as `add_flags` does.
+        flags: attributes to set.
     """
 
     _params: OrderedDict[str, Parameter | None]
@@ -42,19 +40,12 @@ class Cell:
             _params=OrderedDict(),
             _cells=OrderedDict(),
             _auto_prefix=auto_prefix,
-            _param_prefix="",
             _numbered=0,
             _listed={},
-            _checked=False,
-            _flags={},
-            _parameter_layout_dict={},
-            _compile_cache=set(),
             training=False,
             requires_grad=False,
-            phase="train",
         )
-        if flags:
-            self.add_flags(**flags)
+        self.__dict__.update(flags or {})
 
     # -- attributes -------------------------------------------------------------------------------
 
@@ -264,13 +255,6 @@ class Cell:
         """Return the child cells, each once."""
         return self.name_cells().values()
 
-    def apply(self, fn: Callable[[Cell], Any]) -> Cell:
-        """Call ``fn`` with every cell, children before their parent, and return this cell."""
-        for cell in self.cells():
-            cell.apply(fn)
-        fn(self)
-        return self
-
     # -- names ------------------------------------------------------------------------------------
 
     def update_parameters_name(self, prefix: str = "", recurse: bool = True) -> None:
@@ -291,16 +275,6 @@ class Cell:
             )
         for path, parameter in self.parameters_and_names(expand=recurse):
             parameter.name = prefix + path
-
-    @property
-    def param_prefix(self) -> str:
-        """Path of this cell in the net whose `update_cell_prefix` was called, and empty before that."""
-        return str(self.__dict__["_param_prefix"])
-
-    def update_cell_prefix(self) -> None:
-        """Set ``param_prefix`` of this cell and all below it."""
-        for path, cell in self.cells_and_names():
-            cell.__dict__["_param_prefix"] = path
 
     def check_names(self) -> None:
         """Check that no two parameters have the same name.
@@ -325,105 +299,25 @@ class Cell:
             self.update_parameters_name()
             self.check_names()
 
-    def init_parameters_data(self, auto_parallel_mode: bool = False) -> dict[Parameter, Parameter]:
-        """Return old to new parameter: each is its own successor, since values are there from the start."""
-        del auto_parallel_mode
-        return {parameter: parameter.init_data() for parameter in self.get_parameters()}
-
-    # -- modes and flags --------------------------------------------------------------------------
+    # -- modes ------------------------------------------------------------------------------------
 
     def set_train(self, mode: bool = True) -> Cell:
         """Set ``training`` here and in all cells below, and return this cell."""
-        self.phase = "train" if mode else "predict"
-        return self.add_flags_recursive(training=mode)
+        self.__dict__["training"] = mode
+        for cell in self.cells():
+            cell.set_train(mode)
+        return self
 
     def set_grad(self, requires_grad: bool = True) -> Cell:
         """Set ``requires_grad`` of this cell, and return it."""
         self.requires_grad = requires_grad
         return self
 
-    def add_flags(self, **flags: Any) -> Cell:
-        """Set attributes of this cell, remember them as flags, and return the cell."""
-        self.__dict__["_flags"].update(flags)
-        self.__dict__.update(flags)
-        return self
-
-    def add_flags_recursive(self, **flags: Any) -> Cell:
-        """Set attributes of this cell and all below it, and return this cell."""
-        self.add_flags(**flags)
-        for cell in self.cells():
-            cell.add_flags_recursive(**flags)
-        return self
-
-    def get_flags(self) -> dict[str, Any]:
-        """Return what `add_flags` has set."""
-        flags: dict[str, Any] = self.__dict__["_flags"]
-        return flags
-
-    def to_float(self, dst_type: Any) -> Cell:
-        """Note the float type that inputs are meant to have; parameters stay as they are.
-
-        Raises:
-            ArgumentError: ``dst_type`` is none of float16, float32 and bfloat16.
-        """
-        if not any(dst_type is allowed for allowed in _FLOATS):
-            raise ArgumentError(f"dst_type must be float16, float32 or bfloat16, not {dst_type!r}")
-        names = ("fp16", "fp32", "bf16")
-        return self.add_flags_recursive(**{name: dst_type is dtype for name, dtype in zip(names, _FLOATS, strict=True)})
-
-    @property
-    def parameter_layout_dict(self) -> dict[str, Any]:
-        """How parameters are laid out over devices; empty unless it was set."""
-        layout: dict[str, Any] = self.__dict__["_parameter_layout_dict"]
-        return layout
-
-    @parameter_layout_dict.setter
-    def parameter_layout_dict(self, value: dict[str, Any]) -> None:
-        if not isinstance(value, dict):
-            raise ArgumentTypeError(f"parameter_layout_dict must be a dict, not {type(value).__name__}")
-        self.__dict__["_parameter_layout_dict"] = value
-
-    @property
-    def compile_cache(self) -> set[Any]:
-        """Graphs compiled for this cell; there are none here."""
-        cache: set[Any] = self.__dict__["_compile_cache"]
-        return cache
-
-    @property
-    def cls_name(self) -> str:
-        """Name of the cell's class."""
-        return type(self).__name__
-
-    # -- running and printing ---------------------------------------------------------------------
-
-    def construct(self, *args: Any, **kwargs: Any) -> Any:
-        """Compute the cell's output; a subclass defines it."""
-        del args, kwargs
-        raise MissingAttributeError(f"{type(self).__name__} defines no method construct")
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Run `construct`; the first time, parameters with equal names are renamed to their paths."""
-        self._begun()
-        if not self.__dict__["_checked"]:
-            self.check_names_and_refresh_name()
-            self.__dict__["_checked"] = True
-        return self.construct(*args, **kwargs)
-
-    def extend_repr(self) -> str:
-        """Return what ``repr`` shows of the cell itself: nothing, unless a subclass says more."""
-        return ""
+    # -- printing ---------------------------------------------------------------------------------
 
     def __repr__(self) -> str:
-        more = self.extend_repr()
-        own = more.split("\n") if more else []
-        children = [f"({name}): " + repr(cell).replace("\n", "\n  ") for name, cell in self._cells.items()]
-        lines = own + children
-        if not lines:
-            return f"{type(self).__name__}()"
-        if len(own) == 1 and not children:
-            return f"{type(self).__name__}({own[0]})"
-        inside = "\n  ".join(lines)
-        return f"{type(self).__name__}(\n  {inside}\n)"
+        children = [f"\n  ({name}): " + repr(cell).replace("\n", "\n  ") for name, cell in self._cells.items()]
+        return f"{type(self).__name__}({''.join(children)}{chr(10) if children else ''})"
 
 
 def _unique(known: dict[str, Parameter], parameter: Parameter) -> None:

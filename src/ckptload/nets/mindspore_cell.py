@@ -147,4 +147,4 @@ def parameter_of(tensor: Any) -> Parameter:
         tensor.init_data()
     dtype = dtypes.BY_NAME[str(tensor.dtype)]
     # Not ascontiguousarray, which makes one dimension of none.
-    return Parameter._adopt(np.asarray(tensor.asnumpy(), order="C").view(dtype.numpy), dtype, name)  # noqa: SLF001
+    return Parameter.adopt(np.asarray(tensor.asnumpy(), order="C").view(dtype.numpy), dtype, name)

@@ -432,6 +432,6 @@ def _value(entry: Entry, content: Iterator[Array]) -> Value:
         return parts
     array = next(content)
     if entry.dtype is not None:
-        return Parameter._adopt(array, entry.dtype, entry.name)  # noqa: SLF001 -- the fast path is made for this
+        return Parameter.adopt(array, entry.dtype, entry.name)
     data = array.tobytes()
     return arrays.text(data, entry) if entry.kind == STRING else data

@@ -76,7 +76,7 @@ class TensorSlice:
         if not isinstance(picked, np.ndarray) or picked.base is not None or not picked.flags.c_contiguous:
             # It may be a scalar, or keep more alive than was asked for.
             picked = np.array(picked, self.dtype.numpy, order="C")
-        return Tensor._adopt(picked, self.dtype)  # noqa: SLF001 -- the fast path is made for this
+        return Tensor.adopt(picked, self.dtype)
 
     def _pick(self, index: tuple[Any, ...]) -> Any:
         first, rest = (index[0], index[1:]) if index else (..., ())
@@ -105,7 +105,7 @@ class TensorSlice:
         line = entry._replace(shape=(size,))
         wanted = range(size)[start:stop]
         result = self._read(lambda source: arrays.load_rows(source, line, wanted, self._begins))
-        return Tensor._adopt(result, self.dtype)  # noqa: SLF001 -- the fast path is made for this
+        return Tensor.adopt(result, self.dtype)
 
     def _rows(self, rows: slice) -> Array:
         entry = self._entry

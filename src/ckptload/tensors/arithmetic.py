@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
     Typed = tuple[Array, DType]
 
-#: Types that hold elements and take no part in computing.
-STORAGE_ONLY: Final = frozenset({dtypes.qint4x2, dtypes.hifloat8, dtypes.float8_e4m3fn, dtypes.float8_e5m2})
+# Types that hold elements and take no part in computing.
+_STORAGE_ONLY: Final = frozenset({dtypes.qint4x2, dtypes.hifloat8, dtypes.float8_e4m3fn, dtypes.float8_e5m2})
 _BOOL, _INTEGER, _FLOAT, _COMPLEX = range(4)
 # numpy's letters for these kinds; ml_dtypes' types carry the one for raw bytes.
 _KINDS: Final = {"b": _BOOL, "i": _INTEGER, "u": _INTEGER, "f": _FLOAT, "V": _FLOAT, "c": _COMPLEX}
@@ -71,19 +71,19 @@ def _kind(dtype: DType) -> int:
     return _KINDS[dtype.numpy.kind]
 
 
-def computable(dtype: DType) -> None:
+def _computable(dtype: DType) -> None:
     """Raise ArgumentTypeError for a dtype that only stores elements."""
-    if dtype in STORAGE_ONLY:
+    if dtype in _STORAGE_ONLY:
         raise ArgumentTypeError(
             f"nothing can be computed with {dtype} elements",
             hint="convert them with astype(float32), or take the raw elements with asnumpy()",
         )
 
 
-def promote(a: DType, b: DType) -> DType:
+def _promote(a: DType, b: DType) -> DType:
     """Return the dtype of a result of two tensors."""
-    computable(a)
-    computable(b)
+    _computable(a)
+    _computable(b)
     if a is b:
         return a
     low, high = sorted((a, b), key=_kind)
@@ -102,7 +102,7 @@ def number(value: Any, beside: DType) -> Typed:
     Raises:
         ArgumentTypeError: it is no real number.
     """
-    computable(beside)
+    _computable(beside)
     if isinstance(value, (bool, np.bool_)):
         return np.array(bool(value)).astype(beside.numpy), beside
     if isinstance(value, (int, np.integer)):
@@ -117,25 +117,12 @@ def number(value: Any, beside: DType) -> Typed:
     )
 
 
-def aligned(a: Typed, b: Typed) -> tuple[Array, Array, DType]:
-    """Convert both sides to the dtype of their result."""
-    dtype = promote(a[1], b[1])
-    left, right = (array if own is dtype else convert(array, own, dtype) for array, own in (a, b))
-    return left, right, dtype
-
-
 def combine(name: str, a: Typed, b: Typed) -> Typed:
-    """Compute one of the operations of `OPERATIONS`, element by element."""
+    """Compute one of the operations of `OPERATIONS`, in the dtype that both sides have in common."""
     with translated(name):
-        left, right, dtype = aligned(a, b)
+        dtype = _promote(a[1], b[1])
+        left, right = (array if own is dtype else convert(array, own, dtype) for array, own in (a, b))
         return OPERATIONS[name](left, right, dtype)
-
-
-def compare(function: Callable[[Array, Array], Array], a: Typed, b: Typed) -> Typed:
-    """Compare element by element, in the dtype that both sides have in common."""
-    with translated(function.__name__):
-        left, right, _ = aligned(a, b)
-        return np.asarray(function(left, right), np.bool_), dtypes.bool_
 
 
 def _plain(function: Callable[[Array, Array], Array]) -> Callable[[Array, Array, DType], Typed]:
@@ -150,27 +137,18 @@ def _plain(function: Callable[[Array, Array], Array]) -> Callable[[Array, Array,
     return compute
 
 
+def _comparison(function: Callable[[Array, Array], Array]) -> Callable[[Array, Array, DType], Typed]:
+    def compute(left: Array, right: Array, _dtype: DType) -> Typed:
+        return np.asarray(function(left, right), np.bool_), dtypes.bool_
+
+    return compute
+
+
 def _divide(left: Array, right: Array, dtype: DType) -> Typed:
     if _kind(dtype) < _FLOAT:
         left, right = left.astype(np.float32), right.astype(np.float32)
         dtype = dtypes.float32
     return np.asarray(np.true_divide(left, right)), dtype
-
-
-def _power(left: Array, right: Array, dtype: DType) -> Typed:
-    if _kind(dtype) == _INTEGER and np.any(right < 0):
-        # numpy refuses; MindSpore keeps the whole part of the fraction.
-        return np.power(left.astype(np.float64), right).astype(dtype.numpy), dtype
-    return _plain(np.power)(left, right, dtype)
-
-
-def _bitwise(function: Callable[[Array, Array], Array]) -> Callable[[Array, Array, DType], Typed]:
-    def compute(left: Array, right: Array, dtype: DType) -> Typed:
-        if _kind(dtype) >= _FLOAT:
-            raise ArgumentTypeError(f"bits of {dtype} cannot be combined", hint="use Bool or integer tensors")
-        return np.asarray(function(left, right)), dtype
-
-    return compute
 
 
 def _matmul(left: Array, right: Array, dtype: DType) -> Typed:
@@ -191,40 +169,33 @@ OPERATIONS: Final[dict[str, Callable[[Array, Array, DType], Typed]]] = {
     "subtraction": _plain(np.subtract),
     "multiplication": _plain(np.multiply),
     "division": _divide,
-    "floor division": _plain(np.floor_divide),
-    "remainder": _plain(np.remainder),
-    "power": _power,
-    "and": _bitwise(np.bitwise_and),
-    "or": _bitwise(np.bitwise_or),
-    "exclusive or": _bitwise(np.bitwise_xor),
     "matrix product": _matmul,
+    "==": _comparison(np.equal),
+    "!=": _comparison(np.not_equal),
+    "<": _comparison(np.less),
+    "<=": _comparison(np.less_equal),
+    ">": _comparison(np.greater),
+    ">=": _comparison(np.greater_equal),
 }
 
 
 def negate(array: Array, dtype: DType) -> Typed:
     """Change the sign; Bool has none."""
-    computable(dtype)
+    _computable(dtype)
     if dtype is dtypes.bool_:
-        raise ArgumentTypeError("Bool has no negative", hint="use ~ for logical not")
+        raise ArgumentTypeError("Bool has no negative", hint="convert it with astype(float32)")
     return -array, dtype
 
 
 def magnitude(array: Array, dtype: DType) -> Typed:
     """Take absolute values; those of complex numbers stay complex, as MindSpore has them."""
-    computable(dtype)
+    _computable(dtype)
     return np.abs(array).astype(dtype.numpy, copy=False), dtype
-
-
-def over(axis: Any, *, keepdims: bool = False) -> Over:
-    """Normalise the dimensions of a reduction: a list counts as a tuple, an empty one as all."""
-    if isinstance(axis, list):
-        axis = tuple(axis)
-    return Over(None if axis == () else axis, bool(keepdims))
 
 
 def reduce(name: str, array: Array, dtype: DType, where: Over) -> Typed:
     """Compute one of the reductions of `REDUCTIONS`."""
-    computable(dtype)
+    _computable(dtype)
     with translated(name):
         return REDUCTIONS[name](array, dtype, where)
 
@@ -234,16 +205,12 @@ def _widened(array: Array, dtype: DType) -> Array:
     return array.astype(np.float32) if dtype in {dtypes.float16, dtypes.bfloat16} else array
 
 
-def _total(function: Any) -> Callable[[Array, DType, Over], Typed]:
-    """Add or multiply; what fits into Int32 is counted in Int64."""
-
-    def compute(array: Array, dtype: DType, where: Over) -> Typed:
-        if dtype in {dtypes.bool_, dtypes.int8, dtypes.int16, dtypes.int32, dtypes.uint8}:
-            dtype = dtypes.int64
-        total = function(_widened(array, dtype), axis=where.axis, keepdims=where.keepdims)
-        return np.asarray(total).astype(dtype.numpy, copy=False), dtype
-
-    return compute
+def _sum(array: Array, dtype: DType, where: Over) -> Typed:
+    """Add up; what fits into Int32 is counted in Int64."""
+    if dtype in {dtypes.bool_, dtypes.int8, dtypes.int16, dtypes.int32, dtypes.uint8}:
+        dtype = dtypes.int64
+    total = np.sum(_widened(array, dtype), axis=where.axis, keepdims=where.keepdims)
+    return np.asarray(total).astype(dtype.numpy, copy=False), dtype
 
 
 def _mean(array: Array, dtype: DType, where: Over) -> Typed:
@@ -259,34 +226,11 @@ def _mean(array: Array, dtype: DType, where: Over) -> Typed:
     return np.asarray(mean).astype(dtype.numpy), dtype
 
 
-def variance(array: Array, dtype: DType, where: Over, ddof: int) -> Typed:
-    """Compute the variance, with ``ddof`` subtracted from the count; integers give Float32."""
-    computable(dtype)
-    if _kind(dtype) not in {_INTEGER, _FLOAT}:
-        raise ComputationError(f"{dtype} has no variance", hint="convert it with astype(float32)")
-    result = dtype if _kind(dtype) == _FLOAT else dtypes.float32
-    with translated("variance"):
-        values = array.astype(np.float64 if result is dtypes.float64 else np.float32, copy=False)
-        real = values.dtype.type
-        total = np.sum(values, axis=where.axis, keepdims=True)
-        count = array.size // max(total.size, 1)
-        squares = np.sum((values - total / real(count)) ** 2, axis=where.axis, keepdims=where.keepdims)
-        return np.asarray(squares / real(count - ddof)).astype(result.numpy), result
-
-
 def _extreme(function: Any) -> Callable[[Array, DType, Over], Typed]:
     def compute(array: Array, dtype: DType, where: Over) -> Typed:
         if _kind(dtype) == _COMPLEX:
             raise ComputationError(f"{dtype} has no order")
         return np.asarray(function(array, axis=where.axis, keepdims=where.keepdims)), dtype
-
-    return compute
-
-
-def _position(function: Any, result: DType) -> Callable[[Array, DType, Over], Typed]:
-    def compute(array: Array, dtype: DType, where: Over) -> Typed:
-        values = array.astype(np.float32) if dtype is dtypes.bfloat16 else array
-        return np.asarray(function(values, axis=where.axis, keepdims=where.keepdims)).astype(result.numpy), result
 
     return compute
 
@@ -299,13 +243,10 @@ def _truth(function: Any) -> Callable[[Array, DType, Over], Typed]:
 
 
 REDUCTIONS: Final[dict[str, Callable[[Array, DType, Over], Typed]]] = {
-    "sum": _total(np.sum),
-    "prod": _total(np.prod),
+    "sum": _sum,
     "mean": _mean,
     "max": _extreme(np.max),
     "min": _extreme(np.min),
-    "argmax": _position(np.argmax, dtypes.int64),
-    "argmin": _position(np.argmin, dtypes.int32),
     "all": _truth(np.all),
     "any": _truth(np.any),
 }

@@ -1,11 +1,12 @@
 """What a tensor computes: operators, comparisons, reductions, changes of shape, conversions.
 
-Every result is a new Tensor, also where the operand is a Parameter.
+Here is what scripts do with loaded weights: average, scale, merge, compare and rearrange them. For everything else
+`Held.asnumpy` gives a numpy array. Every result is a new Tensor, also where the operand is a Parameter.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 
@@ -18,12 +19,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ckptload.dtypes import Array, DType
-    from ckptload.tensors.tensor import Tensor
 
     Axis = int | tuple[int, ...] | list[int] | None
 
+#: The class of results: `Tensor`, which derives from these classes and is therefore not imported here.
+Result = TypeVar("Result")
 
-class Held:
+
+class Held(Generic[Result]):
     """An array with its dtype, and how a result becomes a Tensor."""
 
     _array: Array
@@ -45,324 +48,221 @@ class Held:
 
     numpy = asnumpy
 
-    def _plain(self, array: Array, dtype: DType) -> Tensor:
+    def _plain(self, array: Array, dtype: DType) -> Result:
         """Wrap a result: operations on a Parameter give a Tensor."""
         raise NotImplementedError
 
-    def _typed(self) -> tuple[Array, DType]:
-        return self._array, self._dtype
-
-    def _other(self, value: Any) -> tuple[Array, DType]:
-        if isinstance(value, Held):
-            return value.asnumpy(), value.dtype
-        if isinstance(value, (list, tuple)):
-            return from_python(value, None)
-        return arithmetic.number(value, self._dtype)
-
-
-class Casts:
-    """The conversions that are named after a type."""
-
-    def astype(self, dtype: Any) -> Tensor:
+    def astype(self, dtype: Any) -> Result:
         """Convert the elements; see `Tensor.astype`."""
         raise NotImplementedError
 
-    def bool(self) -> Tensor:
-        """Convert to Bool: everything but 0 is True."""
-        return self.astype(dtypes.bool_)
+    def _typed(self) -> arithmetic.Typed:
+        return self._array, self._dtype
 
-    def byte(self) -> Tensor:
-        """Convert to UInt8."""
-        return self.astype(dtypes.uint8)
 
-    def short(self) -> Tensor:
-        """Convert to Int16."""
-        return self.astype(dtypes.int16)
+class Casts(Held[Result]):
+    """The conversions that are named after a float type; `astype` converts to any type."""
 
-    def int(self) -> Tensor:
-        """Convert to Int32."""
-        return self.astype(dtypes.int32)
-
-    def long(self) -> Tensor:
-        """Convert to Int64."""
-        return self.astype(dtypes.int64)
-
-    def half(self) -> Tensor:
+    def half(self) -> Result:
         """Convert to Float16."""
         return self.astype(dtypes.float16)
 
-    def bfloat16(self) -> Tensor:
+    def bfloat16(self) -> Result:
         """Convert to BFloat16."""
         return self.astype(dtypes.bfloat16)
 
-    def float(self) -> Tensor:
+    def float(self) -> Result:
         """Convert to Float32."""
         return self.astype(dtypes.float32)
 
-    def double(self) -> Tensor:
+    def double(self) -> Result:
         """Convert to Float64."""
         return self.astype(dtypes.float64)
 
 
-class Operators(Held):
-    """Operators and comparisons, element by element."""
+class Operators(Held[Result]):
+    """Operators and comparisons, element by element, and the matrix product."""
 
-    def _combine(self, name: str, other: object) -> Tensor:
-        return self._plain(*arithmetic.combine(name, self._typed(), self._other(other)))
+    def _combine(self, name: str, other: object) -> Result:
+        return self._plain(*arithmetic.combine(name, self._typed(), _beside(self._dtype, other)))
 
-    def _under(self, name: str, other: object) -> Tensor:
-        return self._plain(*arithmetic.combine(name, self._other(other), self._typed()))
+    def _under(self, name: str, other: object) -> Result:
+        return self._plain(*arithmetic.combine(name, _beside(self._dtype, other), self._typed()))
 
-    def __add__(self, other: object) -> Tensor:
+    def __add__(self, other: object) -> Result:
         return self._combine("addition", other)
 
-    def __radd__(self, other: object) -> Tensor:
+    def __radd__(self, other: object) -> Result:
         return self._under("addition", other)
 
-    def __sub__(self, other: object) -> Tensor:
+    def __sub__(self, other: object) -> Result:
         return self._combine("subtraction", other)
 
-    def __rsub__(self, other: object) -> Tensor:
+    def __rsub__(self, other: object) -> Result:
         return self._under("subtraction", other)
 
-    def __mul__(self, other: object) -> Tensor:
+    def __mul__(self, other: object) -> Result:
         return self._combine("multiplication", other)
 
-    def __rmul__(self, other: object) -> Tensor:
+    def __rmul__(self, other: object) -> Result:
         return self._under("multiplication", other)
 
-    def __truediv__(self, other: object) -> Tensor:
+    def __truediv__(self, other: object) -> Result:
         return self._combine("division", other)
 
-    def __rtruediv__(self, other: object) -> Tensor:
+    def __rtruediv__(self, other: object) -> Result:
         # In two steps, as MindSpore has it: the rounding differs from one division's.
-        return self._under("division", 1)._combine("multiplication", other)
+        inverse = arithmetic.combine("division", _beside(self._dtype, 1), self._typed())
+        return self._plain(*arithmetic.combine("multiplication", inverse, _beside(inverse[1], other)))
 
-    def __floordiv__(self, other: object) -> Tensor:
-        return self._combine("floor division", other)
-
-    def __rfloordiv__(self, other: object) -> Tensor:
-        return self._under("floor division", other)
-
-    def __mod__(self, other: object) -> Tensor:
-        return self._combine("remainder", other)
-
-    def __rmod__(self, other: object) -> Tensor:
-        return self._under("remainder", other)
-
-    def __pow__(self, other: object) -> Tensor:
-        return self._combine("power", other)
-
-    def __rpow__(self, other: object) -> Tensor:
-        return self._under("power", other)
-
-    def __matmul__(self, other: Tensor) -> Tensor:
+    def __matmul__(self, other: object) -> Result:
         if not isinstance(other, Held):
             raise ArgumentTypeError(f"a matrix product takes a Tensor, not {type(other).__name__}")
         return self._combine("matrix product", other)
 
     matmul = __matmul__
 
-    def __and__(self, other: object) -> Tensor:
-        return self._combine("and", other)
-
-    def __or__(self, other: object) -> Tensor:
-        return self._combine("or", other)
-
-    def __xor__(self, other: object) -> Tensor:
-        return self._combine("exclusive or", other)
-
-    __rand__, __ror__, __rxor__ = __and__, __or__, __xor__
-
-    def __neg__(self) -> Tensor:
+    def __neg__(self) -> Result:
         return self._plain(*arithmetic.negate(*self._typed()))
 
-    def __abs__(self) -> Tensor:
+    def __abs__(self) -> Result:
         return self._plain(*arithmetic.magnitude(*self._typed()))
 
     abs = __abs__
 
-    def __round__(self) -> Tensor:
-        arithmetic.computable(self._dtype)
-        return self._plain(np.round(self._array), self._dtype)
-
-    def __invert__(self) -> Tensor:
-        arithmetic.computable(self._dtype)
-        return self._plain(~self._array.astype(np.bool_), dtypes.bool_)
-
-    def _compare(self, function: Callable[[Any, Any], Any], other: object) -> Tensor:
-        return self._plain(*arithmetic.compare(function, self._typed(), self._other(other)))
-
     def __eq__(self, other: object) -> Any:
         # What is neither tensor nor number is simply something else.
-        return self._compare(np.equal, other) if isinstance(other, (Held, int, float)) else False
+        return self._combine("==", other) if isinstance(other, (Held, int, float)) else False
 
     def __ne__(self, other: object) -> Any:
-        return self._compare(np.not_equal, other) if isinstance(other, (Held, int, float)) else True
+        return self._combine("!=", other) if isinstance(other, (Held, int, float)) else True
 
     def __hash__(self) -> int:
         return id(self)
 
-    def __lt__(self, other: object) -> Tensor:
-        return self._compare(np.less, other)
+    def __lt__(self, other: object) -> Result:
+        return self._combine("<", other)
 
-    def __le__(self, other: object) -> Tensor:
-        return self._compare(np.less_equal, other)
+    def __le__(self, other: object) -> Result:
+        return self._combine("<=", other)
 
-    def __gt__(self, other: object) -> Tensor:
-        return self._compare(np.greater, other)
+    def __gt__(self, other: object) -> Result:
+        return self._combine(">", other)
 
-    def __ge__(self, other: object) -> Tensor:
-        return self._compare(np.greater_equal, other)
+    def __ge__(self, other: object) -> Result:
+        return self._combine(">=", other)
 
 
-class Computing(Operators, Casts):
+class Computing(Operators[Result], Casts[Result]):
     """Reductions and changes of shape.
 
     A reduction takes ``axis`` and ``keepdims`` under each of the names that MindSpore has for them.
     """
 
-    def _reduce(self, name: str, axis: Axis, keepdims: Any, spelled: dict[str, Any]) -> Tensor:
+    def _reduce(self, name: str, axis: Axis, keepdims: object, spelled: dict[str, Any]) -> Result:
         where = _where(name, axis, keepdims, spelled)
         return self._plain(*arithmetic.reduce(name, *self._typed(), where))
 
-    def sum(self, axis: Axis = None, keepdims: bool = False, *, dtype: Any = None, **spelled: Any) -> Tensor:
+    def sum(self, axis: Axis = None, keepdims: bool = False, **spelled: Any) -> Result:
         """Add the elements up; Bool and integers are counted in Int64."""
-        if dtype is not None:
-            return self.astype(dtype).sum(axis, keepdims, **spelled)
         return self._reduce("sum", axis, keepdims, spelled)
 
-    def prod(self, axis: Axis = None, keepdims: bool = False, *, dtype: Any = None, **spelled: Any) -> Tensor:
-        """Multiply the elements; Bool and integers are counted in Int64."""
-        if dtype is not None:
-            return self.astype(dtype).prod(axis, keepdims, **spelled)
-        return self._reduce("prod", axis, keepdims, spelled)
-
-    def mean(self, axis: Axis = None, keepdims: bool = False, *, dtype: Any = None, **spelled: Any) -> Tensor:
+    def mean(self, axis: Axis = None, keepdims: bool = False, **spelled: Any) -> Result:
         """Return the mean, in the tensor's own dtype."""
-        if dtype is not None:
-            return self.astype(dtype).mean(axis, keepdims, **spelled)
         return self._reduce("mean", axis, keepdims, spelled)
 
-    def var(self, axis: Axis = None, ddof: int = 0, keepdims: bool = False, **spelled: Any) -> Tensor:
-        """Return the variance; ``ddof`` is subtracted from the number of elements."""
-        where = _where("var", axis, keepdims, spelled)
-        return self._plain(*arithmetic.variance(*self._typed(), where, ddof))
+    # With an axis by position, MindSpore's max and min return a pair. So the axis is taken by name only.
+    def max(self, *, axis: Axis = None, keepdims: bool = False, **spelled: Any) -> Result:
+        """Return the largest elements."""
+        return self._reduce("max", axis, keepdims, spelled)
 
-    def std(self, axis: Axis = None, ddof: int = 0, keepdims: bool = False, **spelled: Any) -> Tensor:
-        """Return the standard deviation; ``ddof`` is subtracted from the number of elements."""
-        spread = self.var(axis, ddof, keepdims, **spelled)
-        return self._plain(np.sqrt(spread.asnumpy()), spread.dtype)
+    def min(self, *, axis: Axis = None, keepdims: bool = False, **spelled: Any) -> Result:
+        """Return the smallest elements."""
+        return self._reduce("min", axis, keepdims, spelled)
 
-    def max(self, *dim: Any, axis: Axis = None, keepdims: bool = False, **spelled: Any) -> Any:
-        """Return the largest elements.
-
-        A dimension given by position asks for a pair, as in MindSpore: the values and where they stand.
-        """
-        return self._extreme(("max", "argmax"), dim, axis, keepdims, spelled)
-
-    def min(self, *dim: Any, axis: Axis = None, keepdims: bool = False, **spelled: Any) -> Any:
-        """Return the smallest elements; see `max`."""
-        return self._extreme(("min", "argmin"), dim, axis, keepdims, spelled)
-
-    def _extreme(
-        self, names: tuple[str, str], dim: tuple[Any, ...], axis: Axis, keepdims: Any, spelled: dict[str, Any]
-    ) -> Any:
-        pair = bool(dim) or spelled.pop("return_indices", False)
-        if dim:
-            axis, keepdims = (*dim, keepdims)[:2]
-        where = _where(names[0], axis, keepdims, spelled)
-        values = self._plain(*arithmetic.reduce(names[0], *self._typed(), where))
-        if not pair:
-            return values
-        places = self._plain(*arithmetic.reduce(names[1], *self._typed(), where))
-        return values, places.astype(dtypes.int64)
-
-    def argmax(self, axis: Axis = None, keepdims: bool = False, **spelled: Any) -> Tensor:
-        """Return where the largest element stands, as Int64."""
-        return self._reduce("argmax", axis, keepdims, spelled)
-
-    def argmin(self, axis: Axis = None, keepdims: bool = False, **spelled: Any) -> Tensor:
-        """Return where the smallest element stands, as Int32."""
-        return self._reduce("argmin", axis, keepdims, spelled)
-
-    def all(self, axis: Axis = None, keepdims: bool = False, **spelled: Any) -> Tensor:
+    def all(self, axis: Axis = None, keepdims: bool = False, **spelled: Any) -> Result:
         """Return whether all elements are true, as Bool."""
         return self._reduce("all", axis, keepdims, spelled)
 
-    def any(self, axis: Axis = None, keepdims: bool = False, **spelled: Any) -> Tensor:
+    def any(self, axis: Axis = None, keepdims: bool = False, **spelled: Any) -> Result:
         """Return whether any element is true, as Bool."""
         return self._reduce("any", axis, keepdims, spelled)
 
-    def reshape(self, *shape: Any) -> Tensor:
+    def _shaped(self, name: str, change: Callable[[Array], Array]) -> Result:
+        """Return the elements in another shape, in memory of their own."""
+        with arithmetic.translated(name):
+            return self._plain(np.array(change(self._array), order="C"), self._dtype)
+
+    def reshape(self, *shape: Any) -> Result:
         """Return the elements in another shape; one length may be -1.
 
         Raises:
             ArgumentError: the number of elements does not fit.
-            ArgumentTypeError: a length is no integer.
+            ArgumentTypeError: a length is not an integer.
         """
         lengths = _integers("reshape", shape)
-        with arithmetic.translated("reshape"):
-            return self._plain(self._array.reshape(lengths).copy(), self._dtype)
+        return self._shaped("reshape", lambda array: array.reshape(lengths))
 
     view = reshape
 
-    def flatten(self, order: str = "C") -> Tensor:
+    def flatten(self, order: str = "C") -> Result:
         """Return the elements in one dimension, row by row or (``order="F"``) column by column."""
-        with arithmetic.translated("flatten"):
-            return self._plain(self._array.flatten(order), self._dtype)  # type: ignore[arg-type]
-
-    def ravel(self) -> Tensor:
-        """Return the elements in one dimension, row by row."""
-        return self.flatten()
+        return self._shaped("flatten", lambda array: array.ravel(order))  # type: ignore[arg-type]
 
     @property
-    def T(self) -> Tensor:  # noqa: N802 -- numpy's name, and MindSpore's
+    def T(self) -> Result:  # noqa: N802 -- numpy's name, and MindSpore's
         """The tensor with its dimensions in reverse order."""
-        return self._plain(self._array.T, self._dtype)
+        return self.transpose()
 
-    def transpose(self, *axes: Any) -> Tensor:
+    def transpose(self, *axes: Any) -> Result:
         """Return the tensor with its dimensions in another order, reversed if none is given."""
         order = _integers("transpose", axes) if axes else None
-        with arithmetic.translated("transpose"):
-            return self._plain(self._array.transpose(order), self._dtype)
+        return self._shaped("transpose", lambda array: array.transpose(order))
 
     permute = transpose
 
-    def swapaxes(self, axis0: int, axis1: int) -> Tensor:
+    def swapaxes(self, axis0: int, axis1: int) -> Result:
         """Return the tensor with two dimensions exchanged."""
-        with arithmetic.translated("swapaxes"):
-            return self._plain(self._array.swapaxes(axis0, axis1), self._dtype)
+        return self._shaped("swapaxes", lambda array: array.swapaxes(axis0, axis1))
 
-    def squeeze(self, axis: int | None = None) -> Tensor:
+    def squeeze(self, axis: int | None = None) -> Result:
         """Drop dimensions of length 1: all of them, or the one given if its length is 1."""
-        with arithmetic.translated("squeeze"):
-            if axis is not None and self._array.shape[axis] != 1:
-                return self._plain(self._array.copy(), self._dtype)
-            return self._plain(self._array.squeeze(axis).copy(), self._dtype)
+        return self._shaped(
+            "squeeze", lambda array: array if axis is not None and array.shape[axis] != 1 else array.squeeze(axis)
+        )
 
-    def expand_dims(self, axis: int) -> Tensor:
+    def expand_dims(self, axis: int) -> Result:
         """Insert a dimension of length 1."""
-        with arithmetic.translated("expand_dims"):
-            return self._plain(np.expand_dims(self._array, axis).copy(), self._dtype)
+        return self._shaped("expand_dims", lambda array: np.expand_dims(array, axis))
 
     unsqueeze = expand_dims
 
-    def broadcast_to(self, shape: tuple[int, ...]) -> Tensor:
+    def broadcast_to(self, shape: tuple[int, ...]) -> Result:
         """Repeat the tensor along new dimensions and along those of length 1."""
-        with arithmetic.translated("broadcast_to"):
-            return self._plain(np.broadcast_to(self._array, shape).copy(), self._dtype)
+        return self._shaped("broadcast_to", lambda array: np.broadcast_to(array, shape))
+
+
+def _beside(dtype: DType, value: Any) -> arithmetic.Typed:
+    """Return what is combined with a tensor of a dtype: another tensor, a list of numbers, or a number."""
+    if isinstance(value, Held):
+        return value.asnumpy(), value.dtype
+    if isinstance(value, (list, tuple)):
+        return from_python(value, None)
+    return arithmetic.number(value, dtype)
 
 
 def _where(name: str, axis: Any, keepdims: Any, spelled: dict[str, Any]) -> arithmetic.Over:
-    """Gather a reduction's arguments from the names that MindSpore, its mint package and numpy use."""
+    """Gather a reduction's arguments from the names that MindSpore, its mint package and numpy use.
+
+    A list of dimensions counts as a tuple, an empty one as all.
+    """
     axis = spelled.pop("dim", axis)
     for other in ("keep_dims", "keepdim"):
         keepdims = spelled.pop(other, keepdims)
-    if spelled.pop("out", None) is not None or spelled:
-        unknown = ", ".join(spelled) or "out"
-        raise ArgumentTypeError(f"{name} takes axis and keepdims, not {unknown}")
-    return arithmetic.over(axis, keepdims=keepdims)
+    if spelled:
+        raise ArgumentTypeError(f"{name} takes axis and keepdims, not {', '.join(spelled)}")
+    axis = tuple(axis) if isinstance(axis, list) else axis
+    return arithmetic.Over(None if axis == () else axis, bool(keepdims))
 
 
 def _integers(name: str, given: tuple[Any, ...]) -> tuple[int, ...]:

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import re
 from itertools import count
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import numpy as np
 
 from ckptload import dtypes
 from ckptload.errors import ArgumentError, ArgumentTypeError
 from ckptload.tensors.construction import convert, from_python, integer
-from ckptload.tensors.tensor import Array, Tensor
+from ckptload.tensors.tensor import Tensor
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from ckptload.dtypes import DType
+    from ckptload.dtypes import Array, DType
 
 #: What names made by the library start with; a cell puts its attribute's name in place of such a name.
 AUTOMATIC_PREFIX: Final = "Parameter#"
@@ -30,10 +30,26 @@ def _automatic_name() -> str:
     return f"{AUTOMATIC_PREFIX}{next(_numbers)}"
 
 
-def _flag(attribute: str, value: object) -> bool:
-    if not isinstance(value, bool):
-        raise ArgumentTypeError(f"{attribute} must be a bool, not {type(value).__name__}")
-    return value
+class _Flag:
+    """An attribute that is True or False; a parameter holds it only if it was changed, so that making one is quick."""
+
+    def __init__(self, doc: str, *, default: bool = False) -> None:
+        self.__doc__ = doc
+        self._default = default
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, parameter: Parameter | None, owner: type | None = None) -> bool:
+        if parameter is None:
+            return cast("bool", self)  # what the class has, for those that look for its docstring
+        return bool(parameter.__dict__.get(f"_{self._name}", self._default))
+
+    def __set__(self, parameter: Parameter, value: bool) -> None:
+        if not isinstance(value, bool):
+            raise ArgumentTypeError(f"{self._name} must be a bool, not {type(value).__name__}")
+        if value is not self.__get__(parameter):
+            parameter.__dict__[f"_{self._name}"] = value
 
 
 class Parameter(Tensor):
@@ -57,14 +73,7 @@ class Parameter(Tensor):
 
     _name: str
     # What almost every parameter has stays in the class, so that making one is quick.
-    _requires_grad: bool = True
-    _layerwise_parallel: bool = False
-    _parallel_optimizer: bool = True
-    _cache_enable: bool = False
-    _cache_shape: Any = ()
-    _key: int = -1
     _comm_fusion: int = 1
-    _comm_recompute: bool = False
     sliced: Any = False
     unique: Any = False
     is_init: Any = False
@@ -73,6 +82,14 @@ class Parameter(Tensor):
     init_mode: Any = None
     requires_aggr: Any = True
     is_in_parallel: Any = False
+    inited_param: Any = None
+    _key: int = -1
+
+    requires_grad = _Flag("Whether training changes the parameter.", default=True)
+    layerwise_parallel = _Flag("Whether devices keep their own values of it.")
+    parallel_optimizer = _Flag("Whether its optimizer state may be split over devices.", default=True)
+    parallel_optimizer_comm_recompute = _Flag("Whether the backward pass gathers it over devices once more.")
+    cache_enable = _Flag("Whether it is in an embedding cache.")
 
     def __init__(
         self,
@@ -94,8 +111,8 @@ class Parameter(Tensor):
             raise ArgumentError(f"device must be 'CPU' or 'Remote', not {device!r}")
 
     @classmethod
-    def _adopt(cls, array: Array, dtype: DType, name: str = "") -> Parameter:
-        """Wrap an array under a name as it stands; an empty name becomes an automatic one."""
+    def adopt(cls, array: Array, dtype: DType, name: str = "") -> Parameter:
+        """Wrap an array as `Tensor.adopt` does, under the name as it is; an empty one becomes an automatic one."""
         self = object.__new__(cls)
         self._array = array
         self._dtype = dtype
@@ -122,73 +139,6 @@ class Parameter(Tensor):
         self._name = name or _automatic_name()
 
     @property
-    def requires_grad(self) -> bool:
-        """Whether training changes the parameter."""
-        return self._requires_grad
-
-    @requires_grad.setter
-    def requires_grad(self, value: bool) -> None:
-        self._requires_grad = _flag("requires_grad", value)
-
-    @property
-    def layerwise_parallel(self) -> bool:
-        """Whether devices keep their own values of it."""
-        return self._layerwise_parallel
-
-    @layerwise_parallel.setter
-    def layerwise_parallel(self, value: bool) -> None:
-        self._layerwise_parallel = _flag("layerwise_parallel", value)
-
-    @property
-    def parallel_optimizer(self) -> bool:
-        """Whether its optimizer state may be split over devices."""
-        return self._parallel_optimizer
-
-    @parallel_optimizer.setter
-    def parallel_optimizer(self, value: bool) -> None:
-        self._parallel_optimizer = _flag("parallel_optimizer", value)
-
-    @property
-    def parallel_optimizer_comm_recompute(self) -> bool:
-        """Whether its gathering over devices is computed again in the backward pass."""
-        return self._comm_recompute
-
-    @parallel_optimizer_comm_recompute.setter
-    def parallel_optimizer_comm_recompute(self, value: bool) -> None:
-        self._comm_recompute = _flag("parallel_optimizer_comm_recompute", value)
-
-    @property
-    def cache_enable(self) -> bool:
-        """Whether it lives in an embedding cache."""
-        return self._cache_enable
-
-    @cache_enable.setter
-    def cache_enable(self, value: bool) -> None:
-        self._cache_enable = _flag("cache_enable", value)
-
-    @property
-    def cache_shape(self) -> Any:
-        """Shape in an embedding cache."""
-        return self._cache_shape or []
-
-    @cache_shape.setter
-    def cache_shape(self, value: Any) -> None:
-        if not isinstance(value, (tuple, list)):
-            raise ArgumentTypeError(f"cache_shape must be a tuple or a list, not {type(value).__name__}")
-        self._cache_shape = list(value)
-
-    @property
-    def key(self) -> int:
-        """Number in an embedding cache."""
-        return self._key
-
-    @key.setter
-    def key(self, value: int) -> None:
-        if not isinstance(value, int):
-            raise ArgumentTypeError(f"key must be an int, not {type(value).__name__}")
-        self._key = value
-
-    @property
     def comm_fusion(self) -> int:
         """Group of parameters that are exchanged between devices together."""
         return self._comm_fusion
@@ -202,9 +152,15 @@ class Parameter(Tensor):
         self._comm_fusion = value
 
     @property
-    def inited_param(self) -> None:
-        """The parameter that took this one's place when it was initialised; there is none here."""
-        return
+    def key(self) -> int:
+        """Number in an embedding cache."""
+        return self._key
+
+    @key.setter
+    def key(self, value: int) -> None:
+        if not isinstance(value, int):
+            raise ArgumentTypeError(f"key must be an int, not {type(value).__name__}")
+        self._key = value
 
     # -- values -----------------------------------------------------------------------------------
 
@@ -272,8 +228,7 @@ class Parameter(Tensor):
         """Copy the parameter under the same name.
 
         Args:
-            init: ``"same"`` for the same values, ``"zeros"``, ``"ones"``, a number for all elements, or a
-                Tensor of the same shape.
+            init: ``"same"`` for the same values, ``"zeros"``, ``"ones"``, or a number for all elements.
 
         Returns:
             A Parameter with memory of its own.
@@ -281,37 +236,26 @@ class Parameter(Tensor):
         Raises:
             ArgumentError: ``init`` is of none of these kinds.
         """
-        twin = Parameter._adopt(self._filled(init), self._dtype, self._name)
-        for attribute, value in self.__getstate__().items():
-            if attribute not in {"_array", "_dtype", "_name"}:
-                twin.__dict__[attribute] = value
+        twin = Parameter.adopt(self._filled(init), self._dtype, self._name)
+        # What this one has of its own comes first, so that the twin's own array stays.
+        twin.__dict__.update({**self.__getstate__(), **twin.__dict__})
         return twin
 
     def copy(self) -> Parameter:
         """Copy the parameter under the same name; see `clone`."""
         return self.clone()
 
-    def __copy__(self) -> Parameter:
-        return self.clone()
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Parameter:
-        return self.clone()
-
     def _filled(self, init: Any) -> Array:
         """Return an array of the parameter's shape and dtype with the values that ``init`` stands for."""
-        if isinstance(init, Tensor):
-            if init.shape != self.shape:
-                raise ArgumentError(f"init has shape {init.shape}, the parameter {self.shape}", name=self._name)
-            return convert(init.asnumpy(), init.dtype, self._dtype)
         if isinstance(init, str):
             if init == "same":
                 return self._array.copy()
             init = {"zeros": 0, "ones": 1}.get(init)
         if not isinstance(init, (int, float)):
             raise ArgumentError(
-                "init must be 'same', 'zeros', 'ones', a number or a Tensor",
+                "init must be 'same', 'zeros', 'ones' or a number",
                 name=self._name,
-                hint="ckptload has no other initializers; give the values as a Tensor",
+                hint="ckptload has no other initializers; set_data() takes a Tensor of values",
             )
         array, _ = from_python(init, self._dtype)
         return np.full(self.shape, array, self._dtype.numpy)
@@ -321,7 +265,7 @@ class Parameter(Tensor):
     def __repr__(self) -> str:
         return (
             f"Parameter (name={self._name}, shape={self.shape}, dtype={self._dtype}, "
-            f"requires_grad={self._requires_grad})"
+            f"requires_grad={self.requires_grad})"
         )
 
     __str__ = __repr__

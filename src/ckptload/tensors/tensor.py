@@ -14,7 +14,6 @@ from ckptload.errors import (
     ArgumentOverflowError,
     ArgumentTypeError,
     CheckpointError,
-    ExportError,
     MissingAttributeError,
 )
 from ckptload.tensors import arithmetic, printing
@@ -24,13 +23,10 @@ from ckptload.tensors.operators import Computing
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-Array = np.ndarray[Any, np.dtype[Any]]
-
-#: The CPU, in DLPack's numbering of devices.
-_DLPACK_CPU = (1, 0)
+    from ckptload.dtypes import Array
 
 
-class Tensor(Computing):
+class Tensor(Computing["Tensor"]):
     """An array with a MindSpore dtype.
 
     Without ``dtype``, arrays and numpy scalars keep their type, integers become Int64 and floats Float32.
@@ -84,8 +80,8 @@ class Tensor(Computing):
             self._array, self._dtype = from_python(input_data, dtype)
 
     @classmethod
-    def _adopt(cls, array: Array, dtype: DType) -> Tensor:
-        """Wrap an array as it is: no copy, no check.
+    def adopt(cls, array: Array, dtype: DType) -> Tensor:
+        """Wrap an array as it is, without a copy and without a check; internal to the library.
 
         The caller promises that ``array.dtype == dtype.numpy`` and that the array is C-contiguous.
         """
@@ -97,7 +93,7 @@ class Tensor(Computing):
     @classmethod
     def _part(cls, array: Array, dtype: DType, origin: tuple[Tensor, Any]) -> Tensor:
         """Wrap what an index took out of another tensor."""
-        self = cls._adopt(array, dtype)
+        self = cls.adopt(array, dtype)
         self._origin = origin
         return self
 
@@ -111,10 +107,10 @@ class Tensor(Computing):
         if not isinstance(array, np.ndarray):
             raise ArgumentTypeError(f"from_numpy takes a numpy.ndarray, not {type(array).__name__}")
         dtype = dtypes.from_numpy(array.dtype)
-        return Tensor._adopt(np.asarray(array, dtype.numpy, order="C"), dtype)
+        return Tensor.adopt(np.asarray(array, dtype.numpy, order="C"), dtype)
 
     def _plain(self, array: Array, dtype: DType) -> Tensor:
-        return Tensor._adopt(np.asarray(array, dtype.numpy, order="C"), dtype)
+        return Tensor.adopt(np.asarray(array, dtype.numpy, order="C"), dtype)
 
     # -- what it is -------------------------------------------------------------------------------
 
@@ -158,18 +154,6 @@ class Tensor(Computing):
         """The values as another Tensor that shares memory with this one."""
         return self._plain(self._array, self._dtype)
 
-    def is_contiguous(self) -> bool:
-        """Return True: elements always lie in C order without gaps."""
-        return True
-
-    def is_floating_point(self) -> bool:
-        """Return whether the elements are floats."""
-        return self._dtype.numpy.kind in "fV"
-
-    def is_complex(self) -> bool:
-        """Return whether the elements are complex numbers."""
-        return self._dtype.numpy.kind == "c"
-
     def dim(self) -> int:
         """Return the number of dimensions."""
         return self._array.ndim
@@ -212,29 +196,6 @@ class Tensor(Computing):
             return self._array.astype(dtype)
         return self._array.copy() if copy else self._array
 
-    def __dlpack_device__(self) -> tuple[int, int]:
-        return _DLPACK_CPU
-
-    def __dlpack__(
-        self, *, stream: Any = None, max_version: Any = None, dl_device: Any = None, copy: Any = None
-    ) -> Any:
-        array = self._array.copy() if copy else self._array
-        if self._dtype is dtypes.bfloat16 or self._dtype in arithmetic.STORAGE_ONLY:
-            raise ExportError(
-                f"DLPack by way of numpy has no {self._dtype} elements",
-                hint="hand over asnumpy() and name the type on the other side, or convert with astype first",
-            )
-        if dl_device not in {None, _DLPACK_CPU} or stream is not None:
-            raise ExportError("the elements lie in the CPU's memory, and DLPack was asked for another device")
-        try:
-            try:
-                return array.__dlpack__(max_version=max_version)  # type: ignore[call-arg, unused-ignore]
-            except TypeError:
-                # numpy before 2.1 knows no version.
-                return array.__dlpack__()
-        except (BufferError, RuntimeError, TypeError, ValueError) as error:
-            raise ExportError(f"DLPack cannot share this tensor: {error}") from error
-
     def __bool__(self) -> bool:
         return bool(self.item())
 
@@ -251,19 +212,10 @@ class Tensor(Computing):
         except ValueError as error:
             raise ArgumentError(f"{self.item()} is no integer") from error
 
-    def __complex__(self) -> complex:
-        return complex(self.item())
-
-    def __index__(self) -> int:
-        value = self.item()
-        if not isinstance(value, int):
-            raise ArgumentError(f"only integers are an index, and this tensor is {self._dtype}")
-        return int(value)
-
     def _real(self) -> Any:
         value = self.item()
         if isinstance(value, complex):
-            raise ArgumentTypeError(f"{value} is no real number", hint="use complex()")
+            raise ArgumentTypeError(f"{value} is no real number", hint="item() gives it as a complex number")
         return value
 
     # -- copies -----------------------------------------------------------------------------------
@@ -275,14 +227,11 @@ class Tensor(Computing):
     def __pos__(self) -> Tensor:
         return self
 
-    def contiguous(self) -> Tensor:
-        """Return the tensor itself, which is contiguous."""
-        return self
-
     def copy(self) -> Tensor:
         """Copy the elements into a Tensor of its own memory."""
         return self._plain(self._array.copy(), self._dtype)
 
+    # A Parameter inherits these, with a `copy` of its own.
     def __copy__(self) -> Tensor:
         return self.copy()
 
@@ -313,14 +262,6 @@ class Tensor(Computing):
     def to(self, dtype: Any) -> Tensor:
         """Convert the elements; see `astype`."""
         return self.astype(dtype)
-
-    def type(self, dtype: Any = None) -> Any:
-        """Return the dtype's name, or convert the elements to ``dtype``."""
-        return str(self._dtype) if dtype is None else self.astype(dtype)
-
-    def type_as(self, other: Tensor) -> Tensor:
-        """Convert the elements to the dtype of another tensor."""
-        return self.astype(other.dtype)
 
     def set_dtype(self, dtype: Any) -> DType:
         """Convert this tensor itself, and return its new dtype."""
@@ -371,8 +312,8 @@ class Tensor(Computing):
     def __contains__(self, element: object) -> bool:
         if not isinstance(element, (Tensor, int, float, np.number)):
             return False
-        same = arithmetic.compare(np.equal, self._typed(), self._other(element))
-        return bool(same[0].any())
+        # Not by `==`, for which a numpy scalar is something else than a number, as in MindSpore.
+        return bool(self._combine("==", element).asnumpy().any())
 
     def __getitem__(self, index: Any) -> Tensor:
         with arithmetic.translated("indexing"):

@@ -64,7 +64,7 @@ def test_names_are_escaped_as_the_library_does(name: str) -> None:
 def test_types_are_ordered_as_the_library_orders_them() -> None:
     """Its order keeps each tensor aligned; all types are there, in the order of their names at first."""
     chosen = [dtype for dtype in dtypes.ALL if dtype.safetensors is not None]
-    entries = [Tensor._adopt(np.zeros(3, dtype.numpy), dtype) for dtype in chosen]
+    entries = [Tensor.adopt(np.zeros(3, dtype.numpy), dtype) for dtype in chosen]
     ours = joined(gather({tensor.dtype.attribute: tensor for tensor in entries}, None, None))
     try:
         theirs = library.save({t.dtype.attribute: t.asnumpy() for t in entries}, metadata={"format": "ms"})
@@ -94,7 +94,7 @@ def test_the_metadata_are_mindspores(how: dict[str, Any], expected: dict[str, st
 
 
 def test_int4_is_stored_as_int8_and_noted() -> None:
-    tensor = Tensor._adopt(np.array([1, -2], np.int8), dtypes.qint4x2)
+    tensor = Tensor.adopt(np.array([1, -2], np.int8), dtypes.qint4x2)
     found = header(joined(gather({"w": tensor}, None, None)))
     assert found["__metadata__"] == {"format": "ms", "w": "Int4"}
     assert found["w"]["dtype"] == "I8"
@@ -102,7 +102,7 @@ def test_int4_is_stored_as_int8_and_noted() -> None:
 
 @pytest.mark.parametrize(
     "value",
-    ["text", b"state", [np.ones(2)] * 3, np.ones(2, np.complex128), Tensor._adopt(np.ones(2, "u1"), dtypes.hifloat8)],
+    ["text", b"state", [np.ones(2)] * 3, np.ones(2, np.complex128), Tensor.adopt(np.ones(2, "u1"), dtypes.hifloat8)],
     ids=["string", "random state", "map", "Complex128", "HiFloat8"],
 )
 def test_what_safetensors_has_no_type_for_is_refused(value: object) -> None:

@@ -65,7 +65,7 @@ def parameters_of(module: Any) -> dict[str, Parameter]:
             raise ArgumentError(f"{paths[name]!r} and {place.path!r} would have the same name in MindSpore", name=name)
         tensor = place.tensor.detach().resolve_conj().resolve_neg()
         tensor = tensor.to("cpu", copy=True, memory_format=torch.contiguous_format)
-        found[name] = Parameter._adopt(as_array(tensor, dtype).reshape(shape), dtype, name)  # noqa: SLF001 -- own memory
+        found[name] = Parameter.adopt(as_array(tensor, dtype).reshape(shape), dtype, name)
         found[name].requires_grad = place.tensor.requires_grad
         paths[name] = place.path
     if refused:
