@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import glob
 import json
 import os
 import re
@@ -80,7 +79,7 @@ def interpreter(*versions: str) -> str:
     Found on a machine does not mean that it runs: pyenv puts commands on the path for versions that are not chosen.
     """
     for version in versions:
-        kept = sorted(glob.glob(str(Path.home() / ".pyenv" / "versions" / f"{version}.*" / "bin" / "python")))
+        kept = sorted(map(str, (Path.home() / ".pyenv" / "versions").glob(f"{version}.*/bin/python")))
         for candidate in (f"python{version}", *kept):
             with contextlib.suppress(OSError, subprocess.CalledProcessError):
                 program = "import sys, venv, ensurepip; print(*sys.version_info[:2], sep='.'); print(sys.executable)"
@@ -99,7 +98,10 @@ MIDDLE: Final = interpreter("3.11", "3.10")
 
 def requirements(*extras: str) -> list[str]:
     """Return what the package and these extras of it need."""
-    return PROJECT["dependencies"] + [line for extra in extras for line in PROJECT["optional-dependencies"][extra]]
+    wanted: list[str] = list(PROJECT["dependencies"])
+    for extra in extras:
+        wanted += PROJECT["optional-dependencies"][extra]
+    return wanted
 
 
 def is_uv(session: nox.Session) -> bool:
@@ -193,10 +195,9 @@ def tests(session: nox.Session) -> None:
 @step(default=False)
 def dist(session: nox.Session) -> None:
     """Build both distributions; the wheel is built from the sdist, which so is seen to be complete."""
-    session.install("build")
     shutil.rmtree(WORK / "dist", ignore_errors=True)
     shutil.rmtree(SDIST, ignore_errors=True)
-    session.run("python", "-m", "build", "--installer", "uv", "--outdir", str(WORK / "dist"), ".", silent=True)
+    session.run("uv", "build", "--quiet", "--out-dir", str(WORK / "dist"))
     (archive,) = (WORK / "dist").glob("*.tar.gz")
     shutil.unpack_archive(archive, WORK)
     (WORK / archive.name.removesuffix(".tar.gz")).rename(SDIST)
