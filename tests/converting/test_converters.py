@@ -31,8 +31,7 @@ from ckptload import (
     safetensors_to_ckpt,
     save_checkpoint,
 )
-from ckptload.converting.batch import run
-from ckptload.converting.jobs import Job
+from ckptload.converting.jobs import Job, run
 from ckptload.errors import (
     ArgumentError,
     ArgumentTypeError,
