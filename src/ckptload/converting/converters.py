@@ -13,6 +13,7 @@ from ckptload.converting.shards import STEM, parse_size
 from ckptload.errors import ArgumentError, ArgumentTypeError
 from ckptload.formats.entry import CKPT, SAFETENSORS
 from ckptload.formats.limits import MAX_RECORDS
+from ckptload.formats.safetensors.shards import ENDING
 from ckptload.reading.access import Access
 from ckptload.reading.opening import open_with
 from ckptload.reading.reader import Reader
@@ -77,10 +78,16 @@ def ckpt_to_safetensors(
     if limit is not None:
         found = [job._replace(target=job.target.with_name(f"{STEM}.{SAFETENSORS}")) for job in found]
     _check_map(name_map)
-    access = Access(CKPT, dec_key, dec_mode, allow_unauthenticated, max_records)
+    access = Access(
+        format=CKPT,
+        key=dec_key,
+        mode=dec_mode,
+        allow_unauthenticated=allow_unauthenticated,
+        max_records=max_records,
+    )
 
     def convert(job: Job, meter: Meter) -> None:
-        path = job.target if limit is None else job.target.parent
+        path = job.target if limit is None else job.target.with_name(STEM + ENDING)
         _convert(job, access, Target(path, SAFETENSORS, limit, synced=False), choice_func, name_map, meter)
 
     run(found, convert, processes_num, progress, max_records)
@@ -122,7 +129,7 @@ def safetensors_to_ckpt(
     """
     found = jobs(file_path, save_path, file_name_regex, old=SAFETENSORS, new=CKPT)
     _check_map(name_map)
-    access = Access(SAFETENSORS, max_records=max_records)
+    access = Access(format=SAFETENSORS, max_records=max_records)
 
     def convert(job: Job, meter: Meter) -> None:
         _convert(job, access, Target(job.target, CKPT, synced=False), choice_func, name_map, meter)
@@ -168,7 +175,13 @@ def to_npz(
     if not isinstance(path, (str, os.PathLike)) or not isinstance(os.fspath(path), str):
         raise ArgumentTypeError(f"path must be a str or a Path, not {type(path).__name__}")
     target = Path(os.fspath(path) + ("" if os.fspath(path).endswith(_NPZ_ENDING) else _NPZ_ENDING)).absolute()
-    access = Access(format, dec_key, dec_mode, allow_unauthenticated, max_records)
+    access = Access(
+        format=format,
+        key=dec_key,
+        mode=dec_mode,
+        allow_unauthenticated=allow_unauthenticated,
+        max_records=max_records,
+    )
     check_progress(progress)
     with ExitStack() as stack:
         reader = source if isinstance(source, Reader) else stack.enter_context(open_with(source, access))
