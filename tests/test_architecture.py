@@ -35,7 +35,7 @@ RULES: dict[str, set[str]] = {
     "nets": {"tensors", "dtypes"},
     "reading": {"sources", "formats", "encryption", "tensors", "dtypes", "filters"},
     "binding": {"reading", "nets", "tensors", "formats.entry", "sources.spans", "dtypes"},
-    "writing": {"reading", "nets", "tensors", "formats", "sources", "dtypes"},
+    "writing": {"reading", "encryption", "nets", "tensors", "formats", "sources", "dtypes"},
     "load": {"binding", *_VALUES},
     "save": {"writing", *_VALUES},
     "frameworks": {"binding", *_VALUES},
@@ -61,8 +61,8 @@ FILES: dict[str, list[str]] = {
     "nets.pytorch": ["groups", "names", "tensors", "module", "state"],
     "reading": ["access", "arrays", "slices", "reader", "indexing", "opening"],
     "binding": ["matching", "supplies", "renaming", "plan", "report", "loading", "state_dict"],
-    "writing": ["atomic", "background", "gathering"],
-    "converting": ["jobs", "batch", "shards", "npz", "converters", "rewriting"],
+    "writing": ["atomic", "output", "background", "gathering"],
+    "converting": ["jobs", "shards", "npz", "rewriting", "converters"],
 }
 
 #: Pairs that never import each other, although one stands before the other.

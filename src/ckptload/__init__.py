@@ -71,8 +71,7 @@ if TYPE_CHECKING:
     from ckptload.binding.loading import BindingPlan, load_param_into_net, plan_binding
     from ckptload.binding.plan import Load, Misfit
     from ckptload.binding.renaming import renamed
-    from ckptload.converting.converters import ckpt_to_safetensors, safetensors_to_ckpt
-    from ckptload.converting.npz import to_npz
+    from ckptload.converting.converters import ckpt_to_safetensors, safetensors_to_ckpt, to_npz
     from ckptload.converting.rewriting import Move, convert_checkpoint
     from ckptload.formats.entry import Entry
     from ckptload.formats.index import Evidence, Facts
@@ -213,7 +212,7 @@ _HOMES: Final = {
     "safetensors_to_ckpt": "ckptload.converting.converters",
     "save_checkpoint": "ckptload.save",
     "to_mindspore": "ckptload.frameworks",
-    "to_npz": "ckptload.converting.npz",
+    "to_npz": "ckptload.converting.converters",
     "to_torch_state_dict": "ckptload.frameworks",
     "train": "ckptload.train",
 }

@@ -5,14 +5,13 @@ Neither framework is imported before one of these functions is called.
 
 from __future__ import annotations
 
-import warnings
 from typing import TYPE_CHECKING, Any
 
 from ckptload.binding.loading import plan_target
 from ckptload.binding.renaming import RenamedSupply
 from ckptload.binding.supplies import supply_of
 from ckptload.errors import ArgumentTypeError
-from ckptload.messages import counted, listed
+from ckptload.messages import counted, listed, warn
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -55,7 +54,7 @@ def to_torch_state_dict(parameters: Parameters, module: Any = None, name_map: Na
     plan.warn()
     if plan.ckpt_not_load:
         unused = counted(len(plan.ckpt_not_load), "entry", "entries")
-        warnings.warn(f"the module has no tensor for {unused}: {listed(plan.ckpt_not_load)}", stacklevel=2)
+        warn(f"the module has no tensor for {unused}: {listed(plan.ckpt_not_load)}")
     plan.apply()
     return target.state(load.name for load in plan.loads)
 

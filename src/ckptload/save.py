@@ -10,16 +10,15 @@ from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from ckptload.encryption.ciphers import AES_GCM, check_key
-from ckptload.encryption.encrypting import EncryptingWriter, prepare
+from ckptload.encryption.ciphers import AES_GCM
 from ckptload.errors import ArgumentError, ArgumentTypeError, OutOfMemoryError, TargetIsFolderError
-from ckptload.formats.ckpt import encoding as writing
-from ckptload.formats.entry import MAP
+from ckptload.formats.ckpt.encoding import ckpt
+from ckptload.formats.entry import CKPT, SAFETENSORS
 from ckptload.nets.cell import Cell
 from ckptload.nets.foreign import is_foreign_net
-from ckptload.writing.atomic import Replacement
 from ckptload.writing.background import Saves
 from ckptload.writing.gathering import check_append_dict, detached, gather, snapshot
+from ckptload.writing.output import check_encryptable, check_encryption, write_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -32,8 +31,6 @@ if TYPE_CHECKING:
     Values = Cell | list[Parameter] | list[dict[str, Any]] | Mapping[str, Any] | Any
     Encoder = Callable[[Sequence[Item]], Iterator[bytes | memoryview]]
 
-CKPT: Final = "ckpt"
-SAFETENSORS: Final = "safetensors"
 _THREAD: Final = "thread"
 _PROCESS: Final = "process"
 
@@ -95,18 +92,18 @@ def save_checkpoint(
     try:
         items = gather(save_obj, append_dict, choice_func)
         if enc_key is not None:
-            _check_maps(items)
+            check_encryptable(items)
         encode = _encoder(format, items, crc_check, kwargs.get("remove_redundancy"), by_rows=bool(async_save))
         if not async_save:
             _saves.wait()
-            _write(path, encode, items, enc_key, enc_mode)
+            write_file(path, encode(items), key=enc_key, mode=enc_mode)
             return
         forks = async_save == _PROCESS and hasattr(os, "fork")
 
         def prepare() -> Callable[[], None]:
             # A forked process has its own view of the memory, but shares the position in an open file.
             taken = [detached(item) if forks else snapshot(item) for item in items]
-            return lambda: _write(path, encode, taken, enc_key, enc_mode)
+            return lambda: write_file(path, encode(taken), key=enc_key, mode=enc_mode)
 
         _saves.start(path, prepare, process=forks)
     except MemoryError as error:
@@ -120,26 +117,11 @@ def _encoder(
 ) -> Encoder:
     """Return the function that makes a file's bytes of items, which the format can hold."""
     if format == CKPT:
-        return partial(writing.ckpt, crc_check=crc_check, by_rows=by_rows)
+        return partial(ckpt, crc_check=crc_check, by_rows=by_rows)
     from ckptload.formats.safetensors import encoding  # noqa: PLC0415 -- safetensors is imported only when it is needed
 
     encoding.check(items)
     return partial(encoding.safetensors, crc_check=crc_check, remove_redundancy=remove_redundancy)
-
-
-def _write(path: str, encode: Encoder, items: Sequence[Item], enc_key: bytes | None, enc_mode: str) -> None:
-    buffers = encode(items)
-    if enc_key is not None:
-        prepare(enc_key, enc_mode)
-    with Replacement(path) as file:
-        if enc_key is None:
-            for buffer in buffers:
-                file.write(buffer)
-            return
-        sealing = EncryptingWriter(file, enc_key, enc_mode)
-        for buffer in buffers:
-            sealing.write(buffer)
-        sealing.finish()
 
 
 # -- arguments, in the order in which MindSpore looks at them ---------------------------------------------
@@ -209,21 +191,5 @@ def _check_combination(
         for argument, default in (("incremental", False), ("global_step_num", None)):
             if kwargs.get(argument, default) != default:
                 raise ArgumentError(f"{argument} can be given for format='ckpt' only")
-    if enc_key is None:
-        return
-    check_key(enc_key, enc_mode, argument="enc_key")
-    if crc_check:
-        raise ArgumentError(
-            "an encrypted file cannot carry a CRC-32: no version of MindSpore would load it",
-            hint="leave crc_check out; AES-GCM notices changes by itself",
-        )
-
-
-def _check_maps(items: Sequence[Item]) -> None:
-    for item in items:
-        if item.kind == MAP:
-            raise ArgumentError(
-                "a map cannot be saved encrypted: MindSpore would write it in clear, and loads no other kind",
-                name=item.name,
-                hint="leave it out with choice_func, and save it in a file of its own",
-            )
+    if enc_key is not None:
+        check_encryption(enc_key, enc_mode, crc_check=crc_check)

@@ -25,14 +25,15 @@ from ckptload import (
     Parameter,
     Tensor,
     ckpt_to_safetensors,
+    convert_checkpoint,
     dtypes,
     load_checkpoint,
     open_checkpoint,
     safetensors_to_ckpt,
     save_checkpoint,
+    to_npz,
 )
-from ckptload.converting.batch import run
-from ckptload.converting.jobs import Job
+from ckptload.converting.jobs import Job, run
 from ckptload.errors import (
     ArgumentError,
     ArgumentTypeError,
@@ -41,6 +42,7 @@ from ckptload.errors import (
     DecryptionError,
     EmptyCheckpointError,
     EncryptedCheckpointError,
+    LimitError,
     OutOfMemoryError,
     ParentIsFileError,
     ReadError,
@@ -210,6 +212,34 @@ def test_any_checkpoint_comes_back_whole_in_shards_or_not(
     safetensors_to_ckpt(source, folder / "back")
     (back,) = (folder / "back").iterdir()
     same(load_checkpoint(folder / "x.ckpt"), load_checkpoint(back))
+
+
+@settings(max_examples=40, deadline=None)
+@given(found=checkpoints, limit=st.sampled_from([None, 1, 20, 1000]))
+def test_converters_write_what_convert_checkpoint_writes(
+    tmp_path_factory: pytest.TempPathFactory, found: dict[str, Any], limit: int | None
+) -> None:
+    folder = tmp_path_factory.mktemp("x")
+
+    def again(source: Path, target: Path, limit: int | None) -> None:
+        target.parent.mkdir(exist_ok=True)
+        with open_checkpoint(source) as reader:
+            convert_checkpoint(reader, target, max_shard_size=limit)
+
+    def agree(one: str, other: str) -> None:
+        assert files(folder / one) == files(folder / other)
+        for name in files(folder / one):
+            assert (folder / one / name).read_bytes() == (folder / other / name).read_bytes()
+
+    save_checkpoint(found, folder / "x.ckpt")
+    ckpt_to_safetensors(folder / "x.ckpt", folder / "there", max_shard_size=limit)
+    again(folder / "x.ckpt", folder / "there_too" / ("x.safetensors" if limit is None else ""), limit)
+    agree("there", "there_too")
+    source = folder / "there" / min(files(folder / "there"), key=lambda name: not name.endswith(".json"))
+    safetensors_to_ckpt(source, folder / "back")
+    (name,) = files(folder / "back")
+    again(source, folder / "back_too" / name, None)
+    agree("back", "back_too")
 
 
 # -- what has no place in safetensors -----------------------------------------------------------------------
@@ -496,6 +526,38 @@ def test_too_little_memory_is_an_error_of_ours(ckpt: Path) -> None:
     with pytest.raises(OutOfMemoryError) as caught:
         run([Job(ckpt, ckpt)], full, 1, None)
     assert caught.value.path == str(ckpt)
+
+
+def test_more_records_than_allowed_are_refused(ckpt: Path, tmp_path: Path) -> None:
+    ckpt_to_safetensors(ckpt, tmp_path / "one", max_records=7)
+    ckpt_to_safetensors(ckpt, tmp_path / "shards", max_shard_size=20)
+    sources = [tmp_path / "one" / "net.safetensors", tmp_path / "shards" / "model.safetensors.index.json"]
+    with pytest.raises(LimitError) as caught:
+        ckpt_to_safetensors(ckpt, tmp_path / "out", max_records=6)
+    assert caught.value.path == str(ckpt)
+    for source in sources:
+        for progress in (None, lambda *_: None):
+            with pytest.raises(LimitError):
+                safetensors_to_ckpt(source, tmp_path / "out", max_records=5, progress=progress)
+            assert not (tmp_path / "out").exists()
+        safetensors_to_ckpt(source, tmp_path / "back", max_records=7)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="folders are synced on POSIX systems only")
+@pytest.mark.parametrize("limit", [None, 20])
+def test_results_are_not_forced_onto_the_disk_but_those_of_convert_checkpoint_are(
+    ckpt: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int | None
+) -> None:
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fsync", synced.append)
+    ckpt_to_safetensors(ckpt, tmp_path / "a", max_shard_size=limit)
+    to_npz(ckpt, tmp_path / "a" / "net.npz")
+    assert not synced
+    with open_checkpoint(ckpt) as reader:
+        convert_checkpoint(reader, tmp_path / "b" / ("net.safetensors" if limit is None else ""), max_shard_size=limit)
+        convert_checkpoint(reader, tmp_path / "b" / "net.npz")
+    # Each file and its folder.
+    assert len(synced) == 2 * len(files(tmp_path / "b"))
 
 
 # -- progress -----------------------------------------------------------------------------------------------

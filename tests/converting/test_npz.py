@@ -15,6 +15,7 @@ from ckptload.errors import (
     CorruptCheckpointError,
     EmptyCheckpointError,
     EncryptedCheckpointError,
+    LimitError,
     ReadError,
     WriteError,
 )
@@ -107,6 +108,14 @@ def test_a_choice_is_made_by_name(tmp_path: Path) -> None:
 def test_names_that_an_archive_cannot_tell_apart_are_refused(tmp_path: Path, content: bytes) -> None:
     with pytest.raises(ArgumentError, match=r"would have this name|ends at a NUL"):
         to_npz(made(tmp_path, content), tmp_path / "x.npz")
+
+
+def test_more_records_than_allowed_are_refused(tmp_path: Path) -> None:
+    path = made(tmp_path, floats("a", 1) + floats("b", 1))
+    with pytest.raises(LimitError):
+        to_npz(path, tmp_path / "x.npz", max_records=1)
+    to_npz(path, tmp_path / "x.npz", max_records=2)
+    assert list(archive(tmp_path / "x.npz")) == ["a", "b"]
 
 
 def test_encrypted_files_take_a_key(tmp_path: Path) -> None:

@@ -209,7 +209,7 @@ def test_what_cannot_be_is_refused_and_nothing_is_written(
 
 
 def test_other_refusals(source: Path, tmp_path: Path) -> None:
-    with pytest.raises(EmptyCheckpointError, match="nothing is left of 5 entries"):
+    with pytest.raises(EmptyCheckpointError, match="choice_func keeps none of 5 entries"):
         convert(source, tmp_path / "out.ckpt", choice_func=lambda _: False)
     with pytest.raises(ArgumentTypeError, match="must be an open reader"):
         ckptload.convert_checkpoint(source, tmp_path / "out.ckpt")  # type: ignore[arg-type]

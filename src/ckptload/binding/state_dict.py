@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from ckptload.binding.supplies import Transfer
 from ckptload.errors import BindingError
-from ckptload.messages import counted, listed
+from ckptload.messages import counted, listed, warn
 from ckptload.nets.pytorch.groups import guess_torch_names
 from ckptload.nets.pytorch.tensors import as_tensor
 
@@ -31,16 +30,12 @@ def state_without_module(supply: Supply) -> dict[str, torch.Tensor]:
     _check_distinct(mapped)
     unclear += [key for key in tensors if _may_be_flat(key, supply.spec(key).shape)]
     if unclear:
-        warnings.warn(
+        warn(
             f"{counted(len(unclear), 'name')} of the checkpoint may be another in torch, or the tensor of another "
-            f"shape, which only a module can tell; pass module= to be sure of {listed(unclear)}",
-            stacklevel=3,
+            f"shape, which only a module can tell; pass module= to be sure of {listed(unclear)}"
         )
     if others:
-        warnings.warn(
-            f"{counted(len(others), 'entry is no tensor', 'entries are no tensors')} and left out: {listed(others)}",
-            stacklevel=3,
-        )
+        warn(f"{counted(len(others), 'entry is no tensor', 'entries are no tensors')} and left out: {listed(others)}")
     supply.authenticate()
     state: dict[str, torch.Tensor] = {}
     transfers = []

@@ -1,37 +1,35 @@
-"""ckpt to safetensors and back: each entry is copied from file to file, whatever its size."""
+"""Converters: files of one format, whole or of some entries, become files of another."""
 
 from __future__ import annotations
 
-import re
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+import os
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
-from ckptload import filters
-from ckptload.converting import jobs
-from ckptload.converting.batch import make_folder, run
-from ckptload.converting.shards import STEM, parse_size, write_shards
-from ckptload.errors import ArgumentError, ArgumentTypeError, EmptyCheckpointError
-from ckptload.formats import entry
-from ckptload.formats.ckpt import encoding as writing
-from ckptload.formats.safetensors import strings
-from ckptload.reading.opening import open_checkpoint
-from ckptload.writing import gathering
-from ckptload.writing.atomic import Replacement
+from ckptload.converting.jobs import Meter, check_progress, jobs, run
+from ckptload.converting.rewriting import NPZ, Result, Target, check_new_names, chosen
+from ckptload.converting.shards import STEM, parse_size
+from ckptload.errors import ArgumentError, ArgumentTypeError
+from ckptload.formats.entry import CKPT, SAFETENSORS
+from ckptload.formats.limits import MAX_RECORDS
+from ckptload.formats.safetensors.shards import ENDING
+from ckptload.reading.access import Access
+from ckptload.reading.opening import open_with
+from ckptload.reading.reader import Reader
 
 if TYPE_CHECKING:
-    import os
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Sequence
 
-    from ckptload.converting.batch import Meter, Progress
-    from ckptload.converting.jobs import Job
+    from ckptload.converting.jobs import Job, Progress
     from ckptload.formats.item import Item
-    from ckptload.reading.reader import Reader
 
-    Path = str | os.PathLike[str]
+_NPZ_ENDING: Final = f".{NPZ}"
 
 
 def ckpt_to_safetensors(
-    file_path: Path,
-    save_path: Path | None = None,
+    file_path: str | os.PathLike[str],
+    save_path: str | os.PathLike[str] | None = None,
     name_map: dict[str, str] | None = None,
     file_name_regex: str | None = None,
     processes_num: int = 1,
@@ -41,6 +39,7 @@ def ckpt_to_safetensors(
     dec_key: bytes | None = None,
     dec_mode: str = "AES-GCM",
     allow_unauthenticated: bool = False,
+    max_records: int = MAX_RECORDS,
     progress: Progress | None = None,
 ) -> None:
     """Convert .ckpt files to safetensors, in little memory however large they are.
@@ -65,6 +64,7 @@ def ckpt_to_safetensors(
         dec_mode: ``"AES-GCM"``, ``"AES-CBC"`` or ``"SM4-CBC"``.
         allow_unauthenticated: convert encrypted files whose content nothing protects from changes
             (docs/security.md).
+        max_records: how many records, or tensors of a safetensors file, there may be (docs/security.md).
         progress: called with the bytes done and the bytes in all; what it raises ends the conversion.
 
     Raises:
@@ -74,33 +74,34 @@ def ckpt_to_safetensors(
             errors are ValueErrors. Of several files, those converted before stay.
     """
     limit = None if max_shard_size is None else parse_size(max_shard_size)
-    found = jobs.jobs(file_path, save_path, file_name_regex, old=jobs.CKPT, new=jobs.SAFETENSORS)
+    found = jobs(file_path, save_path, file_name_regex, old=CKPT, new=SAFETENSORS)
     if limit is not None:
-        found = [job._replace(target=job.target.with_name(STEM + jobs.SAFETENSORS)) for job in found]
-    new_names = _check_map(name_map)
+        found = [job._replace(target=job.target.with_name(f"{STEM}.{SAFETENSORS}")) for job in found]
+    _check_map(name_map)
+    access = Access(
+        format=CKPT,
+        key=dec_key,
+        mode=dec_mode,
+        allow_unauthenticated=allow_unauthenticated,
+        max_records=max_records,
+    )
 
     def convert(job: Job, meter: Meter) -> None:
-        with open_checkpoint(
-            job.source,
-            format="ckpt",
-            dec_key=dec_key,
-            dec_mode=dec_mode,
-            allow_unauthenticated=allow_unauthenticated,
-        ) as reader:
-            content = _gather(reader, choice_func, new_names, {})
-            _write_safetensors(job, content, limit, meter, reader.authenticate)
+        path = job.target if limit is None else job.target.with_name(STEM + ENDING)
+        _convert(job, access, Target(path, SAFETENSORS, limit, synced=False), choice_func, name_map, meter)
 
-    run(found, convert, processes_num, progress)
+    run(found, convert, processes_num, progress, max_records)
 
 
 def safetensors_to_ckpt(
-    file_path: Path,
-    save_path: Path | None = None,
+    file_path: str | os.PathLike[str],
+    save_path: str | os.PathLike[str] | None = None,
     name_map: dict[str, str] | None = None,
     file_name_regex: str | None = None,
     processes_num: int = 1,
     *,
     choice_func: Callable[[str], Any] | None = None,
+    max_records: int = MAX_RECORDS,
     progress: Progress | None = None,
 ) -> None:
     """Convert safetensors files to .ckpt, in little memory however large they are.
@@ -117,6 +118,7 @@ def safetensors_to_ckpt(
         file_name_regex: convert only files whose names this is found in.
         processes_num: how many files to convert at the same time (threads do that here).
         choice_func: asked once for each name, before it is mapped, whether to convert it.
+        max_records: how many records, or tensors of a safetensors file, there may be (docs/security.md).
         progress: called with the bytes done and the bytes in all; what it raises ends the conversion.
 
     Raises:
@@ -125,108 +127,104 @@ def safetensors_to_ckpt(
         CheckpointError: a file cannot be read or written, or is damaged; all errors are ValueErrors. Of
             several files, those converted before stay.
     """
-    found = jobs.jobs(file_path, save_path, file_name_regex, old=jobs.SAFETENSORS, new=jobs.CKPT)
-    new_names = _check_map(name_map)
+    found = jobs(file_path, save_path, file_name_regex, old=SAFETENSORS, new=CKPT)
+    _check_map(name_map)
+    access = Access(format=SAFETENSORS, max_records=max_records)
 
     def convert(job: Job, meter: Meter) -> None:
-        with open_checkpoint(job.source, format="safetensors") as reader:
-            _write_ckpt(job, _gather(reader, choice_func, new_names, reader.kept_strings()), meter)
+        _convert(job, access, Target(job.target, CKPT, synced=False), choice_func, name_map, meter)
 
-    run(found, convert, processes_num, progress)
-
-
-# -- what is to be written ----------------------------------------------------------------------------------
+    run(found, convert, processes_num, progress, max_records)
 
 
-class _Content(NamedTuple):
-    """What a file holds: entries that are copied, and strings, each by its new name."""
+def to_npz(
+    source: Any,
+    path: str | os.PathLike[str],
+    *,
+    choice_func: Callable[[str], Any] | None = None,
+    format: str | None = None,
+    dec_key: bytes | None = None,
+    dec_mode: str = "AES-GCM",
+    allow_unauthenticated: bool = False,
+    max_records: int = MAX_RECORDS,
+    progress: Progress | None = None,
+) -> None:
+    """Write a checkpoint as an uncompressed .npz, which ``numpy.load`` opens without pickle.
 
-    entries: list[Item]
-    strings: dict[str, str]
+    bfloat16 and float8, which numpy itself does not have, become float32 without loss. Int4 becomes int8, and
+    HiFloat8 its bytes (uint8). A string becomes an array of shape ``()`` of numpy's text type, a random
+    state an array of its bytes. A map becomes up to three arrays: ``NAME.keys``, ``NAME.values`` and
+    ``NAME.status``.
 
-
-def _gather(
-    reader: Reader, choice_func: Callable[[str], Any] | None, name_map: dict[str, str], kept: dict[str, str]
-) -> _Content:
-    """Judge all that is wanted of a file and of the strings that its metadata kept.
+    Args:
+        source: what `open_checkpoint` takes, or an open reader.
+        path: the file to write; ``.npz`` is added unless it ends so. It takes its place when it is complete.
+        choice_func: asked once for each name whether to write it.
+        format: ``"ckpt"`` or ``"safetensors"``; None tells them apart by the name or the first bytes.
+        dec_key: key of an encrypted file; the .npz is not encrypted.
+        dec_mode: ``"AES-GCM"``, ``"AES-CBC"`` or ``"SM4-CBC"``.
+        allow_unauthenticated: open encrypted files whose content nothing protects from changes
+            (docs/security.md).
+        max_records: how many records, or tensors of a safetensors file, there may be (docs/security.md).
+        progress: called with the bytes done and the bytes in all; what it raises ends the writing.
 
     Raises:
-        ArgumentError: two entries would have one name.
-        EmptyCheckpointError: nothing is wanted.
+        ArgumentTypeError: an argument is of the wrong type (also a TypeError).
+        CheckpointError: the source cannot be read, is damaged or encrypted, or the file cannot be written.
     """
-    wanted = reader.select(choice_func=choice_func)
-    strings = {name: wanted[name] for name in wanted if wanted.info(name).kind == entry.STRING}
-    entries = gathering.gather(wanted, None, lambda name: name not in strings)
-    strings.update((name, kept[name]) for name in filters.select(kept, choice_func=choice_func))
-    if not entries and not strings:
-        raise EmptyCheckpointError(
-            f"choice_func keeps none of {len(reader) + len(kept)} entries", hint="there is nothing to convert"
-        )
-    seen: set[str] = set()
+    if not isinstance(path, (str, os.PathLike)) or not isinstance(os.fspath(path), str):
+        raise ArgumentTypeError(f"path must be a str or a Path, not {type(path).__name__}")
+    target = Path(os.fspath(path) + ("" if os.fspath(path).endswith(_NPZ_ENDING) else _NPZ_ENDING)).absolute()
+    access = Access(
+        format=format,
+        key=dec_key,
+        mode=dec_mode,
+        allow_unauthenticated=allow_unauthenticated,
+        max_records=max_records,
+    )
+    check_progress(progress)
+    with ExitStack() as stack:
+        reader = source if isinstance(source, Reader) else stack.enter_context(open_with(source, access))
+        # Strings of the metadata are no entries of a safetensors file.
+        items = chosen(reader, choice_func, {})
+        result = Result(reader, items, Target(target, NPZ, synced=False))
+        result.write(Meter(sum(item.nbytes for item in items), progress))
 
-    def renamed(name: str) -> str:
-        new = name_map.get(name, name)
-        if new in seen:
+
+def _convert(
+    job: Job,
+    access: Access,
+    target: Target,
+    choice_func: Callable[[str], Any] | None,
+    name_map: dict[str, str] | None,
+    meter: Meter,
+) -> None:
+    with open_with(job.source, access) as reader:
+        items = chosen(reader, choice_func, reader.kept_strings())
+        Result(reader, _renamed(items, name_map or {}), target).write(meter)
+
+
+def _renamed(items: Sequence[Item], name_map: dict[str, str]) -> list[Item]:
+    """Give items the names that a dictionary of whole names, as MindSpore takes it, has for them."""
+    found: dict[str, Item] = {}
+    for item in items:
+        new = name_map.get(item.name, item.name)
+        if new in found:
             raise ArgumentError(
                 "two entries would have this name",
                 name=new,
                 hint="change name_map, or leave one of them out with choice_func",
             )
-        seen.add(new)
-        return new
-
-    return _Content(
-        [item._replace(name=renamed(item.name)) for item in entries],
-        {renamed(name): text for name, text in strings.items()},
-    )
+        found[new] = item._replace(name=new)
+    return list(found.values())
 
 
-# -- writing it ---------------------------------------------------------------------------------------------
-
-
-def _write_safetensors(
-    job: Job, content: _Content, limit: int | None, meter: Meter, finish: Callable[[], None]
-) -> None:
-    from ckptload.formats.safetensors import encoding  # noqa: PLC0415 -- safetensors is imported only when it is needed
-
-    encoding.check(content.entries)
-    metadata = strings.entry_for(content.strings)
-    make_folder(job.target)
-    if limit is not None:
-        write_shards(job.target.parent, content.entries, limit, metadata, meter, finish)
-        return
-    with Replacement(str(job.target), synced=False) as file:
-        meter.copy(encoding.safetensors(content.entries, metadata=metadata), file)
-        finish()
-
-
-def _write_ckpt(job: Job, content: _Content, meter: Meter) -> None:
-    make_folder(job.target)
-    strings = gathering.gather(content.strings, None, None)
-    with Replacement(str(job.target), synced=False) as file:
-        meter.copy(writing.ckpt([*content.entries, *strings]), file)
-
-
-def _check_map(name_map: object) -> dict[str, str]:
+def _check_map(name_map: object) -> None:
     if name_map is None:
-        return {}
+        return
     if not isinstance(name_map, dict):
         raise ArgumentTypeError(f"name_map must be a dict or None, not {type(name_map).__name__}")
     for old, new in name_map.items():
         if not isinstance(old, str) or not isinstance(new, str):
             raise ArgumentTypeError(f"name_map must map names to names; it has {old!r}: {new!r}")
     check_new_names(name_map.values())
-    return name_map
-
-
-def check_new_names(found: Iterable[str]) -> None:
-    """Raise ArgumentError for a name that no entry of a checkpoint can have."""
-    for new in found:
-        if len(new) > entry.MAX_NAME or _NO_UTF8.search(new):
-            raise ArgumentError(
-                f"no entry can have this name; it must be UTF-8 and have {entry.MAX_NAME} characters at most",
-                name=new[:60],
-            )
-
-
-_NO_UTF8: Final = re.compile("[\ud800-\udfff]")

@@ -1,20 +1,26 @@
-"""Which files a converter converts, and to which: names alone, before anything is opened."""
+"""Which files a converter converts, and to which; and converting them, one after the other or several at a time."""
 
 from __future__ import annotations
 
 import os
 import re
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import IO, TYPE_CHECKING, Any, Final, NamedTuple
 
-from ckptload.errors import ArgumentError, ArgumentTypeError, CheckpointError, ReadError
+from ckptload.errors import ArgumentError, ArgumentTypeError, CheckpointError, OutOfMemoryError, ReadError
+from ckptload.formats.entry import SAFETENSORS
+from ckptload.formats.limits import MAX_RECORDS
 from ckptload.formats.safetensors.shards import ENDING, ShardedSource
+from ckptload.messages import warn
+from ckptload.writing.atomic import failure
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
-CKPT: Final = ".ckpt"
-SAFETENSORS: Final = ".safetensors"
+    Progress = Callable[[int, int], Any]
+
 #: A folder stands for its folders of such names, one for each device of a parallel training.
 _RANK: Final = "rank"
 
@@ -25,12 +31,11 @@ class Job(NamedTuple):
     source: Path
     target: Path
 
-    @property
-    def size(self) -> int:
+    def size(self, max_records: int) -> int:
         """Return the size of the source, or of all its shards, in bytes."""
         if not self.source.name.endswith(ENDING):
             return self.source.stat().st_size
-        shards = ShardedSource(str(self.source))
+        shards = ShardedSource(str(self.source), max_records=max_records)
         shards.close()
         return shards.size
 
@@ -42,8 +47,8 @@ def jobs(file_path: Any, save_path: Any, file_name_regex: Any, *, old: str, new:
         file_path: a file, or a folder with folders whose names begin with ``rank``.
         save_path: folder for the results, or None for the folders of the files.
         file_name_regex: searched for in file names (of a lone file: in its path as given), or None.
-        old: how names of files to convert end.
-        new: how names of results end.
+        old: format of the files to convert, with which their names end.
+        new: format of the results.
 
     Returns:
         The jobs in the order of their paths; none if the expression fits no file of the folder.
@@ -67,27 +72,11 @@ def jobs(file_path: Any, save_path: Any, file_name_regex: Any, *, old: str, new:
         if isinstance(error, CheckpointError):
             raise
         raise ReadError(f"the path cannot be looked at: {error}", path=given) from error
-    if not given.endswith((old, ENDING) if old == SAFETENSORS else old):
-        raise ArgumentError(f"the name of a file to convert must end in {old}", path=given)
+    if not given.endswith((f".{old}", ENDING) if old == SAFETENSORS else f".{old}"):
+        raise ArgumentError(f"the name of a file to convert must end in .{old}", path=given)
     if not fits(given):
         raise ArgumentError("file_name_regex does not fit the file", path=given, hint="pass None to convert it")
     return [_job(path, folder or path.parent, old, new)]
-
-
-def check_targets(found: list[Job]) -> None:
-    """Refuse jobs of which one would overwrite the result of another.
-
-    Raises:
-        ArgumentError: two have one target.
-    """
-    sources: dict[Path, Path] = {}
-    for job in found:
-        other = sources.setdefault(job.target, job.source)
-        if other is not job.source:
-            raise ArgumentError(
-                f"{other} and {job.source} would both become {job.target}",
-                hint="convert them one at a time, with a save_path each",
-            )
 
 
 def _text(argument: str, value: object) -> str:
@@ -137,12 +126,160 @@ def _in_ranks(path: Path, folder: Path | None, fits: Callable[[str], bool], old:
         _job(file, folder / rank.name if folder else rank, old, new)
         for rank in ranks
         for file in sorted(rank.iterdir())
-        if file.name.endswith(old) and fits(file.name) and file.is_file()
+        if file.name.endswith(f".{old}") and fits(file.name) and file.is_file()
     ]
 
 
 def _job(source: Path, folder: Path, old: str, new: str) -> Job:
     name = source.name
     # As MindSpore does it, wherever the ending stands in the name.
-    target = name.removesuffix(ENDING) + new if name.endswith(ENDING) else name.replace(old, new)
+    stem = name.removesuffix(ENDING)
+    target = f"{stem}.{new}" if stem != name else name.replace(f".{old}", f".{new}")
     return Job(source, (folder / target).absolute())
+
+
+# -- converting them ----------------------------------------------------------------------------------------
+
+
+class _Total:
+    """What several threads have done, told to the caller by one at a time."""
+
+    def __init__(self, total: int, progress: Progress | None) -> None:
+        self._total = total
+        self._done = 0
+        self._progress = progress
+        self._lock = threading.Lock()
+
+    def add(self, count: int) -> None:
+        if self._progress is not None:
+            with self._lock:
+                self._done += count
+                self._progress(self._done, self._total)
+
+
+class Meter:
+    """Copies content and reports it, as parts of a size known before.
+
+    A result is a little longer or shorter than its source, so that what is missing at the end is reported then.
+    """
+
+    def __init__(self, size: int, progress: Progress | None = None, *, total: _Total | None = None) -> None:
+        self._left = size
+        self._total = total or _Total(size, progress)
+
+    def copy(self, buffers: Iterable[bytes | memoryview], file: IO[bytes]) -> None:
+        """Write buffers to a file, each before the next one is asked for."""
+        for buffer in buffers:
+            file.write(buffer)
+            self.advance(len(buffer))
+
+    def advance(self, count: int) -> None:
+        """Report some bytes more, if there are still so many."""
+        count = min(count, self._left)
+        self._left -= count
+        if count:
+            self._total.add(count)
+
+    def finish(self) -> None:
+        """Report the rest."""
+        self.advance(self._left)
+
+
+def run(
+    found: list[Job],
+    convert: Callable[[Job, Meter], None],
+    processes_num: int,
+    progress: Progress | None,
+    max_records: int = MAX_RECORDS,
+) -> None:
+    """Convert files, several at the same time if that is wanted.
+
+    The first failure ends it: what is under way is finished, what was not begun is not.
+
+    Raises:
+        ArgumentTypeError: `processes_num` is no int, or `progress` cannot be called.
+        ArgumentError: `processes_num` is below 1, or two files have one target.
+        CheckpointError: what `convert` raises, with the path of the file concerned.
+    """
+    _check(processes_num, progress)
+    _check_targets(found)
+    if not found:
+        warn("file_name_regex fits no file, so that nothing was converted")
+        return
+    sizes = [0 if progress is None else _size(job, max_records) for job in found]
+    total = _Total(sum(sizes), progress)
+
+    def one(job: Job, size: int) -> None:
+        meter = Meter(size, total=total)
+        try:
+            convert(job, meter)
+        except CheckpointError as error:
+            if error.path is None:
+                error.path = str(job.source)
+            raise
+        except MemoryError as error:
+            raise OutOfMemoryError("not enough memory to convert the file", path=str(job.source)) from error
+        meter.finish()
+
+    if processes_num == 1 or len(found) == 1:
+        for job, size in zip(found, sizes, strict=True):
+            one(job, size)
+        return
+    with ThreadPoolExecutor(min(processes_num, len(found)), thread_name_prefix="ckptload-convert") as pool:
+        begun = [pool.submit(one, job, size) for job, size in zip(found, sizes, strict=True)]
+        try:
+            for each in begun:
+                each.result()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _check_targets(found: list[Job]) -> None:
+    """Refuse jobs of which one would overwrite the result of another.
+
+    Raises:
+        ArgumentError: two have one target.
+    """
+    sources: dict[Path, Path] = {}
+    for job in found:
+        other = sources.setdefault(job.target, job.source)
+        if other is not job.source:
+            raise ArgumentError(
+                f"{other} and {job.source} would both become {job.target}",
+                hint="convert them one at a time, with a save_path each",
+            )
+
+
+def _check(processes_num: object, progress: object) -> None:
+    if not isinstance(processes_num, int):
+        raise ArgumentTypeError(f"processes_num must be an int, not {type(processes_num).__name__}")
+    if processes_num < 1:
+        raise ArgumentError(f"processes_num must be 1 or more, not {processes_num}")
+    check_progress(progress)
+
+
+def check_progress(progress: object) -> None:
+    """Raise ArgumentTypeError unless `progress` is None or can be called."""
+    if progress is not None and not callable(progress):
+        raise ArgumentTypeError(f"progress must be callable or None, not {type(progress).__name__}")
+
+
+def _size(job: Job, max_records: int) -> int:
+    try:
+        return job.size(max_records)
+    except OSError as error:
+        if isinstance(error, CheckpointError):
+            raise
+        raise ReadError(f"the file cannot be looked at: {error.strerror}", path=str(job.source)) from error
+
+
+def make_folder(target: Path) -> None:
+    """Make the folder of a file, and those above it, where there is none.
+
+    Raises:
+        WriteError: the system does not let us.
+    """
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise failure(error, str(target)) from error

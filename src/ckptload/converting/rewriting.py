@@ -6,45 +6,45 @@ Everything is planned and judged from the index; content is copied entry by entr
 from __future__ import annotations
 
 import os
+import re
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
-from ckptload import dtypes
+from ckptload import dtypes, filters
 from ckptload.binding.renaming import renamed
-from ckptload.converting import converters, npz
-from ckptload.converting.batch import Meter, check_progress, make_folder
+from ckptload.converting import npz
+from ckptload.converting.jobs import Meter, check_progress, make_folder
 from ckptload.converting.shards import STEM, parse_size, write_shards
-from ckptload.encryption.ciphers import check_key
-from ckptload.encryption.encrypting import EncryptingWriter, prepare
+from ckptload.encryption.ciphers import AES_GCM
 from ckptload.errors import ArgumentError, ArgumentTypeError, EmptyCheckpointError
-from ckptload.formats import entry
-from ckptload.formats.ckpt import encoding
+from ckptload.formats.ckpt.encoding import ckpt
+from ckptload.formats.entry import CKPT, MAX_NAME, SAFETENSORS, STRING
+from ckptload.formats.safetensors import strings
 from ckptload.formats.safetensors.shards import ENDING
-from ckptload.formats.safetensors.strings import KEY as KEPT
-from ckptload.formats.safetensors.strings import entry_for
 from ckptload.reading.reader import Reader
 from ckptload.tensors import casting
-from ckptload.writing import gathering
-from ckptload.writing.atomic import Replacement
+from ckptload.writing.gathering import gather
+from ckptload.writing.output import check_encryptable, check_encryption, write_file
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from ckptload.binding.renaming import NameMap
-    from ckptload.converting.batch import Progress
+    from ckptload.converting.jobs import Progress
     from ckptload.dtypes import DType
     from ckptload.formats.item import Item
 
-CKPT: Final = "ckpt"
-SAFETENSORS: Final = "safetensors"
 NPZ: Final = "npz"
 _FORMATS: Final = (CKPT, SAFETENSORS, NPZ)
+#: Size of shards where an index is asked for, but no size.
+_SHARD_SIZE: Final = "5GB"
 
-#: What `dtype` applies to: the other types are not approximations of real numbers, or too coarse to be cast.
 #: Metadata that tells about the old file's layout and not about its content.
-_OF_THE_FILE: Final = frozenset({"format", "crc_num", "remove_redundancy", "total_size", KEPT})
+_OF_THE_FILE: Final = frozenset({"format", "crc_num", "remove_redundancy", "total_size", strings.KEY})
+_NO_UTF8: Final = re.compile("[\ud800-\udfff]")
 
 
 class Move(NamedTuple):
@@ -109,25 +109,67 @@ def convert_checkpoint(
     """
     if not isinstance(source, Reader):
         raise ArgumentTypeError(f"source must be an open reader, not {type(source).__name__}")
-    target = Path(os.fspath(path)).absolute()
     limit = None if max_shard_size is None else parse_size(max_shard_size)
-    wanted = format or _format_of(target, limit)
-    _check(wanted, limit, enc_key, enc_mode, crc_check=crc_check)
+    place = Path(os.fspath(path)).absolute()
+    target = Target(place, format or _format_of(place, limit), limit, enc_key, enc_mode, crc_check=crc_check)
     check_progress(progress)
     moves = _plan(source, choice_func, name_map, dtype)
-    write = _Writing(source, [move.item for move in moves], target, progress)
-    write.metadata.update(metadata or {})
-    write.judge(wanted, encrypted=enc_key is not None)
-    if dry_run:
-        return moves
-    make_folder(target)
-    if wanted == NPZ:
-        write.npz()
-    elif wanted == CKPT:
-        write.ckpt(enc_key, enc_mode, crc_check=crc_check)
-    else:
-        write.safetensors(limit, crc_check=crc_check)
+    result = Result(source, [move.item for move in moves], target, metadata or {})
+    if not dry_run:
+        result.write(Meter(sum(move.item.nbytes for move in moves), progress))
     return moves
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where a result goes, and as what.
+
+    Attributes:
+        path: absolute path of the file; of shards, their folder or their index.
+        format: ``ckpt``, ``safetensors`` or ``npz``.
+        limit: most bytes of a shard; None for a single file, or if `path` is that of an index.
+        key: key to encrypt a .ckpt with.
+        mode: its cipher.
+        crc_check: whether a .ckpt or a safetensors file carries a CRC-32.
+        synced: whether it is on the disk before it takes its place.
+
+    Raises:
+        ArgumentError: these exclude each other.
+    """
+
+    path: Path
+    format: str
+    limit: int | None = None
+    key: bytes | None = field(default=None, repr=False)
+    mode: str = AES_GCM
+    crc_check: bool = field(default=False, kw_only=True)
+    synced: bool = field(default=True, kw_only=True)
+
+    def __post_init__(self) -> None:
+        """Check what goes together."""
+        if self.format not in _FORMATS:
+            raise ArgumentError(f"format must be one of {', '.join(map(repr, _FORMATS))}, not {self.format!r}")
+        if self.limit is not None and self.format != SAFETENSORS:
+            raise ArgumentError(f"shards are written as safetensors only, not as {self.format}")
+        if self.limit is not None and self.crc_check:
+            raise ArgumentError("shards carry no CRC-32", hint="leave it out, or write a single file")
+        if self.format == NPZ and self.crc_check:
+            raise ArgumentError("an .npz has CRC-32 sums of its own", hint="leave crc_check out")
+        if self.format == SAFETENSORS and self.path.name.endswith(ENDING) and self.path.name != STEM + ENDING:
+            raise ArgumentError(f"an index of shards is called {STEM + ENDING}", path=str(self.path))
+        if self.key is not None:
+            if self.format != CKPT:
+                raise ArgumentError(
+                    f"only a .ckpt can be encrypted, not {self.format}", hint="let the name end in .ckpt"
+                )
+            check_encryption(self.key, self.mode, crc_check=self.crc_check)
+
+    @property
+    def folder(self) -> Path | None:
+        """Return the folder of shards, or None for a single file."""
+        if self.format == SAFETENSORS and self.path.name.endswith(ENDING):
+            return self.path.parent
+        return None if self.limit is None else self.path
 
 
 def _format_of(target: Path, limit: int | None) -> str:
@@ -142,48 +184,46 @@ def _format_of(target: Path, limit: int | None) -> str:
     )
 
 
-def _check(wanted: str, limit: int | None, key: bytes | None, mode: str, *, crc_check: bool) -> None:
-    if wanted not in _FORMATS:
-        raise ArgumentError(f"format must be one of {', '.join(map(repr, _FORMATS))}, not {wanted!r}")
-    if limit is not None and wanted != SAFETENSORS:
-        raise ArgumentError(f"shards are written as safetensors only, not as {wanted}")
-    if limit is not None and crc_check:
-        raise ArgumentError("shards carry no CRC-32", hint="leave it out, or write a single file")
-    if wanted == NPZ and crc_check:
-        raise ArgumentError("an .npz has CRC-32 sums of its own", hint="leave crc_check out")
-    if key is None:
-        return
-    check_key(key, mode, argument="enc_key")
-    if wanted != CKPT:
-        raise ArgumentError(f"only a .ckpt can be encrypted, not {wanted}", hint="let the name end in .ckpt")
-    if crc_check:
-        raise ArgumentError(
-            "an encrypted file cannot carry a CRC-32: no version of MindSpore would load it",
-            hint="AES-GCM notices changes by itself",
-        )
-
-
 # -- planning -------------------------------------------------------------------------------------------------
+
+
+def chosen(source: Reader, choice_func: Callable[[str], Any] | None, kept: Mapping[str, str]) -> list[Item]:
+    """Judge every entry that is wanted, and after them the strings that the metadata keep.
+
+    Raises:
+        EmptyCheckpointError: nothing is wanted.
+    """
+    wanted = source.select(choice_func=choice_func)
+    texts = {name: kept[name] for name in filters.select(kept, choice_func=choice_func)}
+    found = gather(wanted, None, None) + gather(texts, None, None)
+    if not found:
+        raise EmptyCheckpointError(
+            f"choice_func keeps none of {len(source) + len(kept)} entries",
+            path=source.path,
+            hint="there is nothing to convert",
+        )
+    return found
+
+
+def check_new_names(found: Iterable[str]) -> None:
+    """Raise ArgumentError for a name that no entry of a checkpoint can have."""
+    for new in found:
+        if len(new) > MAX_NAME or _NO_UTF8.search(new):
+            raise ArgumentError(
+                f"no entry can have this name; it must be UTF-8 and have {MAX_NAME} characters at most", name=new[:60]
+            )
 
 
 def _plan(
     source: Reader, choice_func: Callable[[str], Any] | None, name_map: NameMap, dtype: DType | None
 ) -> list[Move]:
-    """Judge every entry that is wanted, and what becomes of it."""
     if dtype is not None and dtype not in dtypes.FLOATS:
         raise ArgumentError(f"dtype must be one of {', '.join(one.attribute for one in dtypes.FLOATS)}, not {dtype}")
-    wanted = source.select(choice_func=choice_func)
-    strings = source.kept_strings()
-    chosen = [name for name in strings if choice_func is None or choice_func(name)]
-    found = gathering.gather(wanted, None, None) + gathering.gather(
-        {name: strings[name] for name in chosen}, None, None
-    )
-    if not found:
-        raise EmptyCheckpointError(f"nothing is left of {len(source)} entries", path=source.path)
+    found = chosen(source, choice_func, source.kept_strings())
     by_name = {item.name: item for item in found}
     if len(by_name) != len(found):
         raise ArgumentError("a tensor and a string of the metadata have one name", path=source.path)
-    converters.check_new_names(new := renamed(by_name, name_map))
+    check_new_names(new := renamed(by_name, name_map))
     return [_move(by_name[old], old, name, dtype) for name, old in new.items()]
 
 
@@ -208,74 +248,73 @@ def _cast(item: Item, source: DType, target: DType) -> Item:
 # -- writing --------------------------------------------------------------------------------------------------
 
 
-class _Writing:
-    """Writes items, which are judged first."""
+class Result:
+    """Items of a reader on their way to a target that can hold them: what every converter writes.
 
-    def __init__(self, source: Reader, moved: Sequence[Item], target: Path, progress: Progress | None) -> None:
-        self.source = source
-        self.items = list(moved)
-        self.target = target
-        self.meter = Meter(sum(item.nbytes for item in moved), progress)
-        self.metadata = {key: text for key, text in source.metadata.items() if key not in _OF_THE_FILE}
-        self.strings: dict[str, str] = {}
+    Args:
+        source: where the items come from.
+        items: what is written, by new names.
+        target: where to.
+        metadata: text for the metadata of safetensors, beside or instead of what `source` has.
 
-    def judge(self, wanted: str, *, encrypted: bool) -> None:
-        """Raise unless the format can hold every item."""
-        if wanted == NPZ:
-            npz.named(self.items)
-        elif encrypted:
-            for item in self.items:
-                if item.kind == entry.MAP:
-                    raise ArgumentError(
-                        "a map cannot be saved encrypted: MindSpore loads no such file",
-                        name=item.name,
-                        hint="leave it out with choice_func",
-                    )
-        elif wanted == SAFETENSORS:
-            from ckptload.formats.safetensors import encoding as safetensors_writing  # noqa: PLC0415 -- safetensors is imported when it is needed
+    Raises:
+        CheckpointError: the target cannot hold an item.
+    """
 
-            texts = [item for item in self.items if item.kind == entry.STRING]
-            self.strings = {item.name: _text(item) for item in texts}
-            self.items = [item for item in self.items if item.kind != entry.STRING]
-            # Notes on single tensors, such as Int4, are made anew.
-            names = {item.name for item in self.items} | set(self.source)
-            self.metadata = {key: text for key, text in self.metadata.items() if key not in names}
-            safetensors_writing.check(self.items)
+    def __init__(
+        self, source: Reader, items: Sequence[Item], target: Target, metadata: Mapping[str, str] | None = None
+    ) -> None:
+        self._source = source
+        self._items = items
+        self._target = target
+        self._metadata: dict[str, str] = {}
+        self._arrays: dict[str, Item] = {}
+        if target.format == NPZ:
+            self._arrays = npz.named(items)
+        elif target.format == SAFETENSORS:
+            self._judge_safetensors(metadata or {})
+        elif target.key is not None:
+            check_encryptable(items)
 
-    def npz(self) -> None:
-        npz.write(self.target, npz.named(self.items), self.meter, self.source.authenticate)
+    def _judge_safetensors(self, metadata: Mapping[str, str]) -> None:
+        from ckptload.formats.safetensors import encoding  # noqa: PLC0415 -- safetensors is imported when it is needed
 
-    def ckpt(self, key: bytes | None, mode: str, *, crc_check: bool) -> None:
-        if key is not None:
-            prepare(key, mode)
-        with Replacement(str(self.target)) as file:
-            if key is None:
-                self.meter.copy(encoding.ckpt(self.items, crc_check=crc_check), file)
-            else:
-                sealing = EncryptingWriter(file, key, mode)
-                for piece in encoding.ckpt(self.items):
-                    sealing.write(piece)
-                    self.meter.advance(len(piece))
-                sealing.finish()
-            self.source.authenticate()
+        texts = {item.name: _text(item) for item in self._items if item.kind == STRING}
+        self._items = [item for item in self._items if item.kind != STRING]
+        # Notes on single tensors, such as Int4, are made anew.
+        names = {item.name for item in self._items} | set(self._source)
+        found = {key: text for key, text in self._source.metadata.items() if key not in _OF_THE_FILE} | dict(metadata)
+        self._metadata = {key: text for key, text in found.items() if key not in names} | strings.entry_for(texts)
+        encoding.check(self._items)
 
-    def safetensors(self, limit: int | None, *, crc_check: bool) -> None:
+    def write(self, meter: Meter) -> None:
+        """Write the target, which takes its place when it is complete and authentic."""
+        target, finish = self._target, self._source.authenticate
+        folder = target.folder
+        make_folder(target.path if folder is None else folder / STEM)
+        if target.format == NPZ:
+            npz.write(target.path, self._arrays, meter, finish, synced=target.synced)
+        elif folder is not None:
+            limit = target.limit or parse_size(_SHARD_SIZE)
+            write_shards(folder, self._items, limit, self._metadata, meter, finish, synced=target.synced)
+        else:
+            write_file(
+                str(target.path),
+                self._buffers(),
+                key=target.key,
+                mode=target.mode,
+                synced=target.synced,
+                advance=meter.advance,
+                finish=finish,
+            )
+
+    def _buffers(self) -> Iterator[bytes | memoryview]:
+        crc_check = self._target.crc_check
+        if self._target.format == CKPT:
+            return ckpt(self._items, crc_check=crc_check)
         from ckptload.formats.safetensors.encoding import safetensors  # noqa: PLC0415
 
-        metadata = dict(self.metadata)
-        metadata.update(entry_for(self.strings))
-        if limit is None and not self.target.name.endswith(ENDING):
-            with Replacement(str(self.target)) as file:
-                self.meter.copy(safetensors(self.items, crc_check=crc_check, metadata=metadata), file)
-                self.source.authenticate()
-            return
-        folder = self.target
-        if folder.name.endswith(ENDING):
-            if folder.name != STEM + ENDING:
-                raise ArgumentError(f"an index of shards is called {STEM + ENDING}", path=str(folder))
-            folder = folder.parent
-        make_folder(folder / STEM)
-        write_shards(folder, self.items, limit or parse_size("5GB"), metadata, self.meter, self.source.authenticate)
+        return safetensors(self._items, crc_check=crc_check, metadata=self._metadata)
 
 
 def _text(item: Item) -> str:

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Final
 from ckptload.errors import ArgumentError, ArgumentTypeError
 from ckptload.formats.safetensors.shards import ENDING
 from ckptload.writing.atomic import Replacement
+from ckptload.writing.output import write_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
-    from ckptload.converting.batch import Meter
+    from ckptload.converting.jobs import Meter
     from ckptload.formats.item import Item
 
 #: What transformers and huggingface_hub look for in a folder.
@@ -77,7 +78,14 @@ def split(items: Iterable[Item], limit: int) -> list[list[Item]]:
 
 
 def write_shards(
-    folder: Path, items: Sequence[Item], limit: int, metadata: dict[str, str], meter: Meter, finish: Callable[[], None]
+    folder: Path,
+    items: Sequence[Item],
+    limit: int,
+    metadata: dict[str, str],
+    meter: Meter,
+    finish: Callable[[], None],
+    *,
+    synced: bool,
 ) -> None:
     """Write shards and their index; or, where everything fits into one, a single file without an index.
 
@@ -90,14 +98,15 @@ def write_shards(
         metadata: text for the index, or for the file if there is one only.
         meter: copies content, and counts it.
         finish: called when everything is written and nothing has taken its place.
+        synced: see `Replacement`.
     """
     from ckptload.formats.safetensors.encoding import safetensors  # noqa: PLC0415 -- it imports the library
 
     shards = split(items, limit)
     if len(shards) <= 1:
-        with Replacement(str(folder / f"{STEM}.safetensors"), synced=False) as file:
-            meter.copy(safetensors(items, metadata=_METADATA | metadata), file)
-            finish()
+        buffers = safetensors(items, metadata=_METADATA | metadata)
+        path = str(folder / f"{STEM}.safetensors")
+        write_file(path, buffers, synced=synced, advance=meter.advance, finish=finish)
         return
     files = [f"{STEM}-{number:05}-of-{len(shards):05}.safetensors" for number in range(1, len(shards) + 1)]
     index = {
@@ -106,9 +115,9 @@ def write_shards(
     }
     # What is entered first leaves last.
     with ExitStack() as stack:
-        target = stack.enter_context(Replacement(str(folder / (STEM + ENDING)), synced=False))
+        target = stack.enter_context(Replacement(str(folder / (STEM + ENDING)), synced=synced))
         target.write((json.dumps(index, indent=2, sort_keys=True) + "\n").encode())
         for name, shard in zip(files, shards, strict=True):
-            target = stack.enter_context(Replacement(str(folder / name), synced=False))
+            target = stack.enter_context(Replacement(str(folder / name), synced=synced))
             meter.copy(safetensors(shard, metadata=_METADATA), target)
         finish()

@@ -1,0 +1,76 @@
+"""A file written as a whole, plain or encrypted, and what cannot be encrypted."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ckptload.encryption.ciphers import AES_GCM, check_key
+from ckptload.encryption.encrypting import EncryptingWriter, prepare
+from ckptload.errors import ArgumentError
+from ckptload.formats.entry import MAP
+from ckptload.writing.atomic import Replacement
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from ckptload.formats.item import Item
+
+
+def write_file(
+    path: str,
+    buffers: Iterable[bytes | memoryview],
+    *,
+    key: bytes | None = None,
+    mode: str = AES_GCM,
+    synced: bool = True,
+    advance: Callable[[int], object] | None = None,
+    finish: Callable[[], object] | None = None,
+) -> None:
+    """Write buffers, each before the next one is asked for, to a file that then takes a path's place.
+
+    Args:
+        path: an absolute path.
+        buffers: what the file holds.
+        key: key to encrypt with; None for a plain file.
+        mode: cipher of an encrypted file.
+        synced: see `Replacement`.
+        advance: called with the size of each buffer when it is written.
+        finish: called when everything is written and nothing has taken its place.
+
+    Raises:
+        WriteError: the system could not write.
+    """
+    if key is not None:
+        prepare(key, mode)
+    with Replacement(path, synced=synced) as file:
+        encrypting = None if key is None else EncryptingWriter(file, key, mode)
+        write = file.write if encrypting is None else encrypting.write
+        for buffer in buffers:
+            write(buffer)
+            if advance is not None:
+                advance(len(buffer))
+        if encrypting is not None:
+            encrypting.finish()
+        if finish is not None:
+            finish()
+
+
+def check_encryption(key: bytes, mode: str, *, crc_check: bool) -> None:
+    """Raise ArgumentError unless a .ckpt can be encrypted like this."""
+    check_key(key, mode, argument="enc_key")
+    if crc_check:
+        raise ArgumentError(
+            "an encrypted file cannot carry a CRC-32: no version of MindSpore would load it",
+            hint="leave crc_check out; AES-GCM notices changes by itself",
+        )
+
+
+def check_encryptable(items: Iterable[Item]) -> None:
+    """Raise ArgumentError for an item that no encrypted file can hold."""
+    for item in items:
+        if item.kind == MAP:
+            raise ArgumentError(
+                "a map cannot be saved encrypted: MindSpore would write it in clear, and loads no other kind",
+                name=item.name,
+                hint="leave it out with choice_func, and save it in a file of its own",
+            )
