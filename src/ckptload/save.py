@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ckptload.encryption.ciphers import AES_GCM, check_key
 from ckptload.encryption.encrypting import EncryptingWriter, prepare
-from ckptload.errors import ArgumentError, ArgumentTypeError, OutOfMemoryError, TargetIsFolderError
+from ckptload.errors import ArgumentError, ArgumentTypeError, Hint, OutOfMemoryError, TargetIsFolderError
 from ckptload.formats.ckpt import encoding as writing
 from ckptload.formats.entry import MAP
 from ckptload.nets.cell import Cell
@@ -159,11 +159,11 @@ def _target(save_obj: object, name: object, format: object) -> str:
     try:
         path = os.path.realpath(given)
     except ValueError as error:
-        raise ArgumentError(f"{given!r} is no path: {error}") from error
+        raise ArgumentError(f"{given!r} is not a path: {error}") from error
     # A folder is refused under the name that was given, and under the one that it is completed to.
     for completed in (path, path if path.endswith(str(format)) else f"{path}.{format}"):
         if os.path.isdir(completed):  # noqa: PTH112 -- a string throughout, as the temporary name is made of it
-            raise TargetIsFolderError("the file cannot be saved: there is a folder of its name", path=completed)
+            raise TargetIsFolderError("the file cannot be saved: a folder has its name", path=completed)
     return completed
 
 
@@ -203,8 +203,8 @@ def _check_combination(
     if format == SAFETENSORS:
         if enc_key is not None or enc_mode != AES_GCM:
             raise ArgumentError(
-                "a safetensors file cannot be encrypted, so that enc_key and enc_mode cannot be given with it",
-                hint="leave both out, or save with format='ckpt'",
+                "a safetensors file cannot be encrypted, so enc_key and enc_mode do not apply",
+                hint="leave both out, or save as .ckpt",
             )
         for argument, default in (("incremental", False), ("global_step_num", None)):
             if kwargs.get(argument, default) != default:
@@ -215,7 +215,7 @@ def _check_combination(
     if crc_check:
         raise ArgumentError(
             "an encrypted file cannot carry a CRC-32: no version of MindSpore would load it",
-            hint="leave crc_check out; AES-GCM notices changes by itself",
+            hint=Hint("leave {crc} out; AES-GCM detects every change by itself"),
         )
 
 
@@ -223,7 +223,7 @@ def _check_maps(items: Sequence[Item]) -> None:
     for item in items:
         if item.kind == MAP:
             raise ArgumentError(
-                "a map cannot be saved encrypted: MindSpore would write it in clear, and loads no other kind",
+                "a map cannot be saved encrypted: MindSpore would write it unencrypted, and loads it in no other form",
                 name=item.name,
-                hint="leave it out with choice_func, and save it in a file of its own",
+                hint=Hint("leave the entry out with {exclude}, and save it in a file of its own"),
             )

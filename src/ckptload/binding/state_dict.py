@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from ckptload.binding.supplies import Transfer
-from ckptload.errors import BindingError
+from ckptload.errors import BindingError, Hint
 from ckptload.messages import counted, listed
 from ckptload.nets.pytorch.groups import guess_torch_names
 from ckptload.nets.pytorch.tensors import as_tensor
@@ -38,7 +38,7 @@ def state_without_module(supply: Supply) -> dict[str, torch.Tensor]:
         )
     if others:
         warnings.warn(
-            f"{counted(len(others), 'entry is no tensor', 'entries are no tensors')} and left out: {listed(others)}",
+            f"{counted(len(others), 'entry is not a tensor', 'entries are not tensors')} and left out: {listed(others)}",
             stacklevel=3,
         )
     supply.authenticate()
@@ -65,6 +65,6 @@ def _check_distinct(mapped: dict[str, str]) -> None:
             raise BindingError(
                 f"{before[torch_name]!r} and {name!r} would both be {torch_name!r}",
                 name=name,
-                hint="pass module= or rename one of them with name_map",
+                hint=Hint("{module}, or ", "rename one of them with {name_map}"),
             )
         before[torch_name] = name

@@ -135,7 +135,7 @@ class Request:
         secret = key.read()
         with files.noted(self.terminal), files.open_file(self.source, secret, key) as reader:
             if must_be_plain and reader.cipher is not None:
-                raise ArgumentError("the file is encrypted already", path=self.source)
+                raise ArgumentError("the file is already encrypted", path=self.source)
             with Progress(self.terminal, "converting", None) as progress:
                 moves = convert_checkpoint(
                     reader,
@@ -161,7 +161,7 @@ class Request:
         taken = any(path.glob("*.safetensors*")) if path.is_dir() else path.exists()
         if taken:
             raise ArgumentError(
-                "it exists already", path=self.target, hint="give another name, or --force to replace it"
+                "the file already exists", path=self.target, hint="give another name, or --force to replace it"
             )
 
     def _names(self, reader: Reader) -> dict[str, str]:
@@ -178,7 +178,7 @@ class Request:
         guessed, unclear = guess_torch_names(first.values())
         if unclear:
             self.terminal.say(
-                "ckptload: warning: these names leave open what they are in PyTorch and are kept: "
+                "ckptload: warning: these names are ambiguous in PyTorch and were left unchanged: "
                 + _some(unclear, self.terminal)
             )
         return {old: guessed[new] for old, new in first.items()}

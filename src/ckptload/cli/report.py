@@ -315,7 +315,7 @@ def _refuse_to_replace(target: str) -> None:
         return
     if not is_report:
         raise ArgumentError(
-            "it exists and is no report", path=target, hint="give another name, or --force to replace it"
+            "the file exists and is not a report", path=target, hint="give another name, or --force to replace it"
         )
 
 

@@ -77,7 +77,7 @@ def run(found: list[Job], convert: Callable[[Job, Meter], None], processes_num: 
     _check(processes_num, progress)
     check_targets(found)
     if not found:
-        warnings.warn("file_name_regex fits no file, so that nothing was converted", stacklevel=3)
+        warnings.warn("file_name_regex matches no file; nothing was converted", stacklevel=3)
         return
     sizes = [0] * len(found) if progress is None else [_size(job) for job in found]
     total = _Total(sum(sizes), progress)
@@ -127,7 +127,7 @@ def _size(job: Job) -> int:
     except OSError as error:
         if isinstance(error, CheckpointError):
             raise
-        raise ReadError(f"the file cannot be looked at: {error.strerror}", path=str(job.source)) from error
+        raise ReadError(f"the file cannot be examined: {error.strerror}", path=str(job.source)) from error
 
 
 def make_folder(target: Path) -> None:

@@ -9,7 +9,7 @@ from ckptload import filters
 from ckptload.converting import jobs
 from ckptload.converting.batch import make_folder, run
 from ckptload.converting.shards import STEM, parse_size, write_shards
-from ckptload.errors import ArgumentError, ArgumentTypeError, EmptyCheckpointError
+from ckptload.errors import ArgumentError, ArgumentTypeError, EmptyCheckpointError, Hint
 from ckptload.formats import entry
 from ckptload.formats.ckpt import encoding as writing
 from ckptload.formats.safetensors import strings
@@ -160,7 +160,7 @@ def _gather(
     strings.update((name, kept[name]) for name in filters.select(kept, choice_func=choice_func))
     if not entries and not strings:
         raise EmptyCheckpointError(
-            f"choice_func keeps none of {len(reader) + len(kept)} entries", hint="there is nothing to convert"
+            f"the filter keeps none of {len(reader) + len(kept)} entries", hint="there is nothing to convert"
         )
     seen: set[str] = set()
 
@@ -170,7 +170,7 @@ def _gather(
             raise ArgumentError(
                 "two entries would have this name",
                 name=new,
-                hint="change name_map, or leave one of them out with choice_func",
+                hint=Hint("change {name_map}, or leave one of them out with {exclude}"),
             )
         seen.add(new)
         return new
@@ -224,7 +224,7 @@ def check_new_names(found: Iterable[str]) -> None:
     for new in found:
         if len(new) > entry.MAX_NAME or _NO_UTF8.search(new):
             raise ArgumentError(
-                f"no entry can have this name; it must be UTF-8 and have {entry.MAX_NAME} characters at most",
+                f"an entry cannot have this name: it must be valid UTF-8 of at most {entry.MAX_NAME} characters",
                 name=new[:60],
             )
 

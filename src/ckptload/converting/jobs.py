@@ -66,7 +66,7 @@ def jobs(file_path: Any, save_path: Any, file_name_regex: Any, *, old: str, new:
     except (OSError, ValueError) as error:
         if isinstance(error, CheckpointError):
             raise
-        raise ReadError(f"the path cannot be looked at: {error}", path=given) from error
+        raise ReadError(f"the path cannot be examined: {error}", path=given) from error
     if not given.endswith((old, ENDING) if old == SAFETENSORS else old):
         raise ArgumentError(f"the name of a file to convert must end in {old}", path=given)
     if not fits(given):
@@ -86,7 +86,7 @@ def check_targets(found: list[Job]) -> None:
         if other is not job.source:
             raise ArgumentError(
                 f"{other} and {job.source} would both become {job.target}",
-                hint="convert them one at a time, with a save_path each",
+                hint="convert them one at a time, each into a folder of its own",
             )
 
 
@@ -121,7 +121,7 @@ def _matcher(expression: object) -> Callable[[str], bool]:
     try:
         compiled = re.compile(expression)
     except (re.error, RecursionError, OverflowError) as error:
-        raise ArgumentError(f"file_name_regex {expression!r} is no regular expression: {error}") from error
+        raise ArgumentError(f"file_name_regex {expression!r} is not a regular expression: {error}") from error
     return lambda name: compiled.search(name) is not None
 
 

@@ -13,7 +13,7 @@ from numpy.lib import format as npy
 
 from ckptload import dtypes
 from ckptload.converting.batch import Meter, check_progress, make_folder
-from ckptload.errors import ArgumentError, ArgumentTypeError, EmptyCheckpointError
+from ckptload.errors import ArgumentError, ArgumentTypeError, EmptyCheckpointError, Hint
 from ckptload.formats.entry import MAP, STRING
 from ckptload.reading.opening import open_checkpoint
 from ckptload.reading.reader import Reader
@@ -83,7 +83,7 @@ def to_npz(
             reader = stack.enter_context(opened)
         arrays = named(gathering.gather(reader.select(choice_func=choice_func), None, None))
         if not arrays:
-            raise EmptyCheckpointError(f"choice_func keeps none of {len(reader)} entries", path=reader.path)
+            raise EmptyCheckpointError(f"the filter keeps none of {len(reader)} entries", path=reader.path)
         make_folder(target)
         write(target, arrays, Meter(sum(item.nbytes for item in arrays.values()), progress), reader.authenticate)
 
@@ -113,7 +113,7 @@ def named(entries: Iterable[Item]) -> dict[str, Item]:
         for name, item in named:
             if name in found or "\0" in name:
                 reason = "a name in an archive ends at a NUL" if "\0" in name else "two arrays would have this name"
-                raise ArgumentError(reason, name=name, hint="leave the entry out with choice_func")
+                raise ArgumentError(reason, name=name, hint=Hint("leave the entry out with {exclude}"))
             found[name] = item
     return found
 

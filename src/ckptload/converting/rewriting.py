@@ -18,7 +18,7 @@ from ckptload.converting.batch import Meter, check_progress, make_folder
 from ckptload.converting.shards import STEM, parse_size, write_shards
 from ckptload.encryption.ciphers import check_key
 from ckptload.encryption.encrypting import EncryptingWriter, prepare
-from ckptload.errors import ArgumentError, ArgumentTypeError, EmptyCheckpointError
+from ckptload.errors import ArgumentError, ArgumentTypeError, EmptyCheckpointError, Hint
 from ckptload.formats import entry
 from ckptload.formats.ckpt import encoding
 from ckptload.formats.safetensors.shards import ENDING
@@ -137,8 +137,8 @@ def _format_of(target: Path, limit: int | None) -> str:
     if suffix in _FORMATS:
         return suffix
     raise ArgumentError(
-        f"the name {target.name!r} does not tell the format to write",
-        hint="let it end in .ckpt, .safetensors or .npz, or say the format",
+        f"the format to write does not follow from the name {target.name!r}",
+        hint=Hint("let it end in .ckpt, .safetensors or .npz, or pass {to}"),
     )
 
 
@@ -146,11 +146,11 @@ def _check(wanted: str, limit: int | None, key: bytes | None, mode: str, *, crc_
     if wanted not in _FORMATS:
         raise ArgumentError(f"format must be one of {', '.join(map(repr, _FORMATS))}, not {wanted!r}")
     if limit is not None and wanted != SAFETENSORS:
-        raise ArgumentError(f"shards are written as safetensors only, not as {wanted}")
+        raise ArgumentError(f"shards can only be safetensors files, not {wanted}")
     if limit is not None and crc_check:
-        raise ArgumentError("shards carry no CRC-32", hint="leave it out, or write a single file")
+        raise ArgumentError("shards carry no CRC-32", hint=Hint("leave {crc} out, or write a single file"))
     if wanted == NPZ and crc_check:
-        raise ArgumentError("an .npz has CRC-32 sums of its own", hint="leave crc_check out")
+        raise ArgumentError("an .npz has CRC-32 checksums of its own", hint=Hint("leave {crc} out"))
     if key is None:
         return
     check_key(key, mode, argument="enc_key")
@@ -159,7 +159,7 @@ def _check(wanted: str, limit: int | None, key: bytes | None, mode: str, *, crc_
     if crc_check:
         raise ArgumentError(
             "an encrypted file cannot carry a CRC-32: no version of MindSpore would load it",
-            hint="AES-GCM notices changes by itself",
+            hint=Hint("leave {crc} out; AES-GCM detects every change by itself"),
         )
 
 
@@ -179,10 +179,10 @@ def _plan(
         {name: strings[name] for name in chosen}, None, None
     )
     if not found:
-        raise EmptyCheckpointError(f"nothing is left of {len(source)} entries", path=source.path)
+        raise EmptyCheckpointError(f"the filter keeps none of {len(source)} entries", path=source.path)
     by_name = {item.name: item for item in found}
     if len(by_name) != len(found):
-        raise ArgumentError("a tensor and a string of the metadata have one name", path=source.path)
+        raise ArgumentError("a tensor and a string of the metadata have the same name", path=source.path)
     converters.check_new_names(new := renamed(by_name, name_map))
     return [_move(by_name[old], old, name, dtype) for name, old in new.items()]
 
@@ -229,7 +229,7 @@ class _Writing:
                     raise ArgumentError(
                         "a map cannot be saved encrypted: MindSpore loads no such file",
                         name=item.name,
-                        hint="leave it out with choice_func",
+                        hint=Hint("leave the entry out with {exclude}"),
                     )
         elif wanted == SAFETENSORS:
             from ckptload.formats.safetensors import encoding as safetensors_writing  # noqa: PLC0415 -- safetensors is imported when it is needed
@@ -272,7 +272,7 @@ class _Writing:
         folder = self.target
         if folder.name.endswith(ENDING):
             if folder.name != STEM + ENDING:
-                raise ArgumentError(f"an index of shards is called {STEM + ENDING}", path=str(folder))
+                raise ArgumentError(f"the index of shards must be named {STEM + ENDING}", path=str(folder))
             folder = folder.parent
         make_folder(folder / STEM)
         write_shards(folder, self.items, limit or parse_size("5GB"), metadata, self.meter, self.source.authenticate)

@@ -9,7 +9,14 @@ from __future__ import annotations
 import secrets
 from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol
 
-from ckptload.errors import ArgumentError, ArgumentTypeError, CheckpointError, CipherUnavailableError, DecryptionError
+from ckptload.errors import (
+    ArgumentError,
+    ArgumentTypeError,
+    CheckpointError,
+    CipherUnavailableError,
+    DecryptionError,
+    Hint,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -81,8 +88,8 @@ def check_key(key: object, mode: object, *, argument: str = "dec_key") -> None:
     if len(key) not in KEY_SIZES[mode]:
         sizes = " or ".join(", ".join(map(str, KEY_SIZES[mode])).rsplit(", ", 1))
         raise refused(
-            f"{argument} has {len(key)} bytes, and {mode} needs {sizes}",
-            hint="pass the key as raw bytes; if it is written in hexadecimal, use bytes.fromhex",
+            f"the key has {len(key)} bytes, {mode} needs {sizes}",
+            hint=Hint("{raw_key}"),
         )
 
 
@@ -200,7 +207,7 @@ def _starter(key: bytes, mode: str) -> Callable[..., Any]:
 
 def _unavailable(mode: str) -> CipherUnavailableError:
     return CipherUnavailableError(
-        f"the installed cryptography package cannot do {mode}",
+        f"the installed cryptography package does not support {mode}",
         hint="reinstall it from PyPI (pip install --force-reinstall cryptography): "
-        "builds of some systems leave ciphers out, SM4 above all",
+        "the builds of some systems lack ciphers, especially SM4",
     )

@@ -75,9 +75,9 @@ class _Children(Cell):
     def _position(self, index: Any) -> int:
         length = len(self)
         if not isinstance(index, int):
-            raise ArgumentTypeError(f"a place in {type(self).__name__} is an int, not {type(index).__name__}")
+            raise ArgumentTypeError(f"an index into {type(self).__name__} must be an int, not {type(index).__name__}")
         if not -length <= index < length:
-            raise ArgumentIndexError(f"{index} is no place in a {type(self).__name__} of {length} cells")
+            raise ArgumentIndexError(f"index {index} is out of range for a {type(self).__name__} of {length} cells")
         return index % length
 
     def _chosen(self, index: Any) -> list[str]:

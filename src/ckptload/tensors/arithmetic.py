@@ -75,7 +75,7 @@ def computable(dtype: DType) -> None:
     """Raise ArgumentTypeError for a dtype that only stores elements."""
     if dtype in STORAGE_ONLY:
         raise ArgumentTypeError(
-            f"nothing can be computed with {dtype} elements",
+            f"{dtype} elements do not support arithmetic",
             hint="convert them with astype(float32), or take the raw elements with asnumpy()",
         )
 
@@ -167,7 +167,9 @@ def _power(left: Array, right: Array, dtype: DType) -> Typed:
 def _bitwise(function: Callable[[Array, Array], Array]) -> Callable[[Array, Array, DType], Typed]:
     def compute(left: Array, right: Array, dtype: DType) -> Typed:
         if _kind(dtype) >= _FLOAT:
-            raise ArgumentTypeError(f"bits of {dtype} cannot be combined", hint="use Bool or integer tensors")
+            raise ArgumentTypeError(
+                f"bitwise operations are not defined for {dtype}", hint="use Bool or integer tensors"
+            )
         return np.asarray(function(left, right)), dtype
 
     return compute
@@ -182,7 +184,7 @@ def _matmul(left: Array, right: Array, dtype: DType) -> Typed:
         else:
             product = np.matmul(left, right)
     except ValueError as error:
-        raise ComputationError(f"shapes {left.shape} and {right.shape} have no matrix product") from error
+        raise ComputationError(f"shapes {left.shape} and {right.shape} cannot be multiplied as matrices") from error
     return np.asarray(product).astype(dtype.numpy, copy=False), dtype
 
 
@@ -205,7 +207,7 @@ def negate(array: Array, dtype: DType) -> Typed:
     """Change the sign; Bool has none."""
     computable(dtype)
     if dtype is dtypes.bool_:
-        raise ArgumentTypeError("Bool has no negative", hint="use ~ for logical not")
+        raise ArgumentTypeError("Bool cannot be negated", hint="use ~ for logical not")
     return -array, dtype
 
 
@@ -248,7 +250,7 @@ def _total(function: Any) -> Callable[[Array, DType, Over], Typed]:
 
 def _mean(array: Array, dtype: DType, where: Over) -> Typed:
     if dtype is dtypes.bool_:
-        raise ComputationError("Bool has no mean", hint="convert it with astype(float32)")
+        raise ComputationError("the mean of Bool is not defined", hint="convert it with astype(float32)")
     total = np.asarray(np.sum(_widened(array, dtype), axis=where.axis, keepdims=where.keepdims))
     count = array.size // max(total.size, 1)
     if _kind(dtype) == _INTEGER:
@@ -263,7 +265,7 @@ def variance(array: Array, dtype: DType, where: Over, ddof: int) -> Typed:
     """Compute the variance, with ``ddof`` subtracted from the count; integers give Float32."""
     computable(dtype)
     if _kind(dtype) not in {_INTEGER, _FLOAT}:
-        raise ComputationError(f"{dtype} has no variance", hint="convert it with astype(float32)")
+        raise ComputationError(f"the variance of {dtype} is not defined", hint="convert it with astype(float32)")
     result = dtype if _kind(dtype) == _FLOAT else dtypes.float32
     with translated("variance"):
         values = array.astype(np.float64 if result is dtypes.float64 else np.float32, copy=False)
@@ -277,7 +279,7 @@ def variance(array: Array, dtype: DType, where: Over, ddof: int) -> Typed:
 def _extreme(function: Any) -> Callable[[Array, DType, Over], Typed]:
     def compute(array: Array, dtype: DType, where: Over) -> Typed:
         if _kind(dtype) == _COMPLEX:
-            raise ComputationError(f"{dtype} has no order")
+            raise ComputationError(f"{dtype} is not ordered")
         return np.asarray(function(array, axis=where.axis, keepdims=where.keepdims)), dtype
 
     return compute

@@ -15,6 +15,7 @@ from ckptload.errors import (
     ArgumentTypeError,
     CheckpointError,
     ExportError,
+    Hint,
     MissingAttributeError,
 )
 from ckptload.tensors import arithmetic, printing
@@ -70,9 +71,9 @@ class Tensor(Computing):
         if not isinstance(const_arg, bool):
             raise ArgumentTypeError(f"const_arg must be a bool, not {type(const_arg).__name__}")
         if device not in {None, "CPU"}:
-            raise ArgumentError(f"there is no device {device!r}: tensors live in the CPU's memory")
+            raise ArgumentError(f"device {device!r} is not available: tensors are in CPU memory")
         if init is not None:
-            raise ArgumentError("ckptload has no initializers", hint="give the values themselves as input_data")
+            raise ArgumentError("ckptload has no initializers", hint=Hint("{input_data}"))
         if shape is not None:
             self._array, self._dtype = _zeros(input_data, dtype, shape)
         elif isinstance(input_data, Tensor):
@@ -193,7 +194,7 @@ class Tensor(Computing):
         """
         self._countable()
         if self._array.size != 1:
-            raise ArgumentError(f"only a tensor with one element is a number, and this one has {self._array.size}")
+            raise ArgumentError(f"only a tensor with one element converts to a number; this one has {self._array.size}")
         return self._array.item()
 
     def tolist(self) -> Any:
@@ -203,7 +204,7 @@ class Tensor(Computing):
 
     def _countable(self) -> None:
         if self._dtype is dtypes.hifloat8:
-            raise ArgumentTypeError("numpy knows no numbers in HiFloat8", hint="get_bytes() gives the elements' bytes")
+            raise ArgumentTypeError("numpy has no HiFloat8 dtype", hint="get_bytes() gives the elements' bytes")
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> Array:
         if dtype is not None and np.dtype(dtype) != self._array.dtype:
@@ -221,11 +222,11 @@ class Tensor(Computing):
         array = self._array.copy() if copy else self._array
         if self._dtype is dtypes.bfloat16 or self._dtype in arithmetic.STORAGE_ONLY:
             raise ExportError(
-                f"DLPack by way of numpy has no {self._dtype} elements",
+                f"numpy cannot export {self._dtype} by DLPack",
                 hint="hand over asnumpy() and name the type on the other side, or convert with astype first",
             )
         if dl_device not in {None, _DLPACK_CPU} or stream is not None:
-            raise ExportError("the elements lie in the CPU's memory, and DLPack was asked for another device")
+            raise ExportError("the tensor is in CPU memory, but DLPack was asked for another device")
         try:
             try:
                 return array.__dlpack__(max_version=max_version)  # type: ignore[call-arg, unused-ignore]
@@ -247,9 +248,9 @@ class Tensor(Computing):
         except CheckpointError:
             raise
         except OverflowError as error:
-            raise ArgumentOverflowError(f"{self.item()} is no integer") from error
+            raise ArgumentOverflowError(f"{self.item()} is not an integer") from error
         except ValueError as error:
-            raise ArgumentError(f"{self.item()} is no integer") from error
+            raise ArgumentError(f"{self.item()} is not an integer") from error
 
     def __complex__(self) -> complex:
         return complex(self.item())
@@ -257,13 +258,13 @@ class Tensor(Computing):
     def __index__(self) -> int:
         value = self.item()
         if not isinstance(value, int):
-            raise ArgumentError(f"only integers are an index, and this tensor is {self._dtype}")
+            raise ArgumentError(f"an index must be an integer, and this tensor is {self._dtype}")
         return int(value)
 
     def _real(self) -> Any:
         value = self.item()
         if isinstance(value, complex):
-            raise ArgumentTypeError(f"{value} is no real number", hint="use complex()")
+            raise ArgumentTypeError(f"{value} is not a real number", hint="use complex()")
         return value
 
     # -- copies -----------------------------------------------------------------------------------
@@ -393,9 +394,9 @@ class Tensor(Computing):
 
 def _zeros(input_data: object, dtype: DType | None, shape: Any) -> tuple[Array, DType]:
     if input_data is not None:
-        raise ArgumentError("input_data brings its own shape", hint="use Tensor(...).reshape(shape)")
+        raise ArgumentError("input_data has a shape of its own", hint="use Tensor(...).reshape(shape)")
     if dtype is None:
-        raise ArgumentTypeError("a tensor made from a shape needs a dtype, too")
+        raise ArgumentTypeError("a tensor made from a shape also needs a dtype")
     with arithmetic.translated("zeros"):
         return np.zeros(shape, dtype.numpy), dtype
 
