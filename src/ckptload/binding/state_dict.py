@@ -38,7 +38,8 @@ def state_without_module(supply: Supply) -> dict[str, torch.Tensor]:
         )
     if others:
         warnings.warn(
-            f"{counted(len(others), 'entry is not a tensor', 'entries are not tensors')} and left out: {listed(others)}",
+            f"{counted(len(others), 'entry is not a tensor', 'entries are not tensors')} and left out: "
+            f"{listed(others)}",
             stacklevel=3,
         )
     supply.authenticate()

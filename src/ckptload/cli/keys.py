@@ -60,7 +60,7 @@ class KeyChoice:
         if self.form is None:
             raise ArgumentError(
                 f"{self.option}-format is required: hex or raw",
-                hint=f"{self.option}-format hex for hexadecimal digits, {self.option}-format raw for the bytes themselves",
+                hint=f"{self.option}-format hex for hexadecimal digits, {self.option}-format raw for plain bytes",
             )
         key = _from_hex(self._content()) if self.form == "hex" else self._content()
         if len(key) not in _LENGTHS:
