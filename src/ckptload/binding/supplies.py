@@ -110,7 +110,7 @@ def supply_of(parameters: object, argument: str) -> Supply:
             raise ArgumentTypeError(
                 f"the value must be a Parameter, a str, a list or bytes, not {type(value).__name__}",
                 name=key,
-                hint="make a Parameter of it: Parameter(value, name=...)",
+                hint="make a Parameter of it: Parameter(value)",
             )
     return _DictSupply(parameters)
 

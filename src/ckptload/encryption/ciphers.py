@@ -208,6 +208,5 @@ def _starter(key: bytes, mode: str) -> Callable[..., Any]:
 def _unavailable(mode: str) -> CipherUnavailableError:
     return CipherUnavailableError(
         f"the installed cryptography package does not support {mode}",
-        hint="reinstall it from PyPI (pip install --force-reinstall cryptography): "
-        "the builds of some systems lack ciphers, especially SM4",
+        hint="reinstall it from PyPI with pip: the builds of some systems lack ciphers, especially SM4",
     )
