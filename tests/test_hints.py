@@ -78,7 +78,7 @@ def assigned(module: ast.AST, name: str) -> Iterator[ast.AST]:
 
 
 def bound(module: ast.AST, node: ast.Name | ast.Attribute) -> Iterator[tuple[ast.AST, ast.AST]]:
-    """Yield what a name stands for, each with its module: a constant, such as wire.CUT_HINT, may be another module's."""
+    """Yield the values of a name, each with its module: a constant may be another module's, as wire.CUT_HINT is."""
     name = node.id if isinstance(node, ast.Name) else node.attr
     for one in MODULES.values() if name.isupper() and not name.startswith("_") else [module]:
         yield from ((one, value) for value in assigned(one, name))

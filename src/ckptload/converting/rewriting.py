@@ -137,7 +137,7 @@ def _format_of(target: Path, limit: int | None) -> str:
     if suffix in _FORMATS:
         return suffix
     raise ArgumentError(
-        f"the format to write does not follow from the name {target.name!r}",
+        f"the name {target.name!r} does not say which format to write",
         hint=Hint("let it end in .ckpt, .safetensors or .npz, or pass {to}"),
     )
 

@@ -86,9 +86,10 @@ def check_key(key: object, mode: object, *, argument: str = "dec_key") -> None:
     if mode not in MODES:
         raise refused(f"{mode_argument} {mode!r} is unknown", hint=_one_of(MODES))
     if len(key) not in KEY_SIZES[mode]:
+        what = "the key" if argument == "dec_key" else "the key to encrypt with"
         sizes = " or ".join(", ".join(map(str, KEY_SIZES[mode])).rsplit(", ", 1))
         raise refused(
-            f"the key has {len(key)} bytes, {mode} needs {sizes}",
+            f"{what} has {len(key)} bytes, {mode} needs {sizes}",
             hint=Hint("{raw_key}"),
         )
 

@@ -37,7 +37,7 @@ def allocate(entry: Entry) -> Array:
         return np.empty(entry.shape if entry.dtype is not None else entry.nbytes, numpy)
     except ValueError as error:
         raise CorruptCheckpointError(
-            f"{entry.shape} is not a valid shape", name=entry.name, offset=entry.offset, hint=wire.CUT_HINT
+            f"not a valid shape: {entry.shape}", name=entry.name, offset=entry.offset, hint=wire.CUT_HINT
         ) from error
     except MemoryError as error:
         raise OutOfMemoryError(

@@ -156,7 +156,7 @@ def _check_dims(pieces: Iterable[Piece], offset: int) -> None:
     """Refuse negative dims, also in slices whose dims do not count."""
     for piece in pieces:
         if min(piece.dims, default=0) < 0:
-            raise CorruptCheckpointError(f"{_short(piece.dims)} is not a valid shape", offset=offset, hint=_SAVE_AGAIN)
+            raise CorruptCheckpointError(f"not a valid shape: {_short(piece.dims)}", offset=offset, hint=_SAVE_AGAIN)
 
 
 def _sized(name: str, dtype: DType, dims: tuple[int, ...], spans: tuple[Span, ...], offset: int) -> Entry:
@@ -164,7 +164,7 @@ def _sized(name: str, dtype: DType, dims: tuple[int, ...], spans: tuple[Span, ..
     shape = dims
     size = stored_size(spans)
     if len(dims) > MAX_RANK:
-        raise CorruptCheckpointError(f"{_short(dims)} is not a valid shape", offset=offset, hint=_SAVE_AGAIN)
+        raise CorruptCheckpointError(f"not a valid shape: {_short(dims)}", offset=offset, hint=_SAVE_AGAIN)
     if dims == (0,) and size:
         # Up to 2.0.0 a scalar was written with dims [0] (docs/format.md, "Shapes and scalars").
         shape = ()
@@ -178,7 +178,7 @@ def _sized(name: str, dtype: DType, dims: tuple[int, ...], spans: tuple[Span, ..
             hint=_SAVE_AGAIN,
         )
     if not need and math.prod(dim for dim in shape if dim) * dtype.itemsize > _MAX_BYTES:
-        raise CorruptCheckpointError(f"{_short(dims)} is not a valid shape", offset=offset, hint=_SAVE_AGAIN)
+        raise CorruptCheckpointError(f"not a valid shape: {_short(dims)}", offset=offset, hint=_SAVE_AGAIN)
     return Entry(name, TENSOR, dtype, shape, need, spans, offset)
 
 
