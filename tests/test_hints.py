@@ -319,3 +319,35 @@ def test_what_may_be_forged_is_allowed_by_an_option(capsys: pytest.CaptureFixtur
         assert at_the_command(capsys, "verify", path, *options) == f"{start}pass --allow-unauthenticated"
         main(["verify", str(path), *options, "--allow-unauthenticated"])
     assert "it is read because unauthenticated data was allowed" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "inspect no-such-file.ckpt",
+        "inspect {files}/README.md",
+        "verify {files}/crc.safetensors --key-env HINTS_KEY --key-format raw",
+        "verify {files}/enc_sm4.ckpt --key-env HINTS_LONG_KEY --key-format raw",
+        "verify {files}/encrypted/enc_1.3.0_cbc128.ckpt",
+        "convert {files}/plain_2.0.0_maptensor.ckpt {out}.safetensors",
+        "convert {files}/plain_2.0.0_maptensor.ckpt {out}.ckpt --out-key-env HINTS_KEY --out-key-format raw",
+        "convert {files}/lenet5.ckpt {out}.npz --crc",
+        "convert {files}/lenet5.ckpt {out}.safetensors --out-key-env HINTS_KEY --out-key-format raw",
+        "convert {files}/lenet5.ckpt {out} --shard-size 5QB",
+        "convert {files}/lenet5.ckpt {out} --shard-size 0B",
+        "convert {files}/lenet5.ckpt {out} --shard-size 5GB --crc",
+        "convert {files}/lenet5.ckpt {out}.ckpt --include nothing",
+        "convert {files}/lenet5.ckpt {out}.docx",
+        "decrypt {files}/lenet5.ckpt {out}.ckpt --key-env HINTS_KEY --key-format raw",
+    ],
+)
+def test_nothing_that_the_command_says_names_an_argument(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The sentence about what is wrong is the same at both doors."""
+    monkeypatch.setenv("HINTS_KEY", "0123456789abcdef")
+    monkeypatch.setenv("HINTS_LONG_KEY", "0123456789abcdef01234567")
+    assert main([word.format(files=FIXTURES, out=tmp_path / "out") for word in command.split()]) != 0
+    said = "".join(capsys.readouterr())
+    assert said
+    assert not arguments_in(said), said

@@ -168,7 +168,7 @@ def test_get_tensor_and_get_slice_are_for_tensors(reader: Reader) -> None:
         assert type(reader.get_tensor(name)) is Parameter
     for name, kind in (("note", "string"), ("m", "map"), ("state", "bytes")):
         for ask in (reader.get_tensor, reader.get_slice):
-            with pytest.raises(UnsupportedTypeError, match=f"the entry is a {kind}, no tensor") as caught:
+            with pytest.raises(UnsupportedTypeError, match=f"the entry is a {kind}, not a tensor") as caught:
                 ask(name)
             assert (caught.value.name, caught.value.path) == (name, reader.path)
 

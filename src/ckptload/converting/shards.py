@@ -42,14 +42,14 @@ def parse_size(value: object) -> int:
         raise ArgumentTypeError(f"max_shard_size must be an int or a str, not {type(value).__name__}", hint=_HINT)
     size = value if isinstance(value, int) else _parsed(value)
     if size < 1:
-        raise ArgumentError(f"max_shard_size must be 1 byte or more, not {value!r}", hint=_HINT)
+        raise ArgumentError(f"a shard must have a size of 1 byte or more, not {value!r}", hint=_HINT)
     return size
 
 
 def _parsed(text: str) -> int:
     found = _SIZE.fullmatch(text)
     if found is None:
-        raise ArgumentError(f"max_shard_size {text!r} is not a size", hint=_HINT)
+        raise ArgumentError(f"{text!r} is not a valid size of a shard", hint=_HINT)
     return int(float(found[1]) * _UNITS[found[2].upper()])
 
 

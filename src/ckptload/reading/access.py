@@ -50,7 +50,7 @@ class Access:
         limits.check(self.max_records)
         if self.format == SAFETENSORS and (self.key is not None or self.mode != AES_GCM):
             raise ArgumentError(
-                "safetensors files are never encrypted, so dec_key and dec_mode do not apply",
+                "safetensors files are never encrypted, so a key and a mode do not apply to them",
                 hint="leave both out, or load an encrypted .ckpt",
             )
         if self.format not in (None, CKPT, SAFETENSORS):
