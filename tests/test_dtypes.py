@@ -90,7 +90,9 @@ def test_a_dtype_has_no_attributes_but_its_own(dtype: DType) -> None:
 @every_dtype
 def test_names_lead_back_to_the_dtype(dtype: DType) -> None:
     assert dtypes.BY_NAME[dtype.name] is dtype
-    assert dtypes.IN_FILES[dtype.name] is dtype
+    for spelling in (dtype.name, dtype.attribute, repr(dtype)):
+        for name in (spelling, spelling.lower(), spelling.upper(), f"mindspore.{spelling}"):
+            assert dtypes.in_file(name) is dtype
     if dtype.safetensors is not None:
         assert dtypes.BY_SAFETENSORS[dtype.safetensors] is dtype
 
@@ -102,11 +104,14 @@ def test_no_two_types_share_a_name_in_safetensors() -> None:
 
 @pytest.mark.parametrize("size", [8, 16, 32, 64])
 def test_the_unsigned_spellings_of_old_files_mean_the_same_types(size: int) -> None:
-    assert dtypes.IN_FILES[f"Uint{size}"] is dtypes.BY_NAME[f"UInt{size}"]
+    assert dtypes.in_file(f"Uint{size}") is dtypes.BY_NAME[f"UInt{size}"]
 
 
-def test_old_spellings_are_no_names() -> None:
-    assert set(dtypes.IN_FILES) - set(dtypes.BY_NAME) == {"Uint8", "Uint16", "Uint32", "Uint64"}
+@pytest.mark.parametrize(
+    "name", [None, "", "Float", "str", "random_op", "Float32 ", "Float32.", "mindspore", "Float32x"]
+)
+def test_other_names_are_not_types(name: str | None) -> None:
+    assert dtypes.in_file(name) is None
 
 
 @every_dtype

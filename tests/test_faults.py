@@ -219,7 +219,7 @@ PATHS: dict[str, tuple[Callable[[Path, str], Path], str]] = {
     "below a file": (_below_a_file, "Not a directory"),
     "a name that is too long": (lambda folder, ending: folder / f"{'x' * 300}.{ending}", "File name too long"),
     "a path that is too long": (lambda folder, ending: folder / ("x/" * 5000) / f"x.{ending}", "File name too long"),
-    "a NUL": (lambda folder, ending: folder / f"a\0b.{ending}", "its path has a NUL character"),
+    "a NUL": (lambda folder, ending: folder / f"a\0b.{ending}", "the path has a NUL character"),
     "half a character": (lambda folder, ending: folder / f"\ud800.{ending}", "surrogates not allowed"),
 }
 
@@ -307,7 +307,7 @@ def test_a_pipe_is_a_read_error_that_says_how_to_read_it() -> None:
     reading, writing = os.pipe()
     os.close(writing)
     with os.fdopen(reading, "rb") as file:
-        found = refused(lambda: load_checkpoint(file), "cannot be read from any place")
+        found = refused(lambda: load_checkpoint(file), "is not seekable")
         assert "io.BytesIO(file.read())" in str(found)
 
 

@@ -26,7 +26,7 @@ def test_a_prefix_of_another_type_is_a_type_error(argument: str, value: Any) -> 
 
 @pytest.mark.parametrize("value", [[], ()])
 def test_no_prefix_at_all_is_an_error(value: Any) -> None:
-    with pytest.raises(ArgumentError, match="specify_prefix holds no prefix"):
+    with pytest.raises(ArgumentError, match="specify_prefix is empty"):
         filters.prefixes(value, "specify_prefix")
 
 
@@ -38,7 +38,7 @@ def test_an_element_of_another_type_is_named(value: Any, index: int) -> None:
 
 @pytest.mark.parametrize("value", ["", [""], ("a", "")])
 def test_an_empty_prefix_is_an_error(value: Any) -> None:
-    with pytest.raises(ArgumentError, match="holds an empty prefix"):
+    with pytest.raises(ArgumentError, match="has an empty prefix"):
         filters.prefixes(value, "specify_prefix")
 
 
@@ -113,7 +113,7 @@ class Doubtful:
     ],
 )
 def test_what_choice_func_raises_is_the_cause_of_an_error(choose: Any, cause: type[Exception]) -> None:
-    with pytest.raises(CheckpointError, match=f"choice_func raised {cause.__name__}") as caught:
+    with pytest.raises(CheckpointError, match=f"the filter raised {cause.__name__}") as caught:
         filters.select(NAMES, choice_func=choose)
     assert caught.value.name == "fc.weight"
     assert isinstance(caught.value.__cause__, cause)

@@ -98,11 +98,17 @@ INTEGERS: Final = (int8, int16, int32, int64)
 
 BY_NAME: Final[dict[str, DType]] = {dtype.name: dtype for dtype in ALL}
 
-#: What a file may call a type: the names of today and the spellings of MindSpore 1.0 to 1.3 (``Uint8``).
-IN_FILES: Final[dict[str, DType]] = {
-    **BY_NAME,
-    **{dtype.name.replace("UInt", "Uint"): dtype for dtype in ALL if dtype.name.startswith("UInt")},
+#: What a file may call a type, in lower case: MindSpore's names of today and of 1.0 to 1.3 (``Uint8``), and in maps
+#: those of numpy (docs/format.md, "Tensor types").
+_IN_FILES: Final[dict[str, DType]] = {
+    spelling.lower(): dtype for dtype in ALL for spelling in (dtype.name, dtype.attribute, dtype.spelling)
 }
+
+
+def in_file(name: str | None) -> DType | None:
+    """Find the type that a file names, in any case and with or without a prefix such as ``mindspore.``."""
+    return _IN_FILES.get((name or "").rpartition(".")[2].lower())
+
 
 BY_SAFETENSORS: Final[dict[str, DType]] = {dtype.safetensors: dtype for dtype in ALL if dtype.safetensors is not None}
 

@@ -8,7 +8,79 @@ ours derives from both.
 
 from __future__ import annotations
 
-from typing import Any
+import re
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    Words = Mapping[str, str | None]
+
+#: What the placeholders of hints are called in Python; None where Python has nothing to offer.
+#: The command line has a table of its own with the same keys.
+WORDS: Final[Words] = {
+    # Opening
+    "allow_unauthenticated": "pass allow_unauthenticated=True",
+    "as_ckpt": "rename it to end in .ckpt and load it with format='ckpt'",
+    "as_safetensors": "load it with format='safetensors'",
+    "check_key": "check dec_key and dec_mode",
+    "give_key": "pass dec_key",
+    "max_records": "max_records",
+    "mode": "dec_mode=",
+    "mode_of_the_file": "dec_mode=",
+    "open_file": "pass an open file object",
+    "pipe": "read it to its end and pass the bytes in io.BytesIO",
+    "raw_key": "pass the key as raw bytes; if it is in hexadecimal, use bytes.fromhex",
+    "skip_crc": "load it with crc_check=False at your own risk",
+    # Choosing and naming entries
+    "exclude": "choice_func",
+    "fewer": "load fewer entries with choice_func, or one at a time with open_checkpoint",
+    "name_map": "name_map",
+    # Writing
+    "crc": "crc_check",
+    "shard_size": "max_shard_size=",
+    "to": "format",
+    # What only Python has
+    "append_dict": "pass numbers in append_dict",
+    "filter_result": "choice_func is called with each name and returns whether to load it",
+    "input_data": "pass the values themselves as input_data",
+    "module": "pass module=",
+    "prefixes": "for example specify_prefix='conv' or specify_prefix=['conv1', 'fc.']",
+    "strict_load": "strict_load=False allows conversions",
+}
+
+_PLACEHOLDER: Final = re.compile(r"\{(\w+)\}")
+
+
+class Hint:
+    """The next step a person can take, in the words of the door at which they met the error.
+
+    Args:
+        parts: texts of ours, which are joined as they are. A placeholder such as ``{exclude}`` stands for what a
+            door calls it (`WORDS`). A part with a placeholder for which a door has nothing is left out there.
+        values: what other placeholders stand for. It may come from a file: it is never searched for placeholders.
+    """
+
+    def __init__(self, *parts: str, **values: object) -> None:
+        self._parts: Final = parts
+        self._values: Final = values
+
+    def __repr__(self) -> str:
+        return f"Hint({self.text(WORDS)!r})"
+
+    def text(self, words: Words) -> str | None:
+        """Return the hint in the words of a door, or None if nothing of it can be done there."""
+
+        def fill(placeholder: re.Match[str]) -> str:
+            key = placeholder[1]
+            return str(self._values[key]) if key in self._values else words[key] or ""
+
+        possible = (
+            part
+            for part in self._parts
+            if all(key in self._values or words[key] is not None for key in _PLACEHOLDER.findall(part))
+        )
+        return "".join(_PLACEHOLDER.sub(fill, part) for part in possible) or None
 
 
 class CheckpointError(ValueError):
@@ -19,7 +91,11 @@ class CheckpointError(ValueError):
         path: file concerned; set by whoever knows it, before the error leaves the package.
         name: parameter concerned.
         offset: place, in bytes from the start of the file (of the decrypted stream when encrypted).
-        hint: the next step a person can take.
+        hint: the next step a person can take: a `Hint`, or a text that fits every door, so that it names no
+            argument and no option.
+
+    Attributes:
+        advice: `hint` as it was given, which is what to hand on to another error.
     """
 
     def __init__(
@@ -29,14 +105,23 @@ class CheckpointError(ValueError):
         path: str | None = None,
         name: str | None = None,
         offset: int | None = None,
-        hint: str | None = None,
+        hint: str | Hint | None = None,
     ) -> None:
         super().__init__(problem)
         self.problem = problem
         self.path = path
         self.name = name
         self.offset = offset
-        self.hint = hint
+        self.advice = hint
+
+    @property
+    def hint(self) -> str | None:
+        """The next step a person can take, in Python's words."""
+        return self.hint_in(WORDS)
+
+    def hint_in(self, words: Words) -> str | None:
+        """Return the next step in the words of another door, or None."""
+        return self.advice.text(words) if isinstance(self.advice, Hint) else self.advice
 
     def __str__(self) -> str:
         first = self.problem if self.name is None else f"parameter {self.name!r}: {self.problem}"
@@ -46,13 +131,14 @@ class CheckpointError(ValueError):
         if self.path is not None:
             # A path may hold bytes that are no text, which Python cannot print.
             lines.append(f"in file {self.path.encode(errors='backslashreplace').decode()}")
-        if self.hint is not None:
-            lines.append(f"hint: {self.hint}")
+        hint = self.hint
+        if hint is not None:
+            lines.append(f"hint: {hint}")
         return "\n  ".join(lines)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # `name` is a slot of AttributeError, so __dict__ alone would lose it in one subclass.
-        state = {**self.__dict__, "path": self.path, "name": self.name, "offset": self.offset, "hint": self.hint}
+        state = {**self.__dict__, "path": self.path, "name": self.name, "offset": self.offset}
         return (_rebuild, (type(self), self.problem, state))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from ckptload.errors import ArgumentError, ArgumentTypeError, CheckpointError
+from ckptload.errors import ArgumentError, ArgumentTypeError, CheckpointError, Hint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -27,7 +27,7 @@ def prefixes(value: object, argument: str) -> tuple[str, ...] | None:
         )
     found = (value,) if isinstance(value, str) else tuple(value)
     if not found:
-        raise ArgumentError(f"{argument} holds no prefix", hint="pass None for no filter")
+        raise ArgumentError(f"{argument} is empty", hint="pass None for no filter")
     for index, prefix in enumerate(found):
         if not isinstance(prefix, str):
             raise ArgumentTypeError(
@@ -35,12 +35,12 @@ def prefixes(value: object, argument: str) -> tuple[str, ...] | None:
             )
         if not prefix:
             raise ArgumentError(
-                f"{argument} holds an empty prefix, which every name starts with", hint="pass None for no filter"
+                f"{argument} has an empty prefix, which matches every name", hint="pass None for no filter"
             )
     return found
 
 
-_PREFIX_HINT: Final = "for example specify_prefix='conv' or specify_prefix=['conv1', 'fc.']"
+_PREFIX_HINT: Final = Hint("{prefixes}")
 
 
 def select(
@@ -75,7 +75,7 @@ def _chosen(choice_func: Callable[[str], Any], name: str) -> bool:
         return bool(choice_func(name))
     except Exception as error:
         raise CheckpointError(
-            f"choice_func raised {type(error).__name__} for this name: {error}",
+            f"the filter raised {type(error).__name__} for this name: {error}",
             name=name,
-            hint="choice_func is called with each name and returns whether to load it",
+            hint=Hint("{filter_result}"),
         ) from error

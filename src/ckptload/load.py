@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ckptload import filters
 from ckptload.binding.loading import check_arguments, load_param_into_net
-from ckptload.errors import ArgumentError, ArgumentTypeError, EmptyCheckpointError
+from ckptload.errors import ArgumentError, ArgumentTypeError, EmptyCheckpointError, Hint
 from ckptload.formats.entry import CKPT, SAFETENSORS
 from ckptload.formats.limits import MAX_RECORDS
 from ckptload.formats.safetensors.shards import ENDING
@@ -94,7 +94,7 @@ def load_checkpoint(
         wanted = _wanted(reader, choice_func, specify_prefix, filter_prefix)
         remove_redundancy = _redundancy(reader, remove_redundancy)
         if crc_check and not reader.verify_crc():
-            warn(f"{reader.path} carries no CRC-32, so that crc_check checked nothing")
+            warn(f"{reader.path} has no CRC-32, so crc_check=True checked nothing")
         values = wanted.load()
     if net is not None:
         load_param_into_net(net, values, strict_load, remove_redundancy)
@@ -131,9 +131,9 @@ def _check_name(source: object, format: str) -> None:
             raise ArgumentError(
                 f"the name does not end in {format!r}",
                 path=name,
-                hint=f"pass format={SAFETENSORS!r}"
+                hint=Hint("{as_safetensors}")
                 if name.endswith((SAFETENSORS, ENDING))
-                else "rename the file, or pass it open",
+                else Hint("rename the file", ", or {open_file}"),
             )
     if isinstance(source, (bytes, bytearray, memoryview)):
         raise ArgumentTypeError(
@@ -157,7 +157,7 @@ def _redundancy(reader: Reader, argument: bool) -> bool:
 def _nothing_left(reader: Reader, specify_prefix: Prefixes, filter_prefix: Prefixes) -> EmptyCheckpointError:
     """Say what there was to choose from."""
     if not reader:
-        return EmptyCheckpointError("the file holds no tensor", path=reader.path, hint="save it again")
+        return EmptyCheckpointError("the file has no tensors", path=reader.path, hint="save it again")
     near: list[str] = []
     for prefix in filters.prefixes(specify_prefix, "specify_prefix") or ():
         near.extend(closest(prefix, reader))

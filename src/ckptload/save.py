@@ -141,11 +141,11 @@ def _target(save_obj: object, name: object, format: object) -> str:
     try:
         path = os.path.realpath(given)
     except ValueError as error:
-        raise ArgumentError(f"{given!r} is no path: {error}") from error
+        raise ArgumentError(f"{given!r} is not a path: {error}") from error
     # A folder is refused under the name that was given, and under the one that it is completed to.
     for completed in (path, path if path.endswith(str(format)) else f"{path}.{format}"):
         if os.path.isdir(completed):  # noqa: PTH112 -- a string throughout, as the temporary name is made of it
-            raise TargetIsFolderError("the file cannot be saved: there is a folder of its name", path=completed)
+            raise TargetIsFolderError("the file cannot be saved: a folder has its name", path=completed)
     return completed
 
 
@@ -185,8 +185,8 @@ def _check_combination(
     if format == SAFETENSORS:
         if enc_key is not None or enc_mode != AES_GCM:
             raise ArgumentError(
-                "a safetensors file cannot be encrypted, so that enc_key and enc_mode cannot be given with it",
-                hint="leave both out, or save with format='ckpt'",
+                "a safetensors file cannot be encrypted, so enc_key and enc_mode do not apply",
+                hint="leave both out, or save as .ckpt",
             )
         for argument, default in (("incremental", False), ("global_step_num", None)):
             if kwargs.get(argument, default) != default:

@@ -375,7 +375,7 @@ def test_a_module_of_an_unknown_type_keeps_its_own_names() -> None:
             self.register_buffer("running_mean", torch.zeros(3))
 
     module = nn.Sequential(Scale())
-    with pytest.warns(UserWarning, match=r"2 of the net's 2 parameters .*'0.weight', '0.running_mean'"):
+    with pytest.warns(UserWarning, match=r"2 of 2 parameters .*'0.weight', '0.running_mean'"):
         assert ckptload.load_param_into_net(module, bn("0.")) == (["0.weight", "0.running_mean"], list(bn("0.")))
     assert load(module, {"0.weight": numbers(3), "0.running_mean": numbers(3)}) == ([], [])
 
@@ -420,7 +420,7 @@ def test_what_stands_before_the_names_of_the_checkpoint_is_found_and_told(suppli
     """For example a net that was saved inside a training cell."""
     module = nn.Sequential(nn.Conv1d(2, 2, 3, bias=False), nn.BatchNorm1d(2))
     checkpoint = {"network.backbone.0.weight": numbers(2, 2, 1, 3), **bn("network.backbone.1.", 2)}
-    with pytest.warns(UserWarning, match=r"from behind the prefix 'network.backbone.' \(5 parameters\)"):
+    with pytest.warns(UserWarning, match=r"after the prefix 'network.backbone.' \(5 parameters\)"):
         assert ckptload.load_param_into_net(module, supplied(checkpoint)) == ([], [])
     assert raw(module[1].running_var) == checkpoint["network.backbone.1.moving_variance"].get_bytes()
 
@@ -552,7 +552,7 @@ def test_a_misfit_leaves_a_module_byte_for_byte_as_it_was(supplied: Supplied) ->
         ckptload.load_param_into_net(module, supplied(checkpoint))
     assert state(module) == before
     message = str(caught.value)
-    assert "6 of the net's 8 parameters cannot be loaded, and nothing was written" in message
+    assert "6 of 8 parameters cannot be loaded, and nothing was written" in message
     for line in (
         "'1.gamma': the net has Float32 (2,), the checkpoint Float32 (3,); the shapes differ",
         "'2.weight': the net has Float32 (2, 2, 1, 3), the checkpoint Float32 (2, 2, 1, 5); the shapes differ",
@@ -631,8 +631,8 @@ def test_a_plan_reads_well() -> None:
     module = nn.Sequential(nn.BatchNorm1d(3), nn.Linear(3, 2).half())
     checkpoint = {**bn("0."), "1.weight": numbers(2, 3), "epoch": "7"}
     assert str(ckptload.plan_binding(module, checkpoint)) == (
-        "5 of the net's 6 parameters can be loaded from 6 entries\n"
-        "  5 by their own names: '0.gamma', '0.beta', '0.moving_mean', '0.moving_variance', '1.weight'\n"
+        "5 of 6 parameters can be loaded from 6 entries\n"
+        "  5 matched by name: '0.gamma', '0.beta', '0.moving_mean', '0.moving_variance', '1.weight'\n"
         "  1 converted from Float32 to Float16: '1.weight'\n"
         "  1 parameter of the net not in the checkpoint:\n"
         "    '1.bias'\n"
@@ -644,7 +644,7 @@ def test_strings_and_maps_never_reach_a_tensor() -> None:
     module = nn.Linear(3, 2)
     before = state(module)
     checkpoint = {"weight": "text", "bias": [np.zeros(2, np.float32)] * 3, "seed": b"1"}
-    with pytest.warns(UserWarning, match="2 of the net's 2 parameters"):
+    with pytest.warns(UserWarning, match="2 of 2 parameters"):
         result = ckptload.load_param_into_net(module, checkpoint)
     assert result == (["weight", "bias"], ["weight", "bias", "seed"])
     assert state(module) == before

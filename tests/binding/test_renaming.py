@@ -92,7 +92,7 @@ def test_a_map_is_a_dictionary_or_a_function(name_map: Any) -> None:
 
 @pytest.mark.parametrize("name_map", [{"a.b": 1}, {"a": 1}, lambda _: 1, lambda _: b"a"])
 def test_a_map_gives_names(name_map: Any) -> None:
-    with pytest.raises(ArgumentTypeError, match=r"parameter 'a.b': name_map gave (int|bytes), no str"):
+    with pytest.raises(ArgumentTypeError, match=r"parameter 'a.b': name_map gave (int|bytes), not a str"):
         renamed(["a.b"], name_map)
 
 

@@ -115,9 +115,9 @@ def test_completion_offers_commands_and_files() -> None:
         (["diff", "only-one.ckpt"], "'B'"),
         (["inspect", "no-such-file.ckpt"], "No such file"),
         (["inspect", str(FIXTURES / "enc_gcm.ckpt")], "--key-file"),
-        (["convert", str(FIXTURES / "lenet5.ckpt"), "out.docx"], "does not tell the format"),
+        (["convert", str(FIXTURES / "lenet5.ckpt"), "out.docx"], "does not say which format"),
         (["encrypt", str(FIXTURES / "lenet5.ckpt"), "x.ckpt"], "no key"),
-        (["report", str(FIXTURES / "lenet5.ckpt"), "-o", str(FIXTURES / "lenet5.ckpt")], "is no report"),
+        (["report", str(FIXTURES / "lenet5.ckpt"), "-o", str(FIXTURES / "lenet5.ckpt")], "is not a report"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_or_two_lines(

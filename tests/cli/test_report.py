@@ -167,7 +167,7 @@ def test_only_a_report_is_replaced(tmp_path: Path, capsys: CAPTURE) -> None:
     page.write_text("precious")
     assert report(FIXTURES / "lenet5.ckpt", "-o", page) == 2
     assert page.read_text() == "precious"
-    assert "is no report" in capsys.readouterr().err
+    assert "is not a report" in capsys.readouterr().err
     assert report(FIXTURES / "lenet5.ckpt", "-o", page, "--force") == 0
     assert report(FIXTURES / "lenet5.ckpt", "-o", tmp_path / "none" / "page.html") == 2
     assert [path.name for path in tmp_path.iterdir()] == ["page.html"]

@@ -187,17 +187,17 @@ def test_a_dry_run_judges_everything_and_writes_nothing(source: Path, tmp_path: 
 @pytest.mark.parametrize(
     ("target", "options", "said"),
     [
-        ("out.xyz", {}, "does not tell the format"),
+        ("out.xyz", {}, "does not say which format"),
         ("out.ckpt", {"format": "pickle"}, "format must be one of"),
-        ("out.ckpt", {"max_shard_size": "1GB", "format": "ckpt"}, "shards are written as safetensors"),
+        ("out.ckpt", {"max_shard_size": "1GB", "format": "ckpt"}, "shards can only be safetensors"),
         ("out.ckpt", {"enc_key": KEY, "crc_check": True}, "cannot carry a CRC-32"),
         ("out.safetensors", {"enc_key": KEY}, "only a .ckpt can be encrypted"),
         ("out.npz", {"crc_check": True}, "of its own"),
         ("out.safetensors", {"max_shard_size": 5, "crc_check": True}, "shards carry no CRC-32"),
-        ("other.safetensors.index.json", {}, "is called model.safetensors.index.json"),
+        ("other.safetensors.index.json", {}, "must be named model.safetensors.index.json"),
         ("out.ckpt", {"dtype": dtypes.int8}, "dtype must be one of"),
         ("out.ckpt", {"name_map": {"net.half": "net.count"}}, "same name"),
-        ("out.ckpt", {"name_map": {"note": "\ud800"}}, "must be UTF-8"),
+        ("out.ckpt", {"name_map": {"note": "\ud800"}}, "must be valid UTF-8"),
     ],
 )
 def test_what_cannot_be_is_refused_and_nothing_is_written(
@@ -209,7 +209,7 @@ def test_what_cannot_be_is_refused_and_nothing_is_written(
 
 
 def test_other_refusals(source: Path, tmp_path: Path) -> None:
-    with pytest.raises(EmptyCheckpointError, match="choice_func keeps none of 5 entries"):
+    with pytest.raises(EmptyCheckpointError, match="the filter keeps none of 5 entries"):
         convert(source, tmp_path / "out.ckpt", choice_func=lambda _: False)
     with pytest.raises(ArgumentTypeError, match="must be an open reader"):
         ckptload.convert_checkpoint(source, tmp_path / "out.ckpt")  # type: ignore[arg-type]
@@ -222,7 +222,7 @@ def test_other_refusals(source: Path, tmp_path: Path) -> None:
     with pytest.raises(CorruptCheckpointError):
         convert(broken, tmp_path / "out.ckpt")
     safetensors.numpy.save_file({"w": np.ones(2)}, broken, {"ckptload.strings": json.dumps({"w": "text"})})
-    with pytest.raises(ArgumentError, match="have one name"):
+    with pytest.raises(ArgumentError, match="have the same name"):
         convert(broken, tmp_path / "out.ckpt")
     assert [path.name for path in tmp_path.glob("out*")] == []
 

@@ -394,7 +394,7 @@ def run(library: Any, layers: Any, given: Any) -> Any:
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-@pytest.mark.filterwarnings("ignore:.*behind the prefix")
+@pytest.mark.filterwarnings("ignore:.*after the prefix")
 def test_a_published_checkpoint_computes_the_same_in_both(name: str) -> None:
     """The names of the second have a prefix, which both libraries see through."""
     file, make, shape = PUBLISHED[name]

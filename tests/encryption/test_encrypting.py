@@ -161,9 +161,9 @@ def test_the_cipher_is_loaded_before_there_is_a_file(by: str, tmp_path: Path, mo
 
 def test_key_and_mode_are_checked_before_anything_is_written() -> None:
     out = io.BytesIO()
-    with pytest.raises(ArgumentError, match="enc_key has 5 bytes"):
+    with pytest.raises(ArgumentError, match="the key to encrypt with has 5 bytes"):
         EncryptingWriter(out, b"short", "AES-GCM")
-    with pytest.raises(ArgumentError, match="enc_key has 24 bytes, and SM4-CBC needs 16"):
+    with pytest.raises(ArgumentError, match="the key to encrypt with has 24 bytes, SM4-CBC needs 16"):
         EncryptingWriter(out, bytes(24), "SM4-CBC")
     with pytest.raises(ArgumentError, match="enc_mode 'AES' is unknown"):
         EncryptingWriter(out, bytes(16), "AES")

@@ -50,21 +50,21 @@ LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a2146\nsize 12
 STRATEGY = integer(1, 1) + block(2, block(1, b"conv1.weight") + block(2, integer(1, 8)))
 
 OTHERS = {
-    "Git-LFS pointer": LFS,
+    "Git LFS pointer": LFS,
     "zip archive": in_memory(zipped),
     "HDF5 file": b"\x89HDF\r\n\x1a\n" + bytes(100),
     "safetensors file": safetensors(),
     "TensorFlow checkpoint's index": bytes(40) + b"\x57\xfb\x80\x8b\x24\x75\x47\xdb",
     "TensorFlow checkpoint's state file": b'model_checkpoint_path: "model-1"\n',
     "MindSpore parallel-strategy file": STRATEGY,
-    "web page": b"<!DOCTYPE html>\n<html><body>404: Not Found</body></html>",
+    "HTML page": b"<!DOCTYPE html>\n<html><body>404: Not Found</body></html>",
     "gzip archive": gzip.compress(floats("a", 1.0)),
     "tar archive": in_memory(tarred),
     "Python pickle": pickle.dumps({"a": 1}, protocol=2),
     "numpy .npy file": in_memory(lambda file: np.save(file, np.zeros(3))),
     "GGUF model": b"GGUF\x03\0\0\0" + bytes(30),
     "text file": b"https://example.org/model.ckpt\n",
-    "binary file that was read as text": "\ufffd\ufffd\ufffd\ufffd\x01".encode() + bytes(20),
+    "binary file that was destroyed": "\ufffd\ufffd\ufffd\ufffd\x01".encode() + bytes(20),
 }
 
 
@@ -73,7 +73,7 @@ def test_another_kind_of_file_is_named(what: str, tmp_path: Path) -> None:
     """By `load_checkpoint` and `open_checkpoint`, with what to do about it."""
     path = tmp_path.resolve() / "model.ckpt"
     path.write_bytes(OTHERS[what])
-    with pytest.raises(WrongFormatError, match=f"this is no .ckpt but an? {what}") as caught:
+    with pytest.raises(WrongFormatError, match=f"this is not a .ckpt but an? {what}") as caught:
         load_checkpoint(str(path))
     assert caught.value.path == str(path)
     assert caught.value.hint
@@ -85,7 +85,7 @@ def test_another_kind_of_file_is_named(what: str, tmp_path: Path) -> None:
 def test_a_web_page_may_begin_in_many_ways(page: bytes) -> None:
     kind = kinds.recognise(page, page[-8:], len(page))
     assert kind is not None
-    assert "web page" in kind.what
+    assert "HTML page" in kind.what
 
 
 @pytest.mark.parametrize("path", sorted(FIXTURES.glob("*.ckpt")), ids=lambda path: path.name)

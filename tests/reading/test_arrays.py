@@ -163,7 +163,7 @@ def test_rows_that_lie_close_together_are_read_a_bounded_piece_at_a_time(monkeyp
 
 
 def test_a_shape_that_numpy_refuses_is_corrupt() -> None:
-    with pytest.raises(CorruptCheckpointError, match="no array can have shape") as caught:
+    with pytest.raises(CorruptCheckpointError, match="not a valid shape:") as caught:
         arrays.allocate(entry((1 << 62, 0, 1 << 62), []))
     assert (caught.value.name, caught.value.offset) == ("w", 7)
 

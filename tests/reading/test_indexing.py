@@ -22,7 +22,7 @@ def opened(data: bytes, key: bytes | None = None) -> CkptIndex:
     ("data", "problem"),
     [
         (b"", "the file is empty"),
-        (with_crc(b""), "a CRC trailer and no record"),
+        (with_crc(b""), "a CRC trailer but no record"),
         (block(2, b"normal"), "no record of a checkpoint"),
         (integer(1, 1) + block(9, b"\xff" * 20), "no record of a checkpoint"),
     ],
@@ -59,7 +59,7 @@ def test_a_plain_file_with_a_key_is_an_error_that_does_not_show_it() -> None:
 
 
 def test_a_file_of_another_kind_keeps_what_was_wrong_as_the_cause() -> None:
-    with pytest.raises(CorruptCheckpointError, match="web page") as caught:
+    with pytest.raises(CorruptCheckpointError, match="HTML page") as caught:
         opened(b"<html>" + b"x" * 100)
     assert isinstance(caught.value.__cause__, CorruptCheckpointError)
 
@@ -88,7 +88,7 @@ def test_names_are_cut_at_the_first_mark_and_those_that_were_cut_come_last() -> 
 @pytest.mark.parametrize("other", ["b", "b.__param_key__9"])
 def test_two_names_that_become_one_are_an_error_that_names_both(other: str) -> None:
     index = opened(floats(NAMES[0], 1.0) + floats(other, 1.0))
-    with pytest.raises(CheckpointError, match="have the same name once") as caught:
+    with pytest.raises(CheckpointError, match="have the same name without") as caught:
         index.public_names(index.names())
     assert repr(NAMES[0]) in str(caught.value)
     assert repr(other) in str(caught.value)
@@ -105,7 +105,7 @@ def test_an_entry_is_judged_when_it_is_asked_for() -> None:
 def test_names_that_collide_are_not_printed_at_any_length() -> None:
     long = "n" * 60_000
     index = opened(floats(long, 1.0) + floats(long + ".__param_key__1", 1.0))
-    with pytest.raises(CheckpointError, match="have the same name once") as caught:
+    with pytest.raises(CheckpointError, match="have the same name without") as caught:
         index.public_names(index.names())
     assert len(str(caught.value)) < 700
 
@@ -113,5 +113,5 @@ def test_names_that_collide_are_not_printed_at_any_length() -> None:
 def test_a_cut_file_says_how_far_it_goes() -> None:
     """Who has half a download sees what is in the half."""
     data = floats("a") + floats("b") + floats("c")[:-1]
-    with pytest.raises(CorruptCheckpointError, match="the last whole record before it is that of 'b'"):
+    with pytest.raises(CorruptCheckpointError, match="the last complete record before it is 'b'"):
         open_index(BufferSource(data), Access(format="ckpt"))

@@ -143,7 +143,7 @@ def test_any_range_can_be_read(source: Source, start: int, stop: int) -> None:
 
 @pytest.mark.parametrize(("start", "stop"), [(0, len(CONTENT) + 1), (-1, 3), (9, 8), (2**62, 2**62 + 1)])
 def test_a_range_outside_is_a_cut_file_and_allocates_nothing(source: Source, start: int, stop: int) -> None:
-    with pytest.raises(CorruptCheckpointError, match="were asked for"):
+    with pytest.raises(CorruptCheckpointError, match="were requested"):
         source.read(start, stop)
 
 
@@ -504,14 +504,14 @@ def test_a_file_that_another_thread_closes_in_the_middle_of_a_step_is_closed(
     number = source._open_file().fileno()
     call: Callable[..., Any] = getattr(os, step)
     monkeypatch.setattr(os, step, lambda fd, *more: call(meanwhile(source, fd), *more))
+    steps: dict[str, Callable[[], object]] = {
+        "fstat": source.check_unchanged,
+        "pread": lambda: source.read(0, 10),
+        "preadv": lambda: source.read_into(0, memoryview(bytearray(10))),
+    }
     try:
         with pytest.raises(ClosedReaderError):
-            if step == "fstat":
-                source.check_unchanged()
-            elif step == "pread":
-                source.read(0, 10)
-            else:
-                source.read_into(0, memoryview(bytearray(10)))
+            steps[step]()
     finally:
         monkeypatch.undo()
         if reused:

@@ -138,5 +138,5 @@ def test_room_that_does_not_fit_is_refused(out: Any) -> None:
     ids=str,
 )
 def test_no_other_conversion_is_made(source: DType, target: DType) -> None:
-    with pytest.raises(ArgumentTypeError, match=f"{source} to {target}"):
+    with pytest.raises(ArgumentTypeError, match=f"{source} cannot be converted to {target}"):
         casting.cast(np.zeros(3, source.numpy), source, target)

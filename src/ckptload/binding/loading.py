@@ -16,7 +16,7 @@ from ckptload.binding.matching import match
 from ckptload.binding.plan import Load, Plan
 from ckptload.binding.renaming import RenamedSupply
 from ckptload.binding.supplies import Transfer, supply_of
-from ckptload.errors import ArgumentError, ArgumentTypeError, BindingError
+from ckptload.errors import ArgumentError, ArgumentTypeError, BindingError, Hint
 from ckptload.messages import listed, warn
 from ckptload.nets.slots import target_of
 from ckptload.reading.reader import Reader
@@ -58,8 +58,10 @@ class BindingPlan(Plan):
         raise BindingError(
             report.misfits(self.misfits, self.total),
             path=self.source,
-            hint="leave entries out with choice_func, or rename keys, and what fits is loaded"
-            + ("; strict_load=False allows conversions" if by_dtype else ""),
+            hint=Hint(
+                "leave entries out with {exclude}, or rename keys, to load the rest",
+                "; {strict_load}" if by_dtype else "",
+            ),
         )
 
     def warn(self) -> None:

@@ -41,7 +41,7 @@ def renamed(names: Iterable[str], name_map: NameMap) -> dict[str, str]:
         if new is None:
             continue
         if not isinstance(new, str):
-            raise ArgumentTypeError(f"name_map gave {type(new).__name__}, no str", name=name, hint=_HINT)
+            raise ArgumentTypeError(f"name_map gave {type(new).__name__}, not a str", name=name, hint=_HINT)
         if new in found:
             raise ArgumentError(
                 f"name_map gives {found[new]!r} the same name {new!r}", name=name, hint="give each a name of its own"

@@ -17,11 +17,11 @@ _EXPLAINED: Final = 10
 
 def warnings_of(plan: Plan) -> Iterable[str]:
     """Yield what a person should know about a plan that is about to be applied, a text for each matter."""
-    total = counted(plan.total, "parameter")
+    total = f"{plan.total} parameters"
     if plan.param_not_load:
         keep = "keeps its values" if len(plan.param_not_load) == 1 else "keep their values"
         yield (
-            f"{len(plan.param_not_load)} of the net's {total} {keep}, since the checkpoint has no tensor of that name: "
+            f"{len(plan.param_not_load)} of {total} {keep}, because the checkpoint has no tensor of that name: "
             f"{listed(plan.param_not_load)}"
         )
     optimizer = {load.name for load in plan.from_optimizer}
@@ -30,14 +30,14 @@ def warnings_of(plan: Plan) -> Iterable[str]:
     if by_end:
         used = [f"{prefix!r} ({counted(len(names), 'parameter')})" for prefix, names in prefixes.items() if names]
         yield (
-            f"{by_end} of the net's {total} {_be(by_end)} loaded by the end of a name, from behind "
+            f"{by_end} of {total} {_be(by_end)} matched by the end of the name, after "
             f"{'the prefix' if len(used) == 1 else 'the prefixes'} {_joined(used)}"
         )
     if optimizer:
         pairs = [f"{load.name!r} from {load.key!r}" for load in plan.from_optimizer]
         yield (
-            f"{counted(len(pairs), 'parameter')} {_be(len(pairs))} filled from optimizer state, since no other entry "
-            f"ends so: {_joined(pairs)}"
+            f"{counted(len(pairs), 'parameter')} {_be(len(pairs))} filled from optimizer state, because no other entry "
+            f"matches: {_joined(pairs)}"
         )
     if plan.conversions:
         number = sum(map(len, plan.conversions.values()))
@@ -47,7 +47,7 @@ def warnings_of(plan: Plan) -> Iterable[str]:
 
 def misfits(found: Sequence[Misfit], total: int) -> str:
     """Say what does not fit: one line for each."""
-    head = f"{len(found)} of the net's {counted(total, 'parameter')} cannot be loaded, and nothing was written:"
+    head = f"{len(found)} of {total} parameters cannot be loaded, and nothing was written:"
     return "\n    ".join([head, *map(misfit, found)])
 
 
@@ -65,19 +65,19 @@ def describe(plan: Plan) -> str:
     """Describe a plan in a few lines, whatever the size of the net."""
     entries = counted(plan.entries, "entry", "entries")
     source = entries if plan.source is None else f"{entries} of {plan.source}"
-    lines = [f"{len(plan.loads)} of the net's {counted(plan.total, 'parameter')} can be loaded from {source}"]
+    lines = [f"{len(plan.loads)} of {plan.total} parameters can be loaded from {source}"]
     if plan.exact:
-        lines.append(f"{len(plan.exact)} by their own names: {listed(plan.exact)}")
+        lines.append(f"{len(plan.exact)} matched by name: {listed(plan.exact)}")
     lines.extend(
-        f"{len(names)} behind the prefix {prefix!r}: {listed(names)}" for prefix, names in plan.prefixes.items()
+        f"{len(names)} matched after the prefix {prefix!r}: {listed(names)}" for prefix, names in plan.prefixes.items()
     )
     if plan.from_optimizer:
         taken = [load.key for load in plan.from_optimizer]
-        lines.append(f"{len(taken)} of these from optimizer state, for want of anything else: {listed(taken)}")
+        lines.append(f"{len(taken)} of these from optimizer state, because nothing else matches: {listed(taken)}")
     for (old, new), names in plan.conversions.items():
         lines.append(f"{len(names)} converted from {old} to {new}: {listed(names)}")
     if plan.misfits:
-        lines.append(f"{counted(len(plan.misfits), 'misfit')}, so that nothing will be written:")
+        lines.append(f"{counted(len(plan.misfits), 'misfit')}; nothing will be written:")
         lines.extend("  " + misfit(found) for found in plan.misfits)
     if plan.param_not_load:
         lines.append(f"{counted(len(plan.param_not_load), 'parameter')} of the net not in the checkpoint:")
@@ -85,9 +85,7 @@ def describe(plan: Plan) -> str:
         if len(plan.param_not_load) > _EXPLAINED:
             lines.append(f"  and {len(plan.param_not_load) - _EXPLAINED} more")
     if plan.transient:
-        lines.append(
-            f"{len(plan.transient)} not looked for, as sums of gradients need no values: {listed(plan.transient)}"
-        )
+        lines.append(f"{len(plan.transient)} ignored, because gradient sums need no values: {listed(plan.transient)}")
     if plan.ckpt_not_load:
         unused = counted(len(plan.ckpt_not_load), "entry", "entries")
         lines.append(f"{unused} of the checkpoint not used: {listed(plan.ckpt_not_load)}")

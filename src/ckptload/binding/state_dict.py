@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from ckptload.binding.supplies import Transfer
-from ckptload.errors import BindingError
+from ckptload.errors import BindingError, Hint
 from ckptload.messages import counted, listed, warn
 from ckptload.nets.pytorch.groups import guess_torch_names
 from ckptload.nets.pytorch.tensors import as_tensor
@@ -35,7 +35,9 @@ def state_without_module(supply: Supply) -> dict[str, torch.Tensor]:
             f"shape, which only a module can tell; pass module= to be sure of {listed(unclear)}"
         )
     if others:
-        warn(f"{counted(len(others), 'entry is no tensor', 'entries are no tensors')} and left out: {listed(others)}")
+        warn(
+            f"{counted(len(others), 'entry is not a tensor', 'entries are not tensors')} and left out: {listed(others)}"
+        )
     supply.authenticate()
     state: dict[str, torch.Tensor] = {}
     transfers = []
@@ -60,6 +62,6 @@ def _check_distinct(mapped: dict[str, str]) -> None:
             raise BindingError(
                 f"{before[torch_name]!r} and {name!r} would both be {torch_name!r}",
                 name=name,
-                hint="pass module= or rename one of them with name_map",
+                hint=Hint("{module}, or ", "rename one of them with {name_map}"),
             )
         before[torch_name] = name

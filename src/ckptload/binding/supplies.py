@@ -105,12 +105,12 @@ def supply_of(parameters: object, argument: str) -> Supply:
         )
     for key, value in parameters.items():
         if not isinstance(key, str):
-            raise ArgumentTypeError(f"a key of {argument} must be a str, and {key!r} is {type(key).__name__}")
+            raise ArgumentTypeError(f"a key of {argument} must be a str, not {type(key).__name__}: {key!r}")
         if not isinstance(value, (Parameter, str, list, bytes)):
             raise ArgumentTypeError(
                 f"the value must be a Parameter, a str, a list or bytes, not {type(value).__name__}",
                 name=key,
-                hint="make a Parameter of it: Parameter(value, name=...)",
+                hint="make a Parameter of it: Parameter(value)",
             )
     return _DictSupply(parameters)
 
@@ -188,7 +188,7 @@ class _ReaderSupply:
     def spec(self, key: str) -> Spec:
         entry = self._reader.info(key)
         if entry.dtype is None:
-            raise ArgumentTypeError(f"the entry is a {entry.kind}, no tensor", name=key, path=self.label)
+            raise ArgumentTypeError(f"the entry is a {entry.kind}, not a tensor", name=key, path=self.label)
         return Spec(entry.dtype, entry.shape, entry.offset)
 
     def authenticate(self) -> None:

@@ -37,6 +37,7 @@ _MANY: Final = 5
 @click.option("--crc", is_flag=True, help="Add a CRC-32 for verify to compare.")
 @click.option("--force", is_flag=True, help="Replace OUT if it exists.")
 @click.option("-n", "--dry-run", is_flag=True, help="Say what would be written, and write nothing.")
+@options.limit
 @options.key_to_read
 @options.key_to_write("--out-key")
 @options.common
@@ -54,6 +55,7 @@ def command(
     crc: bool,
     force: bool,
     dry_run: bool,
+    max_records: int | None,
     key: KeyChoice,
     out_key: KeyChoice,
     terminal: Terminal,
@@ -83,6 +85,7 @@ def command(
         to_torch=to_torch,
         force=force,
         dry_run=dry_run,
+        max_records=max_records,
         arguments={
             "dtype": _DTYPES[dtype] if dtype else None,
             "crc_check": crc,
@@ -110,6 +113,7 @@ class Request:
         to_torch: bool = False,
         force: bool = False,
         dry_run: bool = False,
+        max_records: int | None = None,
         arguments: dict[str, Any] | None = None,
     ) -> None:
         self.source = source
@@ -120,6 +124,7 @@ class Request:
         self.to_torch = to_torch
         self.force = force
         self.dry_run = dry_run
+        self.max_records = max_records
         self.arguments = {"format": format, "dry_run": dry_run, **(arguments or {})}
 
     def run(self, key: KeyChoice, out_key: bytes | None, *, must_be_plain: bool = False) -> int:
@@ -133,9 +138,12 @@ class Request:
         if not self.force and not self.dry_run:
             self._refuse_to_replace()
         secret = key.read()
-        with files.noted(self.terminal), files.open_file(self.source, secret, key) as reader:
+        with (
+            files.noted(self.terminal),
+            files.open_file(self.source, secret, key, max_records=self.max_records) as reader,
+        ):
             if must_be_plain and reader.cipher is not None:
-                raise ArgumentError("the file is encrypted already", path=self.source)
+                raise ArgumentError("the file is already encrypted", path=self.source)
             with Progress(self.terminal, "converting", None) as progress:
                 moves = convert_checkpoint(
                     reader,
@@ -161,7 +169,7 @@ class Request:
         taken = any(path.glob("*.safetensors*")) if path.is_dir() else path.exists()
         if taken:
             raise ArgumentError(
-                "it exists already", path=self.target, hint="give another name, or --force to replace it"
+                "the file already exists", path=self.target, hint="give another name, or --force to replace it"
             )
 
     def _names(self, reader: Reader) -> dict[str, str]:
@@ -178,7 +186,7 @@ class Request:
         guessed, unclear = guess_torch_names(first.values())
         if unclear:
             self.terminal.say(
-                "ckptload: warning: these names leave open what they are in PyTorch and are kept: "
+                "ckptload: warning: these names are ambiguous in PyTorch and were left unchanged: "
                 + _some(unclear, self.terminal)
             )
         return {old: guessed[new] for old, new in first.items()}

@@ -125,6 +125,7 @@ _LOOK_INSIDE: Final = Change("", "")
 @click.option("--ignore-dtype", is_flag=True, help="Equal values of different dtypes are equal.")
 @options.select
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
+@options.limit
 @options.key_to_read
 @options.common
 def command(
@@ -138,6 +139,7 @@ def command(
     include: tuple[str, ...],
     exclude: tuple[str, ...],
     as_json: bool,
+    max_records: int | None,
     key: KeyChoice,
     terminal: Terminal,
 ) -> int:
@@ -162,8 +164,8 @@ def command(
         wanted = globs.chooser(include, exclude)
         with (
             files.noted(terminal),
-            files.open_file(first, secret, key, plain_too=True) as left,
-            files.open_file(second, secret, key, plain_too=True) as right,
+            files.open_file(first, secret, key, max_records=max_records, plain_too=True) as left,
+            files.open_file(second, secret, key, max_records=max_records, plain_too=True) as right,
         ):
             changes = comparing.run(left, right, names, wanted)
     except CheckpointError as error:

@@ -19,9 +19,12 @@ if TYPE_CHECKING:
 @click.argument("source", type=options.FILE, metavar="IN")
 @click.argument("target", type=options.FILE, metavar="OUT")
 @click.option("--force", is_flag=True, help="Replace OUT if it exists.")
+@options.limit
 @options.key_to_write("--key")
 @options.common
-def encrypt(*, source: str, target: str, force: bool, out_key: KeyChoice, terminal: Terminal) -> int:
+def encrypt(
+    *, source: str, target: str, force: bool, max_records: int | None, out_key: KeyChoice, terminal: Terminal
+) -> int:
     """Encrypt a checkpoint for MindSpore's and ckptload's dec_key.
 
     AES-GCM notices every change; the other modes notice none, and are there for readers that need them.
@@ -35,7 +38,15 @@ def encrypt(*, source: str, target: str, force: bool, out_key: KeyChoice, termin
     """
     if not out_key.given:
         raise ArgumentError("there is no key to encrypt with", hint="--key-file, --key-env or --key-prompt")
-    request = Request(source, target, terminal, force=force, format="ckpt", arguments={"enc_mode": out_key.mode})
+    request = Request(
+        source,
+        target,
+        terminal,
+        force=force,
+        max_records=max_records,
+        format="ckpt",
+        arguments={"enc_mode": out_key.mode},
+    )
     return request.run(KeyChoice(), out_key.read(), must_be_plain=True)
 
 
@@ -43,9 +54,12 @@ def encrypt(*, source: str, target: str, force: bool, out_key: KeyChoice, termin
 @click.argument("source", type=options.FILE, metavar="IN")
 @click.argument("target", type=options.FILE, metavar="OUT")
 @click.option("--force", is_flag=True, help="Replace OUT if it exists.")
+@options.limit
 @options.key_to_read
 @options.common
-def decrypt(*, source: str, target: str, force: bool, key: KeyChoice, terminal: Terminal) -> int:
+def decrypt(
+    *, source: str, target: str, force: bool, max_records: int | None, key: KeyChoice, terminal: Terminal
+) -> int:
     """Write an encrypted checkpoint again without its cipher.
 
     OUT appears only if all of IN is authentic, where the mode can tell. Its suffix says the format, as in
@@ -57,4 +71,4 @@ def decrypt(*, source: str, target: str, force: bool, key: KeyChoice, terminal: 
     """
     if not key.given:
         raise ArgumentError("there is no key to decrypt with", hint="--key-file, --key-env or --key-prompt")
-    return Request(source, target, terminal, force=force).run(key, None)
+    return Request(source, target, terminal, force=force, max_records=max_records).run(key, None)

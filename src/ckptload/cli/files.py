@@ -8,7 +8,7 @@ import re
 import warnings
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from ckptload import open_checkpoint
 from ckptload.errors import ArgumentError, CheckpointError, EmptyCheckpointError, EncryptedCheckpointError
@@ -57,13 +57,16 @@ def _unglobbed(paths: Sequence[str]) -> Iterator[str]:
         yield from matches or [path]
 
 
-def open_file(path: str, key: bytes | None, choice: KeyChoice, *, plain_too: bool = False) -> Reader:
+def open_file(
+    path: str, key: bytes | None, choice: KeyChoice, *, max_records: int | None, plain_too: bool = False
+) -> Reader:
     """Open a checkpoint, with its key if it needs one.
 
     Args:
         path: path or URL.
         key: what `choice` read.
         choice: its mode, and whether unauthenticated content is allowed.
+        max_records: how many entries there may be; None is the library's own limit.
         plain_too: whether a plain file is opened although there is a key. Where what the command says
             about the file should rest on the key, it is not.
 
@@ -73,10 +76,11 @@ def open_file(path: str, key: bytes | None, choice: KeyChoice, *, plain_too: boo
         CheckpointError: anything else that is wrong with it.
     """
     mode = choice.mode
+    limits: dict[str, Any] = {} if max_records is None else {"max_records": max_records}
     if key is None:
-        return open_checkpoint(path)
+        return open_checkpoint(path, **limits)
     try:
-        reader = open_checkpoint(path)
+        reader = open_checkpoint(path, **limits)
     except EncryptedCheckpointError as error:
         if mode is None and len(error.modes) != 1:
             raise ArgumentError(
@@ -88,7 +92,11 @@ def open_file(path: str, key: bytes | None, choice: KeyChoice, *, plain_too: boo
             return reader
         reader.close()
     return open_checkpoint(
-        path, dec_key=key, dec_mode=mode or "AES-GCM", allow_unauthenticated=choice.allow_unauthenticated
+        path,
+        dec_key=key,
+        dec_mode=mode or "AES-GCM",
+        allow_unauthenticated=choice.allow_unauthenticated,
+        **limits,
     )
 
 
@@ -106,7 +114,6 @@ def noted(terminal: Terminal) -> Iterator[None]:
 
 
 def _warning(message: Warning | str) -> list[str]:
-    # Worded as an error is, so that options are named by their names here.
     from ckptload.cli.text import problem  # noqa: PLC0415 -- only where there is something to say
 
     return [f"ckptload: warning: {problem(CheckpointError(str(message)))}"]

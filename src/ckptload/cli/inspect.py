@@ -43,6 +43,7 @@ def _sort_keys(_context: click.Context, _option: click.Parameter, value: str | N
 @click.option("--depth", type=click.IntRange(min=1), metavar="N", help="With --tree: levels to show.")
 @click.option("--stats", "with_stats", is_flag=True, help="Read every tensor: min, max, mean, std, NaN, Inf, zeros.")
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable output (docs/cli.md has its schema).")
+@options.limit
 @options.key_to_read
 @options.common
 def command(
@@ -54,6 +55,7 @@ def command(
     depth: int | None,
     with_stats: bool,
     as_json: bool,
+    max_records: int | None,
     key: KeyChoice,
     terminal: Terminal,
 ) -> int:
@@ -76,7 +78,10 @@ def command(
     every = files.expand(paths)
     for number, path in enumerate(every):
         try:
-            with files.noted(terminal), files.open_file(path, secret, key, plain_too=True) as reader:
+            with (
+                files.noted(terminal),
+                files.open_file(path, secret, key, max_records=max_records, plain_too=True) as reader,
+            ):
                 one = listing.take(path, reader, wanted)
                 if with_stats:
                     listing.add_stats(reader, one, terminal)

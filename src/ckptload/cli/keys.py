@@ -56,15 +56,17 @@ class KeyChoice:
         if not self.given:
             return None
         if self.prompt + (self.file is not None) + (self.env is not None) > 1:
-            raise ArgumentError(f"{self.option}-file, {self.option}-env and {self.option}-prompt exclude each other")
+            raise ArgumentError(f"{self.option}-file, {self.option}-env and {self.option}-prompt cannot be combined")
         if self.form is None:
             raise ArgumentError(
-                "it must be said how the key is written",
-                hint=f"{self.option}-format hex for hexadecimal digits, {self.option}-format raw for the very bytes",
+                f"{self.option}-format is required: hex or raw",
+                hint=f"{self.option}-format hex for hexadecimal digits, {self.option}-format raw for plain bytes",
             )
         key = _from_hex(self._content()) if self.form == "hex" else self._content()
         if len(key) not in _LENGTHS:
-            raise ArgumentError(f"the key has {len(key)} bytes, a key has 16, 24 or 32", hint=self._length_hint(key))
+            raise ArgumentError(
+                f"the key has {len(key)} bytes; a key must have 16, 24 or 32", hint=self._length_hint(key)
+            )
         return key
 
     def _content(self) -> bytes:
@@ -77,7 +79,7 @@ class KeyChoice:
     def _length_hint(self, key: bytes) -> str:
         for end in _NEWLINES:
             if key.endswith(end) and len(key) - len(end) in _LENGTHS:
-                return "the last byte is a newline, and counts as part of a raw key: write it without one"
+                return "the last byte is a newline, which counts as part of a raw key: remove it"
         if self.form == "raw" and len(key) in {2 * length for length in _LENGTHS}:
             return f"if these are hexadecimal digits, say {self.option}-format hex"
         return f"check the key and {self.option}-format; SM4 takes 16 bytes"
@@ -88,10 +90,10 @@ def _from_file(path: str) -> bytes:
         with open(path, "rb") as file:  # noqa: PTH123 -- pathlib cannot read a limited number of bytes either
             content = file.read(_MOST + 1)
     except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "this is no path"
+        reason = error.strerror if isinstance(error, OSError) else "this is not a path"
         raise ArgumentError(f"the key file {path!r} cannot be read: {reason}") from error
     if len(content) > _MOST:
-        raise ArgumentError(f"the key file {path!r} is much too long to hold a key")
+        raise ArgumentError(f"the key file {path!r} is too long to be a key")
     return content
 
 
@@ -104,7 +106,7 @@ def _from_environment(name: str) -> bytes:
 
 def _typed() -> bytes:
     if not sys.stdin.isatty():
-        raise ArgumentError("a key can be asked for on a terminal only", hint="use --key-file or --key-env")
+        raise ArgumentError("a key can only be typed at a terminal", hint="use --key-file or --key-env")
     try:
         # Not click's prompt, which asks before it stops showing what is typed.
         typed = getpass.getpass("Key: ")
@@ -119,5 +121,5 @@ def _from_hex(content: bytes) -> bytes:
     except ValueError:
         # The exception that is left out quotes the place and the character that are wrong.
         raise ArgumentError(
-            "the key is not written in hexadecimal digits", hint="two digits for each byte; for anything else say raw"
+            "the key is not hexadecimal", hint="hex is two digits per byte; otherwise use the format raw"
         ) from None

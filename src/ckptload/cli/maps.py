@@ -21,16 +21,18 @@ def read_map(path: str) -> dict[str, str]:
         with open(path, "rb") as file:  # noqa: PTH123 -- pathlib cannot read a limited number of bytes
             content = file.read(_MOST + 1)
     except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "this is no path"
+        reason = error.strerror if isinstance(error, OSError) else "this is not a path"
         raise ArgumentError(f"the name map cannot be read: {reason}", path=path) from error
     if len(content) > _MOST:
-        raise ArgumentError("the name map is much too long", path=path)
+        raise ArgumentError("the name map is too long", path=path)
     try:
         found = json.loads(content)
     except (ValueError, RecursionError) as error:
-        raise ArgumentError(f"the name map is no JSON: {error}", path=path) from error
+        raise ArgumentError(f"the name map is not valid JSON: {error}", path=path) from error
     if not isinstance(found, dict) or not all(isinstance(name, str) for name in found.values()):
         raise ArgumentError(
-            "the name map is no object from names to names", path=path, hint='for example {"old name": "new name"}'
+            "the name map is not a JSON object of old and new names",
+            path=path,
+            hint='for example {"old name": "new name"}',
         )
     return found

@@ -145,6 +145,16 @@ def key_to_write(prefix: str) -> Callable[[Callable[..., int]], Callable[..., in
     return decorate
 
 
+def limit(command: Function) -> Function:
+    """Add --max-records; the command gets it as its argument `max_records`, None where it was not given."""
+    return click.option(
+        "--max-records",
+        type=click.IntRange(min=1),
+        metavar="N",
+        help="Refuse files with more entries than this (default: 1000000).",
+    )(command)
+
+
 def select(command: Function) -> Function:
     """Add --include and --exclude."""
     include = click.option(

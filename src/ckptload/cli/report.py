@@ -41,10 +41,18 @@ _LONGEST_VALUE: Final = 300
 @click.option("-o", "--output", type=options.FILE, metavar="PAGE.html", help="Where to (default: FILE.html, here).")
 @click.option("--against", type=options.FILE, metavar="OTHER", help="Show FILE and OTHER side by side.")
 @click.option("--force", is_flag=True, help="Replace PAGE.html even if it is no report.")
+@options.limit
 @options.key_to_read
 @options.common
 def command(
-    *, path: str, output: str | None, against: str | None, force: bool, key: KeyChoice, terminal: Terminal
+    *,
+    path: str,
+    output: str | None,
+    against: str | None,
+    force: bool,
+    max_records: int | None,
+    key: KeyChoice,
+    terminal: Terminal,
 ) -> int:
     """Write a page that shows a checkpoint: a table to search and sort, a map of its bytes, histograms.
 
@@ -60,12 +68,12 @@ def command(
     if not force:
         _refuse_to_replace(target)
     secret = key.read()
-    with files.noted(terminal), files.open_file(path, secret, key, plain_too=True) as first:
+    with files.noted(terminal), files.open_file(path, secret, key, max_records=max_records, plain_too=True) as first:
         one = listing.take(path, first, lambda _: True)
         if against is None:
             page = _page(one, None, _Measuring(first, None, terminal).run(one, None))
         else:
-            with files.open_file(against, secret, key, plain_too=True) as second:
+            with files.open_file(against, secret, key, max_records=max_records, plain_too=True) as second:
                 two = listing.take(against, second, lambda _: True)
                 page = _page(one, two, _Measuring(first, second, terminal).run(one, two))
     _write(target, page, terminal)
@@ -315,7 +323,7 @@ def _refuse_to_replace(target: str) -> None:
         return
     if not is_report:
         raise ArgumentError(
-            "it exists and is no report", path=target, hint="give another name, or --force to replace it"
+            "the file exists and is not a report", path=target, hint="give another name, or --force to replace it"
         )
 
 

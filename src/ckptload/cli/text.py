@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import io
 import os
-import re
 import sys
 import unicodedata
 from typing import TYPE_CHECKING, Final, TextIO
 
 from ckptload import errors
+from ckptload.cli.words import WORDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -34,25 +34,6 @@ _TROUBLE: Final = (
     errors.OutOfMemoryError,
     errors.ChangedFileError,
     errors.CipherUnavailableError,
-)
-
-#: The library speaks to programmers; these are the same things as options of the command.
-_WORDS: Final = tuple(
-    (re.compile(pattern), option)
-    for pattern, option in (
-        (r"pass allow_unauthenticated=True", "pass --allow-unauthenticated"),
-        (r"because of allow_unauthenticated=True", "because of --allow-unauthenticated"),
-        (r"\(?docs/security\.md\)?", "(see the page on security)"),
-        (r"pass dec_mode=", "pass --mode "),
-        (r"check dec_key and dec_mode", "check the key, --key-format and --mode"),
-        (r"load it without dec_key", "leave the key out"),
-        (r"\bdec_key\b", "the key"),
-        (r"leave (it|the entry|one of them) out with choice_func", r"leave \1 out with --exclude"),
-        (r"load fewer entries with choice_func, or one at a time with open_checkpoint", "take fewer with --include"),
-        (r", or load it with crc_check=False at your risk", ""),
-        (r"; pass it open|, or pass it open", ""),
-        (r"with format='safetensors'", "under a name that ends in .safetensors"),
-    )
 )
 
 
@@ -91,16 +72,13 @@ def problem(error: errors.CheckpointError) -> str:
     line = error.problem if error.name is None else f"parameter {error.name!r}: {error.problem}"
     if error.offset is not None:
         line += f" (at byte {error.offset})"
-    return printable(_reworded(line))
+    return _one_line(line)
 
 
 def hint(error: errors.CheckpointError) -> str | None:
     """Return the next step that an error suggests, in terms of the command."""
-    if isinstance(error, errors.EncryptedCheckpointError):
-        modes = " or ".join(error.modes)
-        ambiguous = f" --mode {modes}" if len(error.modes) > 1 else ""
-        return f"give its key with --key-file FILE --key-format hex (or raw){ambiguous}"
-    return printable(_reworded(error.hint)) if error.hint else None
+    step = error.hint_in(WORDS)
+    return None if step is None else _one_line(step)
 
 
 def error_lines(error: errors.CheckpointError, path: str | None = None) -> list[str]:
@@ -116,10 +94,8 @@ def error_lines(error: errors.CheckpointError, path: str | None = None) -> list[
     return [first, f"  hint: {step}"] if step else [first]
 
 
-def _reworded(line: str) -> str:
-    for pattern, option in _WORDS:
-        line = pattern.sub(option, line)
-    return " ".join(line.splitlines())
+def _one_line(text: str) -> str:
+    return printable(" ".join(text.splitlines()))
 
 
 def grouped(number: int) -> str:

@@ -49,6 +49,7 @@ class _Verdict:
 @click.option("--finite", is_flag=True, help="Read every tensor; NaN and infinity count as damage.")
 @click.option("--allow-unchecked", is_flag=True, help="Exit with 0 where there is nothing to verify against.")
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
+@options.limit
 @options.key_to_read
 @options.common
 def command(
@@ -57,6 +58,7 @@ def command(
     finite: bool,
     allow_unchecked: bool,
     as_json: bool,
+    max_records: int | None,
     key: KeyChoice,
     terminal: Terminal,
 ) -> int:
@@ -82,7 +84,7 @@ def command(
     verdicts = []
     for path in files.expand(paths):
         with files.noted(terminal):
-            verdict = _judge(path, secret, key, terminal, finite=finite)
+            verdict = _judge(path, secret, key, terminal, max_records=max_records, finite=finite)
         if verdict.code == text.UNCHECKED and allow_unchecked:
             verdict.code = text.SOUND
         verdicts.append(verdict)
@@ -97,10 +99,18 @@ def command(
     return text.worst(verdict.code for verdict in verdicts)
 
 
-def _judge(path: str, secret: bytes | None, key: KeyChoice, terminal: Terminal, *, finite: bool) -> _Verdict:
+def _judge(
+    path: str,
+    secret: bytes | None,
+    key: KeyChoice,
+    terminal: Terminal,
+    *,
+    max_records: int | None,
+    finite: bool,
+) -> _Verdict:
     verdict = _Verdict(path)
     try:
-        with files.open_file(path, secret, key) as reader:
+        with files.open_file(path, secret, key, max_records=max_records) as reader:
             _check(reader, verdict, terminal, finite=finite)
     except CheckpointError as error:
         verdict.found(error)

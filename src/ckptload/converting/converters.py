@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ckptload.converting.jobs import Meter, check_progress, jobs, run
 from ckptload.converting.rewriting import NPZ, Result, Target, check_new_names, chosen
 from ckptload.converting.shards import STEM, parse_size
-from ckptload.errors import ArgumentError, ArgumentTypeError
+from ckptload.errors import ArgumentError, ArgumentTypeError, Hint
 from ckptload.formats.entry import CKPT, SAFETENSORS
 from ckptload.formats.limits import MAX_RECORDS
 from ckptload.formats.safetensors.shards import ENDING
@@ -213,7 +213,7 @@ def _renamed(items: Sequence[Item], name_map: dict[str, str]) -> list[Item]:
             raise ArgumentError(
                 "two entries would have this name",
                 name=new,
-                hint="change name_map, or leave one of them out with choice_func",
+                hint=Hint("change {name_map}, or leave one of them out with {exclude}"),
             )
         found[new] = item._replace(name=new)
     return list(found.values())

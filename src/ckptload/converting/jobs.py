@@ -71,7 +71,7 @@ def jobs(file_path: Any, save_path: Any, file_name_regex: Any, *, old: str, new:
     except (OSError, ValueError) as error:
         if isinstance(error, CheckpointError):
             raise
-        raise ReadError(f"the path cannot be looked at: {error}", path=given) from error
+        raise ReadError(f"the path cannot be examined: {error}", path=given) from error
     if not given.endswith((f".{old}", ENDING) if old == SAFETENSORS else f".{old}"):
         raise ArgumentError(f"the name of a file to convert must end in .{old}", path=given)
     if not fits(given):
@@ -110,7 +110,7 @@ def _matcher(expression: object) -> Callable[[str], bool]:
     try:
         compiled = re.compile(expression)
     except (re.error, RecursionError, OverflowError) as error:
-        raise ArgumentError(f"file_name_regex {expression!r} is no regular expression: {error}") from error
+        raise ArgumentError(f"file_name_regex {expression!r} is not a regular expression: {error}") from error
     return lambda name: compiled.search(name) is not None
 
 
@@ -204,7 +204,7 @@ def run(
     _check(processes_num, progress)
     _check_targets(found)
     if not found:
-        warn("file_name_regex fits no file, so that nothing was converted")
+        warn("file_name_regex matches no file; nothing was converted")
         return
     sizes = [0 if progress is None else _size(job, max_records) for job in found]
     total = _Total(sum(sizes), progress)
@@ -246,7 +246,7 @@ def _check_targets(found: list[Job]) -> None:
         if other is not job.source:
             raise ArgumentError(
                 f"{other} and {job.source} would both become {job.target}",
-                hint="convert them one at a time, with a save_path each",
+                hint="convert them one at a time, each into a folder of its own",
             )
 
 
@@ -270,7 +270,7 @@ def _size(job: Job, max_records: int) -> int:
     except OSError as error:
         if isinstance(error, CheckpointError):
             raise
-        raise ReadError(f"the file cannot be looked at: {error.strerror}", path=str(job.source)) from error
+        raise ReadError(f"the file cannot be examined: {error.strerror}", path=str(job.source)) from error
 
 
 def make_folder(target: Path) -> None:

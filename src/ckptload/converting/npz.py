@@ -9,7 +9,7 @@ import numpy as np
 from numpy.lib import format as npy
 
 from ckptload import dtypes
-from ckptload.errors import ArgumentError
+from ckptload.errors import ArgumentError, Hint
 from ckptload.formats.entry import MAP, STRING
 from ckptload.writing.atomic import Replacement
 
@@ -51,7 +51,7 @@ def named(entries: Iterable[Item]) -> dict[str, Item]:
         for name, item in named:
             if name in found or "\0" in name:
                 reason = "a name in an archive ends at a NUL" if "\0" in name else "two arrays would have this name"
-                raise ArgumentError(reason, name=name, hint="leave the entry out with choice_func")
+                raise ArgumentError(reason, name=name, hint=Hint("leave the entry out with {exclude}"))
             found[name] = item
     return found
 

@@ -19,7 +19,7 @@ from ckptload.converting import npz
 from ckptload.converting.jobs import Meter, check_progress, make_folder
 from ckptload.converting.shards import STEM, parse_size, write_shards
 from ckptload.encryption.ciphers import AES_GCM
-from ckptload.errors import ArgumentError, ArgumentTypeError, EmptyCheckpointError
+from ckptload.errors import ArgumentError, ArgumentTypeError, EmptyCheckpointError, Hint
 from ckptload.formats.ckpt.encoding import ckpt
 from ckptload.formats.entry import CKPT, MAX_NAME, SAFETENSORS, STRING
 from ckptload.formats.safetensors import strings
@@ -150,13 +150,13 @@ class Target:
         if self.format not in _FORMATS:
             raise ArgumentError(f"format must be one of {', '.join(map(repr, _FORMATS))}, not {self.format!r}")
         if self.limit is not None and self.format != SAFETENSORS:
-            raise ArgumentError(f"shards are written as safetensors only, not as {self.format}")
+            raise ArgumentError(f"shards can only be safetensors files, not {self.format}")
         if self.limit is not None and self.crc_check:
-            raise ArgumentError("shards carry no CRC-32", hint="leave it out, or write a single file")
+            raise ArgumentError("shards carry no CRC-32", hint=Hint("leave {crc} out, or write a single file"))
         if self.format == NPZ and self.crc_check:
-            raise ArgumentError("an .npz has CRC-32 sums of its own", hint="leave crc_check out")
+            raise ArgumentError("an .npz has CRC-32 checksums of its own", hint=Hint("leave {crc} out"))
         if self.format == SAFETENSORS and self.path.name.endswith(ENDING) and self.path.name != STEM + ENDING:
-            raise ArgumentError(f"an index of shards is called {STEM + ENDING}", path=str(self.path))
+            raise ArgumentError(f"the index of shards must be named {STEM + ENDING}", path=str(self.path))
         if self.key is not None:
             if self.format != CKPT:
                 raise ArgumentError(
@@ -179,8 +179,8 @@ def _format_of(target: Path, limit: int | None) -> str:
     if suffix in _FORMATS:
         return suffix
     raise ArgumentError(
-        f"the name {target.name!r} does not tell the format to write",
-        hint="let it end in .ckpt, .safetensors or .npz, or say the format",
+        f"the name {target.name!r} does not say which format to write",
+        hint=Hint("let it end in .ckpt, .safetensors or .npz, or pass {to}"),
     )
 
 
@@ -198,7 +198,7 @@ def chosen(source: Reader, choice_func: Callable[[str], Any] | None, kept: Mappi
     found = gather(wanted, None, None) + gather(texts, None, None)
     if not found:
         raise EmptyCheckpointError(
-            f"choice_func keeps none of {len(source) + len(kept)} entries",
+            f"the filter keeps none of {len(source) + len(kept)} entries",
             path=source.path,
             hint="there is nothing to convert",
         )
@@ -210,7 +210,8 @@ def check_new_names(found: Iterable[str]) -> None:
     for new in found:
         if len(new) > MAX_NAME or _NO_UTF8.search(new):
             raise ArgumentError(
-                f"no entry can have this name; it must be UTF-8 and have {MAX_NAME} characters at most", name=new[:60]
+                f"an entry cannot have this name: it must be valid UTF-8 of at most {MAX_NAME} characters",
+                name=new[:60],
             )
 
 
@@ -222,7 +223,7 @@ def _plan(
     found = chosen(source, choice_func, source.kept_strings())
     by_name = {item.name: item for item in found}
     if len(by_name) != len(found):
-        raise ArgumentError("a tensor and a string of the metadata have one name", path=source.path)
+        raise ArgumentError("a tensor and a string of the metadata have the same name", path=source.path)
     check_new_names(new := renamed(by_name, name_map))
     return [_move(by_name[old], old, name, dtype) for name, old in new.items()]
 

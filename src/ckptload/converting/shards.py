@@ -7,7 +7,7 @@ import re
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final
 
-from ckptload.errors import ArgumentError, ArgumentTypeError
+from ckptload.errors import ArgumentError, ArgumentTypeError, Hint
 from ckptload.formats.safetensors.shards import ENDING
 from ckptload.writing.atomic import Replacement
 from ckptload.writing.output import write_file
@@ -37,24 +37,24 @@ def parse_size(value: object) -> int:
 
     Raises:
         ArgumentTypeError: it is neither.
-        ArgumentError: it is not positive, or the text is no size.
+        ArgumentError: it is not positive, or the text is not a size.
     """
     if isinstance(value, bool) or not isinstance(value, (int, str)):
         raise ArgumentTypeError(f"max_shard_size must be an int or a str, not {type(value).__name__}", hint=_HINT)
     size = value if isinstance(value, int) else _parsed(value)
     if size < 1:
-        raise ArgumentError(f"max_shard_size must be 1 byte or more, not {value!r}", hint=_HINT)
+        raise ArgumentError(f"a shard must have a size of 1 byte or more, not {value!r}", hint=_HINT)
     return size
 
 
 def _parsed(text: str) -> int:
     found = _SIZE.fullmatch(text)
     if found is None:
-        raise ArgumentError(f"max_shard_size {text!r} is no size", hint=_HINT)
+        raise ArgumentError(f"{text!r} is not a valid size of a shard", hint=_HINT)
     return int(float(found[1]) * _UNITS[found[2].upper()])
 
 
-_HINT: Final = "for example max_shard_size='5GB' or max_shard_size=5 * 10**9"
+_HINT: Final = Hint("for example {shard_size}'5GB'")
 
 
 def split(items: Iterable[Item], limit: int) -> list[list[Item]]:

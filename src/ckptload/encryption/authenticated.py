@@ -282,7 +282,7 @@ class TaggedSource(DecryptingSource):
     def _changed(self, number: int, offset: int) -> ChangedFileError:
         self._inner.check_unchanged()
         return ChangedFileError(
-            f"block {number + 1} of {len(self._chain)} is not what it was when it was read before",
+            f"block {number + 1} of {len(self._chain)} has changed since it was first read",
             path=self.label,
             offset=offset,
             hint="another program is writing this file; load it when it is complete",

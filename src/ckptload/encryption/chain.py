@@ -206,7 +206,7 @@ def _follow(source: Source, start: int) -> Chain | DecryptionError:
         except DecryptionError as error:
             if furthest is None or (error.offset or 0) > (furthest.offset or 0):
                 furthest = error
-    return furthest or DecryptionError("no block of an encrypted file begins here", path=source.label, offset=start)
+    return furthest or DecryptionError("this is not the start of an encrypted block", path=source.label, offset=start)
 
 
 def _walk(source: Source, start: int, variant: Variant) -> Chain:

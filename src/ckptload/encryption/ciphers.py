@@ -9,7 +9,14 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol
 
-from ckptload.errors import ArgumentError, ArgumentTypeError, CheckpointError, CipherUnavailableError, DecryptionError
+from ckptload.errors import (
+    ArgumentError,
+    ArgumentTypeError,
+    CheckpointError,
+    CipherUnavailableError,
+    DecryptionError,
+    Hint,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -79,10 +86,11 @@ def check_key(key: object, mode: object, *, argument: str = "dec_key") -> None:
     if mode not in MODES:
         raise refused(f"{mode_argument} {mode!r} is unknown", hint=_one_of(MODES))
     if len(key) not in KEY_SIZES[mode]:
+        what = "the key" if argument == "dec_key" else "the key to encrypt with"
         sizes = " or ".join(", ".join(map(str, KEY_SIZES[mode])).rsplit(", ", 1))
         raise refused(
-            f"{argument} has {len(key)} bytes, and {mode} needs {sizes}",
-            hint="pass the key as raw bytes; if it is written in hexadecimal, use bytes.fromhex",
+            f"{what} has {len(key)} bytes, {mode} needs {sizes}",
+            hint=Hint("{raw_key}"),
         )
 
 
@@ -200,7 +208,6 @@ def _starter(key: bytes, mode: str) -> Callable[..., Any]:
 
 def _unavailable(mode: str) -> CipherUnavailableError:
     return CipherUnavailableError(
-        f"the installed cryptography package cannot do {mode}",
-        hint="reinstall it from PyPI (pip install --force-reinstall cryptography): "
-        "builds of some systems leave ciphers out, SM4 above all",
+        f"the installed cryptography package does not support {mode}",
+        hint="reinstall it from PyPI with pip: the builds of some systems lack ciphers, especially SM4",
     )

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 import numpy as np
 
 from ckptload.encryption.ciphers import AES_GCM, CIPHER_BLOCK, SPARE, KeyedCipher
-from ckptload.errors import DecryptionError
+from ckptload.errors import DecryptionError, Hint
 from ckptload.sources.base import Profile, Source
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 #: Windows of the file decrypted at a time: 512 KiB of a local file stay in a processor's cache until they
 #: are copied out, and a remote one gives more for each request.
 _WINDOWS: Final = 8
-_KEY_HINT: Final = "check dec_key and dec_mode; if both are right, the file was changed after it was written"
+KEY_HINT: Final = Hint("{check_key}; if all of it is right, the file was changed after it was written")
 
 
 class DecryptingSource(Source):
@@ -127,7 +127,7 @@ class DecryptingSource(Source):
             f"block {block.number + 1} of {len(self._chain)} {fact}",
             path=self.label,
             offset=block.offset,
-            hint=_KEY_HINT,
+            hint=KEY_HINT,
         )
 
 

@@ -96,7 +96,7 @@ class EncryptingWriter:
     def write(self, data: Buffer) -> int:
         """Encrypt bytes of any number; returns how many were taken, which is all of them."""
         if self._finished:
-            raise CheckpointError("the encrypted file is complete; nothing can be written to it any more")
+            raise CheckpointError("the encrypted file is complete and cannot be written to")
         left = memoryview(data).cast("B")
         while len(left):
             part = left[: self._block_size - self._plain_size]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from ckptload.encryption.authenticated import TaggedSource
 from ckptload.encryption.ciphers import AES_GCM, KeyedCipher, check_key
 from ckptload.encryption.decrypting import DecryptingSource, UntaggedSource
-from ckptload.errors import DecryptionError
+from ckptload.errors import DecryptionError, Hint
 from ckptload.messages import warn
 
 if TYPE_CHECKING:
@@ -39,14 +39,14 @@ def open_encrypted(
         raise DecryptionError(
             f"the file is encrypted with {chain.describe()}, not with {mode}",
             path=source.label,
-            hint="pass dec_mode=" + " or ".join(repr(name) for name in chain.modes),
+            hint=Hint("pass {mode}{modes}", modes=" or ".join(repr(name) for name in chain.modes)),
         )
     reason = _unauthenticated(chain, mode)
     if reason is not None and not allow_unauthenticated:
         raise DecryptionError(
-            f"{reason}, so that changes to it would go unnoticed",
+            f"{reason}; changes to it would go unnoticed",
             path=source.label,
-            hint="if you trust where the file comes from, pass allow_unauthenticated=True (docs/security.md)",
+            hint=Hint("if you trust where the file comes from, {allow_unauthenticated}"),
         )
     cipher = KeyedCipher(key, mode)
     kind = TaggedSource if chain.variant.tagged else UntaggedSource
@@ -63,14 +63,14 @@ def _unauthenticated(chain: Chain, mode: str) -> str | None:
     if not chain.variant.tagged:
         return "this AES-GCM file has no authentication tags, as MindSpore 1.3 to 1.6 wrote them"
     if chain.start:
-        return f"its first {chain.start} bytes are records in clear, which no tag covers"
+        return f"its first {chain.start} bytes are unencrypted records, which no tag covers"
     return None
 
 
 def _notices(chain: Chain, reason: str | None) -> Iterator[str]:
     if reason is not None:
-        yield f"{reason}; it is read because of allow_unauthenticated=True"
+        yield f"{reason}; it is read because unauthenticated data was allowed"
     elif chain.start:
-        yield f"its first {chain.start} bytes are records that its writer left in clear; they are read as they are"
+        yield f"its first {chain.start} bytes are records that its writer did not encrypt; they are read as they are"
     if chain.trailer:
-        yield "the CRC trailer behind its encrypted blocks holds no checksum and is skipped"
+        yield "the CRC trailer after its encrypted blocks has no checksum and is skipped"

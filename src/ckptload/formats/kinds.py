@@ -8,6 +8,8 @@ from __future__ import annotations
 import re
 from typing import Final, NamedTuple
 
+from ckptload.errors import Hint
+
 HEAD: Final = 512
 TAIL: Final = 8
 
@@ -16,26 +18,29 @@ class Kind(NamedTuple):
     """Another kind of file, and what a person who has one can do."""
 
     what: str
-    hint: str
+    hint: str | Hint
 
 
-_DOWNLOAD: Final = "download the checkpoint itself again; this is not its content"
+_DOWNLOAD: Final = "download the checkpoint again; this is not its data"
 
-CKPT: Final = Kind("a MindSpore .ckpt", "load it with format='ckpt', under a name that ends in .ckpt")
-SAFETENSORS: Final = Kind("a safetensors file", "load it with format='safetensors'")
+CKPT: Final = Kind("a MindSpore .ckpt", Hint("{as_ckpt}"))
+SAFETENSORS: Final = Kind("a safetensors file", Hint("{as_safetensors}"))
 
 _BY_MAGIC: Final[tuple[tuple[bytes, Kind], ...]] = (
     (
         b"version https://git-lfs",
-        Kind("a Git-LFS pointer, which stands for the real file", "fetch the real file with: git lfs pull"),
+        Kind("a Git LFS pointer to the real file", "fetch the real file with: git lfs pull"),
     ),
     (
         b"PK\x03\x04",
-        Kind("a zip archive, as torch.save and numpy.savez write", "open it with torch.load or numpy.load"),
+        Kind("a zip archive, probably from torch.save or numpy.savez", "open it with torch.load or numpy.load"),
     ),
     (b"\x89HDF\r\n\x1a\n", Kind("an HDF5 file", "open it with h5py or Keras")),
     (b"\x1f\x8b", Kind("a gzip archive", "unpack it first, with gunzip or tar")),
-    (b"\x80\x02", Kind("a Python pickle, as old torch.save writes", "open it with torch.load(weights_only=True)")),
+    (
+        b"\x80\x02",
+        Kind("a Python pickle, probably from an old torch.save", "open it with torch.load(weights_only=True)"),
+    ),
     (b"\x93NUMPY", Kind("a numpy .npy file", "open it with numpy.load")),
     (b"GGUF", Kind("a GGUF model", "open it with the gguf package")),
     (b"model_checkpoint_path:", Kind("a TensorFlow checkpoint's state file", "open the model with TensorFlow")),
@@ -63,7 +68,7 @@ def recognise(head: bytes, tail: bytes, size: int) -> Kind | None:
     if head[257:262] == b"ustar":
         return Kind("a tar archive", "unpack it first, with tar")
     if re.match(rb"\s*<(!doctype|html|\?xml|head)", head, re.IGNORECASE):
-        return Kind("a web page, as a failed download leaves", _DOWNLOAD)
+        return Kind("an HTML page, probably from a failed download", _DOWNLOAD)
     if tail == _TABLE_MAGIC:
         return Kind("a TensorFlow checkpoint's index", "open the model with TensorFlow")
     if head[8:9] == b"{" and 0 < int.from_bytes(head[:8], "little") <= size - 8:
@@ -74,9 +79,9 @@ def recognise(head: bytes, tail: bytes, size: int) -> Kind | None:
             "load the checkpoint that was saved beside it",
         )
     if head.count(_REPLACEMENT) >= _MANY:
-        return Kind("a binary file that was read as text and written again, which destroys it", _DOWNLOAD)
+        return Kind("a binary file that was destroyed by reading it as text and writing it again", _DOWNLOAD)
     if _TEXT.fullmatch(head):
-        return Kind("a text file, perhaps a link or a note about where the checkpoint is", _DOWNLOAD)
+        return Kind("a text file, perhaps a link to the checkpoint", _DOWNLOAD)
     return None
 
 

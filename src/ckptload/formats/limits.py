@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from ckptload.errors import ArgumentError, ArgumentTypeError, LimitError
+from ckptload.errors import ArgumentError, ArgumentTypeError, Hint, LimitError
 
 #: The largest models known have some ten thousand tensors. An index of so many takes half a gigabyte.
 MAX_RECORDS: Final = 1_000_000
@@ -32,5 +32,5 @@ def beyond(what: str, max_records: int, path: str, offset: int | None = None) ->
         f"the file holds more than {what}",
         path=path,
         offset=offset,
-        hint=f"if that is meant to be, pass a max_records above {max_records} to load_checkpoint or open_checkpoint",
+        hint=Hint("if you trust the file, raise {max_records} above {allowed}", allowed=max_records),
     )

@@ -286,7 +286,7 @@ class Cell:
         for path, parameter in self.parameters_and_names():
             if parameter.name in names:
                 raise ArgumentError(
-                    f"the parameter at {path} has a name that another one has already",
+                    f"the parameter at {path} has the same name as another one",
                     name=parameter.name,
                     hint="give each parameter a name of its own, or call update_parameters_name()",
                 )

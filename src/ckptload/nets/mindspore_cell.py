@@ -126,7 +126,9 @@ def _parameter(name: str, value: Parameter) -> Any:
     except (TypeError, ValueError, RuntimeError) as error:
         cause = error
     raise UnsupportedTypeError(
-        f"MindSpore {mindspore.__version__} makes no tensor of {value.dtype} from numpy", name=name, hint="leave it out"
+        f"MindSpore {mindspore.__version__} cannot make a tensor of {value.dtype} from numpy",
+        name=name,
+        hint="leave it out",
     ) from cause
 
 

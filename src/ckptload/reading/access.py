@@ -50,8 +50,8 @@ class Access:
         limits.check(self.max_records)
         if self.format == SAFETENSORS and (self.key is not None or self.mode != AES_GCM):
             raise ArgumentError(
-                "safetensors files are never encrypted, so that dec_key and dec_mode cannot be given with them",
-                hint="leave both out, or load an encrypted .ckpt with format='ckpt'",
+                "safetensors files are never encrypted, so a key and a mode do not apply to them",
+                hint="leave both out, or load an encrypted .ckpt",
             )
         if self.format not in (None, CKPT, SAFETENSORS):
             raise ArgumentError(f"format must be 'ckpt' or 'safetensors', not {self.format!r}")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from ckptload import dtypes
-from ckptload.errors import CorruptCheckpointError, OutOfMemoryError
+from ckptload.errors import CorruptCheckpointError, Hint, OutOfMemoryError
 from ckptload.formats.ckpt import wire
 from ckptload.formats.item import as_bytes
 from ckptload.sources.spans import neighbours
@@ -37,13 +37,13 @@ def allocate(entry: Entry) -> Array:
         return np.empty(entry.shape if entry.dtype is not None else entry.nbytes, numpy)
     except ValueError as error:
         raise CorruptCheckpointError(
-            f"no array can have shape {entry.shape}", name=entry.name, offset=entry.offset, hint=wire.CUT_HINT
+            f"not a valid shape: {entry.shape}", name=entry.name, offset=entry.offset, hint=wire.CUT_HINT
         ) from error
     except MemoryError as error:
         raise OutOfMemoryError(
             f"not enough memory for {entry.nbytes} bytes",
             name=entry.name,
-            hint="load fewer entries with choice_func, or one at a time with open_checkpoint",
+            hint=Hint("{fewer}"),
         ) from error
 
 
@@ -239,5 +239,5 @@ def text(data: bytes, entry: Entry) -> str:
     except UnicodeDecodeError as error:
         place = entry.spans[0][0] + error.start if len(entry.spans) == 1 else entry.offset
         raise CorruptCheckpointError(
-            "the string holds a number above U+10FFFF", name=entry.name, offset=place, hint=wire.CUT_HINT
+            "the string has a code point above U+10FFFF", name=entry.name, offset=place, hint=wire.CUT_HINT
         ) from error

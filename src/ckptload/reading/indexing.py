@@ -11,6 +11,7 @@ from ckptload.errors import (
     DecryptionError,
     EmptyCheckpointError,
     EncryptedCheckpointError,
+    Hint,
     WrongFormatError,
 )
 from ckptload.formats import kinds
@@ -70,7 +71,7 @@ def _open_safetensors(source: Source, access: Access) -> Index:
         if kind is None:
             raise
         raise WrongFormatError(
-            f"this is no safetensors file but {kind.what}", path=source.label, hint=kind.hint
+            f"this is not a safetensors file but {kind.what}", path=source.label, hint=kind.hint
         ) from error.__cause__
 
 
@@ -88,7 +89,7 @@ def _open_ckpt(source: Source, access: Access) -> CkptIndex:
         raise _without_records(source, layout)
     if access.key is not None:
         raise DecryptionError(
-            "there is a key, but the file is not encrypted", path=source.label, hint="load it without dec_key"
+            "a key was given, but the file is not encrypted", path=source.label, hint="open it without a key"
         )
     return CkptIndex(source, layout)
 
@@ -98,9 +99,14 @@ def _open_encrypted(source: Source, chain: Chain, access: Access) -> CkptIndex:
         raise EncryptedCheckpointError(
             f"the file is encrypted with {chain.describe()}",
             path=source.label,
-            hint="pass dec_key and dec_mode=" + " or ".join(repr(mode) for mode in chain.modes),
+            hint=Hint(
+                "{give_key}",
+                " and {mode}{modes}" if len(chain.modes) > 1 else " and {mode_of_the_file}{modes}",
+                modes=" or ".join(repr(mode) for mode in chain.modes),
+            ),
             modes=chain.modes,
         )
+    from ckptload.encryption.decrypting import KEY_HINT  # noqa: PLC0415 -- imports cryptography
     from ckptload.encryption.opening import open_encrypted  # noqa: PLC0415 -- imports cryptography
 
     opened = open_encrypted(source, chain, access.key, access.mode, allow_unauthenticated=access.allow_unauthenticated)
@@ -111,9 +117,9 @@ def _open_encrypted(source: Source, chain: Chain, access: Access) -> CkptIndex:
     if not opened.authenticated and (record is None or record.damage is not None or layout.first_foreign == 0):
         # A wrong key passes the padding check about once in 290 times; then nothing makes sense.
         raise DecryptionError(
-            "what decryption gives does not begin with a record",
+            "the decrypted data does not begin with a record",
             path=opened.label,
-            hint="check dec_key and dec_mode; if both are right, the file was changed after it was written",
+            hint=KEY_HINT,
         )
     if layout.damage is not None:
         layout.damage.path = opened.label
@@ -132,9 +138,9 @@ def _explained(source: Source, layout: Layout, damage: CorruptCheckpointError) -
     if kind is None:
         damage.path = source.label
         if layout.records:
-            damage.problem += f"; the last whole record before it is that of {layout.records[-1].name[:100]!r}"
+            damage.problem += f"; the last complete record before it is {layout.records[-1].name[:100]!r}"
         return damage
-    error = WrongFormatError(f"this is no .ckpt but {kind.what}", path=source.label, hint=kind.hint)
+    error = WrongFormatError(f"this is not a .ckpt but {kind.what}", path=source.label, hint=kind.hint)
     error.__cause__ = damage
     return error
 
@@ -142,9 +148,9 @@ def _explained(source: Source, layout: Layout, damage: CorruptCheckpointError) -
 def _without_records(source: Source, layout: Layout) -> CheckpointError:
     kind = _other_kind(source)
     if kind is not None:
-        return WrongFormatError(f"this is no .ckpt but {kind.what}", path=source.label, hint=kind.hint)
-    what = "a CRC trailer and no record" if layout.trailer is not None else "no record of a checkpoint"
-    return EmptyCheckpointError(f"the file holds {what}", path=source.label, hint="save it again")
+        return WrongFormatError(f"this is not a .ckpt but {kind.what}", path=source.label, hint=kind.hint)
+    what = "a CRC trailer but no record" if layout.trailer is not None else "no record of a checkpoint"
+    return EmptyCheckpointError(f"the file has {what}", path=source.label, hint="save it again")
 
 
 def _other_kind(source: Source) -> kinds.Kind | None:

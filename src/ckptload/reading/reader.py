@@ -16,6 +16,7 @@ from ckptload.errors import (
     CheckpointError,
     ClosedReaderError,
     DecryptionError,
+    Hint,
     OutOfMemoryError,
     ReadError,
     UnknownNameError,
@@ -235,7 +236,7 @@ class Reader(Mapping[str, Any]):
             flags = array.flags
             if array.nbytes != entry.nbytes or not (flags.c_contiguous and flags.writeable):
                 raise CheckpointError(
-                    f"the array has {array.nbytes} bytes, {entry.nbytes} are to be read into it; "
+                    f"the array has {array.nbytes} bytes, the entry {entry.nbytes}; "
                     "it must be C-contiguous and writable",
                     name=entry.name,
                     path=self._label,
@@ -365,13 +366,13 @@ class Reader(Mapping[str, Any]):
 
     def _no_tensor(self, entry: Entry) -> UnsupportedTypeError:
         return UnsupportedTypeError(
-            f"the entry is a {entry.kind}, no tensor", name=entry.name, path=self._label, hint="use reader[name]"
+            f"the entry is a {entry.kind}, not a tensor", name=entry.name, path=self._label, hint="use reader[name]"
         )
 
     def _unknown(self, name: object) -> UnknownNameError:
         near = messages.closest(str(name), self._names)
         return UnknownNameError(
-            f"there is no such entry among {len(self._names)}",
+            f"none of the {len(self._names)} entries has this name",
             name=str(name),
             hint="the nearest names are " + messages.quoted(near) if near else "list(reader) has all names",
         )
@@ -389,7 +390,7 @@ class Reader(Mapping[str, Any]):
             raise OutOfMemoryError(
                 "there is not enough memory for what was asked for",
                 path=self._label,
-                hint="load fewer entries with choice_func, or one at a time with open_checkpoint",
+                hint=Hint("{fewer}"),
             ) from error
 
 
@@ -413,9 +414,7 @@ def _values(entries: list[Entry], found: list[Array]) -> dict[str, Value]:
     """Make values from what was read. Where all are tensors, as nearly always, without a call for each."""
     pairs = zip(entries, found, strict=False)
     tensors: dict[str, Value] = {
-        entry.name: Parameter._adopt(array, entry.dtype, entry.name)  # noqa: SLF001
-        for entry, array in pairs
-        if entry.dtype is not None
+        entry.name: Parameter.adopt(array, entry.dtype, entry.name) for entry, array in pairs if entry.dtype is not None
     }
     if len(tensors) == len(entries):
         return tensors

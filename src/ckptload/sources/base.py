@@ -120,7 +120,7 @@ class Source(ABC):
         """Return the length of a range after checking that it lies inside the source."""
         if not 0 <= start <= stop <= self.size:
             raise CorruptCheckpointError(
-                f"bytes {start} to {stop} were asked for, but there are only {self.size}",
+                f"bytes {start} to {stop} were requested, but the file has only {self.size}",
                 path=self.label,
                 offset=start,
                 hint="the file was cut off; fetch it again",

@@ -10,7 +10,7 @@ import threading
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
 
-from ckptload.errors import ChangedFileError, CheckpointError, ClosedReaderError, ReadError
+from ckptload.errors import ChangedFileError, CheckpointError, ClosedReaderError, Hint, ReadError
 from ckptload.sources.base import GAP_LIMIT, Profile, Source
 
 if TYPE_CHECKING:
@@ -53,9 +53,9 @@ class FileSource(Source):
         if not stat.S_ISREG(status.st_mode):
             file.close()
             raise ReadError(
-                "this is a pipe or a device, no file that can be read from any place",
+                "this is a pipe or a device; a checkpoint must be a regular file, because it is not read in order",
                 path=path,
-                hint="read it to its end and pass the bytes in io.BytesIO",
+                hint=Hint("{pipe}"),
             )
         self.size = status.st_size
         self._stamp = _stamp(status)
@@ -194,7 +194,7 @@ def unreadable(path: str, error: Exception, offset: int | None = None) -> Checkp
     hint = _HINTS.get((error.errno if isinstance(error, OSError) else None) or 0, "check the path")
     reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     if isinstance(error, ValueError) and "\0" in path:
-        reason = "its path has a NUL character, which no path can have"  # Python's own words change with its version.
+        reason = "the path has a NUL character"  # Python's own words change with its version.
     return ReadError(f"cannot read the file: {reason}", path=path, offset=offset, hint=hint)
 
 

@@ -27,7 +27,7 @@ class BufferSource(Source):
         try:
             view = memoryview(data)
         except ValueError as error:
-            raise ArgumentError(f"the buffer cannot be read: {error}", path=label, hint="pass its content") from error
+            raise ArgumentError(f"the buffer cannot be read: {error}", path=label, hint="pass its bytes") from error
         # A view with gaps, or of no bytes, cannot be seen as flat bytes; the first is copied once.
         flat = view.cast("B") if view.c_contiguous and view.nbytes else memoryview(view.tobytes())
         self._view: memoryview | None = flat
@@ -72,13 +72,13 @@ class FileObjectSource(Source):
             file.seek(position)
         except Exception as error:
             raise ReadError(
-                f"the file object cannot be read from any place: {error}",
+                f"the file object is not seekable: {error}",
                 path=self.label,
                 hint="pass an open, seekable binary file, or io.BytesIO(file.read())",
             ) from error
         if not isinstance(probe, bytes):
             raise ArgumentTypeError(
-                "the file object gives text, not bytes", path=self.label, hint="open it with mode 'rb'"
+                "the file object returns text, not bytes", path=self.label, hint="open it with mode 'rb'"
             )
 
     def read_into(self, start: int, out: memoryview) -> None:

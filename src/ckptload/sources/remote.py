@@ -47,7 +47,7 @@ class RemoteSource(Source):
         size = self._ask(lambda: self._files.info(self._name)).get("size")
         if not isinstance(size, int):
             raise ReadError(
-                "the server does not say how long the file is", path=self.label, hint="download it and load the copy"
+                "the server does not report the size of the file", path=self.label, hint="download it and load the copy"
             )
         self.size = size
 
@@ -85,7 +85,7 @@ class RemoteSource(Source):
     def _check(self, start: int, stop: int, data: bytes) -> None:
         if len(data) != stop - start:
             raise ChangedFileError(
-                f"the server gave {len(data)} bytes where {stop - start} were asked for",
+                f"the server sent {len(data)} bytes where {stop - start} were requested",
                 path=self.label,
                 offset=start,
                 hint="the file changed, or the server does not serve ranges; download it and load the copy",

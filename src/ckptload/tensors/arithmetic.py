@@ -75,7 +75,7 @@ def _computable(dtype: DType) -> None:
     """Raise ArgumentTypeError for a dtype that only stores elements."""
     if dtype in _STORAGE_ONLY:
         raise ArgumentTypeError(
-            f"nothing can be computed with {dtype} elements",
+            f"{dtype} elements do not support arithmetic",
             hint="convert them with astype(float32), or take the raw elements with asnumpy()",
         )
 
@@ -160,7 +160,7 @@ def _matmul(left: Array, right: Array, dtype: DType) -> Typed:
         else:
             product = np.matmul(left, right)
     except ValueError as error:
-        raise ComputationError(f"shapes {left.shape} and {right.shape} have no matrix product") from error
+        raise ComputationError(f"shapes {left.shape} and {right.shape} cannot be multiplied as matrices") from error
     return np.asarray(product).astype(dtype.numpy, copy=False), dtype
 
 
@@ -183,7 +183,7 @@ def negate(array: Array, dtype: DType) -> Typed:
     """Change the sign; Bool has none."""
     _computable(dtype)
     if dtype is dtypes.bool_:
-        raise ArgumentTypeError("Bool has no negative", hint="convert it with astype(float32)")
+        raise ArgumentTypeError("Bool cannot be negated", hint="convert it with astype(float32)")
     return -array, dtype
 
 
@@ -215,7 +215,7 @@ def _sum(array: Array, dtype: DType, where: Over) -> Typed:
 
 def _mean(array: Array, dtype: DType, where: Over) -> Typed:
     if dtype is dtypes.bool_:
-        raise ComputationError("Bool has no mean", hint="convert it with astype(float32)")
+        raise ComputationError("the mean of Bool is not defined", hint="convert it with astype(float32)")
     total = np.asarray(np.sum(_widened(array, dtype), axis=where.axis, keepdims=where.keepdims))
     count = array.size // max(total.size, 1)
     if _kind(dtype) == _INTEGER:
@@ -229,7 +229,7 @@ def _mean(array: Array, dtype: DType, where: Over) -> Typed:
 def _extreme(function: Any) -> Callable[[Array, DType, Over], Typed]:
     def compute(array: Array, dtype: DType, where: Over) -> Typed:
         if _kind(dtype) == _COMPLEX:
-            raise ComputationError(f"{dtype} has no order")
+            raise ComputationError(f"{dtype} is not ordered")
         return np.asarray(function(array, axis=where.axis, keepdims=where.keepdims)), dtype
 
     return compute

@@ -118,7 +118,7 @@ def cast_into(array: Array, source: DType, target: DType, out: Array) -> None:
     """
     if not can_cast(source, target):
         raise ArgumentTypeError(
-            f"nothing converts {source} to {target}",
+            f"{source} cannot be converted to {target}",
             hint="floats convert to floats and signed integers to signed integers; use astype for anything else",
         )
     if out.size != array.size or out.dtype != target.numpy or not out.flags.c_contiguous:

@@ -50,7 +50,7 @@ def as_dtype(value: object) -> DType:
     if isinstance(value, np.dtype) or (isinstance(value, type) and issubclass(value, np.generic)):
         return dtypes.from_numpy(np.dtype(value))
     raise ArgumentTypeError(
-        f"{value!r} is no dtype", hint="use one of: " + ", ".join(dtype.attribute for dtype in dtypes.ALL)
+        f"{value!r} is not a dtype", hint="use one of: " + ", ".join(dtype.attribute for dtype in dtypes.ALL)
     )
 
 
@@ -105,7 +105,7 @@ def convert(array: Array, source: DType, target: DType) -> Array:
         return array.copy()
     if dtypes.hifloat8 in {source, target}:
         raise ArgumentTypeError(
-            f"no conversion from {source} to {target}", hint="get_bytes() gives the elements' bytes"
+            f"{source} cannot be converted to {target}", hint="get_bytes() gives the elements' bytes"
         )
     if casting.can_cast(source, target):
         return casting.cast(array, source, target)

@@ -135,7 +135,7 @@ class Parameter(Tensor):
             raise ArgumentError(f"a parameter's name must be a str or None, not {type(name).__name__}")
         name = (name or "").strip()
         if len(name) > MAX_NAME_LENGTH:
-            raise ArgumentError(f"a parameter's name has {len(name)} characters, and {MAX_NAME_LENGTH} are allowed")
+            raise ArgumentError(f"a parameter's name has {len(name)} characters; {MAX_NAME_LENGTH} are allowed")
         self._name = name or _automatic_name()
 
     @property

@@ -14,6 +14,7 @@ from ckptload.errors import (
     ArgumentOverflowError,
     ArgumentTypeError,
     CheckpointError,
+    Hint,
     MissingAttributeError,
 )
 from ckptload.tensors import arithmetic, printing
@@ -66,9 +67,9 @@ class Tensor(Computing["Tensor"]):
         if not isinstance(const_arg, bool):
             raise ArgumentTypeError(f"const_arg must be a bool, not {type(const_arg).__name__}")
         if device not in {None, "CPU"}:
-            raise ArgumentError(f"there is no device {device!r}: tensors live in the CPU's memory")
+            raise ArgumentError(f"device {device!r} is not available: tensors are in CPU memory")
         if init is not None:
-            raise ArgumentError("ckptload has no initializers", hint="give the values themselves as input_data")
+            raise ArgumentError("ckptload has no initializers", hint=Hint("{input_data}"))
         if shape is not None:
             self._array, self._dtype = _zeros(input_data, dtype, shape)
         elif isinstance(input_data, Tensor):
@@ -177,7 +178,7 @@ class Tensor(Computing["Tensor"]):
         """
         self._countable()
         if self._array.size != 1:
-            raise ArgumentError(f"only a tensor with one element is a number, and this one has {self._array.size}")
+            raise ArgumentError(f"only a tensor with one element converts to a number; this one has {self._array.size}")
         return self._array.item()
 
     def tolist(self) -> Any:
@@ -187,7 +188,7 @@ class Tensor(Computing["Tensor"]):
 
     def _countable(self) -> None:
         if self._dtype is dtypes.hifloat8:
-            raise ArgumentTypeError("numpy knows no numbers in HiFloat8", hint="get_bytes() gives the elements' bytes")
+            raise ArgumentTypeError("numpy has no HiFloat8 dtype", hint="get_bytes() gives the elements' bytes")
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> Array:
         if dtype is not None and np.dtype(dtype) != self._array.dtype:
@@ -208,14 +209,14 @@ class Tensor(Computing["Tensor"]):
         except CheckpointError:
             raise
         except OverflowError as error:
-            raise ArgumentOverflowError(f"{self.item()} is no integer") from error
+            raise ArgumentOverflowError(f"{self.item()} is not an integer") from error
         except ValueError as error:
-            raise ArgumentError(f"{self.item()} is no integer") from error
+            raise ArgumentError(f"{self.item()} is not an integer") from error
 
     def _real(self) -> Any:
         value = self.item()
         if isinstance(value, complex):
-            raise ArgumentTypeError(f"{value} is no real number", hint="item() gives it as a complex number")
+            raise ArgumentTypeError(f"{value} is not a real number", hint="item() gives it as a complex number")
         return value
 
     # -- copies -----------------------------------------------------------------------------------
@@ -334,9 +335,9 @@ class Tensor(Computing["Tensor"]):
 
 def _zeros(input_data: object, dtype: DType | None, shape: Any) -> tuple[Array, DType]:
     if input_data is not None:
-        raise ArgumentError("input_data brings its own shape", hint="use Tensor(...).reshape(shape)")
+        raise ArgumentError("input_data has a shape of its own", hint="use Tensor(...).reshape(shape)")
     if dtype is None:
-        raise ArgumentTypeError("a tensor made from a shape needs a dtype, too")
+        raise ArgumentTypeError("a tensor made from a shape also needs a dtype")
     with arithmetic.translated("zeros"):
         return np.zeros(shape, dtype.numpy), dtype
 

@@ -52,13 +52,13 @@ _SUFFIX: Final = ".tmp"
 
 _KINDS: Final = {
     FileNotFoundError: (MissingFolderError, "make the folder first"),
-    PermissionError: (WritePermissionError, "the current user needs the right to write into the folder"),
+    PermissionError: (WritePermissionError, "the current user needs write permission for the folder"),
     IsADirectoryError: (TargetIsFolderError, "give the name of a file"),
     NotADirectoryError: (ParentIsFileError, "give a path whose folder exists"),
 }
 _HINTS: Final = {
-    errno.ENOSPC: "free some space on the disk; what stood at the path is unchanged",
-    errno.EDQUOT: "the user's quota is used up; what stood at the path is unchanged",
+    errno.ENOSPC: "free some space on the disk; the file at the path is unchanged",
+    errno.EDQUOT: "the user's quota is used up; the file at the path is unchanged",
     errno.EFBIG: "the system limits the size of files (ulimit -f), or the file system does",
 }
 

@@ -68,7 +68,7 @@ class Saves:
             self._failure = BackgroundSaveError(
                 f"an earlier asynchronous save failed: {problem}",
                 path=running.path,
-                hint="nothing was saved by this call; repeat it when the cause is removed",
+                hint="nothing was saved by this call; repeat it once the cause is fixed",
             )
 
     def start(self, path: str, prepare: Callable[[], Callable[[], None]], *, process: bool) -> None:

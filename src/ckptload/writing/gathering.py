@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from ckptload import dtypes
-from ckptload.errors import ArgumentError, ArgumentTypeError, IntegerRangeError, UnsavableTypeError
+from ckptload.errors import ArgumentError, ArgumentTypeError, Hint, IntegerRangeError, UnsavableTypeError
 from ckptload.formats import item as formats_item
 from ckptload.formats.ckpt import records as ckpt_records
 from ckptload.formats.ckpt import schema
@@ -92,7 +92,7 @@ def _checked(name: str) -> str:
     """Return a name that a reader will take."""
     if len(name) > MAX_NAME:
         raise ArgumentError(
-            f"the name has {len(name)} characters; MindSpore loads names of {MAX_NAME} at most",
+            f"the name has {len(name)} characters; MindSpore allows {MAX_NAME}",
             name=f"{name[:60]}...",
         )
     try:
@@ -179,7 +179,7 @@ def _value(name: str, value: object) -> Item:
     raise UnsavableTypeError(
         f"a value to be saved must be a Parameter, a Tensor, a str or a numpy array, not {type(value).__name__}",
         name=name,
-        hint="numbers go into append_dict; from_torch(module) gives what can be saved of a torch module",
+        hint=Hint("{append_dict}; ", "from_torch(module) gives what can be saved of a torch module"),
     )
 
 
@@ -192,7 +192,7 @@ def _array(name: str, value: Array) -> Item:
     try:
         dtype = dtypes.from_numpy(value.dtype)
     except ArgumentTypeError as error:
-        raise UnsavableTypeError(error.problem, name=name, hint=error.hint) from error
+        raise UnsavableTypeError(error.problem, name=name, hint=error.advice) from error
     return Item(name, TENSOR, dtype, value.shape, value.nbytes, value)
 
 

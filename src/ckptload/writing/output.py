@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from ckptload.encryption.ciphers import AES_GCM, check_key
 from ckptload.encryption.encrypting import EncryptingWriter, prepare
-from ckptload.errors import ArgumentError
+from ckptload.errors import ArgumentError, Hint
 from ckptload.formats.entry import MAP
 from ckptload.writing.atomic import Replacement
 
@@ -61,7 +61,7 @@ def check_encryption(key: bytes, mode: str, *, crc_check: bool) -> None:
     if crc_check:
         raise ArgumentError(
             "an encrypted file cannot carry a CRC-32: no version of MindSpore would load it",
-            hint="leave crc_check out; AES-GCM notices changes by itself",
+            hint=Hint("leave {crc} out; AES-GCM detects every change by itself"),
         )
 
 
@@ -70,7 +70,7 @@ def check_encryptable(items: Iterable[Item]) -> None:
     for item in items:
         if item.kind == MAP:
             raise ArgumentError(
-                "a map cannot be saved encrypted: MindSpore would write it in clear, and loads no other kind",
+                "a map cannot be saved encrypted: MindSpore would write it unencrypted, and loads it in no other form",
                 name=item.name,
-                hint="leave it out with choice_func, and save it in a file of its own",
+                hint=Hint("leave the entry out with {exclude}, and save it in a file of its own"),
             )

@@ -184,10 +184,10 @@ def test_the_spelling_of_old_versions_is_the_same_type(bits: int) -> None:
     assert got.dtype is getattr(dtypes, f"uint{bits}")
 
 
-@pytest.mark.parametrize("kind", ["Foo", "float32", "FLOAT32", "", "Float32 ", "int8", "Str"])
+@pytest.mark.parametrize("kind", ["Foo", "float31", "FLOAT", "", "Float32 ", "int7", "Str"])
 def test_an_unknown_type_stops_only_its_own_entry(kind: str) -> None:
     data = record("w", (1,), kind, b"1234") + floats("good", 1.0)
-    error = refused(data, f"^tensor type {kind!r} is not known$")
+    error = refused(data, f"^tensor type {kind!r} is unknown$")
     assert isinstance(error, UnsupportedTypeError)
     assert "Float32, Float64" in (error.hint or "")
     assert loaded(data, "good").asnumpy().tolist() == [1]
@@ -297,7 +297,7 @@ def test_slices_of_a_string_are_joined_whole() -> None:
 @pytest.mark.parametrize("size", [1, 2, 3, 5])
 def test_a_string_has_four_bytes_a_character(size: int) -> None:
     data = record("w", (0,), "str", bytes(size))
-    refused(data, f"4 bytes a character, {size} bytes are present", len(data) - size)
+    refused(data, f"4 bytes per character, but {size} bytes are present", len(data) - size)
 
 
 @pytest.mark.parametrize("dims", [(), (5,), (2, 2), (-1,)])
@@ -307,7 +307,7 @@ def test_dims_of_a_string_mean_nothing(dims: tuple[int, ...]) -> None:
 
 def test_a_character_beyond_unicode_is_corrupt_and_says_where() -> None:
     data = record("w", (0,), "str", b"a\0\0\0" + b"\x00\x00\x11\x00")
-    refused(data, r"the string holds a number above U\+10FFFF", len(data) - 4)
+    refused(data, r"the string has a code point above U\+10FFFF", len(data) - 4)
 
 
 # -- maps ------------------------------------------------------------------------------------------
@@ -365,7 +365,7 @@ def test_a_map_of_no_rows_is_empty() -> None:
 
 def test_a_map_of_no_rows_has_no_content() -> None:
     """Dims [0] are no scalar here."""
-    refused(mapping("m", tensor((0,), "int32", b"1234")), "a map of no rows has 4 bytes", 20, name="m")
+    refused(mapping("m", tensor((0,), "int32", b"1234")), "a map without rows has 4 bytes", 20, name="m")
 
 
 @pytest.mark.parametrize("kind", ["int64", "Int64", "INT64"])
@@ -376,22 +376,22 @@ def test_map_types_are_known_under_the_names_of_numpy_and_of_mindspore(kind: str
 @pytest.mark.parametrize("kind", ["foo", "", "<i8", "str"])
 def test_an_unknown_map_type_is_refused(kind: str) -> None:
     """MindSpore takes it for float64."""
-    assert isinstance(refused(whole_map(1, kind), "map tensor type .* is not known", name="m"), UnsupportedTypeError)
+    assert isinstance(refused(whole_map(1, kind), "map tensor type .* is unknown", name="m"), UnsupportedTypeError)
 
 
 @pytest.mark.parametrize(
     ("data", "problem"),
     [
-        (whole_map(1, "int64") + whole_map(1, "uint64"), "not that of all slices"),
-        (mapping("m", *[tensor((1,), "int8", b"x")] * 4), "a map has 3 tensors at most, the record has 4"),
+        (whole_map(1, "int64") + whole_map(1, "uint64"), "differs between slices"),
+        (mapping("m", *[tensor((1,), "int8", b"x")] * 4), "a map has at most 3 tensors, the record has 4"),
         (mapping("m", tensor((), "int8", b"x")), "a tensor of a map has no dims"),
         (mapping("m", tensor((3,), "int8", b"x")), r"Int8 of shape \(3,\) needs 3 bytes, 1 are present"),
         (mapping("m", *[tensor((1,), "int8", b"x")] * 2) + whole_map(1), "have 2 to 3 tensors each"),
         (whole_map(1) + mapping("m", tensor((1,), "int8", b"x")), "have 1 to 3 tensors each"),
-        (mapping("m", tensor((-1,), "int8", b"")), r"no array can have shape \(-1,\)"),
+        (mapping("m", tensor((-1,), "int8", b"")), r"not a valid shape: \(-1,\)"),
         (
             mapping("m", tensor((-1,), "int8", b"")) + mapping("m", tensor((2,), "int8", b"x")),
-            r"no array can have shape \(-1,\)",
+            r"not a valid shape: \(-1,\)",
         ),
     ],
 )
@@ -422,12 +422,12 @@ def test_slices_of_a_random_state_are_joined() -> None:
 
 @pytest.mark.parametrize("dims", [(-1,), (2, -3), (-2, -3), (-(1 << 63),)])
 def test_negative_dims_are_corrupt(dims: tuple[int, ...]) -> None:
-    refused(record("w", dims, "Int8", b"abcdef"), "no array can have shape")
+    refused(record("w", dims, "Int8", b"abcdef"), "not a valid shape:")
 
 
 def test_negative_dims_are_corrupt_in_a_slice_too() -> None:
     data = record("w", (-6,), "Int8", b"abc") + record("w", (6,), "Int8", b"def")
-    refused(data, r"no array can have shape \(-6,\)")
+    refused(data, r"not a valid shape: \(-6,\)")
 
 
 def test_large_dims_are_fine_where_the_content_fits() -> None:
@@ -441,12 +441,12 @@ def test_a_number_of_a_thousand_digits_is_not_printed() -> None:
 
 @pytest.mark.parametrize("dims", [(1 << 62, 0), (0, 1 << 62), (1 << 32, 1 << 32, 0)])
 def test_an_empty_shape_that_numpy_cannot_make_is_corrupt(dims: tuple[int, ...]) -> None:
-    refused(record("w", dims, "Float32", b""), "no array can have shape")
+    refused(record("w", dims, "Float32", b""), "not a valid shape:")
 
 
 @pytest.mark.parametrize("rank", [65, 100, 1024])
 def test_too_many_dims_are_corrupt(rank: int) -> None:
-    refused(record("w", (1,) * rank, "Int8", b"x"), rf"no array can have shape \(1, 1, .* \({rank} dims\)")
+    refused(record("w", (1,) * rank, "Int8", b"x"), rf"not a valid shape: \(1, 1, .* \({rank} dims\)")
 
 
 def test_many_dims_load_if_numpy_has_them() -> None:
@@ -475,7 +475,7 @@ def test_names_of_caches_are_cut_and_come_last() -> None:
 @pytest.mark.parametrize("other", ["emb", "emb.__param_key__4"])
 def test_names_that_collide_once_they_are_cut_are_an_error(other: str) -> None:
     data = floats("emb.__param_key__3", 1.0) + floats(other, 2.0)
-    with open_checkpoint(data) as reader, pytest.raises(CheckpointError, match="have the same name once") as caught:
+    with open_checkpoint(data) as reader, pytest.raises(CheckpointError, match="have the same name without") as caught:
         list(reader)
     assert (caught.value.name, caught.value.path) == ("emb", "<bytes>")
     with open_checkpoint(data) as reader:

@@ -57,9 +57,11 @@ STRICTER = {
     r"a tensor has more than \d+ dimensions": "no array has so many, and they are held in memory",
     r"a map has more than \d+ tensors": "a map has three, and each is held in memory",
     r"groups are nested more than \d+ deep": "protobuf counts the messages around a group, too",
-    r"a number has more than 64 bits": "protobuf drops the bits that do not fit",
-    r"(a length of \d+ takes|field number \d+ with wire type \d in) (6|7|8|9|10) bytes": "protobuf does, from 7 on",
-    r"field number 0 with": "protobuf does not look at field numbers inside groups that it skips",
+    r"an integer has more than 64 bits": "protobuf drops the bits that do not fit",
+    r"(a length of \d+ is encoded|this is not a protobuf field: number \d+, wire type \d,) in (6|7|8|9|10) bytes": (
+        "protobuf does, from 7 on"
+    ),
+    r"this is not a protobuf field: number 0,": "protobuf does not look at field numbers inside groups that it skips",
 }
 
 if api_implementation.Type() != "upb" or int(protobuf.__version__.split(".")[0]) < FIRST:

@@ -219,7 +219,7 @@ def test_a_file_outside_of_the_folder_is_refused(tmp_path: Path, file: str) -> N
     (here / "folder").symlink_to(tmp_path)
     (here / "sub").mkdir()
     path = write_index(here, {"w": file})
-    with pytest.raises(CorruptCheckpointError, match="a file outside of its folder") as caught:
+    with pytest.raises(CorruptCheckpointError, match="a file outside its folder") as caught:
         load_checkpoint(path, format="safetensors")
     assert caught.value.path == str(path)
 
@@ -228,7 +228,7 @@ def test_a_file_behind_a_loop_of_links_is_refused(tmp_path: Path) -> None:
     """From Python 3.13 on such a path is below the folder, and nothing is there."""
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
     path = write_index(tmp_path, {"w": "loop/x.safetensors"})
-    with pytest.raises(CheckpointError, match=r"outside of its folder|missing"):
+    with pytest.raises(CheckpointError, match=r"outside its folder|missing"):
         load_checkpoint(path, format="safetensors")
 
 
@@ -263,7 +263,7 @@ def test_the_cache_of_hugging_face_opens(tmp_path: Path) -> None:
 def test_what_is_no_index_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / INDEX
     path.write_bytes(content)
-    with pytest.raises(CorruptCheckpointError, match="no index of shards") as caught:
+    with pytest.raises(CorruptCheckpointError, match="not an index of shards") as caught:
         open_checkpoint(path)
     assert caught.value.path == str(path)
 
@@ -303,12 +303,12 @@ def test_an_index_without_entries_is_empty(tmp_path: Path) -> None:
     with open_checkpoint(write_index(tmp_path, {}, metadata=None)) as reader:
         assert list(reader) == []
         assert reader.metadata == {}
-    with pytest.raises(CheckpointError, match="holds no tensor"):
+    with pytest.raises(CheckpointError, match="has no tensors"):
         load_checkpoint(tmp_path / INDEX, format="safetensors")
 
 
 def test_an_index_behind_a_url_is_refused() -> None:
-    with pytest.raises(ArgumentError, match="from a folder, not from a URL"):
+    with pytest.raises(ArgumentError, match="cannot be opened from a URL"):
         open_checkpoint("https://example.org/model.safetensors.index.json")
 
 
@@ -343,7 +343,7 @@ def test_sizes_are_written_as_in_hugging_face(value: int | str, size: int) -> No
 
 @pytest.mark.parametrize("value", [0, -1, "", "5", "GB", "-5GB", "5XB", "0.1B", "5GB5", "1e3MB", "٣MB"])
 def test_what_is_no_size_is_refused(value: int | str) -> None:
-    with pytest.raises(ArgumentError, match="max_shard_size"):
+    with pytest.raises(ArgumentError, match=r"not a valid size of a shard|a size of 1 byte or more"):
         parse_size(value)
 
 

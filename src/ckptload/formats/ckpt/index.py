@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ckptload.errors import CheckpointError
+from ckptload.errors import CheckpointError, Hint
 from ckptload.formats.ckpt import history, records, schema, trailer
 from ckptload.formats.entry import CKPT, MAX_NAME
 from ckptload.formats.index import Facts
@@ -74,7 +74,7 @@ class CkptIndex:
 def _collision(public: str, first: str, second: str) -> CheckpointError:
     both = f"{quoted([first])} and {quoted([second])}"
     return CheckpointError(
-        f"{both} have the same name once {schema.PARAM_KEY_MARK!r} is cut off",
+        f"{both} have the same name without {schema.PARAM_KEY_MARK!r}",
         name=public if len(public) <= MAX_NAME else f"{public[:60]}...",
-        hint="leave one of them out with choice_func, which sees the whole names",
+        hint=Hint("leave one of them out with {exclude}, which sees the whole names"),
     )

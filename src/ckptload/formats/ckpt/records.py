@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from ckptload import dtypes
-from ckptload.errors import CheckpointError, CorruptCheckpointError, UnsupportedTypeError
+from ckptload.errors import CheckpointError, CorruptCheckpointError, Hint, UnsupportedTypeError
 from ckptload.formats.ckpt import schema
 from ckptload.formats.ckpt.walk import Record
 from ckptload.formats.entry import BYTES, MAP, MAX_NAME, STRING, TENSOR, Entry, Span, stored_size
@@ -95,10 +95,10 @@ def judge(name: str, found: Found) -> Entry:
     first, *_ = of_name = runs(found)
     if len(name) > MAX_NAME:
         raise CheckpointError(
-            f"the name has {len(name)} characters; MindSpore takes {MAX_NAME} at most",
+            f"the name has {len(name)} characters; MindSpore allows {MAX_NAME}",
             name=f"{name[:60]}...",
             offset=first[0].offset,
-            hint="leave it out with choice_func",
+            hint=Hint("leave the entry out with {exclude}"),
         )
     try:
         entries = [_entry(name, run) for run in of_name]
@@ -131,7 +131,7 @@ def _expected(kind: str | None, dims: tuple[int, ...]) -> tuple[DType | None, in
 
     Most tensors of a file have the same few types and shapes.
     """
-    dtype = dtypes.IN_FILES.get(kind or "")
+    dtype = dtypes.in_file(kind)
     if dtype is None or (dims and (min(dims) <= 0 or len(dims) > MAX_RANK)):
         return None, 0
     return dtype, math.prod(dims) * dtype.itemsize
@@ -155,7 +155,7 @@ def _entry(name: str, run: Sequence[Record]) -> Entry:
     size = stored_size(spans)
     if kind == STRING and size % 4:
         raise CorruptCheckpointError(
-            f"a string has 4 bytes a character, {size} bytes are present", offset=spans[0][0], hint=_SAVE_AGAIN
+            f"a string has 4 bytes per character, but {size} bytes are present", offset=spans[0][0], hint=_SAVE_AGAIN
         )
     return Entry(name, kind, None, (), size, spans, run[0].offset)
 
@@ -169,12 +169,14 @@ def _tensor(name: str, pieces: Sequence[Piece], offset: int) -> Entry:
     last = pieces[-1]
     spans = _spans(pieces)
     _check_dims(pieces, offset)
-    dtype = dtypes.IN_FILES.get(last.type or "")
+    dtype = dtypes.in_file(last.type)
     if dtype is None:
         raise UnsupportedTypeError(
-            f"tensor type {last.type!r} is not known",
+            f"tensor type {last.type!r} is unknown",
             offset=offset,
-            hint="leave the entry out with choice_func; known types: " + ", ".join(sorted(dtypes.BY_NAME)),
+            hint=Hint(
+                "leave the entry out with {exclude}; known types: {types}", types=", ".join(sorted(dtypes.BY_NAME))
+            ),
         )
     return _sized(name, dtype, last.dims, spans, offset)
 
@@ -183,9 +185,7 @@ def _check_dims(pieces: Iterable[Piece], offset: int) -> None:
     """Refuse negative dims, also in slices whose dims do not count."""
     for piece in pieces:
         if min(piece.dims, default=0) < 0:
-            raise CorruptCheckpointError(
-                f"no array can have shape {_short(piece.dims)}", offset=offset, hint=_SAVE_AGAIN
-            )
+            raise CorruptCheckpointError(f"not a valid shape: {_short(piece.dims)}", offset=offset, hint=_SAVE_AGAIN)
 
 
 def _sized(name: str, dtype: DType, dims: tuple[int, ...], spans: tuple[Span, ...], offset: int) -> Entry:
@@ -193,7 +193,7 @@ def _sized(name: str, dtype: DType, dims: tuple[int, ...], spans: tuple[Span, ..
     shape = dims
     size = stored_size(spans)
     if len(dims) > MAX_RANK:
-        raise CorruptCheckpointError(f"no array can have shape {_short(dims)}", offset=offset, hint=_SAVE_AGAIN)
+        raise CorruptCheckpointError(f"not a valid shape: {_short(dims)}", offset=offset, hint=_SAVE_AGAIN)
     if dims == (0,) and size:
         # Up to 2.0.0 a scalar was written with dims [0] (docs/format.md, "Shapes and scalars").
         shape = ()
@@ -207,7 +207,7 @@ def _sized(name: str, dtype: DType, dims: tuple[int, ...], spans: tuple[Span, ..
             hint=_SAVE_AGAIN,
         )
     if not need and math.prod(dim for dim in shape if dim) * dtype.itemsize > _MAX_BYTES:
-        raise CorruptCheckpointError(f"no array can have shape {_short(dims)}", offset=offset, hint=_SAVE_AGAIN)
+        raise CorruptCheckpointError(f"not a valid shape: {_short(dims)}", offset=offset, hint=_SAVE_AGAIN)
     return Entry(name, TENSOR, dtype, shape, need, spans, offset)
 
 
@@ -225,7 +225,7 @@ def _map(name: str, run: Sequence[Record]) -> Entry:
     counts = [len(record.pieces) for record in run]
     if max(counts) > MAP_PARTS:
         raise CorruptCheckpointError(
-            f"a map has {MAP_PARTS} tensors at most, the record has {max(counts)}",
+            f"a map has at most {MAP_PARTS} tensors, the record has {max(counts)}",
             offset=run[0].offset,
             hint=_SAVE_AGAIN,
         )
@@ -243,20 +243,16 @@ def _map(name: str, run: Sequence[Record]) -> Entry:
     return Entry(name, MAP, None, (), sum(part.nbytes for part in parts), spans, run[0].offset, parts)
 
 
-#: Map records carry numpy's names since 2.1 and MindSpore's in 2.0.0.
-_MAP_TYPES: Final = {
-    spelling.lower(): dtype for dtype in dtypes.ALL for spelling in (dtype.name, dtype.attribute, dtype.spelling)
-}
-
-
 def _map_part(name: str, pieces: Sequence[Piece], offset: int) -> Entry:
     last = pieces[-1]
-    dtype = _MAP_TYPES.get((last.type or "").lower())
-    if dtype is None or any(_MAP_TYPES.get((piece.type or "").lower()) is not dtype for piece in pieces):
+    dtype = dtypes.in_file(last.type)
+    if dtype is None or any(dtypes.in_file(piece.type) is not dtype for piece in pieces):
         raise UnsupportedTypeError(
-            f"map tensor type {last.type!r} is not known, or not that of all slices",
+            f"map tensor type {last.type!r} is unknown, or differs between slices",
             offset=offset,
-            hint="leave the entry out with choice_func; known types: " + ", ".join(sorted(_MAP_TYPES)),
+            hint=Hint(
+                "leave the entry out with {exclude}; known types: {types}", types=", ".join(sorted(dtypes.BY_NAME))
+            ),
         )
     _check_dims(pieces, offset)
     if not all(piece.dims for piece in pieces):
@@ -265,6 +261,6 @@ def _map_part(name: str, pieces: Sequence[Piece], offset: int) -> Entry:
     spans = _spans(pieces)
     if not rows and stored_size(spans):
         raise CorruptCheckpointError(
-            f"a map of no rows has {stored_size(spans)} bytes", offset=spans[0][0], hint=_SAVE_AGAIN
+            f"a map without rows has {stored_size(spans)} bytes", offset=spans[0][0], hint=_SAVE_AGAIN
         )
     return _sized(name, dtype, (rows, *last.dims[1:]), spans, offset)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ckptload.errors import ChecksumError
+from ckptload.errors import ChecksumError, Hint
 from ckptload.formats.ckpt import schema
 from ckptload.formats.crc32 import crc32_of
 
@@ -37,10 +37,10 @@ def verify_crc(source: Source, stop: int, maps: Iterable[tuple[int, int]] = ()) 
     if skipped and want == crc32_of(source, _between(skipped, stop)):
         return
     raise ChecksumError(
-        f"the CRC-32 in the file is {want:#010x}, that of its {stop} bytes is {have:#010x}",
+        f"the CRC-32 in the file is {want:#010x}, but its {stop} bytes have {have:#010x}",
         path=source.label,
         offset=stop,
-        hint="the file was damaged after it was saved; fetch it again, or load it with crc_check=False at your risk",
+        hint=Hint("the file was damaged after it was saved; fetch it again", ", or {skip_crc}"),
     )
 
 

@@ -280,7 +280,7 @@ def _field(window: Window, pos: int, stop: int) -> Field:
     if kind == wire.START_GROUP:
         b = _skip_group(window, b, stop, number)
     elif kind == wire.END_GROUP:
-        raise CorruptCheckpointError(f"group {number} ends without having begun", offset=pos, hint=wire.CUT_HINT)
+        raise CorruptCheckpointError(f"group {number} ends but never began", offset=pos, hint=wire.CUT_HINT)
     return number, kind, a, b
 
 
@@ -305,7 +305,7 @@ def _skip_group(window: Window, pos: int, stop: int, number: int) -> int:
     begun = [number]
     while begun:
         if pos >= stop:
-            raise CorruptCheckpointError(f"group {begun[-1]} has no end", offset=pos, hint=wire.CUT_HINT)
+            raise CorruptCheckpointError(f"group {begun[-1]} does not end", offset=pos, hint=wire.CUT_HINT)
         inner, kind, _, after = _single(window, pos, stop)
         if kind == wire.START_GROUP:
             begun.append(inner)

@@ -64,7 +64,7 @@ def varint(buffer: Buffer, pos: int, stop: int, base: int = 0) -> tuple[int, int
                 break
             return value, at + 1
         shift += 7
-    raise CorruptCheckpointError("a number has more than 64 bits", offset=base + pos, hint=CUT_HINT)
+    raise CorruptCheckpointError("an integer has more than 64 bits", offset=base + pos, hint=CUT_HINT)
 
 
 def tag(buffer: Buffer, pos: int, stop: int, base: int = 0) -> tuple[int, int, int]:
@@ -77,7 +77,7 @@ def tag(buffer: Buffer, pos: int, stop: int, base: int = 0) -> tuple[int, int, i
     number, kind = value >> 3, value & 7
     if number == 0 or value > _MAX_TAG or kind > FIXED32 or after - pos > _SHORT:
         raise CorruptCheckpointError(
-            f"field number {number} with wire type {kind} in {after - pos} bytes cannot be",
+            f"this is not a protobuf field: number {number}, wire type {kind}, in {after - pos} bytes",
             offset=base + pos,
             hint=CUT_HINT,
         )
@@ -92,7 +92,9 @@ def length(buffer: Buffer, pos: int, stop: int, base: int = 0) -> tuple[int, int
     """
     value, after = varint(buffer, pos, stop, base)
     if after - pos > _SHORT and buffer[after - 1] == 0:
-        raise CorruptCheckpointError(f"a length of {value} takes {after - pos} bytes", offset=base + pos, hint=CUT_HINT)
+        raise CorruptCheckpointError(
+            f"a length of {value} is encoded in {after - pos} bytes", offset=base + pos, hint=CUT_HINT
+        )
     return value, after
 
 

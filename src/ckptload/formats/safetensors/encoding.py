@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from safetensors import SafetensorError
 
 from ckptload import dtypes
-from ckptload.errors import ArgumentError, UnsavableTypeError
+from ckptload.errors import ArgumentError, Hint, UnsavableTypeError
 from ckptload.formats.safetensors import checksum
 
 if TYPE_CHECKING:
@@ -104,14 +104,14 @@ def _type(item: Item) -> str:
     """Return safetensors' name of an item's type."""
     if item.name == _METADATA:
         raise ArgumentError(
-            f"a safetensors file cannot hold a tensor of the name {_METADATA}, which is that of its metadata",
+            f"a safetensors file cannot hold a tensor named {_METADATA}: that name is reserved for its metadata",
             hint="rename it, or save as .ckpt",
         )
     if item.dtype is None:
         raise UnsavableSafetensorError(
-            f"a safetensors file holds tensors only, no {item.kind}",
+            f"a safetensors file can only hold tensors, not a {item.kind}",
             name=item.name,
-            hint="leave it out with choice_func, or save as .ckpt",
+            hint=Hint("leave the entry out with {exclude}, or save as .ckpt"),
         )
     # MindSpore stores Int4 as int8 and says so in the metadata.
     name = dtypes.int8.safetensors if item.dtype is dtypes.qint4x2 else item.dtype.safetensors

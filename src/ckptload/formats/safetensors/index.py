@@ -17,6 +17,7 @@ from ckptload.errors import (
     ChangedFileError,
     ChecksumError,
     CorruptCheckpointError,
+    Hint,
     OutOfMemoryError,
     ReadError,
     UnsupportedTypeError,
@@ -83,7 +84,10 @@ class SafetensorsIndex:
                 f"MindSpore has no type for {spelling} of safetensors",
                 name=name,
                 offset=start,
-                hint="leave it out with choice_func; known types: " + ", ".join(sorted(dtypes.BY_SAFETENSORS)),
+                hint=Hint(
+                    "leave the entry out with {exclude}; known types: {types}",
+                    types=", ".join(sorted(dtypes.BY_SAFETENSORS)),
+                ),
             )
         if stop - start != math.prod(shape) * dtype.itemsize:
             raise self._changed(name)
@@ -109,8 +113,7 @@ class SafetensorsIndex:
             raise ChecksumError(
                 f"{checksum.KEY} in the metadata is {want[:20]!r}, the CRC-32 of the tensors is {have}",
                 path=self.source.label,
-                hint="the file was changed after it was saved; fetch it again, or load it with crc_check=False "
-                "at your risk",
+                hint=Hint("the file was changed after it was saved; fetch it again", ", or {skip_crc}"),
             )
         return True
 
@@ -131,7 +134,7 @@ class SafetensorsIndex:
     def _changed(self, name: str) -> ChangedFileError:
         """Say that what the library accepted is not what stands in the file."""
         return ChangedFileError(
-            "the header describes the tensor otherwise than when the safetensors library looked at it",
+            "the header has changed since the safetensors library read it",
             name=name,
             hint="another program is writing the file; open it when it is complete",
         )
@@ -233,7 +236,7 @@ def _show_content(source: Source) -> None:
 
 def _refused(source: Source, reason: str) -> CorruptCheckpointError:
     return CorruptCheckpointError(
-        f"no sound safetensors file; {reason}",
+        f"not a valid safetensors file; {reason}",
         path=source.label,
         hint=_UPDATE if "unknown variant" in reason else _DAMAGED,
     )

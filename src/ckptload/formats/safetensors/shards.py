@@ -21,6 +21,7 @@ from ckptload.errors import (
     CheckpointError,
     ClosedReaderError,
     CorruptCheckpointError,
+    Hint,
     LimitError,
     ReadError,
 )
@@ -61,7 +62,7 @@ def is_index(source: object) -> bool:
         return False
     if "://" in path:
         raise ArgumentError(
-            "the index of a checkpoint in shards is opened from a folder, not from a URL",
+            "the index of a sharded checkpoint cannot be opened from a URL",
             path=path,
             hint="download the index and the shards, or open a single shard",
         )
@@ -124,7 +125,7 @@ class ShardedSource(Source):
                 + ", ".join(os.path.basename(place) for place in missing[:3])  # noqa: PTH119
                 + (", ..." if missing[3:] else ""),
                 path=self.label,
-                hint="fetch the missing files, or leave their tensors out with choice_func",
+                hint=Hint("fetch the missing files, or leave their tensors out with {exclude}"),
             )
         opened = (MappedSource if self.views else FileSource)(path)
         if opened.size != self.starts[number + 1] - self.starts[number]:
@@ -273,7 +274,7 @@ def _read_index(path: str, max_records: int) -> tuple[dict[str, str], dict[str, 
 
 
 def _no_index(path: str, reason: str) -> CorruptCheckpointError:
-    return CorruptCheckpointError(f"this is no index of shards: {reason}", path=path, hint=_AGAIN)
+    return CorruptCheckpointError(f"this is not an index of shards: {reason}", path=path, hint=_AGAIN)
 
 
 def _inside(index: str, file: str) -> str:
@@ -294,9 +295,7 @@ def _inside(index: str, file: str) -> str:
             real = path.parent.joinpath(file).resolve()
             if any(real.is_relative_to(folder) for folder in (path.parent.resolve(), path.resolve().parent)):
                 return str(real)
-    raise CorruptCheckpointError(
-        f"the index names a file outside of its folder: {file[:200]!r}", path=index, hint=_AGAIN
-    )
+    raise CorruptCheckpointError(f"the index names a file outside its folder: {file[:200]!r}", path=index, hint=_AGAIN)
 
 
 def _is_plain(file: str) -> bool:

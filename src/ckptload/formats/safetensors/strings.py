@@ -27,7 +27,7 @@ def kept(metadata: Mapping[str, str]) -> dict[str, str]:
         strings = None
     if not isinstance(strings, dict) or not all(isinstance(value, str) for value in strings.values()):
         raise CorruptCheckpointError(
-            f"{KEY} in the metadata is no JSON object of names and texts", hint="convert the .ckpt again"
+            f"{KEY} in the metadata is not a JSON object of names and strings", hint="convert the .ckpt again"
         )
     return strings
 

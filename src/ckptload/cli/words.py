@@ -1,0 +1,40 @@
+"""What the placeholders of hints are called on the command line; `errors.WORDS` has the same keys for Python."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from ckptload.errors import Words
+
+#: None where the command line has nothing to offer.
+WORDS: Final[Words] = {
+    # Opening
+    "allow_unauthenticated": "pass --allow-unauthenticated",
+    "as_ckpt": "rename it to end in .ckpt",
+    "as_safetensors": "rename it to end in .safetensors",
+    "check_key": "check the key, --key-format and --mode",
+    "give_key": "give its key with --key-file FILE --key-format hex (or raw)",
+    "max_records": "--max-records",
+    "mode": "--mode ",
+    "mode_of_the_file": None,
+    "open_file": None,
+    "pipe": "write it to a file first",
+    "raw_key": "check the key and the mode",
+    "skip_crc": None,
+    # Choosing and naming entries
+    "exclude": "--exclude",
+    "fewer": "take fewer entries with --include",
+    "name_map": "--name-map",
+    # Writing
+    "crc": "--crc",
+    "shard_size": "--shard-size ",
+    "to": "--to",
+    # What only Python has
+    "append_dict": None,
+    "filter_result": None,
+    "input_data": None,
+    "module": None,
+    "prefixes": None,
+    "strict_load": None,
+}
