@@ -179,7 +179,7 @@ def test_both_can_be_imported_into_one_process_in_either_order(tmp_path: Path, f
     second = {"mindspore": "ckptload", "ckptload": "mindspore"}[first]
     script = f"""
 import {first}, {second}
-from ckptload import schema
+from ckptload.formats.ckpt import schema
 schema.message_class("Checkpoint")
 for library in (ckptload, mindspore, ckptload):
     assert bytes(library.load_checkpoint({str(path)!r})["a"].get_bytes()) == b"ab"
