@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     Prefixes = str | list[str] | tuple[str, ...] | None
 
 
+#: MindSpore refuses longer names of parameters when it loads.
+MAX_NAME: Final = 1024
+
+
 def prefixes(value: object, argument: str) -> tuple[str, ...] | None:
     """Check a prefix argument and return its prefixes, or None where there is no filter.
 

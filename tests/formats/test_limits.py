@@ -15,7 +15,7 @@ import pytest
 from safetensors.numpy import save as safetensors_of
 from safetensors.numpy import save_file
 
-from ckptload import load_checkpoint, load_checkpoint_async, open_checkpoint
+from ckptload import filters, load_checkpoint, load_checkpoint_async, open_checkpoint
 from ckptload.encryption import chain
 from ckptload.encryption.encrypting import EncryptingWriter
 from ckptload.errors import (
@@ -26,7 +26,6 @@ from ckptload.errors import (
     LimitError,
     WrongFormatError,
 )
-from ckptload.formats import entry as formats_entry
 from ckptload.formats import limits
 from ckptload.formats.ckpt import records, walk
 from ckptload.formats.safetensors import shards as sharded
@@ -198,7 +197,7 @@ def test_a_name_beyond_the_limit_is_damage_of_the_file() -> None:
 
 
 def test_a_name_that_mindspore_does_not_take_concerns_whoever_wants_it() -> None:
-    data = floats("n" * (formats_entry.MAX_NAME + 1), 1.0) + floats("a", 1.0)
+    data = floats("n" * (filters.MAX_NAME + 1), 1.0) + floats("a", 1.0)
     assert list(load_checkpoint(io.BytesIO(data), specify_prefix="a")) == ["a"]
     assert refused(data).problem == "the name has 1025 characters; MindSpore allows 1024"
 

@@ -107,7 +107,7 @@ def recogniser(data: bytes) -> None:
     """The recogniser of other kinds of file, and the choice of format by the first bytes."""
     found = kinds.recognise(data[: kinds.HEAD], data[-kinds.TAIL :], len(data))
     if found is not None:
-        json.dumps(found)
+        json.dumps([found.what, CheckpointError(found.what, hint=found.hint).hint])
     _read_all(data)
 
 

@@ -20,8 +20,9 @@ from ckptload.converting.jobs import Meter, check_progress, make_folder
 from ckptload.converting.shards import STEM, parse_size, write_shards
 from ckptload.encryption.ciphers import AES_GCM
 from ckptload.errors import ArgumentError, ArgumentTypeError, EmptyCheckpointError, Hint
+from ckptload.filters import MAX_NAME
 from ckptload.formats.ckpt.encoding import ckpt
-from ckptload.formats.entry import CKPT, MAX_NAME, SAFETENSORS, STRING
+from ckptload.formats.entry import CKPT, SAFETENSORS, STRING
 from ckptload.formats.safetensors import strings
 from ckptload.formats.safetensors.shards import ENDING
 from ckptload.reading.reader import Reader

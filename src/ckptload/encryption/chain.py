@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from struct import Struct
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from ckptload.encryption.ciphers import AES_CBC, AES_GCM, CIPHER_BLOCK
 from ckptload.errors import DecryptionError, LimitError
 from ckptload.formats.ckpt.schema import CRC_DIGITS, CRC_MARKER, CRC_TRAILER_SIZE
 
@@ -33,8 +34,6 @@ if TYPE_CHECKING:
 MAGIC_SIZE: Final = 4
 TAG_SIZE: Final = 16
 IV_SIZE: Final = 16
-#: AES and SM4 both work on 16 bytes at a time.
-CIPHER_BLOCK: Final = 16
 #: MindSpore's blocks are 64 MiB, so that no file has a thousandth of this; finding so many takes seconds.
 MAX_BLOCKS: Final = 1_000_000
 #: What block_len counts beside the ciphertext: iv_len, iv and cipher_len.
@@ -75,11 +74,11 @@ class Variant:
         return MAGIC_SIZE + (TAG_SIZE if self.tagged else 0) + HEADER.size
 
 
-TAGGED_GCM: Final = Variant(_GCM_MAGIC, tagged=True, modes=("AES-GCM",), description="AES-GCM (MindSpore 1.7 or newer)")
+TAGGED_GCM: Final = Variant(_GCM_MAGIC, tagged=True, modes=(AES_GCM,), description="AES-GCM (MindSpore 1.7 or newer)")
 UNTAGGED: Final = Variant(
     _GCM_MAGIC,
     tagged=False,
-    modes=("AES-GCM", "AES-CBC"),
+    modes=(AES_GCM, AES_CBC),
     description="AES-GCM or AES-CBC (MindSpore 1.3 to 1.6)",
 )
 CBC: Final = Variant(_CBC_MAGIC, tagged=False, modes=("AES-CBC",), description="AES-CBC (MindSpore 1.7 or newer)")
@@ -229,7 +228,7 @@ def _walk(source: Source, start: int, variant: Variant) -> Chain:
         tags += block.tag
         at = block.stop
     # Padding makes every CBC ciphertext a multiple of 16 bytes.
-    modes = ("AES-GCM",) if variant is UNTAGGED and gcm_only else variant.modes
+    modes = (AES_GCM,) if variant is UNTAGGED and gcm_only else variant.modes
     return Chain(variant, start, at, at < source.size, modes, offsets, bytes(ivs), bytes(tags))
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from ckptload.sources.base import Source
 
-__all__ = ["combine", "crc32", "crc32_of", "multiply", "shift"]
+__all__ = ["add_zeros", "combine", "crc32", "crc32_of", "multiply", "shift"]
 
 _POLYNOMIAL: Final = 0xEDB88320
 _TOP: Final = 1 << 31
@@ -60,6 +60,11 @@ def combine(first: int, second: int, size: int) -> int:
         size: how many bytes the second has.
     """
     return multiply(first, shift(size)) ^ second
+
+
+def add_zeros(value: int, count: int) -> int:
+    """Return the CRC-32 `value` continued by `count` zero bytes, however many."""
+    return multiply(value ^ _ALL_ONES, shift(count)) ^ _ALL_ONES
 
 
 @lru_cache(maxsize=8)

@@ -10,10 +10,6 @@ if TYPE_CHECKING:
     from ckptload.dtypes import DType
 
 
-#: MindSpore refuses longer parameter names when it loads.
-MAX_NAME: Final = 1024
-
-
 TENSOR: Final = "tensor"
 
 

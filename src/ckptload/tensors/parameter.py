@@ -10,6 +10,7 @@ import numpy as np
 
 from ckptload import dtypes
 from ckptload.errors import ArgumentError, ArgumentTypeError
+from ckptload.filters import MAX_NAME
 from ckptload.tensors.construction import convert, from_python, integer
 from ckptload.tensors.tensor import Tensor
 
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
 #: What names made by the library start with; a cell puts its attribute's name in place of such a name.
 AUTOMATIC_PREFIX: Final = "Parameter#"
-MAX_NAME_LENGTH: Final = 1024
 
 _numbers = count()
 _NAMESPACE: Final = re.compile(r"^\w+[0-9a-zA-Z_.]*$", re.ASCII)
@@ -134,8 +134,8 @@ class Parameter(Tensor):
         if name is not None and not isinstance(name, str):
             raise ArgumentError(f"a parameter's name must be a str or None, not {type(name).__name__}")
         name = (name or "").strip()
-        if len(name) > MAX_NAME_LENGTH:
-            raise ArgumentError(f"a parameter's name has {len(name)} characters; {MAX_NAME_LENGTH} are allowed")
+        if len(name) > MAX_NAME:
+            raise ArgumentError(f"a parameter's name has {len(name)} characters; {MAX_NAME} are allowed")
         self._name = name or _automatic_name()
 
     @property

@@ -13,10 +13,11 @@ import numpy as np
 
 from ckptload import dtypes
 from ckptload.errors import ArgumentError, ArgumentTypeError, Hint, IntegerRangeError, UnsavableTypeError
+from ckptload.filters import MAX_NAME
 from ckptload.formats import item as formats_item
 from ckptload.formats.ckpt import records as ckpt_records
 from ckptload.formats.ckpt import schema
-from ckptload.formats.entry import BYTES, MAP, MAX_NAME, STRING, TENSOR
+from ckptload.formats.entry import BYTES, MAP, STRING, TENSOR
 from ckptload.formats.item import Item
 from ckptload.nets.foreign import foreign_tensor, module_parameters
 from ckptload.reading import arrays

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ckptload import dtypes
+from ckptload.formats.crc32 import add_zeros
 from ckptload.formats.safetensors import checksum
 from ckptload.writing.gathering import gather
 
@@ -56,13 +57,13 @@ def test_the_sum_is_mindspores(arrays: dict[str, npt.NDArray[Any]]) -> None:
 
 @given(st.integers(0, 0xFFFFFFFF), st.integers(0, 5000))
 def test_zeros_are_added_without_making_them(value: int, count: int) -> None:
-    assert checksum._add_zeros(value, count) == zlib.crc32(bytes(count), value)
+    assert add_zeros(value, count) == zlib.crc32(bytes(count), value)
 
 
 @given(st.integers(0, 0xFFFFFFFF), st.integers(0, 1 << 62), st.integers(0, 1 << 62))
 def test_any_number_of_zeros_can_be_added_in_parts(value: int, first: int, second: int) -> None:
-    in_parts = checksum._add_zeros(checksum._add_zeros(value, first), second)
-    assert checksum._add_zeros(value, first + second) == in_parts
+    in_parts = add_zeros(add_zeros(value, first), second)
+    assert add_zeros(value, first + second) == in_parts
 
 
 def test_a_negative_integer_is_summed_by_its_bytes() -> None:

@@ -122,7 +122,7 @@ def test_a_tensor_cannot_be_called_as_the_metadata() -> None:
 
 
 def test_a_header_that_no_reader_takes_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writing, "_MAX_HEADER", 100)
+    monkeypatch.setattr(writing, "MAX_HEADER", 100)
     writing.check(gather({"w": np.ones(1)}, None, None))
     with pytest.raises(ArgumentError, match="header of 208 bytes"):
         writing.check(gather({"w": np.ones(1), "v" * 100: np.ones(1)}, None, None))

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ckptload.errors import CheckpointError, Hint
+from ckptload.filters import MAX_NAME
 from ckptload.formats.ckpt import history, records, schema, trailer
-from ckptload.formats.entry import CKPT, MAX_NAME
+from ckptload.formats.entry import CKPT
 from ckptload.formats.index import Facts
 from ckptload.messages import quoted
 

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Final
 
 from ckptload import dtypes
 from ckptload.errors import CheckpointError, CorruptCheckpointError, Hint, UnsupportedTypeError
+from ckptload.filters import MAX_NAME
 from ckptload.formats.ckpt import schema
 from ckptload.formats.ckpt.walk import Record
-from ckptload.formats.entry import BYTES, MAP, MAX_NAME, STRING, TENSOR, Entry, Span, stored_size
+from ckptload.formats.entry import BYTES, MAP, STRING, TENSOR, Entry, Span, stored_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from ckptload.formats import crc32 as checksum
-from ckptload.formats.crc32 import crc32
+from ckptload.formats.crc32 import add_zeros, crc32
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -19,8 +18,6 @@ if TYPE_CHECKING:
 
 #: Metadata key of the sum, a decimal number.
 KEY: Final = "crc_num"
-
-_ALL_ONES: Final = 0xFFFFFFFF
 
 _PIECE: Final = 1 << 20
 
@@ -40,7 +37,7 @@ def add(value: int, name: str, dtype: DType, shape: tuple[int, ...], pieces: Ite
         content = b"".join(pieces)
         count = int.from_bytes(content, "little", signed=dtype.numpy.kind == "i")
         # A negative count is an error in MindSpore; such files have no sum of its making.
-        return _add_zeros(value, count) if count >= 0 else crc32(content, value)
+        return add_zeros(value, count) if count >= 0 else crc32(content, value)
     for piece in _small(pieces):
         value = crc32(piece, value)
     return value
@@ -50,8 +47,3 @@ def _small(pieces: Iterable[memoryview]) -> Iterator[memoryview]:
     for piece in pieces:
         for at in range(0, len(piece), _PIECE):
             yield piece[at : at + _PIECE]
-
-
-def _add_zeros(value: int, count: int) -> int:
-    """Return the CRC-32 `value` continued by `count` zero bytes, however many."""
-    return checksum.multiply(value ^ _ALL_ONES, checksum.shift(count)) ^ _ALL_ONES

@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 from ckptload import dtypes
 from ckptload.errors import ArgumentError, Hint, UnsavableTypeError
 from ckptload.formats.safetensors import checksum
+from ckptload.formats.safetensors.index import LENGTH_SIZE, MAX_HEADER, METADATA
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -24,10 +25,6 @@ if TYPE_CHECKING:
 
     Buffer = bytes | memoryview
 
-_METADATA: Final = "__metadata__"
-_LENGTH_SIZE: Final = 8
-#: Readers refuse a longer header (MAX_HEADER_SIZE in the library).
-_MAX_HEADER: Final = 100_000_000
 
 #: The library puts these types first to last, so that each tensor is aligned to its own element size.
 _ORDER: Final = (
@@ -83,28 +80,28 @@ def _laid_out(items: Iterable[Item]) -> list[Item]:
 
 def _header(laid_out: Sequence[Item], metadata: dict[str, str]) -> bytes:
     """Return everything that stands before the content."""
-    header: dict[str, object] = {_METADATA: metadata} if metadata else {}
+    header: dict[str, object] = {METADATA: metadata} if metadata else {}
     at = 0
     for item in laid_out:
         stop = at + item.nbytes
         header[item.name] = {"dtype": _type(item), "shape": item.shape, "data_offsets": (at, stop)}
         at = stop
     text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % _LENGTH_SIZE)
-    if len(text) > _MAX_HEADER:
+    text += b" " * (-len(text) % LENGTH_SIZE)
+    if len(text) > MAX_HEADER:
         raise ArgumentError(
             f"the names and shapes of {len(laid_out)} tensors make a header of {len(text)} bytes; "
-            f"safetensors allows {_MAX_HEADER}",
+            f"safetensors allows {MAX_HEADER}",
             hint="save them in several files",
         )
-    return len(text).to_bytes(_LENGTH_SIZE, "little") + text
+    return len(text).to_bytes(LENGTH_SIZE, "little") + text
 
 
 def _type(item: Item) -> str:
     """Return safetensors' name of an item's type."""
-    if item.name == _METADATA:
+    if item.name == METADATA:
         raise ArgumentError(
-            f"a safetensors file cannot hold a tensor named {_METADATA}: that name is reserved for its metadata",
+            f"a safetensors file cannot hold a tensor named {METADATA}: that name is reserved for its metadata",
             hint="rename it, or save as .ckpt",
         )
     if item.dtype is None:
