@@ -740,7 +740,7 @@ def test_names_that_could_be_several_things_are_kept_and_listed() -> None:
     assert [warning.filename for warning in caught] == [__file__] * 2
     assert "3 names of the checkpoint may be another in torch" in str(caught[0].message)
     assert "'scale.gamma', 'act.w', 'conv.weight'" in str(caught[0].message)
-    assert "1 entry is no tensor and left out: 'note'" in str(caught[1].message)
+    assert "1 entry is not a tensor and left out: 'note'" in str(caught[1].message)
 
 
 def test_groups_that_run_into_each_other_are_refused() -> None:
