@@ -26,10 +26,7 @@ steps = st.one_of(
     st.tuples(st.just("named"), places, attributes, st.lists(attributes, max_size=3, unique=True)),
     st.tuples(st.just("assign"), places, attributes, places),
     st.tuples(st.just("append"), places, places),
-    st.tuples(st.just("insert"), places, places, places),
     st.tuples(st.just("extend"), places, st.lists(places, max_size=2)),
-    st.tuples(st.just("replace"), places, places, places),
-    st.tuples(st.just("delete"), places, places | slices),
     st.tuples(st.just("take"), places, places | slices),
     st.tuples(st.just("rename"), places, st.sampled_from(["", "x.", "net", "0.", "a b"])),
     st.tuples(st.just("drop"), places, attributes),
@@ -105,20 +102,9 @@ class Builder:
         cells = self.list_at(place)
         cells.append(self.child(cells, other))
 
-    def do_insert(self, place: int, index: int, other: int) -> None:
-        cells = self.list_at(place)
-        cells.insert(index, self.child(cells, other))
-
     def do_extend(self, place: int, others: list[int]) -> None:
         cells = self.list_at(place)
         cells.extend([self.child(cells, other) for other in others])
-
-    def do_replace(self, place: int, index: int, other: int) -> None:
-        cells = self.list_at(place)
-        cells[index] = self.child(cells, other)
-
-    def do_delete(self, place: int, index: int | slice) -> None:
-        del self.list_at(place)[index]
 
     def do_take(self, place: int, index: int | slice) -> None:
         self.cells.append(self.list_at(place)[index])

@@ -186,7 +186,7 @@ def test_slices_are_cut_at_the_same_places(tmp_path: Path, monkeypatch: pytest.M
     """With the limit lowered to 1 KiB on both sides."""
     monkeypatch.setattr(serialization, "SLICE_SIZE", 1)
     ckpt: Any = encoding.ckpt
-    monkeypatch.setattr(encoding, "ckpt", lambda items, **how: ckpt(items, slice_size=1024, **how))
+    monkeypatch.setattr(save, "ckpt", lambda items, **how: ckpt(items, slice_size=1024, **how))
     shapes = [(1023,), (1024,), (1025,), (5000,), (3, 500), (700, 3), (2, 3, 400), (1, 3000)]
     content = {
         f"{kind} {shape}": np.arange(np.prod(shape)).astype(kind).reshape(shape)
