@@ -263,7 +263,7 @@ def docs(session: nox.Session) -> None:
 @step(python=OLDEST, requires=["dist"], allow_parallel=True)
 def lowest(session: nox.Session) -> None:
     """Run all tests with the lowest version of every dependency."""
-    install_wheel(session, "--resolution", "lowest-direct", *requirements("fast", "remote", "test"))
+    install_wheel(session, "--resolution", "lowest-direct", *requirements("test"))
     run_tests(session)
 
 

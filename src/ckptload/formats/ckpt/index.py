@@ -42,7 +42,12 @@ class CkptIndex:
         Raises:
             CheckpointError: two names are the same once they are cut.
         """
-        plain: dict[str, str] = {}
+        chosen = list(chosen)
+        plain = dict(zip(chosen, chosen, strict=True))
+        if not any(schema.PARAM_KEY_MARK in name for name in plain):
+            # As nearly always.
+            return plain
+        plain.clear()
         cut: dict[str, str] = {}
         for name in chosen:
             public, mark, _ = name.partition(schema.PARAM_KEY_MARK)
