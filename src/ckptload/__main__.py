@@ -18,23 +18,23 @@ if TYPE_CHECKING:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command.
 
-    Without the extra ``cli`` (click and rich) it lists files as plain text and nothing else.
+    Without the extra ``cli`` (click and rich) it only lists files as plain text.
 
     Args:
-        arguments: what stands behind the command's name; those of the process by default.
+        arguments: the arguments after the command's name; by default those of the process.
 
     Returns:
-        The exit code; docs/cli.md has the table.
+        The exit code (docs/cli.md, "verify", "diff" and "On terminals and in pipes").
     """
     text.prepare_streams()
     if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
-        # What was written half is removed, as after Ctrl-C.
+        # Remove partial files, as after Ctrl-C.
         signal.signal(signal.SIGTERM, _stop)
     try:
         code = _run(list(sys.argv[1:] if arguments is None else arguments))
         sys.stdout.flush()
     except BrokenPipeError:
-        # What reads our output, such as head, has seen enough.
+        # The reader of our output, such as head, is gone.
         text.abandon(sys.stdout, sys.stderr)
         return text.CUT_OFF
     except KeyboardInterrupt:
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(arguments: Sequence[str]) -> int:
     if find_spec("click") is None or find_spec("rich") is None:
-        from ckptload.cli import plain  # noqa: PLC0415 -- one of the two programs is needed
+        from ckptload.cli import plain  # noqa: PLC0415 -- only one of the two programs is needed
 
         return plain.run(arguments)
     from ckptload.cli import app  # noqa: PLC0415

@@ -1,4 +1,4 @@
-"""The dtypes under the name that MindSpore's scripts import them from."""
+"""The dtypes under the module name of MindSpore's scripts: ``from mindspore import dtype``."""
 
 from ckptload.dtypes import (
     bfloat16,

@@ -1,7 +1,7 @@
 """The one table of types: MindSpore's name, numpy's type, item size, safetensors' name.
 
-The type names are those that MindSpore writes into a checkpoint (docs/format.md,
-"Tensor types"); the public dtype objects print as MindSpore's do.
+The type names are those that MindSpore writes into a checkpoint (docs/format.md, "Tensor types"). The public dtype
+objects print as MindSpore's do.
 """
 
 from __future__ import annotations
@@ -20,15 +20,16 @@ Array = np.ndarray[Any, np.dtype[Any]]
 class DType:
     """A MindSpore data type: ``str(float32)`` is ``Float32``, ``repr`` is ``mindspore.float32``.
 
-    Instances are the constants of this module; two names never stand for one object twice,
-    so that comparing and hashing are by identity.
+    The instances are the constants of this module. Each type has exactly one, so comparison and hashing are by
+    identity.
 
     Attributes:
-        name: the name that stands in a checkpoint.
-        attribute: the name under which ckptload exports it.
-        numpy: type of an array that holds such values, little-endian on every machine.
+        name: name in a checkpoint.
+        attribute: name under which ckptload exports it.
+        numpy: type of arrays with such values, little-endian on every machine.
         itemsize: bytes of one element, in a file and in memory.
-        safetensors: name in a safetensors header, or None where that format has none.
+        safetensors: name in a safetensors header, or None if that format does not have the type.
+        spelling: MindSpore's name of the constant, as in ``repr``.
     """
 
     __slots__ = ("attribute", "itemsize", "name", "numpy", "safetensors", "spelling")
@@ -37,7 +38,7 @@ class DType:
         self.name = name
         self.attribute = attribute
         little = np.dtype(numpy).newbyteorder("<")
-        # Where that is the machine's own order, numpy's own object, which prints as float32 and not as <f4.
+        # On a little-endian machine use numpy's own object, which prints as float32 and not as <f4.
         self.numpy: np.dtype[Any] = np.dtype(numpy) if little.isnative else little
         self.itemsize: int = self.numpy.itemsize
         self.safetensors = safetensors
@@ -77,13 +78,13 @@ float16: Final = _dtype("Float16", "float16", np.float16, "F16")
 float32: Final = _dtype("Float32", "float32", np.float32, "F32")
 float64: Final = _dtype("Float64", "float64", np.float64, "F64")
 bfloat16: Final = _dtype("BFloat16", "bfloat16", ml_dtypes.bfloat16, "BF16")
-# One int8 per element, as MindSpore stores it; safetensors has no such type and a file says so in its metadata.
+# One int8 per element, as MindSpore stores it. safetensors does not have the type; the metadata of a file names it.
 qint4x2: Final = _dtype("Int4", "qint4x2", np.int8, None, "int4")
 complex64: Final = _dtype("Complex64", "complex64", np.complex64, "C64")
 complex128: Final = _dtype("Complex128", "complex128", np.complex128, None)
 float8_e4m3fn: Final = _dtype("Float8E4M3FN", "float8_e4m3fn", ml_dtypes.float8_e4m3fn, "F8_E4M3")
 float8_e5m2: Final = _dtype("Float8E5M2", "float8_e5m2", ml_dtypes.float8_e5m2, "F8_E5M2")
-# No numpy type has HiFloat8's layout: its bytes are handed out as they are.
+# No numpy type has HiFloat8's layout; arrays hold the raw bytes.
 hifloat8: Final = _dtype("HiFloat8", "hifloat8", np.uint8, None)
 
 ALL: Final[tuple[DType, ...]] = (
@@ -91,38 +92,38 @@ ALL: Final[tuple[DType, ...]] = (
     bfloat16, qint4x2, complex64, complex128, float8_e4m3fn, float8_e5m2, hifloat8,
 )  # fmt: skip
 
-#: Floats that are cast to each other: no complex ones, and none of 8 bits.
+#: Floats that are converted to each other (docs/binding.md, "Conversions"); 8-bit floats are not.
 FLOATS: Final = (float16, bfloat16, float32, float64)
-#: Signed integers, of which the same holds.
+#: Signed integers that are converted to each other.
 INTEGERS: Final = (int8, int16, int32, int64)
 
 BY_NAME: Final[dict[str, DType]] = {dtype.name: dtype for dtype in ALL}
 
-#: What a file may call a type, in lower case: MindSpore's names of today and of 1.0 to 1.3 (``Uint8``), and in maps
-#: those of numpy (docs/format.md, "Tensor types").
+#: Type names in files, in lower case: those of current MindSpore, of 1.0 to 1.3 (``Uint8``), and in maps those of
+#: numpy (docs/format.md, "Tensor types").
 _IN_FILES: Final[dict[str, DType]] = {
     spelling.lower(): dtype for dtype in ALL for spelling in (dtype.name, dtype.attribute, dtype.spelling)
 }
 
 
 def in_file(name: str | None) -> DType | None:
-    """Find the type that a file names, in any case and with or without a prefix such as ``mindspore.``."""
+    """Find a type by its name in a file, in any case, with or without a prefix such as ``mindspore.``."""
     return _IN_FILES.get((name or "").rpartition(".")[2].lower())
 
 
 BY_SAFETENSORS: Final[dict[str, DType]] = {dtype.safetensors: dtype for dtype in ALL if dtype.safetensors is not None}
 
-# qint4x2 and hifloat8 borrow int8 and uint8, which an array of that type must mean.
+# Arrays of int8 and uint8 have these types, not qint4x2 and hifloat8, which are stored in such arrays.
 _BY_NUMPY: Final[dict[np.dtype[Any], DType]] = {
     dtype.numpy: dtype for dtype in ALL if dtype is not qint4x2 and dtype is not hifloat8
 }
 
 
 def from_numpy(numpy: np.dtype[Any]) -> DType:
-    """Find the MindSpore type for an array's type, whatever its byte order.
+    """Find the MindSpore type for an array's type in any byte order.
 
     Raises:
-        ArgumentTypeError: MindSpore has no such type.
+        ArgumentTypeError: MindSpore does not have the type.
     """
     found = _BY_NUMPY.get(numpy.newbyteorder("<"))
     if found is None:

@@ -1,4 +1,4 @@
-"""Cells under the name that MindSpore's scripts import them from. There are no layers here."""
+"""Cells under the module name of MindSpore's scripts. ckptload does not have layers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ckptload.nets.containers import CellList, SequentialCell
 
 __all__ = ["Cell", "CellList", "SequentialCell"]
 
-if not TYPE_CHECKING:  # or a type checker would take any name for a layer
+if not TYPE_CHECKING:  # otherwise a type checker would accept any layer
 
     def __getattr__(name: str) -> Any:
         raise MissingAttributeError(

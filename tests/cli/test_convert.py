@@ -77,7 +77,7 @@ def test_entries_are_chosen_renamed_and_converted(tmp_path: Path, capsys: CAPTUR
     with ckptload.open_checkpoint(target) as reader:
         assert list(reader) == ["stem.weight", "fc1.weight", "fc2.weight", "fc3.weight"]
         assert {str(reader.info(name).dtype) for name in reader} == {"BFloat16"}
-    assert "no entry has these names of the map: fc9" in capsys.readouterr().err
+    assert "these names of the name map match no entry: fc9" in capsys.readouterr().err
 
 
 def test_names_for_torch_follow_the_layers(tmp_path: Path) -> None:
@@ -159,7 +159,7 @@ def test_files_of_1_3_to_1_6_need_their_mode(tmp_path: Path, capsys: CAPTURE) ->
         options = ["--key-file", tmp_path / "key", "--key-format", "hex"]
         path = FIXTURES / "encrypted" / sample["file"]
         assert ckpt("inspect", path, *options) == 2
-        assert "say which: --mode AES-GCM or --mode AES-CBC" in capsys.readouterr().err
+        assert "choose one: --mode AES-GCM or --mode AES-CBC" in capsys.readouterr().err
         assert ckpt("inspect", path, *options, "--mode", "AES-CBC") == 0
 
 
@@ -189,7 +189,7 @@ def test_a_key_comes_from_a_file_as_it_is_said_to_be_written(content: str, form:
     [
         (KEY + "\n", "raw", "newline"),
         (KEY[:15], "raw", "the key has 15 bytes"),
-        ("ab" * 24, "raw", "say --key-format hex"),
+        ("ab" * 24, "raw", "use --key-format hex"),
         (HEX * 3, "raw", "the key has 96 bytes"),
         ("0123456789abcdeg" * 2, "hex", "the key is not hexadecimal"),
         (HEX[:-1], "hex", "the key is not hexadecimal"),

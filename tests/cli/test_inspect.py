@@ -147,7 +147,7 @@ def test_the_shards_of_an_index_are_not_listed_once_more(tmp_path: Path, capsys:
 
 def test_a_folder_without_checkpoints_is_an_error(tmp_path: Path, capsys: CAPTURE) -> None:
     assert inspect(tmp_path) == 1
-    assert "no checkpoint in this directory" in capsys.readouterr().err
+    assert "this directory does not have a checkpoint" in capsys.readouterr().err
 
 
 def test_one_bad_file_among_several_stops_no_other(capsys: CAPTURE) -> None:
@@ -205,7 +205,7 @@ def test_damaged_entries_are_listed_beside_the_others(capsys: CAPTURE, damaged: 
 
 @pytest.fixture
 def damaged(tmp_path: Path) -> Path:
-    """Return a file with a sound entry and two whose sizes do not fit their shapes."""
+    """Return a file with a valid entry and two whose sizes do not fit their shapes."""
     path = tmp_path / "damaged.ckpt"
     values = {name: np.zeros(3, np.float32) for name in ("good", "bad", "worse")}
     ckptload.save_checkpoint(values, path)

@@ -111,12 +111,12 @@ def test_completion_offers_commands_and_files() -> None:
         (["inspect"], "FILE"),
         (["inspect", "--no-such-option", "x"], "--no-such-option"),
         (["verfy"], "did you mean verify?"),
-        (["inspect", "--sort", "colour", "x"], "none of size, name, dtype"),
+        (["inspect", "--sort", "colour", "x"], "not one of size, name, dtype"),
         (["diff", "only-one.ckpt"], "'B'"),
         (["inspect", "no-such-file.ckpt"], "No such file"),
         (["inspect", str(FIXTURES / "enc_gcm.ckpt")], "--key-file"),
         (["convert", str(FIXTURES / "lenet5.ckpt"), "out.docx"], "does not say which format"),
-        (["encrypt", str(FIXTURES / "lenet5.ckpt"), "x.ckpt"], "no key"),
+        (["encrypt", str(FIXTURES / "lenet5.ckpt"), "x.ckpt"], "a key to encrypt with is required"),
         (["report", str(FIXTURES / "lenet5.ckpt"), "-o", str(FIXTURES / "lenet5.ckpt")], "is not a report"),
     ],
 )
@@ -150,7 +150,7 @@ def test_a_fault_of_our_own_is_a_sentence_too(
     monkeypatch.setattr(app.program, "invoke", broken)
     assert main(["inspect", "x"]) == 2
     err = capsys.readouterr().err
-    assert "fault of ckptload: ZeroDivisionError: on purpose" in err
+    assert "bug in ckptload: ZeroDivisionError: on purpose" in err
     assert "Traceback" not in err
 
 
@@ -178,7 +178,7 @@ def test_any_file_gives_a_sentence_and_never_a_traceback(
         out, err = capsys.readouterr()
         assert code in {0, 1, 3, 4}, path
         assert "Traceback" not in err, path
-        assert "fault of ckptload" not in err, path
+        assert "bug in ckptload" not in err, path
         if code in {1, 3}:
             assert path.name in out + err
 

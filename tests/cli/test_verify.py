@@ -36,7 +36,7 @@ def with_key(name: str = "CKPTLOAD_KEY") -> tuple[str, ...]:
 
 @pytest.fixture
 def checked(tmp_path: Path) -> Path:
-    """Return a sound file with a CRC-32."""
+    """Return a valid file with a CRC-32."""
     path = tmp_path / "checked.ckpt"
     ckptload.save_checkpoint({"w": np.arange(4, dtype=np.float32), "s": "text"}, path, crc_check=True)
     path.chmod(0o600)
@@ -68,7 +68,7 @@ def checked(tmp_path: Path) -> Path:
     ],
 )
 def test_the_exit_code_says_what_was_found(code: int, name: str, options: tuple[str, ...]) -> None:
-    """A plain file where an encrypted one is expected is not sound: whoever has no key can write one."""
+    """A plain file where an encrypted one is expected is not valid: anyone can write one without the key."""
     assert verify(FIXTURES / name, *options) == code
 
 
@@ -161,7 +161,7 @@ def test_quiet_speaks_by_the_exit_code_alone(capsys: CAPTURE) -> None:
 
 
 def test_a_swapped_value_is_no_structure(checked: Path, capsys: CAPTURE) -> None:
-    """What a CRC-32 is for: a file whose sum fits is sound even if nobody wrote it so."""
+    """What a CRC-32 is for: a file whose sum matches is valid, whoever wrote it."""
     data = checked.read_bytes()
     body = data[:-17].replace(np.float32(3).tobytes(), np.float32(4).tobytes())
     checked.write_bytes(body + data[-17:])

@@ -1,1 +1,1 @@
-"""The command line: everything here uses the public functions of ckptload only."""
+"""The command line, which uses the public functions of ckptload only."""

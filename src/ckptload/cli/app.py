@@ -1,4 +1,4 @@
-"""The program: commands, and what happens around each of them."""
+"""The program: its commands, and the handling of their errors."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ckptload.errors import CheckpointError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-#: Commands, and the module and the name of each; in the order of the help.
+#: Commands in the order of the help, each with its module and its name there.
 _COMMANDS: Final = {
     "inspect": ("inspect", "command"),
     "verify": ("verify", "command"),
@@ -30,14 +30,14 @@ _COMMANDS: Final = {
     "report": ("report", "command"),
 }
 _NAME: Final = "ckptload"
-#: What a shell sets to ask for completions.
+#: The variable that a shell sets to ask for completions.
 _COMPLETE: Final = "_CKPTLOAD_COMPLETE"
 _DEFAULT: Final = "inspect"
 _OWN_OPTIONS: Final = frozenset({"--help", "-h", "--version"})
 
 
 class _Commands(options.Command, click.Group):
-    """The commands, each imported when it is called; what is no command is a file to inspect."""
+    """The commands, each imported when it is called; any other word is a file to inspect."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 -- click's signature
         return list(_COMMANDS)
@@ -57,12 +57,12 @@ class _Commands(options.Command, click.Group):
         return super().parse_args(ctx, args)
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
-        # A file may stand in the place of a command.
+        # A file may be given instead of a command.
         return [*super().shell_complete(ctx, incomplete), CompletionItem(incomplete, type="file")]
 
 
 def _suspect_a_typing_error(word: str) -> None:
-    """Refuse a word that looks like a misspelt command and is no file."""
+    """Refuse a word that looks like a misspelt command and is not a file."""
     if os.path.exists(word) or "." in word or "/" in word or word.startswith("-"):  # noqa: PTH110
         return
     near = difflib.get_close_matches(word, _COMMANDS, n=1)
@@ -72,11 +72,11 @@ def _suspect_a_typing_error(word: str) -> None:
 @click.group(
     cls=_Commands,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="`ckptload FILE` is `ckptload inspect FILE`. Each command has its own --help, with examples.",
+    epilog="`ckptload FILE` is short for `ckptload inspect FILE`. Each command has --help, with examples.",
 )
 @click.version_option(__version__, prog_name=_NAME, message="%(prog)s %(version)s")
 def program() -> None:
-    """Look into MindSpore checkpoints and safetensors files, check, compare and convert them.
+    """Inspect, check, compare and convert MindSpore checkpoints and safetensors files.
 
     Examples:
       ckptload model.ckpt
@@ -91,7 +91,7 @@ def run(arguments: Sequence[str]) -> int:
     """Run the program; return its exit code.
 
     Raises:
-        BrokenPipeError: whoever reads the output has seen enough.
+        BrokenPipeError: the reader of the output is gone.
         KeyboardInterrupt: the user stopped it.
     """
     instruction = os.environ.get(_COMPLETE)
@@ -103,7 +103,7 @@ def run(arguments: Sequence[str]) -> int:
         return text.USAGE
     debug = "--debug" in arguments
     try:
-        # Not click's main(), which has answers of its own to Ctrl-C and to a reader that is gone.
+        # Not click's main(), which handles Ctrl-C and a closed pipe in its own way.
         with program.make_context(_NAME, list(arguments)) as context:
             code = program.invoke(context)
     except click.exceptions.Exit as end:
@@ -115,14 +115,14 @@ def run(arguments: Sequence[str]) -> int:
         _complain(text.error_lines(error), debug=debug)
         return text.exit_code(error)
     except MemoryError:
-        _complain(["ckptload: there is not enough memory", "  hint: close other programs"], debug=debug)
+        _complain(["ckptload: not enough memory", "  hint: close other programs"], debug=debug)
         return text.USAGE
     except BrokenPipeError:
         raise
-    except Exception as error:  # noqa: BLE001 -- a person at a terminal gets a sentence, whatever happens
+    except Exception as error:  # noqa: BLE001 -- a user gets a message and not a traceback
         _complain(
-            [f"ckptload: this is a fault of ckptload: {type(error).__name__}: {text.printable(str(error))}",
-             "  hint: run it again with --debug, and report what it says"],
+            [f"ckptload: this is a bug in ckptload: {type(error).__name__}: {text.printable(str(error))}",
+             "  hint: run it again with --debug, and report the output"],
             debug=debug,
         )  # fmt: skip
         return text.USAGE

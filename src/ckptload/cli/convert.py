@@ -1,4 +1,4 @@
-"""`ckptload convert`: the same content in another format, under other names, of another dtype."""
+"""`ckptload convert`: the same entries in another format, with other names or another dtype."""
 
 from __future__ import annotations
 
@@ -28,15 +28,21 @@ _MANY: Final = 5
 @click.command(cls=options.Command)
 @click.argument("source", type=options.FILE, metavar="IN")
 @click.argument("target", type=options.FILE, metavar="OUT")
-@click.option("--to", "to", type=click.Choice(["ckpt", "safetensors", "npz"]), help="Format, if OUT does not tell it.")
-@click.option("--torch", "to_torch", is_flag=True, help="Name entries as PyTorch does: gamma is weight, and so on.")
+@click.option(
+    "--to", "to", type=click.Choice(["ckpt", "safetensors", "npz"]), help="Format, instead of the suffix of OUT."
+)
+@click.option("--torch", "to_torch", is_flag=True, help="Use PyTorch's names: weight for gamma, and so on.")
 @options.select
 @click.option("--name-map", "map_file", type=options.FILE, metavar="FILE.json", help='New names: {"old": "new"}.')
 @click.option("--dtype", type=click.Choice(list(_DTYPES)), help="Convert floating-point tensors.")
-@click.option("--shard-size", metavar="SIZE", help="Write safetensors shards into the folder OUT, such as 5GB.")
-@click.option("--crc", is_flag=True, help="Add a CRC-32 for verify to compare.")
+@click.option(
+    "--shard-size",
+    metavar="SIZE",
+    help="Write safetensors shards of at most this size, such as 5GB, into the folder OUT.",
+)
+@click.option("--crc", is_flag=True, help="Add a CRC-32, which verify checks.")
 @click.option("--force", is_flag=True, help="Replace OUT if it exists.")
-@click.option("-n", "--dry-run", is_flag=True, help="Say what would be written, and write nothing.")
+@click.option("-n", "--dry-run", is_flag=True, help="Show what would be written, and write nothing.")
 @options.limit
 @options.key_to_read
 @options.key_to_write("--out-key")
@@ -62,11 +68,11 @@ def command(
 ) -> int:
     """Convert a checkpoint: .ckpt, .safetensors, shards, .npz, encrypted or not.
 
-    The suffix of OUT says the format. Memory stays flat whatever the size, and OUT appears only when it is
-    complete. A name map is a JSON object of names, or of what stands before a dot in them:
-    {"backbone": "features"} renames backbone.0.weight, too. It is applied before --torch.
+    The suffix of OUT gives the format. Memory use does not grow with the size of the file, and OUT appears only
+    when it is complete. A name map is a JSON object of old and new names, or of parts of names before a dot:
+    {"backbone": "features"} also renames backbone.0.weight. It is applied before --torch.
 
-    An encrypted IN gives a plain OUT, unless there is an --out-key.
+    OUT is not encrypted, even if IN is, unless one of the --out-key options is given.
 
     Examples:
       ckptload convert model.ckpt model.safetensors
@@ -91,7 +97,7 @@ def command(
             "crc_check": crc,
             "max_shard_size": shard_size,
             "enc_mode": out_key.mode or "AES-GCM",
-            # Hugging Face's libraries ask for this before they load a file into torch.
+            # Hugging Face's libraries require this before they load a file into torch.
             "metadata": {"format": "pt"} if to_torch else None,
         },
     )
@@ -99,7 +105,7 @@ def command(
 
 
 class Request:
-    """One conversion, as the command line asks for it."""
+    """One conversion as given on the command line."""
 
     def __init__(
         self,
@@ -128,12 +134,12 @@ class Request:
         self.arguments = {"format": format, "dry_run": dry_run, **(arguments or {})}
 
     def run(self, key: KeyChoice, out_key: bytes | None, *, must_be_plain: bool = False) -> int:
-        """Convert, and say what was done.
+        """Convert, and print what was written.
 
         Args:
-            key: of the source.
-            out_key: to encrypt with, or None.
-            must_be_plain: whether an encrypted source is refused.
+            key: key of the source.
+            out_key: key to encrypt with, or None.
+            must_be_plain: whether to refuse an encrypted source.
         """
         if not self.force and not self.dry_run:
             self._refuse_to_replace()
@@ -173,12 +179,12 @@ class Request:
             )
 
     def _names(self, reader: Reader) -> dict[str, str]:
-        """Return old name to new name for every entry that gets another one."""
+        """Return a map of old to new names for the entries that are renamed."""
         chosen = [name for name in reader if self.wanted(name)]
         unmatched = [old for old in self.name_map if not _is_used(old, chosen)]
         if unmatched:
             self.terminal.say(
-                f"ckptload: warning: no entry has these names of the map: {_some(unmatched, self.terminal)}"
+                f"ckptload: warning: these names of the name map match no entry: {_some(unmatched, self.terminal)}"
             )
         if not self.to_torch:
             return self.name_map
@@ -202,7 +208,7 @@ def _some(names: Sequence[str], terminal: Terminal) -> str:
 
 
 def _planned(moves: Sequence[Move], terminal: Terminal) -> Iterator[str]:
-    """Yield a table of what becomes of each entry."""
+    """Yield a table of the entries before and after the conversion."""
     name, new = Column("NAME", fg="cyan"), Column("BECOMES", keep=8, fg="green")
     dtype, shape, size = Column("DTYPE", keep=7), Column("SHAPE", keep=5), Column("BYTES", right=True, keep=6)
     for move in moves:

@@ -1,4 +1,4 @@
-"""`ckptload diff`: what two checkpoints do not have in common, values included."""
+"""`ckptload diff`: the differences between two checkpoints, values included."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ _COLORS: Final = {"added": "green", "removed": "red", "changed": "yellow"}
 
 @dataclass
 class Distance:
-    """How far two arrays of one shape are apart.
+    """The difference between two arrays of one shape.
 
     Attributes:
         count: pairs of elements.
-        changed: pairs further apart than the tolerance; NaN equals NaN.
-        largest: largest difference of two finite elements.
+        changed: pairs whose difference is larger than the tolerance; NaN equals NaN.
+        largest: largest difference between finite elements.
     """
 
     atol: float
@@ -61,12 +61,12 @@ class Distance:
 
     @property
     def cosine(self) -> float | None:
-        """Return the cosine of the angle between both as vectors, of finite elements; None if one is zero."""
+        """Return the cosine of both as vectors of their finite elements; None if one is zero."""
         length = math.sqrt(self._squares[0]) * math.sqrt(self._squares[1])
         return max(-1.0, min(1.0, self._products / length)) if length else None
 
     def add(self, left: Array, right: Array) -> None:
-        """Take in two flat arrays of equal length."""
+        """Add two flat arrays of equal length."""
         with np.errstate(all="ignore"):
             for start in range(0, left.size, _CHUNK):
                 self._add(left[start : start + _CHUNK], right[start : start + _CHUNK])
@@ -93,7 +93,7 @@ class Distance:
         if distance.size:
             self.largest = max(self.largest, float(distance.max()))
             self._sum += float(distance.sum())
-        # Not np.dot: BLAS starts threads for it, which cost more than they bring on so few elements.
+        # Not np.dot: BLAS starts threads, which take longer than they save with so few elements.
         self._products += float((a * b.conj()).real.sum())
         self._squares = (
             self._squares[0] + float((a * a.conj()).real.sum()),
@@ -103,7 +103,7 @@ class Distance:
 
 @dataclass
 class Change:
-    """One name that is not the same in both."""
+    """One name that differs between the two files."""
 
     name: str
     kind: str
@@ -112,17 +112,25 @@ class Change:
     details: dict[str, Any] = field(default_factory=dict)
 
 
-#: Two tensors that the index shows no difference of.
+#: Two tensors that do not differ in the index; their values must be compared.
 _LOOK_INSIDE: Final = Change("", "")
 
 
 @click.command(cls=options.Command)
 @click.argument("first", type=options.FILE, metavar="A")
 @click.argument("second", type=options.FILE, metavar="B")
-@click.option("--atol", type=click.FloatRange(min=0), default=0.0, help="Absolute difference that counts as equal.")
-@click.option("--rtol", type=click.FloatRange(min=0), default=0.0, help="The same, as a fraction of the value in B.")
-@click.option("--name-map", "map_file", type=options.FILE, metavar="FILE.json", help="Names in A to names in B.")
-@click.option("--ignore-dtype", is_flag=True, help="Equal values of different dtypes are equal.")
+@click.option("--atol", type=click.FloatRange(min=0), default=0.0, help="Absolute tolerance.")
+@click.option(
+    "--rtol", type=click.FloatRange(min=0), default=0.0, help="Relative tolerance: a fraction of the value in B."
+)
+@click.option(
+    "--name-map",
+    "map_file",
+    type=options.FILE,
+    metavar="FILE.json",
+    help='Names that differ: {"name in A": "name in B"}.',
+)
+@click.option("--ignore-dtype", is_flag=True, help="Treat equal values of different dtypes as equal.")
 @options.select
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
 @options.limit
@@ -143,13 +151,13 @@ def command(
     key: KeyChoice,
     terminal: Terminal,
 ) -> int:
-    """Compare two checkpoints, of any of the formats.
+    """Compare two checkpoints, of the same format or not.
 
-    Entries are compared by name: added, removed, of another shape or dtype, with other values. Of changed
-    values it says how many there are, the largest and the mean difference, and the cosine of both tensors
-    as vectors. The name map is a JSON object: {"name in A": "name in B"}.
+    Entries are compared by name: added, removed, with another shape or dtype, or with other values. For changed
+    values it shows their number, the largest and the mean difference, and the cosine of both tensors as
+    vectors. The name map is a JSON object: {"name in A": "name in B"}.
 
-    Exit code: 0 the same, 1 different, 2 trouble (as of the command diff).
+    Exit code: 0 the same, 1 different, 2 error (as for the Unix command diff).
 
     Examples:
       ckptload diff before.ckpt after.ckpt
@@ -190,7 +198,7 @@ class _Comparison:
         self.compared = 0
 
     def run(self, left: Reader, right: Reader, names: dict[str, str], wanted: Callable[[str], bool]) -> list[Change]:
-        """Return every difference, in the order of the first file, then what only the second one has."""
+        """Return every difference, in the order of the first file, then the entries that only the second one has."""
         pairs = renamed([name for name in left if wanted(name)], names)
         texts = self._texts(left, right, names, wanted)
         changes = [
@@ -235,18 +243,18 @@ class _Comparison:
             if name in here and name in there:
                 self.compared += 1
                 same = here[name] == there[name]
-                found[name] = None if same else Change(name, "changed", "string with another content")
+                found[name] = None if same else Change(name, "changed", "string with another value")
             else:
                 found[name] = Change(name, "removed" if name in here else "added", "string")
         return found
 
     def _outside(self, left: Reader, one: Entry, right: Reader, other: Entry) -> Change | None:
-        """Compare what stands in the index, and whole what is no tensor."""
+        """Compare two entries by the index; read them only if they are not tensors."""
         if one.kind != other.kind or one.shape != other.shape:
             return Change(other.name, "changed", f"{_describe(one)} -> {_describe(other)}")
         if one.dtype is None or other.dtype is None:
             same = same_content(left[one.name], right[other.name])
-            return None if same else Change(other.name, "changed", f"{one.kind} with another content")
+            return None if same else Change(other.name, "changed", f"{one.kind} with another value")
         if one.dtype is not other.dtype and (one.dtype in stats.OPAQUE or other.dtype in stats.OPAQUE):
             return Change(other.name, "changed", f"{one.dtype} -> {other.dtype}")
         return _LOOK_INSIDE
@@ -272,7 +280,7 @@ class _Comparison:
 
 
 def same_content(left: Any, right: Any) -> bool:
-    """Compare strings, bytes, tensors whose bytes mean no numbers, or maps, which are lists of arrays."""
+    """Compare strings, bytes, HiFloat8 tensors, or maps, which are lists of arrays."""
     if isinstance(left, list):
         return len(left) == len(right) and all(
             a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()

@@ -1,4 +1,4 @@
-"""`ckptload encrypt` and `ckptload decrypt`: a checkpoint re-written with a cipher, or without."""
+"""`ckptload encrypt` and `ckptload decrypt`: write a checkpoint with or without encryption."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 def encrypt(
     *, source: str, target: str, force: bool, max_records: int | None, out_key: KeyChoice, terminal: Terminal
 ) -> int:
-    """Encrypt a checkpoint for MindSpore's and ckptload's dec_key.
+    """Encrypt a checkpoint, which MindSpore and ckptload then load with dec_key.
 
-    AES-GCM notices every change; the other modes notice none, and are there for readers that need them.
-    A key is never taken from the command line, where other processes can see it. A safetensors file
-    becomes an encrypted .ckpt.
+    AES-GCM detects every change. The other modes detect none and exist for readers that need them. A key is
+    never taken from the command line, where other processes can see it. A safetensors file becomes an
+    encrypted .ckpt.
 
     Examples:
       openssl rand -hex 32 > key.hex
@@ -37,7 +37,7 @@ def encrypt(
       MODEL_KEY=... ckptload encrypt model.ckpt secret.ckpt --key-env MODEL_KEY --key-format hex
     """
     if not out_key.given:
-        raise ArgumentError("there is no key to encrypt with", hint="--key-file, --key-env or --key-prompt")
+        raise ArgumentError("a key to encrypt with is required", hint="use --key-file, --key-env or --key-prompt")
     request = Request(
         source,
         target,
@@ -60,15 +60,15 @@ def encrypt(
 def decrypt(
     *, source: str, target: str, force: bool, max_records: int | None, key: KeyChoice, terminal: Terminal
 ) -> int:
-    """Write an encrypted checkpoint again without its cipher.
+    """Decrypt a checkpoint.
 
-    OUT appears only if all of IN is authentic, where the mode can tell. Its suffix says the format, as in
-    convert. Files of MindSpore 1.3 to 1.6 do not tell their mode: say it with --mode.
+    If the mode authenticates, OUT appears only if all of IN is authentic. The suffix of OUT gives the format, as
+    in convert. Files of MindSpore 1.3 to 1.6 do not hold their mode and need --mode.
 
     Examples:
       ckptload decrypt secret.ckpt model.ckpt --key-file key.hex --key-format hex
       ckptload decrypt secret.ckpt model.safetensors --key-prompt --key-format raw
     """
     if not key.given:
-        raise ArgumentError("there is no key to decrypt with", hint="--key-file, --key-env or --key-prompt")
+        raise ArgumentError("a key to decrypt with is required", hint="use --key-file, --key-env or --key-prompt")
     return Request(source, target, terminal, force=force, max_records=max_records).run(key, None)

@@ -1,4 +1,4 @@
-"""What a person names on the command line: files, directories of checkpoints, encrypted ones among them."""
+"""Files on the command line: checkpoints, encrypted or not, and directories of them."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
     from ckptload.cli.terminal import Terminal
 
 _SUFFIXES: Final = frozenset({".ckpt", ".safetensors"})
-#: The index of a safetensors checkpoint in several files, which are then no checkpoints of their own.
+#: Suffix of the index of a sharded safetensors checkpoint; its shards are then not listed as checkpoints.
 INDEX: Final = ".safetensors.index.json"
 _SHARD: Final = re.compile(r"-\d{5}-of-\d{5}\.safetensors$")
 
 
 def expand(paths: Sequence[str]) -> list[str]:
-    """Replace directories by the checkpoints that lie in them, and on Windows patterns by what fits them.
+    """Replace directories by the checkpoints in them, and on Windows patterns by the files that match.
 
     Raises:
-        EmptyCheckpointError: there is none in a directory.
+        EmptyCheckpointError: a directory does not have a checkpoint.
     """
     found: list[str] = []
     for path in _unglobbed(paths):
@@ -39,19 +39,19 @@ def expand(paths: Sequence[str]) -> list[str]:
             continue
         inside = sorted(Path(path).iterdir())
         indexes = [file for file in inside if file.name.endswith(INDEX)]
-        # What an index stands for is not listed once more.
+        # The shards of an index are not listed separately.
         single = [file for file in inside if file.suffix in _SUFFIXES and not (indexes and _SHARD.search(file.name))]
         files = [str(file) for file in sorted([*single, *indexes])]
         if not files:
             raise EmptyCheckpointError(
-                "there is no checkpoint in this directory", path=path, hint="name a .ckpt or .safetensors file"
+                "this directory does not have a checkpoint", path=path, hint="name a .ckpt or .safetensors file"
             )
         found.extend(files)
     return found
 
 
 def _unglobbed(paths: Sequence[str]) -> Iterator[str]:
-    """Do what the shell does elsewhere."""
+    """Expand patterns on Windows; elsewhere the shell has done so."""
     for path in paths:
         matches = sorted(glob.glob(path)) if os.name == "nt" and "://" not in path and glob.has_magic(path) else []  # noqa: PTH207
         yield from matches or [path]
@@ -64,16 +64,16 @@ def open_file(
 
     Args:
         path: path or URL.
-        key: what `choice` read.
-        choice: its mode, and whether unauthenticated content is allowed.
-        max_records: how many entries there may be; None is the library's own limit.
-        plain_too: whether a plain file is opened although there is a key. Where what the command says
-            about the file should rest on the key, it is not.
+        key: the key that `choice` read.
+        choice: has the mode, and whether unauthenticated files are allowed.
+        max_records: maximum number of entries; None for the default of the library.
+        plain_too: whether to open a plain file although a key was given. Commands whose result is to be trusted
+            because of the key refuse it.
 
     Raises:
-        EncryptedCheckpointError: it needs a key and there is none.
+        EncryptedCheckpointError: it needs a key, and none was given.
         ArgumentError: it can be opened in two modes, and none was chosen.
-        CheckpointError: anything else that is wrong with it.
+        CheckpointError: it is damaged or cannot be read.
     """
     mode = choice.mode
     limits: dict[str, Any] = {} if max_records is None else {"max_records": max_records}
@@ -84,7 +84,7 @@ def open_file(
     except EncryptedCheckpointError as error:
         if mode is None and len(error.modes) != 1:
             raise ArgumentError(
-                error.problem, path=path, hint=f"say which: --mode {' or --mode '.join(error.modes)}"
+                error.problem, path=path, hint=f"choose one: --mode {' or --mode '.join(error.modes)}"
             ) from error
         mode = mode or error.modes[0]
     else:
@@ -102,7 +102,7 @@ def open_file(
 
 @contextmanager
 def noted(terminal: Terminal) -> Iterator[None]:
-    """Write what the library warns of as one line each."""
+    """Print each warning of the library as one line."""
 
     def show(message: Warning | str, *_: object, **__: object) -> None:
         terminal.say(*_warning(message))
@@ -114,6 +114,6 @@ def noted(terminal: Terminal) -> Iterator[None]:
 
 
 def _warning(message: Warning | str) -> list[str]:
-    from ckptload.cli.text import problem  # noqa: PLC0415 -- only where there is something to say
+    from ckptload.cli.text import problem  # noqa: PLC0415 -- only for warnings
 
     return [f"ckptload: warning: {problem(CheckpointError(str(message)))}"]

@@ -1,4 +1,4 @@
-"""Which names a person means: patterns with ``*``, ``?`` and ``[...]``, or the beginning of a path of modules."""
+"""Selection of names by patterns with ``*``, ``?`` and ``[...]``, or by the first parts of a module path."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _SPECIAL: Final = frozenset("*?[")
 def matcher(patterns: Iterable[str]) -> Callable[[str], bool]:
     """Return a function that tells whether a name matches one of the patterns.
 
-    A pattern without special characters means that name and everything below it: ``encoder.0`` matches
+    A pattern without special characters matches that name and everything below it: ``encoder.0`` matches
     ``encoder.0`` and ``encoder.0.weight``, but not ``encoder.01``.
     """
     wanted = [
@@ -29,7 +29,7 @@ def matcher(patterns: Iterable[str]) -> Callable[[str], bool]:
 
 
 def chooser(include: Iterable[str], exclude: Iterable[str]) -> Callable[[str], bool]:
-    """Return a function that tells whether a name is wanted: included, or nothing is, and not excluded."""
+    """Return a function that tells whether a name is included (all are by default) and not excluded."""
     include = list(include)
     keep, drop = matcher(include), matcher(exclude)
     return lambda name: (not include or keep(name)) and not drop(name)

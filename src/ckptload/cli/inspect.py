@@ -1,4 +1,4 @@
-"""`ckptload inspect`: what is in a file, without reading it."""
+"""`ckptload inspect`: list the entries of a file without reading tensor data."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ def _sort_keys(_context: click.Context, _option: click.Parameter, value: str | N
     keys = tuple(key.strip() for key in value.split(",")) if value else ()
     unknown = [key for key in keys if key not in _SORTS]
     if unknown:
-        raise click.BadParameter(f"{unknown[0]!r} is none of {', '.join(_SORTS)}")
+        raise click.BadParameter(f"{unknown[0]!r} is not one of {', '.join(_SORTS)}")
     return keys
 
 
 @click.command(cls=options.Command)
 @click.argument("paths", nargs=-1, required=True, type=options.FILE, metavar="FILE...")
-@click.option("--filter", "patterns", multiple=True, metavar="GLOB", help="Only names like this; may be repeated.")
-@click.option("--sort", callback=_sort_keys, metavar="KEYS", help="By size, name, dtype, or several: dtype,size.")
-@click.option("--tree", "as_tree", is_flag=True, help="Group by the dots of the names, with subtotals.")
-@click.option("--depth", type=click.IntRange(min=1), metavar="N", help="With --tree: levels to show.")
+@click.option("--filter", "patterns", multiple=True, metavar="GLOB", help="Only matching names; may be repeated.")
+@click.option("--sort", callback=_sort_keys, metavar="KEYS", help="Sort by size, name, dtype, or several: dtype,size.")
+@click.option("--tree", "as_tree", is_flag=True, help="Group by the dots in names, with subtotals.")
+@click.option("--depth", type=click.IntRange(min=1), metavar="N", help="With --tree: number of levels to show.")
 @click.option("--stats", "with_stats", is_flag=True, help="Read every tensor: min, max, mean, std, NaN, Inf, zeros.")
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable output (docs/cli.md has its schema).")
 @options.limit
@@ -59,10 +59,10 @@ def command(
     key: KeyChoice,
     terminal: Terminal,
 ) -> int:
-    """List what is in checkpoints: name, dtype, shape, bytes, share.
+    """List the entries of checkpoints: name, dtype, shape, bytes, share.
 
-    Nothing is read but the index, so that this takes no time whatever the size of the file. A directory
-    stands for the checkpoints in it. `ckptload FILE` is the same as `ckptload inspect FILE`.
+    Only the index and short values are read, so this is fast for files of any size. A directory means the
+    checkpoints in it. `ckptload FILE` is short for `ckptload inspect FILE`.
 
     Examples:
       ckptload model.ckpt
@@ -127,7 +127,7 @@ def _lines(one: Listing, terminal: Terminal, tree_sort: Sequence[str] | None, de
 
 
 def about(one: Listing) -> str:
-    """Say in one line what the file as a whole is."""
+    """Describe the file as a whole in one line."""
     facts = [_FORMATS.get(one.format, one.format), text.human(one.size)]
     if one.cipher:
         facts.append(f"encrypted with {one.cipher}" + ("" if one.facts.authenticated else " (not authenticated)"))
@@ -309,7 +309,7 @@ def _stats(stats: Stats) -> dict[str, Any]:
 
 
 def _number(number: Number | None) -> Number | None:
-    """Return what JSON can hold: it has no NaN and no infinity."""
+    """Return the number, or None for NaN and infinity, which JSON does not have."""
     return number if number is not None and math.isfinite(number) else None
 
 

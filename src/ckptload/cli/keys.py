@@ -1,7 +1,7 @@
 """Keys of encrypted files: from a file, from the environment, or typed in; never from the command line.
 
-What stands on a command line is seen by every process of the machine and kept by the shell.
-No message here shows a key or part of one.
+Every process of the machine can see a command line, and the shell stores it in its history. Messages never show a
+key or a part of one.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ from typing import Final
 from ckptload.errors import ArgumentError
 
 _LENGTHS: Final = (16, 24, 32)
-#: No key is longer, in whatever form; a wrong path may lead to a file of any size.
+#: The longest key in any form is shorter; a wrong path may lead to a file of any size.
 _MOST: Final = 4096
 _NEWLINES: Final = (b"\r\n", b"\n")
 
 
 @dataclass(frozen=True)
 class KeyChoice:
-    """Where a key comes from and what it opens.
+    """The source of a key, its form, and the mode to use it with.
 
     Attributes:
-        file: path of a file that holds it.
-        env: name of an environment variable that holds it.
+        file: path of a file with the key.
+        env: name of an environment variable with the key.
         prompt: whether to ask for it.
         form: ``hex`` or ``raw``.
-        mode: cipher; None takes what the file says.
-        allow_unauthenticated: also open files whose content nothing protects from changes.
+        mode: cipher; None for the one in the file.
+        allow_unauthenticated: whether to open files that are not protected from changes.
     """
 
     file: str | None = None
@@ -39,19 +39,19 @@ class KeyChoice:
     form: str | None = None
     mode: str | None = None
     allow_unauthenticated: bool = False
-    #: How the options are called in messages: ``--key`` or, for the file that is written, ``--out-key``.
+    #: Prefix of the options in messages: ``--key`` or, for the file that is written, ``--out-key``.
     option: str = "--key"
 
     @property
     def given(self) -> bool:
-        """Tell whether there is a key at all."""
+        """Tell whether a key was given."""
         return self.prompt or self.file is not None or self.env is not None
 
     def read(self) -> bytes | None:
         """Return the key, or None if none was given.
 
         Raises:
-            ArgumentError: it cannot be had, or is none.
+            ArgumentError: it cannot be read, or is not a valid key.
         """
         if not self.given:
             return None
@@ -79,9 +79,9 @@ class KeyChoice:
     def _length_hint(self, key: bytes) -> str:
         for end in _NEWLINES:
             if key.endswith(end) and len(key) - len(end) in _LENGTHS:
-                return "the last byte is a newline, which counts as part of a raw key: remove it"
+                return "the key ends with a newline, which is part of a raw key: remove it"
         if self.form == "raw" and len(key) in {2 * length for length in _LENGTHS}:
-            return f"if these are hexadecimal digits, say {self.option}-format hex"
+            return f"if these are hexadecimal digits, use {self.option}-format hex"
         return f"check the key and {self.option}-format; SM4 takes 16 bytes"
 
 
@@ -100,7 +100,7 @@ def _from_file(path: str) -> bytes:
 def _from_environment(name: str) -> bytes:
     value = os.environ.get(name)
     if value is None:
-        raise ArgumentError(f"there is no environment variable {name!r}", hint="export it, or use --key-file")
+        raise ArgumentError(f"the environment variable {name!r} is not set", hint="export it, or use --key-file")
     return os.fsencode(value)
 
 
@@ -108,7 +108,7 @@ def _typed() -> bytes:
     if not sys.stdin.isatty():
         raise ArgumentError("a key can only be typed at a terminal", hint="use --key-file or --key-env")
     try:
-        # Not click's prompt, which asks before it stops showing what is typed.
+        # Not click's prompt, which prints the question before it turns off the echo.
         typed = getpass.getpass("Key: ")
     except EOFError as error:
         raise ArgumentError("no key was typed") from error
@@ -119,7 +119,7 @@ def _from_hex(content: bytes) -> bytes:
     try:
         return bytes.fromhex(content.decode("ascii").strip())
     except ValueError:
-        # The exception that is left out quotes the place and the character that are wrong.
+        # Not chained: the original exception shows the position and value of a wrong character.
         raise ArgumentError(
-            "the key is not hexadecimal", hint="hex is two digits per byte; otherwise use the format raw"
+            "the key is not hexadecimal", hint="hex is two digits per byte; for plain bytes use the format raw"
         ) from None

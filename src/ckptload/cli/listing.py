@@ -1,4 +1,4 @@
-"""What `inspect` and `report` know of a file: its entries, damaged ones among them, and its totals."""
+"""The listing of a file for `inspect` and `report`: its entries, damaged ones included, and totals."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from ckptload.cli.stats import Stats
     from ckptload.cli.terminal import Terminal
 
-#: Values are shown of at most so many scalars and short strings, so that listing stays listing.
+#: Maximum number of scalars and short strings whose values are read, so that listing stays fast.
 _VALUES: Final = 1000
 _SHORT: Final = 1024
 
 
 @dataclass
 class Row:
-    """One name: its entry, or why there is none."""
+    """One name with its entry, or with the error if the entry is damaged."""
 
     name: str
     entry: Entry | None = None
@@ -35,19 +35,19 @@ class Row:
 
     @property
     def nbytes(self) -> int:
-        """Return the size in bytes; what is damaged has none."""
+        """Return the size in bytes; 0 if it is damaged."""
         return self.entry.nbytes if self.entry is not None else 0
 
     @property
     def type(self) -> str:
-        """Return what stands in the column of dtypes."""
+        """Return the text for the column of dtypes."""
         if self.entry is None:
             return "damaged"
         return str(self.entry.dtype or self.entry.kind)
 
     @property
     def shape(self) -> str:
-        """Return what stands in the column of shapes."""
+        """Return the text for the column of shapes."""
         if self.entry is None:
             return ""
         if self.entry.kind == "map":
@@ -86,7 +86,7 @@ class Listing:
 
     @property
     def damaged(self) -> list[CheckpointError]:
-        """Return what is wrong with rows."""
+        """Return the errors of damaged rows."""
         return [row.damage for row in self.rows if row.damage is not None]
 
     def by_type(self) -> dict[str, tuple[int, int]]:
@@ -99,7 +99,7 @@ class Listing:
 
 
 def take(path: str, reader: Reader, wanted: Callable[[str], bool]) -> Listing:
-    """List the names of a file that are wanted; nothing but scalars and short strings is read."""
+    """List the wanted names of a file; only scalars and short strings are read."""
     facts = reader.facts
     size = facts.size
     if reader.path and os.path.exists(reader.path):  # noqa: PTH110 -- it may be a URL
@@ -117,12 +117,12 @@ def take(path: str, reader: Reader, wanted: Callable[[str], bool]) -> Listing:
 
 
 def _read_values(reader: Reader, rows: Iterable[Row]) -> None:
-    """Read what is short enough to be shown: scalars and short strings."""
+    """Read the values that are shown: scalars and short strings."""
     short = [row for row in rows if row.entry is not None and _is_short(row.entry)][:_VALUES]
     try:
         values = reader.load(row.name for row in short)
     except CheckpointError:
-        # One of them is damaged inside; which one shows when they are read one by one.
+        # One of them is damaged; reading them one by one shows which.
         values = {}
     for row in short:
         try:
@@ -147,7 +147,7 @@ def _number(array: Any) -> str | float:
 
 
 def add_stats(reader: Reader, listing: Listing, terminal: Terminal) -> None:
-    """Read every tensor, one at a time, and note what its elements are like."""
+    """Read every tensor, one at a time, and add its statistics."""
     rows = {row.name: row for row in listing.rows if row.entry is not None and row.entry.dtype is not None}
     entries = [row.entry for row in rows.values() if row.entry is not None]
     with Progress(terminal, "statistics", sum(entry.nbytes for entry in entries)) as progress:
@@ -157,7 +157,7 @@ def add_stats(reader: Reader, listing: Listing, terminal: Terminal) -> None:
 
 
 def sort(rows: list[Row], keys: Sequence[str]) -> list[Row]:
-    """Return rows by size (largest first), name or dtype; the first key counts most."""
+    """Return rows sorted by size (largest first), name or dtype; the first key is the primary one."""
     orders: dict[str, Callable[[Row], Any]] = {
         "size": lambda row: -row.nbytes,
         "name": lambda row: globs.natural(row.name),

@@ -1,4 +1,4 @@
-"""Name maps: JSON files that say what entries are to be called."""
+"""Name maps: JSON files of old and new names."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from typing import Final
 
 from ckptload.errors import ArgumentError
 
-#: A map of a million names is shorter; what is longer is another file by mistake.
+#: A map of a million names is shorter; a longer file was probably given by mistake.
 _MOST: Final = 200_000_000
 
 
 def read_map(path: str) -> dict[str, str]:
-    """Read a JSON object from names to names.
+    """Read a JSON object of old and new names.
 
     Raises:
-        ArgumentError: it cannot be read, or is something else.
+        ArgumentError: it cannot be read, or is not such an object.
     """
     try:
         with open(path, "rb") as file:  # noqa: PTH123 -- pathlib cannot read a limited number of bytes

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 
 class Command(click.Command):
-    """A command whose help keeps paragraphs with indented lines, such as examples, as they are written."""
+    """A command whose help does not re-wrap paragraphs with indented lines, such as examples."""
 
     def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the help text; click re-wraps a paragraph unless a backspace character stands before it."""
+        """Write the help text; click re-wraps a paragraph unless a backspace character precedes it."""
         written = self.help
         self.help = verbatim(written or "")
         try:
@@ -31,7 +31,7 @@ class Command(click.Command):
 
 
 def verbatim(written: str) -> str:
-    """Mark the paragraphs of a help text that have indented lines for click to leave them alone."""
+    """Mark the paragraphs of a help text that have indented lines, so that click does not re-wrap them."""
     paragraphs = inspect.cleandoc(written).split("\n\n")
     return "\n\n".join(f"\b\n{one}" if "\n  " in one else one for one in paragraphs)
 
@@ -41,7 +41,7 @@ FILE = click.Path(path_type=str)
 
 
 def common(command: Callable[..., int]) -> Callable[..., int]:
-    """Add --quiet, --color and --debug; the command gets what they say as its argument `terminal`."""
+    """Add --quiet, --color and --debug; the command gets a `Terminal` as its argument `terminal`."""
 
     @functools.wraps(command)
     def wrapped(*, quiet: bool, color: Any, debug: bool, **arguments: Any) -> int:
@@ -53,9 +53,11 @@ def common(command: Callable[..., int]) -> Callable[..., int]:
             "--color",
             type=click.Choice(["auto", "always", "never"]),
             default="auto",
-            help="Colours: on a terminal unless NO_COLOR is set (auto), always, or never.",
+            help="When to use colours; auto: on a terminal, unless NO_COLOR is set.",
         ),
-        click.option("-q", "--quiet", is_flag=True, help="No progress, notes or warnings; verify and diff: no output."),
+        click.option(
+            "-q", "--quiet", is_flag=True, help="Hide progress, notes and warnings; in verify and diff also the output."
+        ),
     ):
         wrapped = option(wrapped)
     return wrapped
@@ -68,12 +70,12 @@ def _key_options(prefix: str, what: str, argument: str) -> Callable[[Function], 
                 f"{prefix}-format",
                 f"{argument}_format",
                 type=click.Choice(["hex", "raw"]),
-                help="How the key is written: hexadecimal digits, or the bytes themselves.",
+                help="Form of the key: hexadecimal digits, or the bytes themselves.",
             ),
-            click.option(f"{prefix}-prompt", f"{argument}_prompt", is_flag=True, help="Ask for the key, unseen."),
             click.option(
-                f"{prefix}-env", f"{argument}_env", metavar="NAME", help="Environment variable that holds the key."
+                f"{prefix}-prompt", f"{argument}_prompt", is_flag=True, help="Ask for the key without showing it."
             ),
+            click.option(f"{prefix}-env", f"{argument}_env", metavar="NAME", help="Environment variable with the key."),
             click.option(
                 f"{prefix}-file", f"{argument}_file", metavar="FILE", type=FILE, help=f"File with the {what}."
             ),
@@ -102,10 +104,10 @@ def key_to_read(command: Callable[..., int]) -> Callable[..., int]:
         return command(key=choice, **arguments)
 
     wrapped = click.option(
-        "--allow-unauthenticated", is_flag=True, help="Open encrypted files whose content nothing protects."
+        "--allow-unauthenticated", is_flag=True, help="Open encrypted files that are not authenticated."
     )(wrapped)
     wrapped = click.option(
-        "--mode", type=click.Choice(MODES, case_sensitive=False), help="Cipher, where the file does not tell it."
+        "--mode", type=click.Choice(MODES, case_sensitive=False), help="Cipher, if it is not in the file."
     )(wrapped)
     return _key_options("--key", "key of an encrypted file", "key")(wrapped)
 
@@ -114,7 +116,7 @@ def key_to_write(prefix: str) -> Callable[[Callable[..., int]], Callable[..., in
     """Add the options for the key that a file is encrypted with; the command gets them as its argument `out_key`.
 
     Args:
-        prefix: ``--key``, or ``--out-key`` where there is a key of the input, too.
+        prefix: ``--key``, or ``--out-key`` if the input also has a key.
     """
     mode = prefix.replace("key", "mode") if prefix != "--key" else "--mode"
 
@@ -146,7 +148,7 @@ def key_to_write(prefix: str) -> Callable[[Callable[..., int]], Callable[..., in
 
 
 def limit(command: Function) -> Function:
-    """Add --max-records; the command gets it as its argument `max_records`, None where it was not given."""
+    """Add --max-records; the command gets it as its argument `max_records`, None if it was not given."""
     return click.option(
         "--max-records",
         type=click.IntRange(min=1),
@@ -158,9 +160,9 @@ def limit(command: Function) -> Function:
 def select(command: Function) -> Function:
     """Add --include and --exclude."""
     include = click.option(
-        "--include", multiple=True, metavar="GLOB", help="Take only entries with such names; may be repeated."
+        "--include", multiple=True, metavar="GLOB", help="Take only entries with matching names; may be repeated."
     )
     exclude = click.option(
-        "--exclude", multiple=True, metavar="GLOB", help="Leave out entries with such names; may be repeated."
+        "--exclude", multiple=True, metavar="GLOB", help="Skip entries with matching names; may be repeated."
     )
     return include(exclude(command))

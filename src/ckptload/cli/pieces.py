@@ -1,4 +1,4 @@
-"""The content of tensors in pieces of a bounded size, so that memory stays flat whatever the file's size."""
+"""Tensor data in pieces of limited size, so that memory use does not grow with the file."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
     from ckptload.dtypes import Array
 
 
-#: Bytes that are in memory at a time: large enough to read fast, small enough to stay flat.
+#: Bytes in memory at a time: enough for fast reads, and few enough for low memory use.
 PIECE: Final = 8 << 20
 
 
 def of_tensors(reader: Reader, entries: Iterable[Entry]) -> Iterator[tuple[Entry, Iterator[Array]]]:
-    """Yield tensors, each with its content as flat arrays in order; small ones are read many at a time.
+    """Yield tensors, each with its data as flat arrays in order; several small ones are read at once.
 
-    Pieces must be used up before the next tensor is asked for. Each owns its memory.
+    All pieces must be consumed before the next tensor is requested. Each owns its memory.
     """
     for group in batches(entries, lambda entry: entry.nbytes, PIECE):
         if len(group) == 1 and group[0].nbytes > PIECE:
@@ -32,7 +32,7 @@ def of_tensors(reader: Reader, entries: Iterable[Entry]) -> Iterator[tuple[Entry
 
 
 def of_tensor(reader: Reader, entry: Entry) -> Iterator[Array]:
-    """Yield one tensor's content as flat arrays of at most `PIECE` bytes."""
+    """Yield one tensor's data as flat arrays of at most `PIECE` bytes."""
     if entry.nbytes <= PIECE or entry.dtype is None:
         yield reader.get_tensor(entry.name).asnumpy().reshape(-1)
         return
@@ -46,9 +46,9 @@ def of_tensor(reader: Reader, entry: Entry) -> Iterator[Array]:
 def of_pairs(
     first: Reader, second: Reader, pairs: Iterable[tuple[Entry, Entry]]
 ) -> Iterator[tuple[tuple[Entry, Entry], Iterator[tuple[Array, Array]]]]:
-    """Yield pairs of tensors of one shape, each with both contents side by side in flat arrays of equal length.
+    """Yield pairs of tensors of one shape, each with the data of both as pairs of flat arrays of equal length.
 
-    Small ones are read many at a time. Pieces must be used up before the next pair is asked for.
+    Several small pairs are read at once. All pieces must be consumed before the next pair is requested.
     """
     for group in batches(pairs, lambda pair: max(pair[0].nbytes, pair[1].nbytes), PIECE):
         if len(group) == 1:
@@ -62,7 +62,7 @@ def of_pairs(
 
 
 def of_pair(first: Reader, second: Reader, one: Entry, other: Entry) -> Iterator[tuple[Array, Array]]:
-    """Yield the contents of two tensors of one shape side by side, in flat arrays of equal length."""
+    """Yield the data of two tensors of one shape as pairs of flat arrays of equal length."""
     if one.nbytes <= PIECE and other.nbytes <= PIECE:
         yield first.get_tensor(one.name).asnumpy().reshape(-1), second.get_tensor(other.name).asnumpy().reshape(-1)
         return

@@ -1,4 +1,4 @@
-"""What the command does without the extra `cli`: list files as plain text with the standard library alone."""
+"""The command without the extra `cli`: list files as plain text with the standard library alone."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ if TYPE_CHECKING:
 _USAGE: Final = """\
 usage: python -m ckptload FILE...
 
-Lists the entries of MindSpore checkpoints: name, dtype, shape, bytes.
+List the entries of MindSpore checkpoints: name, dtype, shape, bytes.
 
-This is the plain listing. The extra adds trees, statistics, JSON, encrypted files, and the commands
+This is the plain listing. The extra cli adds trees, statistics, JSON, encrypted files, and the commands
 verify, diff, convert, encrypt, decrypt and report:  pip install "ckptload[cli]"
 """
-_NOTE: Final = 'more (inspect, verify, diff, convert, report) comes with: pip install "ckptload[cli]"'
+_NOTE: Final = 'for inspect, verify, diff, convert and report: pip install "ckptload[cli]"'
 
 
 def run(arguments: Sequence[str]) -> int:
-    """List the files that are named; return the exit code."""
+    """List the given files; return the exit code."""
     if not arguments or arguments[0] in {"-h", "--help"}:
         (sys.stdout if arguments else sys.stderr).write(_USAGE)
         return text.SOUND if arguments else text.USAGE
     unknown = [argument for argument in arguments if argument.startswith("-")]
     if unknown:
-        _complain([f"ckptload: {text.printable(unknown[0])} is not known to the plain listing", f"  hint: {_NOTE}"])
+        _complain([f"ckptload: {text.printable(unknown[0])} is not an option of the plain listing", f"  hint: {_NOTE}"])
         return text.USAGE
     code = text.SOUND
     for number, path in enumerate(arguments):

@@ -1,4 +1,4 @@
-"""A progress bar, on a terminal only, and only for what takes longer than a second."""
+"""A progress bar, only on a terminal and only for work that takes longer than a second."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _PATIENCE: Final = 1.0
 
 
 class Progress:
-    """Counts bytes; draws a bar on stderr once the work has taken a second, and removes it at the end.
+    """A count of bytes, shown as a bar on stderr after a second and removed at the end.
 
     Args:
-        terminal: says whether a person is there to see it.
-        what: is being done.
-        total: in bytes; the bar is full when so many were done.
+        terminal: its `quiet` hides the bar.
+        what: the work, shown before the bar.
+        total: number of bytes of a full bar, or None if it is not known.
     """
 
     def __init__(self, terminal: Terminal, what: str, total: int | None) -> None:
@@ -34,11 +34,11 @@ class Progress:
         self._task: Any = None
 
     def advance(self, count: int) -> None:
-        """Note that so many bytes more are done."""
+        """Add a number of bytes that are done."""
         self.at(self._done + count)
 
     def at(self, done: int, total: int | None = None) -> None:
-        """Note how many bytes are done in all."""
+        """Set the number of bytes that are done."""
         self._done = done
         self._total = self._total if total is None else total
         if self._bar is not None:
@@ -47,7 +47,7 @@ class Progress:
             self._draw()
 
     def _draw(self) -> None:
-        # rich takes a tenth of a second to import, which quick commands need not pay.
+        # Importing rich takes a tenth of a second, which fast commands do not need to spend.
         from rich.console import Console  # noqa: PLC0415
         from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn  # noqa: PLC0415
         from rich.progress import Progress as Bar  # noqa: PLC0415
@@ -74,7 +74,7 @@ class Progress:
 
 
 class Waiting(Progress):
-    """The same for work that cannot say how far it is: after a second, something moves."""
+    """The same for work of unknown length: after a second, a moving bar appears."""
 
     def __init__(self, terminal: Terminal, what: str) -> None:
         super().__init__(terminal, what, None)

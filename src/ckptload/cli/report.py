@@ -1,4 +1,4 @@
-"""`ckptload report`: one page that shows a whole checkpoint, or two side by side."""
+"""`ckptload report`: an HTML page that shows a checkpoint, or two side by side."""
 
 from __future__ import annotations
 
@@ -31,16 +31,22 @@ if TYPE_CHECKING:
     from ckptload.cli.stats import Histogram, Stats
     from ckptload.cli.terminal import Terminal
 
-#: Stands at the beginning of every page, so that one can be told from a file that must not be replaced.
+#: The beginning of every page; a file that begins otherwise must not be replaced.
 _MARK: Final = "<!doctype html>\n<!-- ckptload report -->"
 _LONGEST_VALUE: Final = 300
 
 
 @click.command(cls=options.Command)
 @click.argument("path", type=options.FILE, metavar="FILE")
-@click.option("-o", "--output", type=options.FILE, metavar="PAGE.html", help="Where to (default: FILE.html, here).")
+@click.option(
+    "-o",
+    "--output",
+    type=options.FILE,
+    metavar="PAGE.html",
+    help="The page (default: FILE.html in the current directory).",
+)
 @click.option("--against", type=options.FILE, metavar="OTHER", help="Show FILE and OTHER side by side.")
-@click.option("--force", is_flag=True, help="Replace PAGE.html even if it is no report.")
+@click.option("--force", is_flag=True, help="Replace PAGE.html even if it is not a report.")
 @options.limit
 @options.key_to_read
 @options.common
@@ -54,11 +60,10 @@ def command(
     key: KeyChoice,
     terminal: Terminal,
 ) -> int:
-    """Write a page that shows a checkpoint: a table to search and sort, a map of its bytes, histograms.
+    """Write an HTML page about a checkpoint: a table to search and sort, a map of its bytes, histograms.
 
-    It is one file that needs no network and asks for nothing from anywhere. Tensors with NaN or infinite
-    elements are marked, and those that are all zero. With --against a second checkpoint is shown beside the
-    first, with what changed and by how much.
+    The page is one file that needs no network. Tensors that have NaN or infinite elements, or are all zero, are
+    marked. With --against, a second checkpoint is shown beside the first, with the size of each change.
 
     Examples:
       ckptload report model.ckpt -o model.html
@@ -105,7 +110,7 @@ class _Pair:
     distance: Distance | None = None
 
     def status(self) -> str:
-        """Say what became of A's entry in B."""
+        """Return the change from A to B: added, removed, changed or same."""
         if self.a is None or self.b is None:
             return "added" if self.a is None else "removed"
         one, other = self.a.row.entry, self.b.row.entry
@@ -117,7 +122,7 @@ class _Pair:
 
 
 class _Measuring:
-    """Reads tensors, one or a few small ones at a time, for statistics and histograms."""
+    """Statistics and histograms of tensors, which are read one at a time or a few small ones at once."""
 
     def __init__(self, first: Reader, second: Reader | None, terminal: Terminal) -> None:
         self._first = first
@@ -125,7 +130,7 @@ class _Measuring:
         self._terminal = terminal
 
     def run(self, one: Listing, two: Listing | None) -> list[_Pair]:
-        """Return all names, those of A first, measured."""
+        """Measure all names and return them, those of A first."""
         left = {row.name: _Side(row) for row in one.rows}
         right = {row.name: _Side(row) for row in two.rows} if two is not None else {}
         pairs = [_Pair(name, side, right.get(name)) for name, side in left.items()]
@@ -182,14 +187,14 @@ class _Measuring:
             progress.advance(one.nbytes + other.nbytes)
 
     def _compare_whole(self, pair: _Pair, second: Reader) -> None:
-        """Note whether two strings, maps or random states are the same, as if they had one element."""
+        """Compare two strings, maps or random states, as if each had one element."""
         distance = Distance(0, 0, count=1)
         distance.changed = int(not same_content(self._first[pair.name], second[pair.name]))
         pair.distance = distance
 
 
 def _alike(pair: _Pair) -> bool:
-    """Tell whether both files have a tensor of one shape, whose elements mean numbers."""
+    """Tell whether both files have a tensor of one shape whose elements are numbers."""
     entries = [side.row.entry for side in (pair.a, pair.b) if side is not None]
     if len(entries) != 2 or any(  # noqa: PLR2004 -- A and B
         entry is None or entry.dtype is None or entry.dtype in stats.OPAQUE for entry in entries
@@ -247,13 +252,13 @@ def _page(one: Listing, two: Listing | None, pairs: list[_Pair]) -> str:
         "SCRIPT": script,
         "DATA": _harmless(json.dumps(data, allow_nan=False, separators=(",", ":"))),
     }
-    # Split once, so that nothing that is filled in can be taken for a place to fill.
+    # Split once, so that inserted text is never taken for a placeholder.
     parts = page.split("@")
     return "".join(filled.get(part, part) if at % 2 else part for at, part in enumerate(parts))
 
 
 def _harmless(data: str) -> str:
-    """Escape what could end a script element or begin a comment; JSON reads it back the same."""
+    """Escape characters that could end a script element or begin a comment; the JSON value is the same."""
     return data.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
 
 
@@ -314,12 +319,12 @@ def _number(number: float | None) -> float | None:
 
 
 def _refuse_to_replace(target: str) -> None:
-    """Refuse to write over a file that is no report: a checkpoint is easily named by mistake."""
+    """Refuse to replace a file that is not a report: a checkpoint may be named by mistake."""
     try:
         with open(target, encoding="utf-8", errors="replace", newline="") as file:  # noqa: PTH123
             is_report = file.read(len(_MARK) + 2).replace("\r\n", "\n").startswith(_MARK)
     except OSError:
-        # It does not exist, or writing will say what is wrong.
+        # It does not exist, or writing will raise the error.
         return
     if not is_report:
         raise ArgumentError(
@@ -328,7 +333,7 @@ def _refuse_to_replace(target: str) -> None:
 
 
 def _write(target: str, page: str, terminal: Terminal) -> None:
-    """Write the page beside its place and move it there, so that there is never half a page."""
+    """Write the page to a temporary file and rename it, so that there is never a partial page."""
     if target == "-":
         terminal.write([page.rstrip("\n")])
         return

@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from ckptload import DType
     from ckptload.dtypes import Array
 
-#: Elements that are worked on at a time: as float64 they fit the nearest caches.
+#: Elements processed at a time: as float64 they fit into the fastest caches.
 _CHUNK: Final = 32768
 
-#: Of a histogram.
+#: Number of ranges of a histogram.
 BINS: Final = 48
 
-#: Types whose bytes are handed out as they are, without a meaning as numbers.
+#: Types whose arrays hold raw bytes and not numbers.
 OPAQUE: Final = frozenset({dtypes.hifloat8})
 
 Number = int | float
@@ -32,9 +32,9 @@ Number = int | float
 
 @dataclass
 class Stats:
-    """What the elements of a tensor are like; minimum to deviation are those of its finite elements.
+    """Statistics of a tensor; minimum, maximum, mean and deviation are those of its finite elements.
 
-    Of complex numbers it is their absolute values.
+    For complex numbers they are those of the absolute values.
     """
 
     count: int = 0
@@ -48,7 +48,7 @@ class Stats:
 
     @property
     def finite(self) -> int:
-        """Return how many elements are numbers."""
+        """Return the number of finite elements."""
         return self.count - self.nan - self.inf
 
     @property
@@ -68,7 +68,7 @@ class Stats:
 
     @property
     def constant(self) -> bool:
-        """Tell whether there are several elements, and all are the same number."""
+        """Tell whether there are several elements, and all are equal."""
         return self.count > 1 and self.finite == self.count and self.min == self.max
 
     def add(self, array: Array) -> None:
@@ -84,7 +84,7 @@ class Stats:
         self.zeros += values.size - int(np.count_nonzero(values))
         total = float(values.sum())
         if not math.isfinite(total):
-            # NaN or infinity is among them, or only the sum is too large.
+            # There is a NaN or infinity, or only the sum is too large.
             finite = np.isfinite(values)
             self.nan += int(np.isnan(values).sum())
             self.inf += int(np.isinf(values).sum())
@@ -102,7 +102,7 @@ class Stats:
         before = self.finite - values.size
         mean = total / values.size
         values -= mean
-        # Not np.dot: BLAS starts threads for it, which cost more than they bring on so few elements.
+        # Not np.dot: BLAS starts threads, which take longer than they save with so few elements.
         np.multiply(values, values, out=values)
         squares = float(values.sum())
         delta = mean - self._mean
@@ -120,7 +120,7 @@ class Histogram:
 
     def __init__(self, low: Number, high: Number) -> None:
         self.low, self.high = float(low), float(high)
-        # Halved where the range of all float64 is too wide for one.
+        # Halved if the range is too wide for a float64.
         self._shrink = 1.0 if math.isfinite(self.high - self.low) else 0.5
         self._span = self.high * self._shrink - self.low * self._shrink
         self.counts = np.zeros(BINS, np.int64)
@@ -135,12 +135,12 @@ class Histogram:
         values = _as_floats(chunk)
         values = values[np.isfinite(values)]
         if not self._span:
-            # A constant has all its elements in the middle.
+            # All elements of a constant tensor are in the middle.
             self.counts[BINS // 2] += values.size
             return
         values *= self._shrink
         values -= self.low * self._shrink
-        # Not a factor made beforehand: of the smallest spans it would be infinite.
+        # Not a precomputed factor: for the smallest spans it would be infinite.
         values /= self._span
         values *= BINS
         places = np.clip(values, 0, BINS - 1).astype(np.intp)
@@ -148,14 +148,14 @@ class Histogram:
 
 
 def _as_floats(chunk: Array) -> npt.NDArray[np.float64]:
-    """Return float64 values that are the caller's own; of complex numbers their absolute values."""
+    """Return a new float64 array; of complex numbers it has the absolute values."""
     if chunk.dtype.kind == "c":
         return np.abs(chunk.astype(np.complex128))
     return chunk.astype(np.float64)
 
 
 def of(dtype: DType | None, arrays: Iterable[Array]) -> Stats | None:
-    """Gather the statistics of a tensor from its content; None if its bytes have no meaning as numbers."""
+    """Return the statistics of a tensor from its data, or None if its elements are not numbers."""
     if dtype is None or dtype in OPAQUE:
         return None
     stats = Stats()

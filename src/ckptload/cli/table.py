@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from ckptload.cli.terminal import Terminal
 
 _GAP: Final = 2
-#: Columns that matter no more than this go before a name is cut, if that makes it whole.
+#: Columns up to this importance are dropped before a name is shortened, if that shows the name in full.
 ORNAMENT: Final = 3
-#: A name that is cut to less than this tells nothing.
+#: A name that is shortened to less than this is not useful.
 _NARROWEST_NAME: Final = 12
 
 
@@ -25,12 +25,12 @@ class Column:
     """One column.
 
     Attributes:
-        title: stands above it.
+        title: its heading.
         right: whether its cells are aligned to the right.
-        keep: how much it matters: where the width does not do, columns with small numbers go first.
+        keep: its importance: in a narrow terminal, columns with small numbers are dropped first.
         fg: its colour.
-        dim: whether it is shown faintly.
-        cells: its text, fit to be written.
+        dim: whether it is dimmed.
+        cells: its text, already safe for the terminal.
     """
 
     title: str
@@ -41,7 +41,7 @@ class Column:
     cells: list[str] = field(default_factory=list)
 
     def natural(self) -> int:
-        """Return the width that shows every cell whole."""
+        """Return the width that shows every cell in full."""
         return max([text.width(self.title), *map(text.width, self.cells)])
 
 
@@ -49,8 +49,8 @@ def render(columns: list[Column], terminal: Terminal, *, marked: dict[int, str] 
     """Yield the lines of a table, its titles first.
 
     Args:
-        columns: the first one holds names and is cut before any other goes.
-        terminal: what the table is for.
+        columns: the first one has the names, which are shortened before other columns are dropped.
+        terminal: gives the width and the colours.
         marked: colours of whole rows, by their number.
     """
     shown, widths = _fit(columns, terminal.width)
@@ -74,7 +74,7 @@ def _fit(columns: list[Column], width: int | None) -> tuple[list[Column], list[i
     natural = {id(column): column.natural() for column in shown}
 
     def room(some: list[Column]) -> int:
-        """Return what is left for the names."""
+        """Return the width that is left for the names."""
         others = sum(natural[id(column)] for column in some[1:]) + _GAP * (len(some) - 1)
         return natural[id(some[0])] if width is None else width - others
 

@@ -1,4 +1,4 @@
-"""Where output goes: how wide it may be, whether it may be coloured, which characters it can show."""
+"""Output to stdout and stderr: its width, its colours, and the characters that it can show."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 Color = Literal["auto", "always", "never"]
 
-#: Below this a terminal's answer is not believed: some report 0 columns.
+#: Minimum width: some terminals report 0 columns.
 _NARROWEST: Final = 20
-#: Characters that are written at a time.
+#: Characters to write at a time.
 _WRITE: Final = 16384
 
 
@@ -34,13 +34,13 @@ def _may_color(stream: TextIO, wanted: Color) -> bool:
 
 @dataclass
 class Terminal:
-    """What is known of stdout and stderr, and the only way that commands write to them.
+    """The properties of stdout and stderr; all commands write through it.
 
     Attributes:
-        quiet: only errors, and what was asked for, are written.
-        debug: errors come with their traceback.
+        quiet: whether to write only errors and the requested output.
+        debug: whether to show the traceback of an error.
         color: whether stdout is coloured.
-        width: columns of stdout, or None where lines may be of any length.
+        width: columns of stdout, or None if lines may have any length.
         fancy: whether stdout can show box-drawing characters.
     """
 
@@ -63,7 +63,7 @@ class Terminal:
             self.fancy = False
 
     def show(self, raw: str) -> str:
-        """Make text from outside fit to be written: nothing that steers the terminal, nothing it cannot show."""
+        """Escape characters in untrusted text that could control the terminal or that it cannot show."""
         shown = text.printable(raw)
         if shown.isascii():
             return shown
@@ -76,8 +76,8 @@ class Terminal:
     def write(self, lines: Iterable[str]) -> None:
         """Write lines to stdout, many at a time.
 
-        Not all at once: where Python's output is unbuffered, one large write to a pipe whose reader goes
-        away is cut short without an error.
+        Not all at once: if Python's output is unbuffered, one large write to a pipe that is closed meanwhile is cut
+        short without an error.
         """
         held, size = [], 0
         for line in lines:
@@ -90,7 +90,7 @@ class Terminal:
             click.echo("\n".join(held), color=self.color)
 
     def say(self, *lines: str) -> None:
-        """Write what a person may want to know, but nobody asked for, to stderr."""
+        """Write notes and warnings to stderr, unless `quiet`."""
         if not self.quiet:
             self._to_stderr(lines)
 
@@ -109,7 +109,7 @@ class Terminal:
 
 
 def shorten(shown: str, columns: int, mark: str) -> str:
-    """Cut the middle out of a text so that it takes at most so many columns: both ends of a name tell most."""
+    """Shorten a text to a number of columns in the middle, because both ends of a name matter most."""
     if text.width(shown) <= columns:
         return shown
     room = max(columns - text.width(mark), 2)
@@ -118,7 +118,7 @@ def shorten(shown: str, columns: int, mark: str) -> str:
 
 
 def _columns(shown: str, columns: int) -> str:
-    """Return the longest beginning of a text that takes at most so many columns."""
+    """Return the longest prefix of a text that fits a number of columns."""
     taken = 0
     for at, character in enumerate(shown):
         taken += text.width(character)

@@ -1,4 +1,4 @@
-"""Text for terminals and pipes: hostile names made harmless, errors in one or two lines, exit codes."""
+"""Text for terminals and pipes: escaping of untrusted names, errors in one or two lines, exit codes."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ USAGE: Final = 2
 NEEDS_KEY: Final = 3
 UNCHECKED: Final = 4
 INTERRUPTED: Final = 130
-#: What a shell reports of a command that was ended by SIGPIPE.
+#: The exit code that a shell reports for a command ended by SIGPIPE.
 CUT_OFF: Final = 141
 
-#: What is wrong with the call or the machine, and not with the content of a file.
+#: Errors of the call or the machine, not of the contents of a file.
 _TROUBLE: Final = (
     errors.ReadError,
     errors.WriteError,
@@ -38,14 +38,14 @@ _TROUBLE: Final = (
 
 
 def printable(text: str) -> str:
-    """Replace what could steer a terminal or hide text by escapes: controls, direction marks, lone surrogates."""
+    """Escape characters that could control a terminal or hide text: controls, direction marks, lone surrogates."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 def width(text: str) -> int:
-    """Return how many columns of a terminal a printable text takes."""
+    """Return the number of terminal columns that a printable text takes."""
     if text.isascii():
         return len(text)
     return sum(
@@ -54,21 +54,21 @@ def width(text: str) -> int:
 
 
 def exit_code(error: errors.CheckpointError) -> int:
-    """Return the exit code that stands for an error: `DAMAGED`, `USAGE` or `NEEDS_KEY`."""
+    """Return the exit code for an error: `DAMAGED`, `USAGE` or `NEEDS_KEY`."""
     if isinstance(error, errors.EncryptedCheckpointError):
         return NEEDS_KEY
     return USAGE if isinstance(error, _TROUBLE) else DAMAGED
 
 
 def worst(codes: Iterable[int]) -> int:
-    """Return the exit code for several files: that of the one that most wants attention."""
+    """Return the exit code for several files: that of the worst one (docs/cli.md, "verify")."""
     order = (DAMAGED, USAGE, NEEDS_KEY, UNCHECKED)
     found = set(codes)
     return next((code for code in order if code in found), SOUND)
 
 
 def problem(error: errors.CheckpointError) -> str:
-    """Put an error into one line, without file and hint."""
+    """Format an error in one line, without file and hint."""
     line = error.problem if error.name is None else f"parameter {error.name!r}: {error.problem}"
     if error.offset is not None:
         line += f" (at byte {error.offset})"
@@ -76,17 +76,17 @@ def problem(error: errors.CheckpointError) -> str:
 
 
 def hint(error: errors.CheckpointError) -> str | None:
-    """Return the next step that an error suggests, in terms of the command."""
+    """Return the hint of an error, worded for the command line."""
     step = error.hint_in(WORDS)
     return None if step is None else _one_line(step)
 
 
 def error_lines(error: errors.CheckpointError, path: str | None = None) -> list[str]:
-    """Put an error into one line, and its hint into a second.
+    """Format an error in one line, and its hint in a second.
 
     Args:
-        error: what was raised.
-        path: file as the user named it; by default what the error knows.
+        error: the exception.
+        path: file as the user named it; by default the path of the error.
     """
     where = path or error.path
     first = f"ckptload: {printable(where)}: {problem(error)}" if where else f"ckptload: {problem(error)}"
@@ -99,17 +99,17 @@ def _one_line(text: str) -> str:
 
 
 def grouped(number: int) -> str:
-    """Print a number in groups of three digits."""
+    """Format a number with groups of three digits."""
     return f"{number:,}"
 
 
 def counted(number: int, singular: str, plural: str) -> str:
-    """Print a number with the right form of its noun."""
+    """Format a number with the right form of its noun."""
     return f"{number:,} {singular if number == 1 else plural}"
 
 
 def human(size: int) -> str:
-    """Print a number of bytes in a unit that people read."""
+    """Format a number of bytes in a readable unit."""
     value = float(size)
     for unit in ("B", "KiB", "MiB", "GiB"):
         if value < 1024:  # noqa: PLR2004 -- the step between the units
@@ -119,14 +119,14 @@ def human(size: int) -> str:
 
 
 def prepare_streams() -> None:
-    """Make stdout and stderr able to print any text: what their encoding lacks is escaped, not an error."""
+    """Make stdout and stderr escape characters that their encoding lacks, instead of failing."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
 
 def abandon(*streams: TextIO) -> None:
-    """Point streams whose reader is gone at nothing, so that flushing them at exit raises nothing."""
+    """Redirect streams whose reader is gone to the null device, so that flushing them at exit does not fail."""
     for stream in streams:
         nothing = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nothing, stream.fileno())

@@ -1,4 +1,4 @@
-"""Names with dots as a tree of modules, with subtotals."""
+"""A tree of modules from dotted names, with subtotals."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from ckptload.cli.listing import Row
 
-#: Deeper levels are one: a hostile name can have thousands of dots.
+#: Deeper levels are merged into one: a hostile name can have thousands of dots.
 _DEEPEST: Final = 64
 
 
@@ -28,7 +28,7 @@ class Node:
 
 
 def grow(rows: Iterable[Row]) -> Node:
-    """Put rows into a tree by the dots of their names; modules that hold one module only become one with it."""
+    """Build a tree from rows by the dots in their names; a module with a single child module is merged with it."""
     root = Node("")
     for row in rows:
         node = root
@@ -71,10 +71,10 @@ def order(node: Node, keys: Sequence[str]) -> None:
 
 
 def lines(node: Node, depth: int | None, *, fancy: bool) -> Iterator[tuple[str, Node]]:
-    """Yield the nodes below one, in order, each with the lines that lead to it.
+    """Yield the nodes below one in order, each with the lines drawn before it.
 
     Args:
-        node: where to begin.
+        node: the root.
         depth: levels to show, or None for all.
         fancy: whether box-drawing characters can be shown.
     """

@@ -1,4 +1,4 @@
-"""`ckptload verify`: is a file what its writer wrote?"""
+"""`ckptload verify`: check that a file is what its writer wrote."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _COLORS: Final = {text.SOUND: "green", text.DAMAGED: "red", text.UNCHECKED: "yellow"}
 _WORDS: Final = {
-    text.SOUND: "sound",
+    text.SOUND: "valid",
     text.DAMAGED: "DAMAGED",
     text.UNCHECKED: "nothing to verify against",
 }
@@ -30,7 +30,7 @@ _WORDS: Final = {
 
 @dataclass
 class _Verdict:
-    """What was found out about one file."""
+    """The result of checking one file."""
 
     path: str
     code: int = text.SOUND
@@ -47,7 +47,7 @@ class _Verdict:
 @click.command(cls=options.Command)
 @click.argument("paths", nargs=-1, required=True, type=options.FILE, metavar="FILE...")
 @click.option("--finite", is_flag=True, help="Read every tensor; NaN and infinity count as damage.")
-@click.option("--allow-unchecked", is_flag=True, help="Exit with 0 where there is nothing to verify against.")
+@click.option("--allow-unchecked", is_flag=True, help="Exit with 0 if there is nothing to verify against.")
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
 @options.limit
 @options.key_to_read
@@ -62,18 +62,18 @@ def command(
     key: KeyChoice,
     terminal: Terminal,
 ) -> int:
-    """Check files: the structure of every entry, the CRC-32, the authentication of encrypted content.
+    """Check files: the structure of every entry, the CRC-32, and the authentication tags of encrypted files.
 
-    A file is sound only if something vouches for its content: a CRC-32, or the tags of AES-GCM. Without,
-    its structure can be in order and a value still be wrong, which exit code 4 says.
+    A file is valid only if a CRC-32 or the tags of AES-GCM were checked and match. A file without them can have
+    a valid structure and still hold a wrong value; it gets exit code 4.
 
     Exit code:
-      0  sound
+      0  valid
       1  damaged
       2  wrong use, or a file that cannot be read
       3  encrypted, and no key was given
-      4  in order as far as can be told, but nothing to verify against
-    Of several files the code is that of the worst: 1, 2, 3, 4, 0.
+      4  no damage found, but there is nothing to verify against
+    Of several files the worst counts, in the order 1, 2, 3, 4, 0.
 
     Examples:
       ckptload verify model.ckpt
@@ -118,7 +118,7 @@ def _judge(
 
 
 def _check(reader: Reader, verdict: _Verdict, terminal: Terminal, *, finite: bool) -> None:
-    """Try everything that can be tried; a finding stops no other check but those that build on it."""
+    """Run all checks; a finding only stops the checks that depend on it."""
     verdict.entries = len(reader)
     sound = list(_structure(reader, verdict))
     verdict.checks.append("structure")
@@ -154,7 +154,7 @@ def _summed(reader: Reader, verdict: _Verdict) -> None:
 
 
 def _structure(reader: Reader, verdict: _Verdict) -> Iterator[Entry]:
-    """Yield the entries that are in order; note the others."""
+    """Yield the valid entries; record the errors of the others."""
     for name in reader:
         entry = _entry(reader, name, verdict)
         if entry is not None:
@@ -170,14 +170,14 @@ def _entry(reader: Reader, name: str, verdict: _Verdict) -> Entry | None:
 
 
 def _texts(reader: Reader, entries: list[Entry], verdict: _Verdict) -> None:
-    """Read the strings: whether their content makes sense stands in no index."""
+    """Read the strings: the index does not show whether they are valid."""
     for entry in entries:
         if entry.kind == "string":
             _attempt(lambda name=entry.name: reader[name], verdict)  # type: ignore[misc]
 
 
 def _finite(reader: Reader, entries: list[Entry], verdict: _Verdict, terminal: Terminal) -> None:
-    """Look for NaN and infinity in every tensor, and in the tensors of maps."""
+    """Look for NaN and infinity in every tensor, the tensors of maps included."""
     tensors = [entry for entry in entries if entry.dtype is not None]
     with Progress(terminal, "looking for NaN and Inf", sum(entry.nbytes for entry in tensors)) as progress:
         for entry, arrays in pieces.of_tensors(reader, tensors):

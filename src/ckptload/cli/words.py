@@ -1,4 +1,4 @@
-"""What the placeholders of hints are called on the command line; `errors.WORDS` has the same keys for Python."""
+"""The placeholders of hints in the words of the command line; `errors.WORDS` has the same keys for Python."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from ckptload.errors import Words
 
-#: None where the command line has nothing to offer.
+#: None if the command line does not have a counterpart.
 WORDS: Final[Words] = {
     # Opening
     "allow_unauthenticated": "pass --allow-unauthenticated",
@@ -30,7 +30,7 @@ WORDS: Final[Words] = {
     "crc": "--crc",
     "shard_size": "--shard-size ",
     "to": "--to",
-    # What only Python has
+    # Only in Python
     "append_dict": None,
     "filter_result": None,
     "input_data": None,

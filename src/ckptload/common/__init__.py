@@ -1,4 +1,4 @@
-"""Tensors, parameters and dtypes under the name that MindSpore's scripts import them from."""
+"""Tensors, parameters and dtypes under the module name of MindSpore's scripts."""
 
 from ckptload.common import dtype, parameter, tensor
 from ckptload.tensors.parameter import Parameter, ParameterTuple

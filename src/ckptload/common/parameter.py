@@ -1,4 +1,4 @@
-"""Parameters under the name that MindSpore's scripts import them from."""
+"""Parameters under the module name of MindSpore's scripts."""
 
 from ckptload.tensors.parameter import Parameter, ParameterTuple
 

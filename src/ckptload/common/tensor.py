@@ -1,4 +1,4 @@
-"""Tensors under the name that MindSpore's scripts import them from."""
+"""Tensors under the module name of MindSpore's scripts."""
 
 from ckptload.tensors.tensor import Tensor
 

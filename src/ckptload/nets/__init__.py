@@ -1,1 +1,1 @@
-"""What a net is: cells of this package, of MindSpore, and modules of PyTorch."""
+"""Nets to load into: cells of this package and of MindSpore, and modules of PyTorch."""

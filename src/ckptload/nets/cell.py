@@ -1,8 +1,9 @@
 """Cell: a net, or a part of one, as a tree of parameters with names.
 
-The names are those that MindSpore gives, because they must match the files it wrote. A parameter without a
-name takes that of the attribute it is assigned to; assigning a cell puts the attribute's name and a dot
-before the *path* of every parameter inside, whatever it was called.
+Parameters get the names that MindSpore gives them, because the names must match its files
+(mindspore/nn/cell.py, Cell.__setattr__ and Cell.update_parameters_name). A parameter without a name takes that of
+the attribute. Assigning a cell renames every parameter inside to the attribute's name, a dot and the parameter's
+*path*, whatever its name was.
 """
 
 from __future__ import annotations
@@ -24,11 +25,11 @@ _PREFIX: Final = re.compile(r"^\w*[0-9a-zA-Z_.\-]*$", re.ASCII)
 class Cell:
     """A net or a part of one: parameters and child cells, registered by assigning them to attributes.
 
-    A subclass calls ``super().__init__()`` and assigns its parameters and children. A cell holds weights and
-    computes nothing.
+    A subclass calls ``super().__init__()`` and assigns its parameters and children. A cell holds weights; it does not
+    compute.
 
     Args:
-        auto_prefix: whether a child's parameters take the attribute's name as a prefix.
+        auto_prefix: whether the parameters of a child get the attribute's name as a prefix.
         flags: attributes to set.
     """
 
@@ -76,7 +77,7 @@ class Cell:
         self.insert_child_to_cell(name, cell)
 
     def _adopt_tuple(self, name: str, parameters: ParameterTuple) -> None:
-        """Register each parameter under its own name; those without one are numbered."""
+        """Register each parameter under its own name; unnamed ones are numbered."""
         self._begun()
         known: dict[str, Parameter] = {}
         for parameter in dict.fromkeys(parameters):
@@ -88,7 +89,7 @@ class Cell:
         object.__setattr__(self, name, parameters)
 
     def _list_parameters(self, name: str, parameters: list[Parameter] | tuple[Parameter, ...]) -> None:
-        """Keep a plain list: its parameters are not the cell's, but their names must differ."""
+        """Store a plain list: its parameters do not belong to the cell, but their names must differ."""
         self._begun()
         for parameter in parameters:
             _unique(self.__dict__["_listed"], parameter)
@@ -137,15 +138,15 @@ class Cell:
     def insert_param_to_cell(
         self, param_name: str, param: Parameter | None, check_name_contain_dot: bool = True
     ) -> None:
-        """Register a parameter under an attribute's name; without a name of its own it takes this one.
+        """Register a parameter under an attribute's name, which an unnamed parameter takes.
 
         Args:
             param_name: name of the attribute.
-            param: the parameter; None registers the attribute and no parameter.
-            check_name_contain_dot: whether a dot in ``param_name`` is refused.
+            param: the parameter; None registers the attribute without a parameter.
+            check_name_contain_dot: whether to refuse a dot in ``param_name``.
 
         Raises:
-            ArgumentNameError: the name is empty, has a dot, or is another attribute's.
+            ArgumentNameError: the name is empty, has a dot, or belongs to another attribute.
             ArgumentTypeError: ``param`` is neither a Parameter nor None.
         """
         if not param_name:
@@ -162,15 +163,15 @@ class Cell:
         self._params[param_name] = param
 
     def insert_child_to_cell(self, child_name: str, child_cell: Cell | None) -> None:
-        """Register a child cell under an attribute's name; names of parameters stay as they are.
+        """Register a child cell under an attribute's name; its parameters keep their names.
 
         Args:
             child_name: name of the attribute.
-            child_cell: the child; None registers the attribute and no child.
+            child_cell: the child; None registers the attribute without a child.
 
         Raises:
-            ArgumentNameError: the name is empty, has a dot, or is another attribute's.
-            ArgumentTypeError: the name is no str, or ``child_cell`` neither a Cell nor None.
+            ArgumentNameError: the name is empty, has a dot, or belongs to another attribute.
+            ArgumentTypeError: the name is not a str, or ``child_cell`` is neither a Cell nor None.
         """
         if not isinstance(child_name, str):
             raise ArgumentTypeError(f"a child's name must be a str, not {type(child_name).__name__}")
@@ -186,10 +187,10 @@ class Cell:
     # -- walking ----------------------------------------------------------------------------------
 
     def cells_and_names(self, cells: set[Cell] | None = None, name_prefix: str = "") -> Iterator[tuple[str, Cell]]:
-        """Iterate over path and cell, this one first, then the children depth first, each once.
+        """Iterate over paths and cells: this cell, then its children depth first, each once.
 
         Args:
-            cells: cells to leave out; those that are met are added.
+            cells: cells to skip; the cells that are returned are added to it.
             name_prefix: path of this cell.
         """
         met = cells or set()
@@ -198,14 +199,14 @@ class Cell:
         met.add(self)
         yield name_prefix, self
         for name, cell in self._cells.items():
-            # An empty list of cells counts as false and is passed over.
+            # An empty list of cells is false and is skipped, as in mindspore/nn/cell.py, Cell.cells_and_names.
             if cell:
                 yield from cell.cells_and_names(met, f"{name_prefix}.{name}" if name_prefix else name)
 
     def parameters_and_names(self, name_prefix: str = "", expand: bool = True) -> Iterator[tuple[str, Parameter]]:
-        """Iterate over attribute path and parameter: a cell's own, then its children's, each once.
+        """Iterate over attribute paths and parameters: the cell's own, then its children's, each once.
 
-        The path need not be the parameter's ``name``.
+        The path can differ from the parameter's ``name``.
 
         Args:
             name_prefix: path of this cell.
@@ -233,16 +234,16 @@ class Cell:
         return [parameter for parameter in self.get_parameters(recurse) if not parameter.requires_grad]
 
     def parameters_dict(self, recurse: bool = True) -> OrderedDict[str, Parameter]:
-        """Return name to parameter; of two with the same name, the later one stands."""
+        """Return a dictionary of names and parameters; of two with the same name, it has the later one."""
         return OrderedDict((parameter.name, parameter) for parameter in self.get_parameters(recurse))
 
     def parameters_broadcast_dict(self, recurse: bool = True) -> OrderedDict[str, Parameter] | None:
-        """Return name to parameter of those that devices share, or None if there are none."""
+        """Return a dictionary of names and parameters that devices share, or None if there are none."""
         shared = OrderedDict((p.name, p) for p in self.get_parameters(recurse) if not p.layerwise_parallel)
         return shared or None
 
     def name_cells(self) -> OrderedDict[str, Cell]:
-        """Return attribute to child cell, each child once."""
+        """Return a dictionary of attributes and child cells, each child once."""
         children: OrderedDict[str, Cell] = OrderedDict()
         met: set[Cell] = set()
         for name, cell in self._cells.items():
@@ -258,7 +259,7 @@ class Cell:
     # -- names ------------------------------------------------------------------------------------
 
     def update_parameters_name(self, prefix: str = "", recurse: bool = True) -> None:
-        """Rename every parameter to ``prefix`` and its path.
+        """Rename every parameter to ``prefix`` followed by its path.
 
         Args:
             prefix: letters, digits, underscores, dots and hyphens; usually with a dot at the end.
@@ -280,7 +281,7 @@ class Cell:
         """Check that no two parameters have the same name.
 
         Raises:
-            ArgumentError: two have, and the message says where the second one is.
+            ArgumentError: two have; the message gives the path of the second one.
         """
         names: set[str] = set()
         for path, parameter in self.parameters_and_names():
@@ -302,7 +303,7 @@ class Cell:
     # -- modes ------------------------------------------------------------------------------------
 
     def set_train(self, mode: bool = True) -> Cell:
-        """Set ``training`` here and in all cells below, and return this cell."""
+        """Set ``training`` in this cell and all cells below it, and return this cell."""
         self.__dict__["training"] = mode
         for cell in self.cells():
             cell.set_train(mode)

@@ -1,8 +1,8 @@
-"""Cells in a list: CellList and SequentialCell, which are built and named in two ways, and hold cells alike.
+"""Lists of cells: CellList and SequentialCell, which differ in how they are built and name their children.
 
-A child's parameters are named by its place: ``0.weight``. What is before the place is found in the
-names of the children that are there already, as MindSpore does it; a list that is empty when it is assigned
-to an attribute therefore gives its children names without a prefix.
+A child's parameters are named by its position: ``0.weight``. The prefix before the position is inferred from the
+names of the existing children, as in MindSpore (mindspore/nn/layer/container.py, _get_prefix_and_index). So a list
+that is empty when it is assigned to an attribute gives its children names without a prefix.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class _Children(Cell):
-    """What both kinds of list have in common: children in order, under keys that name them."""
+    """The common base of both lists: children in order, under keys that name them."""
 
     _cells: OrderedDict[str, Cell]  # type: ignore[assignment]
 
@@ -43,7 +43,7 @@ class _Children(Cell):
         return list(self._cells.values())[index]
 
     def _part(self, chosen: list[tuple[str, Cell]]) -> Cell:
-        """Make a list of the same kind from some of the cells and their keys."""
+        """Make a list of the same kind from chosen cells and their keys."""
         raise NotImplementedError
 
     def append(self, cell: Cell) -> None:
@@ -55,13 +55,13 @@ class _Children(Cell):
         self._place(_prefix(self._cells), cell)
 
     def set_grad(self, requires_grad: bool = True) -> Cell:  # noqa: FBT001, FBT002 -- MindSpore's signature
-        """Set ``requires_grad`` here and in the children."""
+        """Set ``requires_grad`` in this list and its children."""
         for cell in self._cells.values():
             cell.set_grad(requires_grad)
         return super().set_grad(requires_grad)
 
     def _place(self, prefix: str, cell: Cell) -> None:
-        """Add a cell at the end, its parameters named after its place."""
+        """Add a cell at the end, and name its parameters by its position."""
         self._check(cell)
         key = str(len(self))
         if self.__dict__["_auto_prefix"]:
@@ -74,11 +74,11 @@ class _Children(Cell):
 
 
 class CellList(_Children):
-    """Cells in a list, each registered under its place.
+    """Cells in a list, each registered under its position.
 
     Args:
         args: nothing, or one list of cells.
-        auto_prefix: whether parameters are named after their cell's place.
+        auto_prefix: whether parameters are named by the position of their cell.
 
     Raises:
         ArgumentTypeError: something else was given.
@@ -96,7 +96,7 @@ class CellList(_Children):
         """Add the cells of a list at the end, and return this list.
 
         Raises:
-            ArgumentTypeError: ``cells`` is not a list, or holds something else than cells.
+            ArgumentTypeError: ``cells`` is not a list of cells.
         """
         if not isinstance(cells, list):
             raise ArgumentTypeError(f"{type(self).__name__} is extended by a list, not by {type(cells).__name__}")
@@ -139,10 +139,10 @@ class SequentialCell(_Children):
 
 
 def _prefix(cells: Mapping[str, Cell]) -> str:
-    """Find what is before the places in the parameters' names.
+    """Find the prefix before the positions in the parameters' names, as _get_prefix_and_index of MindSpore does.
 
-    The first child with parameters decides, at the last part of its first name that equals its key, or at
-    the part where the next child's name fits its key, too.
+    The prefix ends before the last part of the first child's first name that equals its key, or before the part
+    at which the next child's name has its key, too. Children without parameters are skipped.
     """
     firsts = ((key, next(cell.get_parameters(), None)) for key, cell in cells.items())
     known = list(islice(((key, first.name.split(".")) for key, first in firsts if first is not None), 2))

@@ -1,4 +1,4 @@
-"""Real networks as binding targets; a framework is imported only where the caller's net is one of it."""
+"""Nets of PyTorch and MindSpore as binding targets; a framework is imported only if the net belongs to it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["foreign_target", "foreign_tensor", "is_foreign_net", "module_paramet
 
 
 def _is(value: object, framework: str, name: str) -> bool:
-    """Tell by the names of its classes what a value is, so that no framework is imported to ask."""
+    """Tell by the names of its classes what a value is, without importing a framework."""
     return any(cls.__name__ == name and cls.__module__.partition(".")[0] == framework for cls in type(value).__mro__)
 
 
@@ -36,10 +36,10 @@ def foreign_target(net: object) -> TorchTarget | MindSporeTarget | None:
 
 
 def module_parameters(net: object) -> dict[str, Parameter] | None:
-    """Return what MindSpore would save of a ``torch.nn.Module``, and None for anything else.
+    """Return the parameters of a ``torch.nn.Module`` to save for MindSpore, and None for anything else.
 
     Raises:
-        CheckpointError: something in it cannot be saved.
+        CheckpointError: a part of it cannot be saved.
     """
     if not _is(net, "torch", "Module"):
         return None
@@ -52,7 +52,7 @@ def foreign_tensor(value: object) -> Parameter | None:
     """Return a ``mindspore.Tensor`` or ``mindspore.Parameter`` as one of ours, and None for anything else.
 
     Raises:
-        UnsupportedTypeError: its values cannot be had.
+        UnsupportedTypeError: its values cannot be read.
     """
     if not _is(value, "mindspore", "Tensor") and not _is(value, "mindspore", "Parameter"):
         return None

@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from ckptload.dtypes import Array
 
 
-#: From this release on, what is written into the array of a tensor on the CPU is what a net computes with,
-#: in both modes and between steps of training (tests/differential/test_mindspore_cells.py).
+#: From this release on, a net on the CPU computes with values that are written into the array of a tensor, in both
+#: modes and between steps of training (tests/differential/test_mindspore_cells.py).
 _SHARES_MEMORY: Final = (2, 10)
 _RELEASE: Final = tuple(int(number) for number in mindspore.__version__.split(".")[:2])
 
 
 class MindSporeTarget:
-    """A real cell."""
+    """A ``mindspore.nn.Cell`` as a target."""
 
     def __init__(self, cell: Any) -> None:
         self._cell = cell
@@ -36,7 +36,7 @@ class MindSporeTarget:
 
 
 class MindSporeSlot:
-    """A real Parameter. On the CPU its memory is filled where it is; elsewhere it is given new data."""
+    """A ``mindspore.Parameter`` as a slot. On the CPU it is filled in place; elsewhere it gets new data."""
 
     def __init__(self, parameter: Any) -> None:
         self._parameter = parameter
@@ -54,12 +54,12 @@ class MindSporeSlot:
 
     @property
     def shapes(self) -> tuple[tuple[int, ...], ...]:
-        """Return the parameter's shape alone."""
+        """Return the parameter's shape, the only one that fits."""
         return (self.shape,)
 
     @property
     def dtype(self) -> DType:
-        """Return the parameter's dtype; where it is not known here, a stand-in that has its name."""
+        """Return the parameter's dtype; for an unknown one, a placeholder with its name."""
         name = str(self._parameter.dtype)
         return dtypes.BY_NAME.get(name) or DType(name, "", np.uint8, None, "")
 
@@ -68,18 +68,18 @@ class MindSporeSlot:
         return _refusal(self._parameter)
 
     def memory(self) -> Array | None:
-        """View the parameter's memory, where that is numpy's."""
+        """View the parameter's memory if numpy can write to it, or return None."""
         if _RELEASE < _SHARES_MEMORY or mindspore.get_context("device_target") != "CPU":
             return None
         if self._parameter.has_init:
-            # Its initial values were put off until now, and nobody needs them any more.
+            # Its initial values have not been made yet, and are no longer needed.
             self._parameter.set_data(_tensor(np.empty(self.shape, self.dtype.numpy), self.dtype))
         array: Array = self._parameter.asnumpy()
-        # A view of another tensor is handed out in one piece only as a copy.
+        # For a view of another tensor, asnumpy() may return a copy.
         return array.view(self.dtype.numpy) if array.flags.writeable and self._parameter.is_contiguous() else None
 
     def write(self, array: Array) -> None:
-        """Give the parameter new data."""
+        """Set new data in the parameter."""
         self._parameter.set_data(_tensor(np.array(array, order="C"), self.dtype))
 
 
@@ -94,7 +94,7 @@ def _refusal(tensor: Any) -> str | None:
 
 
 def _tensor(array: Array, dtype: DType) -> Any:
-    """Return a tensor with the memory of an array, save for Int4, which is copied."""
+    """Return a tensor that shares an array's memory; Int4 is copied."""
     if dtype is dtypes.qint4x2:
         return mindspore.Tensor(array, mindspore.qint4x2)
     return mindspore.Tensor.from_numpy(array)
@@ -104,10 +104,10 @@ def _tensor(array: Array, dtype: DType) -> Any:
 
 
 def parameters_for(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a checkpoint's entries with real Parameters in place of ours; all else stays as it is.
+    """Return a checkpoint's entries with MindSpore's Parameters instead of ours; other entries are unchanged.
 
     Raises:
-        UnsupportedTypeError: MindSpore makes no tensor of a dtype.
+        UnsupportedTypeError: MindSpore cannot make a tensor of a dtype.
     """
     return {
         name: _parameter(name, value) if isinstance(value, Parameter) else value for name, value in parameters.items()
@@ -136,10 +136,10 @@ def _parameter(name: str, value: Parameter) -> Any:
 
 
 def parameter_of(tensor: Any) -> Parameter:
-    """Return a real Tensor or Parameter as one of ours, which may share its memory.
+    """Return MindSpore's Tensor or Parameter as one of ours, which may share its memory.
 
     Raises:
-        UnsupportedTypeError: its values cannot be had.
+        UnsupportedTypeError: its values cannot be read.
     """
     name = getattr(tensor, "name", None) or ""
     refusal = _refusal(tensor)
@@ -148,5 +148,5 @@ def parameter_of(tensor: Any) -> Parameter:
     if tensor.has_init:
         tensor.init_data()
     dtype = dtypes.BY_NAME[str(tensor.dtype)]
-    # Not ascontiguousarray, which makes one dimension of none.
+    # Not ascontiguousarray, which changes shape () to (1,).
     return Parameter.adopt(np.asarray(tensor.asnumpy(), order="C").view(dtype.numpy), dtype, name)

@@ -1,6 +1,6 @@
-"""What is loaded into: a net seen as a list of slots, one for each parameter.
+"""A net as a list of slots to be filled, one for each parameter.
 
-Binding knows nothing else of a net, so that any kind of net that can give slots can be loaded into.
+Binding uses nothing else of a net, so it can load into any kind of net that provides slots.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ class Slot(Protocol):
 
     @property
     def name(self) -> str:
-        """Return the name under which a checkpoint has its values."""
+        """Return its name in a checkpoint."""
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Return the shape that it has and keeps."""
+        """Return its shape, which loading does not change."""
 
     @property
     def shapes(self) -> tuple[tuple[int, ...], ...]:
-        """Return the shapes in which a checkpoint may have its values in the same order; `shape` comes first."""
+        """Return the shapes that fit, with elements in the same order; `shape` is the first."""
 
     @property
     def dtype(self) -> DType:
-        """Return the dtype that it has and keeps."""
+        """Return its dtype, which loading does not change."""
 
     def refusal(self) -> str | None:
         """Return why nothing can be written into it, or None."""
@@ -43,25 +43,25 @@ class Slot(Protocol):
     def memory(self) -> Array | None:
         """View the net's own memory as a writable array of its shape and ``dtype.numpy``.
 
-        None where numpy cannot see it, as on another device: `write` is then called instead.
+        None if numpy cannot access it, such as on another device: `write` is called instead.
         """
 
     def write(self, array: Array) -> None:
-        """Copy values, of its shape and ``dtype.numpy``, into the net."""
+        """Copy values of its shape and ``dtype.numpy`` into the net."""
 
 
 class Target(Protocol):
-    """A net."""
+    """A net to load into."""
 
     def slots(self, keys: Collection[str]) -> Sequence[Slot]:
-        """Return its parameters, in the net's own order; `keys` are the entries there are to load."""
+        """Return its parameters in the net's own order; `keys` are the names of the entries to load."""
 
 
 def target_of(net: object) -> Target:
     """Return a net as a target.
 
     Raises:
-        ArgumentTypeError: it is no net that can be loaded into.
+        ArgumentTypeError: it is not a net that can be loaded into.
     """
     if isinstance(net, Cell):
         return CellTarget(net)
@@ -75,7 +75,7 @@ def target_of(net: object) -> Target:
 
 
 class CellTarget:
-    """A Cell of this package."""
+    """A Cell of this package as a target."""
 
     def __init__(self, cell: Cell) -> None:
         self._cell = cell
@@ -86,7 +86,7 @@ class CellTarget:
 
 
 class CellSlot:
-    """A Parameter of a Cell. It is filled by its name, which need not be its path in the net."""
+    """A Parameter of a Cell as a slot. It is matched by its name, which can differ from its path in the net."""
 
     def __init__(self, parameter: Parameter) -> None:
         self._parameter = parameter
@@ -103,7 +103,7 @@ class CellSlot:
 
     @property
     def shapes(self) -> tuple[tuple[int, ...], ...]:
-        """Return the parameter's shape alone."""
+        """Return the parameter's shape, the only one that fits."""
         return (self._parameter.shape,)
 
     @property

@@ -1,9 +1,9 @@
-"""What tensors compute, on arrays with their dtypes: results by numpy, result types by MindSpore.
+"""Tensor arithmetic on pairs of array and dtype: numpy computes, MindSpore's rules give the result dtype.
 
-A plain number takes the tensor's dtype, except that an integer makes Int64 of Bool and a float makes
-Float32 of Bool and integers. Two tensors take the higher kind (Bool, integer, float, complex), the wider
-type within a kind, and Float32 for Float16 with BFloat16. Where MindSpore's CPU kernels lack a type, the
-same rules decide. Int4, float8 and HiFloat8 are storage types: nothing is computed with them.
+A plain number takes the tensor's dtype, with two exceptions: Bool and an integer give Int64; Bool or an integer
+type and a float give Float32. Two tensors give the higher kind (Bool, integer, float, complex), the wider type
+within a kind, and Float32 for Float16 with BFloat16. The same rules apply to types that MindSpore's CPU kernels
+lack. Int4, float8 and HiFloat8 are storage types: they do not support arithmetic.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ if TYPE_CHECKING:
 
     Typed = tuple[Array, DType]
 
-# Types that hold elements and take no part in computing.
+# Types that store elements but do not support arithmetic.
 _STORAGE_ONLY: Final = frozenset({dtypes.qint4x2, dtypes.hifloat8, dtypes.float8_e4m3fn, dtypes.float8_e5m2})
 _BOOL, _INTEGER, _FLOAT, _COMPLEX = range(4)
-# numpy's letters for these kinds; ml_dtypes' types carry the one for raw bytes.
+# numpy's kind letters; ml_dtypes' types have the letter of raw bytes, V.
 _KINDS: Final = {"b": _BOOL, "i": _INTEGER, "u": _INTEGER, "f": _FLOAT, "V": _FLOAT, "c": _COMPLEX}
 
 
 class Over(NamedTuple):
-    """The dimensions that a reduction runs over, and whether they stay with length 1."""
+    """The dimensions to reduce, and whether to keep them with length 1."""
 
     axis: int | tuple[int, ...] | None
     keepdims: bool
@@ -67,7 +67,7 @@ def translated(operation: str) -> Iterator[None]:
 
 
 def _kind(dtype: DType) -> int:
-    """Rank Bool below integers, those below floats, and complex numbers on top."""
+    """Return the rank of a dtype: Bool, integer, float, complex."""
     return _KINDS[dtype.numpy.kind]
 
 
@@ -97,10 +97,10 @@ def _promote(a: DType, b: DType) -> DType:
 
 
 def number(value: Any, beside: DType) -> Typed:
-    """Give a plain number the dtype that it takes beside a tensor.
+    """Convert a plain number to the dtype that it has in an operation with a tensor.
 
     Raises:
-        ArgumentTypeError: it is no real number.
+        ArgumentTypeError: it is not a real number.
     """
     _computable(beside)
     if isinstance(value, (bool, np.bool_)):
@@ -118,7 +118,7 @@ def number(value: Any, beside: DType) -> Typed:
 
 
 def combine(name: str, a: Typed, b: Typed) -> Typed:
-    """Compute one of the operations of `OPERATIONS`, in the dtype that both sides have in common."""
+    """Compute one of `OPERATIONS` in the common dtype of both operands."""
     with translated(name):
         dtype = _promote(a[1], b[1])
         left, right = (array if own is dtype else convert(array, own, dtype) for array, own in (a, b))
@@ -126,11 +126,11 @@ def combine(name: str, a: Typed, b: Typed) -> Typed:
 
 
 def _plain(function: Callable[[Array, Array], Array]) -> Callable[[Array, Array, DType], Typed]:
-    """Compute in the common dtype and stay in it, also where numpy would leave it."""
+    """Compute in the common dtype and return it, even if numpy returns another one."""
 
     def compute(left: Array, right: Array, dtype: DType) -> Typed:
         if dtype is dtypes.bool_:
-            # Bool counts as 0 and 1, and any result but 0 is True.
+            # Bool is computed as 0 and 1; every nonzero result is True.
             left, right = left.astype(np.int8), right.astype(np.int8)
         return np.asarray(function(left, right)).astype(dtype.numpy, copy=False), dtype
 
@@ -180,7 +180,7 @@ OPERATIONS: Final[dict[str, Callable[[Array, Array, DType], Typed]]] = {
 
 
 def negate(array: Array, dtype: DType) -> Typed:
-    """Change the sign; Bool has none."""
+    """Change the sign; Bool is refused."""
     _computable(dtype)
     if dtype is dtypes.bool_:
         raise ArgumentTypeError("Bool cannot be negated", hint="convert it with astype(float32)")
@@ -188,25 +188,25 @@ def negate(array: Array, dtype: DType) -> Typed:
 
 
 def magnitude(array: Array, dtype: DType) -> Typed:
-    """Take absolute values; those of complex numbers stay complex, as MindSpore has them."""
+    """Return absolute values; for complex numbers the result stays complex, as in MindSpore."""
     _computable(dtype)
     return np.abs(array).astype(dtype.numpy, copy=False), dtype
 
 
 def reduce(name: str, array: Array, dtype: DType, where: Over) -> Typed:
-    """Compute one of the reductions of `REDUCTIONS`."""
+    """Compute one of `REDUCTIONS`."""
     _computable(dtype)
     with translated(name):
         return REDUCTIONS[name](array, dtype, where)
 
 
 def _widened(array: Array, dtype: DType) -> Array:
-    """Add up small floats in Float32, so that rounding happens once."""
+    """Convert 16-bit floats to Float32, so that a sum is rounded only once."""
     return array.astype(np.float32) if dtype in {dtypes.float16, dtypes.bfloat16} else array
 
 
 def _sum(array: Array, dtype: DType, where: Over) -> Typed:
-    """Add up; what fits into Int32 is counted in Int64."""
+    """Sum the elements; Bool, UInt8 and signed integers up to Int32 give Int64."""
     if dtype in {dtypes.bool_, dtypes.int8, dtypes.int16, dtypes.int32, dtypes.uint8}:
         dtype = dtypes.int64
     total = np.sum(_widened(array, dtype), axis=where.axis, keepdims=where.keepdims)
@@ -219,7 +219,7 @@ def _mean(array: Array, dtype: DType, where: Over) -> Typed:
     total = np.asarray(np.sum(_widened(array, dtype), axis=where.axis, keepdims=where.keepdims))
     count = array.size // max(total.size, 1)
     if _kind(dtype) == _INTEGER:
-        # Integers stay integers, their mean cut towards zero.
+        # The mean of integers is an integer, rounded toward zero.
         mean = np.sign(total) * (np.abs(total) // max(count, 1))
     else:
         mean = total / total.dtype.type(count)

@@ -1,21 +1,21 @@
 """Conversions between dtypes with MindSpore's rounding, bit for bit.
 
-The rules, found by running MindSpore 2.10.0 over every 16-bit pattern and millions of others
+The rules were found by running MindSpore 2.10.0 on every 16-bit pattern and millions of other values
 (docs/binding.md, "Conversions"):
 
-* a float becomes a narrower one by rounding to the nearest, ties to even; what is too large becomes infinite;
-* everything between Float64 and a 16-bit float, and between the two 16-bit floats, goes through Float32,
-  so that it may be rounded twice;
-* a NaN becomes 0x7FC0 in BFloat16 and 0x7E00 with its sign in Float16; elsewhere it keeps its sign and the
-  payload that fits, and is made quiet unless it comes from a 16-bit float and goes to Float32;
-* integers wrap around; Int4 is stored as Int8, and nothing clamps it to four bits.
+* a float is rounded to a narrower float to nearest, ties to even; a value that is too large becomes infinite;
+* conversions between Float64 and a 16-bit float, and between the two 16-bit floats, go through Float32,
+  so a value may be rounded twice;
+* a NaN becomes 0x7FC0 in BFloat16 and 0x7E00 with its sign in Float16; in other types it keeps its sign
+  and as much of the payload as fits, and becomes quiet, except from a 16-bit float to Float32;
+* integers wrap around; Int4 is stored as Int8 and is not limited to four bits.
 
-numpy does the arithmetic. It treats NaNs differently from one version and machine to the next, so they
-are set here, in integers. Its way to Float16 takes twenty times as long for numbers outside the usual range
-of Float16 as for others, so that where there are many of them, the rounding is done here as well.
+numpy does the arithmetic. Its NaNs depend on the version and the machine, so they are set here as integers. Its
+conversion to Float16 is twenty times slower for numbers outside the normal range of Float16, so arrays with many
+of them are rounded here as well.
 
-Conversions run in two threads side by side (`supplies`), and numpy lets the other thread run only while it
-computes: a few long steps are quicker than many short ones.
+Conversions run in two threads (`supplies`), and numpy releases the GIL only while it computes: a few long steps
+are faster than many short ones.
 """
 
 from __future__ import annotations
@@ -34,19 +34,19 @@ if TYPE_CHECKING:
 _FLOATS: Final = frozenset(dtypes.FLOATS)
 _INTEGERS: Final = frozenset({*dtypes.INTEGERS, dtypes.qint4x2})
 
-#: Elements converted at a time: what one step leaves is still in the cache for the next.
+#: Elements converted at a time: the result of one step is still in the cache for the next step.
 _CHUNK: Final = 1 << 18
-#: The same for the many steps of `_round_to_half`.
+#: The same for `_round_to_half`, which has many steps.
 _SHORT_CHUNK: Final = 1 << 16
-#: To see how numpy would fare, one element of so many is looked at, and more than one in so many of these is many.
+#: Sample one element in `_SAMPLED`; if more than one sample in `_MANY` is slow in numpy, round here.
 _SAMPLED: Final = 251
 _MANY: Final = 32
-#: Fewer elements than this are converted by numpy sooner than they are looked at.
+#: With fewer elements than this, numpy converts faster than sampling takes.
 _WORTH_SAMPLING: Final = 1 << 12
 
 
 class _Layout(NamedTuple):
-    """How a float is laid out: an unsigned integer of its size, and the number of bits of its mantissa."""
+    """The layout of a float type: an unsigned integer type of the same size, and the bits of the mantissa."""
 
     bits: np.dtype[Any]
     mantissa: int
@@ -68,7 +68,7 @@ _LAYOUTS: Final = {
 }
 _MAGNITUDE: Final = np.uint32(0x7FFFFFFF)
 _INFINITY: Final = np.uint32(_LAYOUTS[dtypes.float32].infinity)
-#: Bits of the smallest Float32 that is normal in Float16, 2**-14, and of the smallest that is infinite there, 65520.
+#: Bits of two Float32 values: the smallest that is normal in Float16 (2**-14), and the smallest infinite one (65520).
 _SMALLEST_NORMAL: Final = np.uint32(0x38800000)
 _TOO_LARGE: Final = np.uint32(0x477FF000)
 _HALF_BITS: Final = 16
@@ -79,7 +79,7 @@ _BRAIN_NAN: Final = 0x7FC0
 def can_cast(source: DType, target: DType) -> bool:
     """Tell whether loading converts between two dtypes: equal ones, two floats, or two signed integers.
 
-    Bool, unsigned integers, complex numbers and 8-bit floats are never converted.
+    Bool, unsigned integers, complex numbers and 8-bit floats are never converted (docs/binding.md, "Conversions").
     """
     return source is target or {source, target} <= _FLOATS or {source, target} <= _INTEGERS
 
@@ -90,13 +90,13 @@ def cast(array: Array, source: DType, target: DType) -> Array:
     Args:
         array: of any shape, of type ``source.numpy``.
         source: dtype of its elements.
-        target: dtype that is wanted.
+        target: dtype of the result.
 
     Returns:
         A new C-contiguous array of the same shape and type ``target.numpy``.
 
     Raises:
-        ArgumentTypeError: there is no such conversion.
+        ArgumentTypeError: the conversion is not supported.
     """
     out = np.empty(array.shape, target.numpy)
     cast_into(array, source, target, out)
@@ -104,16 +104,16 @@ def cast(array: Array, source: DType, target: DType) -> Array:
 
 
 def cast_into(array: Array, source: DType, target: DType, out: Array) -> None:
-    """Convert into an array that the caller has; the two may not overlap.
+    """Convert into an array of the caller; the two arrays must not overlap.
 
     Args:
         array: of type ``source.numpy``.
         source: dtype of its elements.
-        target: dtype that is wanted.
-        out: of type ``target.numpy`` and as many elements, C-contiguous and writable; its shape does not matter.
+        target: dtype of the result.
+        out: of type ``target.numpy``, with the same number of elements, C-contiguous and writable, of any shape.
 
     Raises:
-        ArgumentTypeError: there is no such conversion.
+        ArgumentTypeError: the conversion is not supported.
         ArgumentError: `out` does not fit.
     """
     if not can_cast(source, target):
@@ -130,7 +130,7 @@ def cast_into(array: Array, source: DType, target: DType, out: Array) -> None:
     if source.numpy == target.numpy or source in _INTEGERS:
         np.copyto(room, flat, casting="unsafe")
         return
-    # Overflow to infinity is the rule, and what becomes of a NaN does not depend on numpy.
+    # Overflow to infinity is intended, and NaNs are set below.
     with np.errstate(all="ignore"):
         for start in range(0, flat.size, _CHUNK):
             _cast_floats(flat[start : start + _CHUNK], source, target, room[start : start + _CHUNK])
@@ -138,7 +138,7 @@ def cast_into(array: Array, source: DType, target: DType, out: Array) -> None:
 
 def _cast_floats(array: Array, source: DType, target: DType, out: Array) -> None:
     single = array if dtypes.float32 in {source, target} else array.astype(np.float32)
-    # A NaN is one before and after, so that the side with fewer bytes tells.
+    # A NaN is a NaN on both sides; search the one with fewer bytes.
     telling, kind = (array, source) if source.itemsize < target.itemsize else (out, target)
     if target is dtypes.float16 and _is_unusual(single.view("<u4")):
         _round_to_half(single.view("<u4"), out.view("<u2"))
@@ -153,13 +153,13 @@ def _cast_floats(array: Array, source: DType, target: DType, out: Array) -> None
 
 
 def _has_nans(array: Array, layout: _Layout) -> bool:
-    """Tell whether there are NaNs: as integers they are beyond infinity, on either side of zero."""
+    """Tell whether there are NaNs: as integers, their magnitude is larger than that of infinity."""
     signed = array.view(layout.bits.str.replace("u", "i"))
     return bool(signed.max() > layout.infinity or array.view(layout.bits).max() > (layout.sign | layout.infinity))
 
 
 def _is_unusual(bits: Array) -> bool:
-    """Tell whether many numbers, given by their bits, are too small or too large to be normal in Float16."""
+    """Tell whether many Float32 values, given as bits, are outside the normal range of Float16."""
     if bits.size < _WORTH_SAMPLING:
         return False
     size = bits[::_SAMPLED] & _MAGNITUDE
@@ -169,22 +169,22 @@ def _is_unusual(bits: Array) -> bool:
 
 
 def _round_to_half(bits: Array, out: Array) -> None:
-    """Round Float32 to Float16, both given by their bits; NaNs become infinite.
+    """Round Float32 to Float16, both given as bits; NaNs become infinite.
 
-    Adding a power of two whose last bit counts as much as the last bit of the result makes the processor
-    round there, to the nearest and ties to even. That power is 2**13 times the number's own, or, for
-    numbers below 2**-14, which have the spacing of those above it, 2**13 times 2**-14. What the sum is
-    above the power of two counts the steps of that spacing, of which 1024 raise Float16's exponent by one.
-    Only the low 16 bits are kept, so that the exponents' difference, 126, may be made up for modulo 64.
+    Add a power of two whose last bit has the value of the result's last bit: the processor then rounds at that
+    bit, to nearest, ties to even. The power is 2**13 times the number's own power of two. Numbers below 2**-14
+    have the same spacing as those just above, so for them it is 2**13 times 2**-14. The sum minus the power counts
+    steps of that spacing; 1024 steps raise Float16's exponent by one. Only the low 16 bits are kept, so the
+    difference of the exponents, 126, can be corrected modulo 64.
     """
-    # Fresh memory for each step would cost as much as the step.
+    # Allocating memory for each step would take as long as the step.
     scratch = np.empty((3, min(bits.size, _SHORT_CHUNK)), "<u4")
     for start in range(0, bits.size, _SHORT_CHUNK):
         chunk = bits[start : start + _SHORT_CHUNK]
         size, power, sign = scratch[:, : chunk.size]
         np.bitwise_and(chunk, _MAGNITUDE, out=size)
         np.bitwise_xor(chunk, size, out=sign)
-        # From 65520 on the result is infinite, as it is for 65536.
+        # From 65520 on the result is infinite; limiting to 65536 gives the same.
         np.minimum(size, np.uint32(0x47800000), out=size)
         np.bitwise_and(size, _INFINITY, out=power)
         np.maximum(power, _SMALLEST_NORMAL, out=power)
@@ -199,7 +199,7 @@ def _round_to_half(bits: Array, out: Array) -> None:
 
 
 def _set_nans(bits: Array, layout: _Layout, target: DType, out: Array, where: Array) -> None:
-    """Put NaNs, given by their bits, where they belong among converted elements."""
+    """Write NaNs, given as bits of the source type, into the converted elements."""
     goal = _LAYOUTS[target]
     room = out.view(goal.bits)
     if target is dtypes.bfloat16:

@@ -1,4 +1,4 @@
-"""From Python values to arrays, and from one element type to another: MindSpore's rules of construction."""
+"""Build arrays from Python values, and convert element types, by MindSpore's rules."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ckptload.dtypes import Array
 
 
-# Python's own numbers have no width; these are MindSpore's choices for lists and plain numbers.
+# Dtypes of lists and plain numbers, as in MindSpore (mindspore/common/tensor.py, _set_default_dtype).
 _DEFAULTS: Final = {
     np.dtype(np.float64): dtypes.float32,
     np.dtype(np.int32): dtypes.int64,
@@ -38,10 +38,10 @@ _NAMED: Final[dict[Any, DType]] = {
 
 
 def as_dtype(value: object) -> DType:
-    """Return the dtype that a DType, a name, a Python type or a numpy type stands for.
+    """Return the dtype for a DType, a name, a Python type or a numpy type.
 
     Raises:
-        ArgumentTypeError: it stands for none.
+        ArgumentTypeError: it is not a dtype.
     """
     if isinstance(value, DType):
         return value
@@ -55,16 +55,16 @@ def as_dtype(value: object) -> DType:
 
 
 def from_python(data: object, dtype: DType | None) -> tuple[Array, DType]:
-    """Make an array of its own from a number, a nested list or tuple, a numpy scalar or an ndarray.
+    """Make a new array from a number, a nested list or tuple, a numpy scalar or an ndarray.
 
     Without ``dtype``, an ndarray or numpy scalar keeps its type; integers become Int64 and floats Float32.
-    An array in the other byte order is swapped.
+    Big-endian arrays are converted to little-endian.
 
     Returns:
         A new C-contiguous array in little-endian order, and its dtype.
 
     Raises:
-        ArgumentTypeError: MindSpore has no tensor for such a value.
+        ArgumentTypeError: MindSpore cannot make a tensor of the value.
     """
     if not isinstance(data, (np.ndarray, np.generic, list, tuple, int, float, complex)):
         raise ArgumentTypeError(
@@ -84,22 +84,22 @@ def from_python(data: object, dtype: DType | None) -> tuple[Array, DType]:
     if dtype is None:
         keeps = isinstance(data, (np.ndarray, np.generic))
         dtype = source if keeps else _DEFAULTS.get(source.numpy, source)
-    # Order C also swaps bytes where they are in the other order.
+    # This also swaps the bytes of big-endian arrays.
     array = np.array(array, source.numpy, order="C")
     return (array, dtype) if dtype is source else (convert(array, source, dtype), dtype)
 
 
 def convert(array: Array, source: DType, target: DType) -> Array:
-    """Convert elements as MindSpore's ``astype`` does; between floats and between integers as binding does.
+    """Convert elements as MindSpore's ``astype`` does; floats and signed integers follow `casting`.
 
-    A float loses its fraction when it becomes an integer, a complex number its imaginary part, and an
-    integer that does not fit wraps around.
+    A float that becomes an integer loses its fraction, and a complex number that becomes real its imaginary part.
+    An integer that does not fit wraps around.
 
     Returns:
         A new C-contiguous array of type ``target.numpy``.
 
     Raises:
-        ArgumentTypeError: one of the types has no numbers that numpy could convert.
+        ArgumentTypeError: one of the types is HiFloat8, which numpy cannot convert.
     """
     if source is target:
         return array.copy()
@@ -113,7 +113,7 @@ def convert(array: Array, source: DType, target: DType) -> Array:
         if source.numpy.kind == "c" and target.numpy.kind != "c" and target is not dtypes.bool_:
             array = array.real
         if _is_small_float(source) or _is_small_float(target):
-            # numpy knows no way from ml_dtypes' types to all of its own; float32 holds every small float.
+            # numpy cannot convert ml_dtypes' types to all of its own; Float32 holds every small float exactly.
             array = array.astype(np.float32)
         return np.asarray(array.astype(target.numpy), order="C")
 

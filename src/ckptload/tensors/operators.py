@@ -1,7 +1,7 @@
-"""What a tensor computes: operators, comparisons, reductions, changes of shape, conversions.
+"""Operators and methods of a tensor: arithmetic, comparisons, reductions, shapes, conversions.
 
-Here is what scripts do with loaded weights: average, scale, merge, compare and rearrange them. For everything else
-`Held.asnumpy` gives a numpy array. Every result is a new Tensor, also where the operand is a Parameter.
+They cover what scripts do with loaded weights: average, scale, merge, compare and reshape them. For everything else,
+`Held.asnumpy` gives a numpy array. Every result is a new Tensor, even if the operand is a Parameter.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
     Axis = int | tuple[int, ...] | list[int] | None
 
-#: The class of results: `Tensor`, which derives from these classes and is therefore not imported here.
+#: The class of results: `Tensor`. It derives from these classes, so it cannot be imported here.
 Result = TypeVar("Result")
 
 
 class Held(Generic[Result]):
-    """An array with its dtype, and how a result becomes a Tensor."""
+    """An array with its dtype; the base of `Tensor`."""
 
     _array: Array
     _dtype: DType
@@ -41,15 +41,15 @@ class Held(Generic[Result]):
         """View the elements as a numpy array that shares memory with this tensor.
 
         Returns:
-            Array of type ``dtype.numpy``: int8 for Int4, ml_dtypes' types for bfloat16 and float8, and the
-            bytes as uint8 for HiFloat8.
+            Array of type ``dtype.numpy``: int8 for Int4, ml_dtypes' types for bfloat16 and float8, and
+            uint8 (the raw bytes) for HiFloat8.
         """
         return self._array
 
     numpy = asnumpy
 
     def _plain(self, array: Array, dtype: DType) -> Result:
-        """Wrap a result: operations on a Parameter give a Tensor."""
+        """Wrap a result in a Tensor, also for a Parameter."""
         raise NotImplementedError
 
     def astype(self, dtype: Any) -> Result:
@@ -61,7 +61,7 @@ class Held(Generic[Result]):
 
 
 class Casts(Held[Result]):
-    """The conversions that are named after a float type; `astype` converts to any type."""
+    """Conversions named after a float type; `astype` converts to any type."""
 
     def half(self) -> Result:
         """Convert to Float16."""
@@ -111,7 +111,7 @@ class Operators(Held[Result]):
         return self._combine("division", other)
 
     def __rtruediv__(self, other: object) -> Result:
-        # In two steps, as MindSpore has it: the rounding differs from one division's.
+        # A reciprocal and a product (mindspore/common/tensor.py, __rtruediv__); one division rounds differently.
         inverse = arithmetic.combine("division", _beside(self._dtype, 1), self._typed())
         return self._plain(*arithmetic.combine("multiplication", inverse, _beside(inverse[1], other)))
 
@@ -131,7 +131,7 @@ class Operators(Held[Result]):
     abs = __abs__
 
     def __eq__(self, other: object) -> Any:
-        # What is neither tensor nor number is simply something else.
+        # Anything else is never equal to a tensor.
         return self._combine("==", other) if isinstance(other, (Held, int, float)) else False
 
     def __ne__(self, other: object) -> Any:
@@ -156,7 +156,7 @@ class Operators(Held[Result]):
 class Computing(Operators[Result], Casts[Result]):
     """Reductions and changes of shape.
 
-    A reduction takes ``axis`` and ``keepdims`` under each of the names that MindSpore has for them.
+    A reduction takes ``axis`` and ``keepdims`` under every name that MindSpore accepts for them.
     """
 
     def _reduce(self, name: str, axis: Axis, keepdims: object, spelled: dict[str, Any]) -> Result:
@@ -164,14 +164,14 @@ class Computing(Operators[Result], Casts[Result]):
         return self._plain(*arithmetic.reduce(name, *self._typed(), where))
 
     def sum(self, axis: Axis = None, keepdims: bool = False, **spelled: Any) -> Result:
-        """Add the elements up; Bool and integers are counted in Int64."""
+        """Return the sum; Bool, UInt8 and signed integers give Int64."""
         return self._reduce("sum", axis, keepdims, spelled)
 
     def mean(self, axis: Axis = None, keepdims: bool = False, **spelled: Any) -> Result:
         """Return the mean, in the tensor's own dtype."""
         return self._reduce("mean", axis, keepdims, spelled)
 
-    # With an axis by position, MindSpore's max and min return a pair. So the axis is taken by name only.
+    # With a positional axis, MindSpore's max and min return a pair, so the axis is keyword-only here.
     def max(self, *, axis: Axis = None, keepdims: bool = False, **spelled: Any) -> Result:
         """Return the largest elements."""
         return self._reduce("max", axis, keepdims, spelled)
@@ -189,7 +189,7 @@ class Computing(Operators[Result], Casts[Result]):
         return self._reduce("any", axis, keepdims, spelled)
 
     def _shaped(self, name: str, change: Callable[[Array], Array]) -> Result:
-        """Return the elements in another shape, in memory of their own."""
+        """Return the elements in another shape, in new memory."""
         with arithmetic.translated(name):
             return self._plain(np.array(change(self._array), order="C"), self._dtype)
 
@@ -243,7 +243,7 @@ class Computing(Operators[Result], Casts[Result]):
 
 
 def _beside(dtype: DType, value: Any) -> arithmetic.Typed:
-    """Return what is combined with a tensor of a dtype: another tensor, a list of numbers, or a number."""
+    """Return the other operand of an operation as an array: a tensor, a list of numbers, or a number."""
     if isinstance(value, Held):
         return value.asnumpy(), value.dtype
     if isinstance(value, (list, tuple)):
@@ -252,9 +252,9 @@ def _beside(dtype: DType, value: Any) -> arithmetic.Typed:
 
 
 def _where(name: str, axis: Any, keepdims: Any, spelled: dict[str, Any]) -> arithmetic.Over:
-    """Gather a reduction's arguments from the names that MindSpore, its mint package and numpy use.
+    """Collect a reduction's arguments under the names that MindSpore, its mint package and numpy use.
 
-    A list of dimensions counts as a tuple, an empty one as all.
+    A list of dimensions is taken as a tuple; an empty one means all dimensions.
     """
     axis = spelled.pop("dim", axis)
     for other in ("keep_dims", "keepdim"):
@@ -266,7 +266,7 @@ def _where(name: str, axis: Any, keepdims: Any, spelled: dict[str, Any]) -> arit
 
 
 def _integers(name: str, given: tuple[Any, ...]) -> tuple[int, ...]:
-    """Accept integers one by one, or in one tuple or list."""
+    """Return integers that are given one by one, or in one tuple or list."""
     if len(given) == 1 and isinstance(given[0], (tuple, list)):
         given = tuple(given[0])
     elif not given:

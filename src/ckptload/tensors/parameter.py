@@ -1,4 +1,4 @@
-"""Parameter: a named tensor, as a net holds it and a checkpoint stores it."""
+"""Parameter: a named tensor of a net or a checkpoint."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from ckptload.dtypes import Array, DType
 
-#: What names made by the library start with; a cell puts its attribute's name in place of such a name.
+#: Prefix of automatic names; a cell replaces such a name by the name of the attribute.
 AUTOMATIC_PREFIX: Final = "Parameter#"
 
 _numbers = count()
@@ -31,7 +31,7 @@ def _automatic_name() -> str:
 
 
 class _Flag:
-    """An attribute that is True or False; a parameter holds it only if it was changed, so that making one is quick."""
+    """A bool attribute. A parameter stores it only if it was changed, so that creating one is fast."""
 
     def __init__(self, doc: str, *, default: bool = False) -> None:
         self.__doc__ = doc
@@ -42,7 +42,7 @@ class _Flag:
 
     def __get__(self, parameter: Parameter | None, owner: type | None = None) -> bool:
         if parameter is None:
-            return cast("bool", self)  # what the class has, for those that look for its docstring
+            return cast("bool", self)  # read from the class, for its docstring
         return bool(parameter.__dict__.get(f"_{self._name}", self._default))
 
     def __set__(self, parameter: Parameter, value: bool) -> None:
@@ -53,26 +53,26 @@ class _Flag:
 
 
 class Parameter(Tensor):
-    """A tensor with a name, of which a net is made.
+    """A tensor with a name, as nets hold it.
 
     Args:
-        default_input: a Tensor, an ndarray or a list, which keep their dtype as `Tensor` does; an int, which
-            becomes Int32, or a float, which becomes Float32. The values are copied.
+        default_input: a Tensor, an ndarray or a list, whose dtype is that of `Tensor`; an int, which becomes Int32;
+            or a float, which becomes Float32. The values are copied.
         name: name in nets and checkpoints; None for an automatic one.
         requires_grad: whether training changes the parameter.
-        layerwise_parallel: kept for scripts; it changes nothing here.
-        parallel_optimizer: kept for scripts; it changes nothing here.
-        storage_format: accepted and without effect.
+        layerwise_parallel: stored as an attribute, without effect.
+        parallel_optimizer: stored as an attribute, without effect.
+        storage_format: accepted, without effect.
         device: ``"CPU"``, ``"Remote"`` or None, without effect.
 
     Raises:
-        ArgumentTypeError: ``default_input`` is of another type, or a flag is no bool.
-        ArgumentError: ``default_input`` is a bool, or the name cannot be used.
+        ArgumentTypeError: ``default_input`` is of another type, or a flag is not a bool.
+        ArgumentError: ``default_input`` is a bool, or the name or ``device`` is not valid.
         ArgumentOverflowError: an int does not fit Int32.
     """
 
     _name: str
-    # What almost every parameter has stays in the class, so that making one is quick.
+    # Defaults are attributes of the class, so that creating a parameter is fast.
     _comm_fusion: int = 1
     sliced: Any = False
     unique: Any = False
@@ -112,7 +112,7 @@ class Parameter(Tensor):
 
     @classmethod
     def adopt(cls, array: Array, dtype: DType, name: str = "") -> Parameter:
-        """Wrap an array as `Tensor.adopt` does, under the name as it is; an empty one becomes an automatic one."""
+        """Wrap an array as `Tensor.adopt` does. The name is not changed; an empty one becomes an automatic name."""
         self = object.__new__(cls)
         self._array = array
         self._dtype = dtype
@@ -123,9 +123,9 @@ class Parameter(Tensor):
 
     @property
     def name(self) -> str:
-        """Name under which nets and checkpoints know the parameter.
+        """Name of the parameter in nets and checkpoints.
 
-        White space around a name that is set falls away; None or an empty text asks for an automatic name.
+        White space around a new name is removed; None or an empty string gives an automatic name.
         """
         return self._name
 
@@ -168,7 +168,7 @@ class Parameter(Tensor):
     def data(self) -> Tensor:
         """The values as a plain Tensor that shares memory with the parameter.
 
-        What is set here must be a Tensor; the parameter then shares that one's memory, shape and dtype.
+        Only a Tensor can be assigned; the parameter then shares its memory and has its shape and dtype.
         """
         return self._plain(self._array, self._dtype)
 
@@ -181,9 +181,10 @@ class Parameter(Tensor):
         return self._plain(self._array.copy(), self._dtype)
 
     def set_data(self, data: Any, slice_shape: bool = False) -> Parameter:
-        """Take over new values, converted to the parameter's dtype.
+        """Set new values, converted to the parameter's dtype.
 
-        The shape is not compared: it becomes that of ``data``, and ``()`` for a number.
+        The shape is not checked: it becomes that of ``data``, and ``()`` for a number, as in MindSpore
+        (mindspore/common/parameter.py, Parameter.set_data).
 
         Args:
             data: a Tensor, whose values are copied, or an int or a float.
@@ -193,7 +194,7 @@ class Parameter(Tensor):
             The parameter itself.
 
         Raises:
-            ArgumentTypeError: ``data`` is of another type, or a float for an integer parameter.
+            ArgumentTypeError: ``data`` is of another type, or is a float and the parameter has integers.
             ArgumentOverflowError: an int does not fit the parameter's dtype.
         """
         if isinstance(data, Tensor):
@@ -218,7 +219,7 @@ class Parameter(Tensor):
         return from_python(value, self._dtype)[0]
 
     def init_data(self, layout: Any = None, set_sliced: bool = False) -> Parameter:
-        """Return the parameter itself: its values are there from the start."""
+        """Return the parameter itself, because its values always exist."""
         del layout, set_sliced
         return self
 
@@ -231,13 +232,13 @@ class Parameter(Tensor):
             init: ``"same"`` for the same values, ``"zeros"``, ``"ones"``, or a number for all elements.
 
         Returns:
-            A Parameter with memory of its own.
+            A Parameter that owns its memory.
 
         Raises:
-            ArgumentError: ``init`` is of none of these kinds.
+            ArgumentError: ``init`` is something else.
         """
         twin = Parameter.adopt(self._filled(init), self._dtype, self._name)
-        # What this one has of its own comes first, so that the twin's own array stays.
+        # The twin's attributes come last, so that it keeps its own array.
         twin.__dict__.update({**self.__getstate__(), **twin.__dict__})
         return twin
 
@@ -246,7 +247,7 @@ class Parameter(Tensor):
         return self.clone()
 
     def _filled(self, init: Any) -> Array:
-        """Return an array of the parameter's shape and dtype with the values that ``init`` stands for."""
+        """Return an array of the parameter's shape and dtype with the values that ``init`` asks for."""
         if isinstance(init, str):
             if init == "same":
                 return self._array.copy()
@@ -272,7 +273,7 @@ class Parameter(Tensor):
 
 
 def _values(default_input: Any) -> tuple[Array, DType]:
-    """Return a parameter's own array, with MindSpore's choice of dtype."""
+    """Return an array for a new parameter, with MindSpore's choice of dtype."""
     if isinstance(default_input, Tensor):
         return default_input.asnumpy().copy(), default_input.dtype
     if isinstance(default_input, bool):
@@ -296,7 +297,7 @@ class ParameterTuple(tuple[Parameter, ...]):
         iterable: the parameters.
 
     Raises:
-        ArgumentTypeError: something else is among them.
+        ArgumentTypeError: an item is not a Parameter.
         ArgumentError: two parameters have the same name.
     """
 
@@ -319,7 +320,7 @@ class ParameterTuple(tuple[Parameter, ...]):
         return super().__new__(cls, parameters)
 
     def clone(self, prefix: str, init: Any = "same") -> ParameterTuple:
-        """Copy every parameter, with ``prefix`` and a dot before its name.
+        """Copy every parameter, and put ``prefix`` and a dot before its name.
 
         Args:
             prefix: letters, digits, underscores and dots.

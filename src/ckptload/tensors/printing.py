@@ -1,4 +1,4 @@
-"""How a tensor prints: the text that MindSpore gives for ``repr``."""
+"""Print a tensor with the same text as MindSpore's ``repr``."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ if TYPE_CHECKING:
 
     from ckptload.dtypes import Array, DType
 
-# A longer vector, or a longer dimension of anything else, shows its two ends only.
+# Longer vectors, and longer dimensions of other tensors, are shown by their two ends only.
 _VECTOR_LIMIT: Final = 1000
 _DIMENSION_LIMIT: Final = 6
 _SHOWN: Final = 3
 
-# Decimals of the scientific notation; other types print in the shortest form, aligned to the widest.
+# Decimals in scientific notation; other types have the shortest form, aligned to the widest.
 _DECIMALS: Final[dict[DType, int]] = {dtypes.float16: 4, dtypes.float32: 8, dtypes.float64: 8}
 
 
 def describe(array: Array, dtype: DType) -> str:
-    """Return MindSpore's ``repr`` of a Tensor: shape, dtype and elements, long ones cut."""
+    """Return MindSpore's ``repr`` of a Tensor: shape, dtype and elements, shortened if there are many."""
     head = f"Tensor(shape={list(array.shape)}, dtype={dtype}, value="
     if array.ndim == 0:
         return f"{head} {_shortest(array[()], dtype)})"
@@ -43,7 +43,7 @@ def _shown(length: int, ndim: int) -> list[int]:
 
 
 def _block(array: Array, edges: list[list[int]], show: Callable[[Any], str], wrap: int, indent: str) -> str:
-    """Print one dimension, and by recursion those inside it."""
+    """Format one dimension, and recursively those inside it."""
     here, inner = edges[0], edges[1:]
     cut = len(here) < len(array)
     if not inner:
@@ -60,7 +60,7 @@ def _block(array: Array, edges: list[list[int]], show: Callable[[Any], str], wra
 
 
 def _formatter(visible: Array, dtype: DType) -> Callable[[Any], str]:
-    """Choose a format that lines up all elements that will be shown."""
+    """Choose a format that aligns all visible elements."""
     decimals = _DECIMALS.get(dtype)
     if decimals is not None:
         return lambda value: f"{float(value):{decimals + 7}.{decimals}e}"

@@ -31,24 +31,24 @@ class Tensor(Computing["Tensor"]):
     """An array with a MindSpore dtype.
 
     Without ``dtype``, arrays and numpy scalars keep their type, integers become Int64 and floats Float32.
-    An ndarray is copied; a Tensor given without a dtype shares its memory, as in MindSpore.
+    An ndarray is copied. A Tensor without ``dtype`` is not: the new one shares its memory, as in MindSpore.
 
     Args:
         input_data: number, nested list or tuple, numpy scalar, ndarray or Tensor.
         dtype: dtype of the elements; values that do not fit wrap around.
-        shape: shape of a tensor of zeros, in place of ``input_data``.
-        init: not available, since ckptload has no initializers.
-        const_arg: accepted and without effect.
-        device: accepted if it is ``"CPU"``.
+        shape: shape of a tensor of zeros, instead of ``input_data``.
+        init: not supported, because ckptload has no initializers.
+        const_arg: accepted, without effect.
+        device: ``"CPU"`` or None.
 
     Raises:
-        ArgumentTypeError: no tensor can be made of such a value.
+        ArgumentTypeError: the value cannot become a tensor.
         ArgumentError: arguments contradict each other.
     """
 
     _array: Array
     _dtype: DType
-    #: Tensor and index that this one was taken from, so that ``t[0][1] = x`` reaches ``t``.
+    #: The tensor and the index that this one comes from, so that ``t[0][1] = x`` changes ``t``.
     _origin: tuple[Tensor, Any] | None = None
 
     def __init__(
@@ -82,9 +82,9 @@ class Tensor(Computing["Tensor"]):
 
     @classmethod
     def adopt(cls, array: Array, dtype: DType) -> Tensor:
-        """Wrap an array as it is, without a copy and without a check; internal to the library.
+        """Wrap an array without a copy and without a check; for internal use.
 
-        The caller promises that ``array.dtype == dtype.numpy`` and that the array is C-contiguous.
+        The caller must ensure that ``array.dtype == dtype.numpy`` and that the array is C-contiguous.
         """
         self = object.__new__(cls)
         self._array = array
@@ -93,17 +93,17 @@ class Tensor(Computing["Tensor"]):
 
     @classmethod
     def _part(cls, array: Array, dtype: DType, origin: tuple[Tensor, Any]) -> Tensor:
-        """Wrap what an index took out of another tensor."""
+        """Wrap elements that were taken from another tensor by an index."""
         self = cls.adopt(array, dtype)
         self._origin = origin
         return self
 
     @staticmethod
     def from_numpy(array: Array) -> Tensor:
-        """Wrap an ndarray without a copy, if its memory is laid out as a tensor's.
+        """Wrap an ndarray, without a copy if it is C-contiguous and little-endian.
 
         Raises:
-            ArgumentTypeError: it is no ndarray, or MindSpore has no such type.
+            ArgumentTypeError: it is not an ndarray, or MindSpore does not have its type.
         """
         if not isinstance(array, np.ndarray):
             raise ArgumentTypeError(f"from_numpy takes a numpy.ndarray, not {type(array).__name__}")
@@ -142,12 +142,12 @@ class Tensor(Computing["Tensor"]):
 
     @property
     def strides(self) -> tuple[int, ...]:
-        """Bytes to step to reach the next element, for each dimension."""
+        """Bytes from one element to the next, for each dimension."""
         return tuple(self._array.strides)
 
     @property
     def has_init(self) -> bool:
-        """Whether values are still to be made by an initializer; here they never are."""
+        """Whether an initializer has yet to set the values; always False here."""
         return False
 
     @property
@@ -163,18 +163,18 @@ class Tensor(Computing["Tensor"]):
         """Return the number of elements."""
         return self._array.size
 
-    # -- leaving for Python and numpy -------------------------------------------------------------
+    # -- conversion to Python and numpy -----------------------------------------------------------
 
     def get_bytes(self) -> bytes:
-        """Copy the elements' bytes: C order, little-endian."""
+        """Return a copy of the elements' bytes, in C order and little-endian."""
         return self._array.tobytes()
 
     def item(self) -> Any:
-        """Return the one element as a Python number.
+        """Return the only element as a Python number.
 
         Raises:
             ArgumentError: there is not exactly one element.
-            ArgumentTypeError: Python has no number for such elements.
+            ArgumentTypeError: the elements are HiFloat8, which Python cannot represent.
         """
         self._countable()
         if self._array.size != 1:
@@ -229,7 +229,7 @@ class Tensor(Computing["Tensor"]):
         return self
 
     def copy(self) -> Tensor:
-        """Copy the elements into a Tensor of its own memory."""
+        """Copy the elements into a new Tensor that owns its memory."""
         return self._plain(self._array.copy(), self._dtype)
 
     # A Parameter inherits these, with a `copy` of its own.
@@ -246,14 +246,14 @@ class Tensor(Computing["Tensor"]):
         """Convert the elements, rounding as MindSpore does.
 
         Args:
-            dtype: a dtype, or a name, Python type or numpy type that stands for one.
-            copy: False to return the tensor itself where nothing changes.
+            dtype: a dtype, or the name, Python type or numpy type of one.
+            copy: False to return the tensor itself if it has that dtype already.
 
         Returns:
-            A Tensor of its own memory.
+            A Tensor that owns its memory.
 
         Raises:
-            ArgumentTypeError: there is no such dtype, or no conversion to it.
+            ArgumentTypeError: the dtype is not known, or the conversion is not supported.
         """
         target = as_dtype(dtype)
         if target is self._dtype and not copy:
@@ -265,16 +265,16 @@ class Tensor(Computing["Tensor"]):
         return self.astype(dtype)
 
     def set_dtype(self, dtype: Any) -> DType:
-        """Convert this tensor itself, and return its new dtype."""
+        """Convert this tensor in place, and return its new dtype."""
         target = as_dtype(dtype)
         self._array, self._dtype = convert(self._array, self._dtype, target), target
         return target
 
     def assign_value(self, value: Tensor) -> Tensor:
-        """Take over values, shape and dtype of another tensor, sharing its memory.
+        """Take the values, shape and dtype of another tensor, and share its memory.
 
         Raises:
-            ArgumentTypeError: ``value`` is no Tensor.
+            ArgumentTypeError: ``value`` is not a Tensor.
         """
         if not isinstance(value, Tensor):
             raise ArgumentTypeError(f"values can be taken from a Tensor, not from {type(value).__name__}")
@@ -289,7 +289,7 @@ class Tensor(Computing["Tensor"]):
     def __str__(self) -> str:
         return str(self._array)
 
-    if not TYPE_CHECKING:  # or a type checker would take any name for an attribute
+    if not TYPE_CHECKING:  # otherwise a type checker would accept any attribute
 
         def __getattr__(self, name: str) -> Any:
             raise MissingAttributeError(
@@ -313,7 +313,7 @@ class Tensor(Computing["Tensor"]):
     def __contains__(self, element: object) -> bool:
         if not isinstance(element, (Tensor, int, float, np.number)):
             return False
-        # Not by `==`, for which a numpy scalar is something else than a number, as in MindSpore.
+        # Not `==`, which does not accept numpy scalars as numbers, as in MindSpore.
         return bool(self._combine("==", element).asnumpy().any())
 
     def __getitem__(self, index: Any) -> Tensor:
@@ -343,10 +343,10 @@ def _zeros(input_data: object, dtype: DType | None, shape: Any) -> tuple[Array, 
 
 
 def _index(index: Any) -> Any:
-    """Turn an index into numpy's: tensors and lists pick elements, a Bool is a mask.
+    """Convert an index to numpy's: tensors and lists select elements, Bool is a mask.
 
     Raises:
-        ArgumentIndexError: such a thing cannot index.
+        ArgumentIndexError: the index is of a type that is not supported.
     """
     if index is None or index is Ellipsis or isinstance(index, (bool, int, slice, np.integer)):
         return index

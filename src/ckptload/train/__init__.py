@@ -1,4 +1,4 @@
-"""Loading and saving under the name that MindSpore's scripts import them from."""
+"""Loading and saving under the module name of MindSpore's scripts."""
 
 from ckptload.train import serialization
 from ckptload.train.serialization import (

@@ -1,4 +1,4 @@
-"""Loading and saving under the name that MindSpore's scripts import them from."""
+"""Loading and saving under the module name of MindSpore's scripts."""
 
 from ckptload.binding.loading import load_param_into_net
 from ckptload.converting.converters import ckpt_to_safetensors, safetensors_to_ckpt

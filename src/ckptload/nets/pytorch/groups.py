@@ -1,4 +1,4 @@
-"""What names of a checkpoint are in torch, told by the names that stand beside them; needs no torch."""
+"""Names of a checkpoint in torch, inferred from names with a common prefix; torch is not needed."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-#: What the last part of a name becomes, by the parts that stand beside it. Of several that fit, the first counts.
+#: New last parts of names, by the last parts with the same prefix. The first row that fits is used.
 _GROUPS: Final[tuple[tuple[frozenset[str], dict[str, str]], ...]] = (
     (
         frozenset({"moving_mean", "moving_variance"}),
@@ -16,15 +16,15 @@ _GROUPS: Final[tuple[tuple[frozenset[str], dict[str, str]], ...]] = (
     (frozenset({"gamma", "beta"}), {"gamma": "weight", "beta": "bias"}),
     (frozenset({"embedding_table"}), {"embedding_table": "weight"}),
 )
-#: Names that mean something only in a group, and that alone leave open what the layer is.
+#: Names that have a meaning only in a group; alone they are ambiguous.
 _OPEN: Final = frozenset({"gamma", "beta", "moving_mean", "moving_variance"})
 
 
 def guess_torch_names(names: Iterable[str]) -> tuple[dict[str, str], list[str]]:
-    """Map names of a checkpoint to torch's by the names that stand beside them, without a module.
+    """Map names of a checkpoint to torch's, inferred from names with a common prefix, without a module.
 
     Returns:
-        Name to name, and those of which the group does not say enough; only a module can tell what they are.
+        A map of old names to new names, and the ambiguous names, which only a module can tell.
     """
     groups: dict[str, set[str]] = {}
     every = list(names)
@@ -43,10 +43,10 @@ def guess_torch_names(names: Iterable[str]) -> tuple[dict[str, str], list[str]]:
 
 
 def _depends(prefix: str, last: str, groups: Mapping[str, set[str]]) -> bool:
-    """Tell whether a name is another in torch if the layer is what it looks like, which nothing proves."""
+    """Tell whether a name changes in torch only if the layer is what it seems to be, which is not certain."""
     parent, dot, own = prefix.rpartition(".")
     if own == "bn2d":
-        # A BatchNorm3d has its parameters in a BatchNorm2d of this name.
+        # MindSpore's BatchNorm3d holds its parameters in a BatchNorm2d of this name.
         return "moving_mean" in groups[prefix]
     if own in {"dense1", "dense2"}:
         # A layer of a Transformer; torch calls the two linear1 and linear2.

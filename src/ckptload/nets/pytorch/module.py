@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 
 class Chosen(NamedTuple):
-    """A tensor and how the checkpoint calls it.
+    """A tensor and its name in the checkpoint.
 
     Attributes:
-        name: the name by which it is looked for.
-        place: where in the module it is, under one of its names if it is tied.
+        name: the name to look for.
+        place: its place in the module, under one of its names if it is tied.
         paths: all its keys in ``state_dict()``.
     """
 
@@ -33,7 +33,7 @@ class Chosen(NamedTuple):
 
 
 def choose(module: Any, keys: Collection[str]) -> Iterator[Chosen]:
-    """Yield every tensor of a module once, under the one of its names that the checkpoint has."""
+    """Yield every tensor of a module once, under the name that the checkpoint has."""
     ends = _ends(keys)
     tied: dict[int, list[Place]] = {}
     for place in places(module):
@@ -51,7 +51,7 @@ def _known(options: Iterable[tuple[str, Place]], names: Collection[str]) -> tupl
 
 
 def _ends(keys: Iterable[str]) -> set[str]:
-    """Return what stands behind each dot of each key: names that are found behind a prefix."""
+    """Return the rest of each key after each of its dots: the names that fit after a prefix."""
     ends: set[str] = set()
     for key in keys:
         at = key.find(".")
@@ -62,18 +62,18 @@ def _ends(keys: Iterable[str]) -> set[str]:
 
 
 class TorchTarget:
-    """A module, whose parameters and persistent buffers have the names that MindSpore would give them."""
+    """A module as a target; its parameters and persistent buffers have the names that MindSpore gives them."""
 
     def __init__(self, module: Any) -> None:
         self._module: torch.nn.Module = module
 
     def slots(self, keys: Collection[str]) -> list[TorchSlot]:
-        """Return a slot for each tensor, be it tied to several names or not."""
+        """Return one slot for each tensor, also if it is tied to several names."""
         return [TorchSlot(chosen) for chosen in choose(self._module, keys)]
 
 
 class TorchSlot:
-    """A tensor of a module: its memory stays where it is, and so do its dtype and device."""
+    """A tensor of a module as a slot; its memory, dtype and device do not change."""
 
     def __init__(self, chosen: Chosen, tensor: torch.Tensor | None = None) -> None:
         self._chosen = chosen
@@ -96,7 +96,7 @@ class TorchSlot:
 
     @property
     def dtype(self) -> DType:
-        """Return its dtype; where MindSpore has none such, a stand-in that has its name in torch."""
+        """Return its dtype; for one that MindSpore lacks, a placeholder with its name in torch."""
         return dtype_of(self._tensor) or DType(str(self._tensor.dtype), "", np.uint8, None, "")
 
     def refusal(self) -> str | None:
@@ -107,7 +107,7 @@ class TorchSlot:
         return refusal
 
     def memory(self) -> Array | None:
-        """View its memory, where numpy can see it as a whole."""
+        """View its memory if it is one writable numpy array, or return None."""
         tensor = self._tensor
         if tensor.device.type != "cpu" or not tensor.is_contiguous() or tensor.is_neg() or tensor.is_conj():
             return None
@@ -115,8 +115,8 @@ class TorchSlot:
         return as_array(tensor, self.dtype).reshape(self.shape)
 
     def write(self, array: Array) -> None:
-        """Copy values into it, on whatever device it is."""
-        # A mapped file hands out views that are read-only and may be unaligned; torch wants neither.
+        """Copy values into it, on any device."""
+        # Views of a mapped file are read-only and may be unaligned; torch accepts neither.
         source = as_tensor(np.require(array, requirements=("C", "A", "W")), self.dtype, self.name).reshape(
             self._tensor.shape
         )
@@ -125,7 +125,7 @@ class TorchSlot:
 
 
 def refusal_of(tensor: torch.Tensor) -> str | None:
-    """Return why a tensor can take or give no values, or None."""
+    """Return why the values of a tensor cannot be read or written, or None."""
     if is_lazy(tensor):
         return "the lazy module has no parameters yet; run it once on an input"
     if dtype_of(tensor) is None:
@@ -144,7 +144,7 @@ def _is_expanded(tensor: torch.Tensor) -> bool:
 
 
 def _note_change(tensor: torch.Tensor) -> None:
-    """Tell autograd that the values change, so that it refuses to compute gradients from what was there before."""
-    note = getattr(torch.autograd.graph, "increment_version", None)  # torch 2.1 has none
+    """Tell autograd that the values change, so that it refuses to compute gradients from the old values."""
+    note = getattr(torch.autograd.graph, "increment_version", None)  # torch 2.1 does not have it
     if note is not None:
         note(tensor)

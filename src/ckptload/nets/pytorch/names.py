@@ -1,9 +1,9 @@
-"""How the parameters of a torch module are called, and shaped, in MindSpore.
+"""Names and shapes that the parameters of a torch module have in MindSpore.
 
-The type of each module decides, not its name: a ``weight`` is ``gamma`` in a LayerNorm and ``weight`` in a
-Linear. MindSpore has two families of layers: those of ``mindspore.nn``, with names of their own, and those
-of ``mindspore.mint.nn``, with torch's. A tensor goes by either name, and that of ``mindspore.nn`` comes
-first. tests/differential/test_torch.py compares the outputs of both frameworks for each kind of layer
+They depend on the type of each module, not its name: ``weight`` is ``gamma`` in a LayerNorm and ``weight`` in a
+Linear. MindSpore has two families of layers: those of ``mindspore.nn`` have their own names, and those of
+``mindspore.mint.nn`` have torch's. A tensor has both names; that of ``mindspore.nn`` is the first.
+tests/differential/test_torch.py compares the outputs of both frameworks for each kind of layer
 (docs/pytorch.md, "What is mapped").
 """
 
@@ -23,29 +23,29 @@ if TYPE_CHECKING:
 _SCALED: Final = {"weight": "gamma", "bias": "beta"}
 _NORM: Final = {**_SCALED, "running_mean": "moving_mean", "running_var": "moving_variance"}
 
-#: Names of a module's own tensors; the first kind that fits counts.
+#: Names of a module's own tensors; the first kind that fits is used.
 _TENSORS: Final[Rules] = (
     # MindSpore's BatchNorm3d has its parameters in a BatchNorm2d.
     ((nn.BatchNorm3d,), {name: f"bn2d.{theirs}" for name, theirs in _NORM.items()}),
     ((nn.BatchNorm1d, nn.BatchNorm2d, nn.SyncBatchNorm), _NORM),
-    # MindSpore's InstanceNorm never computes with its statistics, so that they are not what torch's would compute with.
+    # MindSpore's InstanceNorm never computes with its statistics, so torch's cannot use them.
     ((nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d, nn.LayerNorm, nn.GroupNorm), _SCALED),
     ((nn.Embedding,), {"weight": "embedding_table"}),
     ((nn.PReLU,), {"weight": "w"}),
 )
 
-#: Names of a module's children. An empty one is left out of the path: the wrapper has no counterpart.
+#: Names of a module's children. An empty name is left out of the path: MindSpore does not have the wrapper.
 _CHILDREN: Final[Rules] = (
     ((nn.TransformerEncoderLayer, nn.TransformerDecoderLayer), {"linear1": "dense1", "linear2": "dense2"}),
     ((nn.DataParallel, nn.parallel.DistributedDataParallel), {"module": ""}),
 )
-#: The type that torch.compile() wraps a module in; to import it would take seconds.
+#: The type in which torch.compile() wraps a module; importing it would take seconds.
 _COMPILED: Final = ("torch._dynamo.eval_frame", "OptimizedModule")
 
 #: ``mindspore.nn`` computes these as 2-d convolutions: the weight has an axis of length 1 before the last.
 _FLAT_CONVOLUTIONS: Final = (nn.Conv1d, nn.ConvTranspose1d)
 
-#: State that layers of ``mindspore.nn`` do not keep: loaded where a checkpoint has it, and not missed elsewhere.
+#: State that layers of ``mindspore.nn`` do not have: loaded if the checkpoint has it, and otherwise not missing.
 _OPTIONAL: Final = frozenset({"num_batches_tracked"})
 
 
@@ -54,7 +54,7 @@ class Place(NamedTuple):
 
     Attributes:
         path: its key in ``state_dict()``.
-        names: what MindSpore calls it; the name in ``mindspore.nn`` first, its own path last.
+        names: its names in MindSpore; that of ``mindspore.nn`` is the first, its own path the last.
         tensor: the tensor itself.
         is_flat: whether it is the weight of a 1-d convolution.
         is_optional: whether a checkpoint may lack it.
@@ -68,7 +68,7 @@ class Place(NamedTuple):
 
     @property
     def shapes(self) -> tuple[Shape, ...]:
-        """Return the shapes that it has in MindSpore, with the same order of values; that in ``mindspore.nn`` first."""
+        """Return its shapes in MindSpore, with values in the same order; that of ``mindspore.nn`` is the first."""
         if is_lazy(self.tensor):
             return ((),)
         shape = tuple(self.tensor.shape)
@@ -76,12 +76,12 @@ class Place(NamedTuple):
 
 
 def places(module: nn.Module) -> Iterator[Place]:
-    """Yield every parameter and persistent buffer that a checkpoint can hold, tied ones under each of their names."""
+    """Yield every parameter and persistent buffer that a checkpoint can hold, tied ones under each name."""
     yield from _places(module, "", "")
 
 
 def _places(module: nn.Module, path: str, name: str) -> Iterator[Place]:
-    """Yield a module's tensors; `path` and `name` stand before them in torch and in MindSpore."""
+    """Yield a module's tensors; `path` and `name` are their prefixes in torch and in MindSpore."""
     tensors = _rule(module, _TENSORS)
     for own, tensor in _own(module):
         theirs = tensors.get(own, own)
@@ -96,7 +96,7 @@ def _places(module: nn.Module, path: str, name: str) -> Iterator[Place]:
 
 
 def _own(module: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
-    """Yield a module's own tensors that its ``state_dict()`` has, in that order."""
+    """Yield a module's own tensors that are in its ``state_dict()``, in the same order."""
     transient: Any = module._non_persistent_buffers_set  # noqa: SLF001 -- torch has no public name for it
     for name, parameter in module._parameters.items():  # noqa: SLF001 -- named_parameters() drops what occurs twice
         if parameter is not None:
@@ -116,5 +116,5 @@ def _is_compiled(module: nn.Module) -> bool:
 
 
 def is_lazy(tensor: torch.Tensor) -> bool:
-    """Tell whether a tensor of a lazy module has no shape yet."""
+    """Tell whether a tensor of a lazy module does not have a shape yet."""
     return isinstance(tensor, (nn.parameter.UninitializedParameter, nn.parameter.UninitializedBuffer))

@@ -1,4 +1,4 @@
-"""State dictionaries of torch: from a checkpoint, and from a module to what `save_checkpoint` writes."""
+"""State dictionaries of torch: made from a checkpoint, and from a module for `save_checkpoint`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class StateTarget:
-    """New tensors on the CPU, as those of a module: they are filled while the module stays as it is."""
+    """New tensors on the CPU for those of a module: they are filled, and the module is not changed."""
 
     def __init__(self, module: Any) -> None:
         self._module = module
@@ -38,16 +38,16 @@ class StateTarget:
         return slots
 
     def state(self, loaded: Iterable[str]) -> dict[str, torch.Tensor]:
-        """Return what was loaded, in the order of ``state_dict()``; the names of a tied tensor share it."""
+        """Return the loaded tensors in the order of ``state_dict()``; the names of a tied tensor share it."""
         by_path = {path: tensor for chosen, tensor in map(self._new.__getitem__, loaded) for path in chosen.paths}
         return {place.path: by_path[place.path] for place in places(self._module) if place.path in by_path}
 
 
 def parameters_of(module: Any) -> dict[str, Parameter]:
-    """Return a module's tensors under the names and in the shapes that ``mindspore.nn`` has for them.
+    """Return a module's tensors with the names and shapes of ``mindspore.nn``.
 
     Raises:
-        BindingError: a tensor has no counterpart in MindSpore; the message lists them all.
+        BindingError: a tensor does not exist in MindSpore; the message lists all of them.
         ArgumentError: two tensors would have the same name.
     """
     found: dict[str, Parameter] = {}

@@ -1,4 +1,4 @@
-"""Torch tensors as numpy arrays of the same memory, and back, for every dtype that both know."""
+"""Torch tensors as numpy arrays that share memory, and back, for every dtype that both have."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _TORCH: Final[dict[DType, torch.dtype]] = {
     dtypes.complex64: torch.complex64,
     dtypes.complex128: torch.complex128,
     dtypes.qint4x2: torch.int8,
-    # Newer releases of torch have more; where one is missing, its dtype is not supported.
+    # Newer releases of torch have more dtypes; one that is missing is not supported.
     **{
         dtype: getattr(torch, name)
         for dtype, name in (
@@ -42,17 +42,17 @@ _TORCH: Final[dict[DType, torch.dtype]] = {
 }
 _MINDSPORE: Final = {torch_dtype: dtype for dtype, torch_dtype in _TORCH.items() if dtype is not dtypes.qint4x2}
 
-#: numpy gets the memory of these as integers of the same size, since torch hands it out for none of them.
+#: torch does not convert these to numpy, so numpy gets their memory as integers of the same size.
 _AS_INTEGERS: Final = {1: torch.uint8, 2: torch.int16}
 
 
 def dtype_of(tensor: torch.Tensor) -> DType | None:
-    """Return a tensor's dtype in MindSpore, or None where MindSpore has none such."""
+    """Return a tensor's dtype in MindSpore, or None if MindSpore does not have it."""
     return _MINDSPORE.get(tensor.dtype)
 
 
 def as_array(tensor: torch.Tensor, dtype: DType) -> Array:
-    """View a contiguous tensor on the CPU as an array; both share memory."""
+    """View a contiguous CPU tensor as an array; both share memory."""
     tensor = tensor.detach()
     if dtype.numpy.kind == "V" or dtype in (dtypes.bfloat16, dtypes.float8_e4m3fn, dtypes.float8_e5m2):
         array: Array = tensor.view(_AS_INTEGERS[dtype.itemsize]).numpy()
@@ -65,7 +65,7 @@ def as_tensor(array: Array, dtype: DType, name: str) -> torch.Tensor:
     """View an array as a tensor; both share memory.
 
     Raises:
-        UnsupportedTypeError: this torch has no such dtype.
+        UnsupportedTypeError: this version of torch does not have the dtype.
     """
     wanted = _TORCH.get(dtype)
     if wanted is None:
