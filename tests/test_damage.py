@@ -250,7 +250,7 @@ def test_a_header_that_claims_exabytes_is_an_error_unless_nothing_is_missing(dat
     assert isinstance(got, (CorruptCheckpointError, UnsupportedTypeError))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.one_of(st.binary(max_size=1024), st.tuples(files, changes).map(lambda both: mutated(*both)[:1024])))
 def test_a_small_file_takes_little_memory_whatever_stands_in_it(data: bytes) -> None:
     assert peak(lambda: both(data)) < 1 << 20

@@ -24,7 +24,7 @@ def in_pieces(array: np.ndarray) -> list[np.ndarray]:
     return [array[start : start + 7] for start in range(0, array.size, 7)]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.data())
 def test_statistics_are_those_of_numpy(data: st.DataObject) -> None:
     dtype = np.dtype(data.draw(st.sampled_from(NUMBERS)))
@@ -81,7 +81,7 @@ def test_dead_and_constant_tensors_are_told(values: list[float], dead: bool, con
     assert (found.dead, found.constant) == (dead, constant)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @example(np.array([0.0, -1 / 3, -0.25, -0.25, -0.25]))
 @given(hnp.arrays("f8", st.integers(1, 200), elements=st.floats(-1e6, 1e6) | st.just(math.nan) | st.just(math.inf)))
 def test_a_histogram_counts_every_finite_element_in_its_place(array: np.ndarray) -> None:
@@ -119,7 +119,7 @@ def test_a_histogram_of_a_constant_has_one_bar() -> None:
     assert histogram.counts[stats.BINS // 2] == 5
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     hnp.arrays("f4", (2, 40), elements=st.floats(-1000, 1000, width=32) | st.just(math.nan)),
     st.sampled_from([0.0, 0.5]),

@@ -200,7 +200,7 @@ checkpoints = st.dictionaries(
 ).filter(lambda found: "__metadata__" not in found and not any(".__param_key__" in name for name in found))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(found=checkpoints, limit=st.sampled_from([None, 1, 20, 1000]))
 def test_any_checkpoint_comes_back_whole_in_shards_or_not(
     tmp_path_factory: pytest.TempPathFactory, found: dict[str, Any], limit: int | None
@@ -214,7 +214,7 @@ def test_any_checkpoint_comes_back_whole_in_shards_or_not(
     same(load_checkpoint(folder / "x.ckpt"), load_checkpoint(back))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(found=checkpoints, limit=st.sampled_from([None, 1, 20, 1000]))
 def test_converters_write_what_convert_checkpoint_writes(
     tmp_path_factory: pytest.TempPathFactory, found: dict[str, Any], limit: int | None

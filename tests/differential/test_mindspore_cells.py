@@ -34,7 +34,7 @@ pytestmark = [
 
 MODES = [mindspore.PYNATIVE_MODE, mindspore.GRAPH_MODE]
 
-several = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+several = settings(max_examples=60, suppress_health_check=list(HealthCheck))
 
 
 def content(cell: Any) -> list[tuple[Any, ...]]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, event, given, settings
+from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 import ckptload
@@ -137,7 +137,7 @@ def mindspore() -> Any:
 
 
 @pytest.mark.mindspore
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=200)
 @given(steps=st.lists(steps, max_size=12))
 def test_random_nets_have_mindspores_names(steps: list[tuple[Any, ...]], mindspore: Any) -> None:
     """After every step the paths and names of all cells made so far are equal, and the same steps are refused."""

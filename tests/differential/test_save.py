@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
@@ -33,9 +33,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
 ]
 
-several = settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-)
+several = settings(max_examples=40)
 
 #: The types that numpy has; the others are made from bytes below.
 NUMPY = ["bool", "i1", "u1", "<i2", "<u2", "<i4", "<u4", "<i8", "<u8", "<f2", "<f4", "<f8", "<c8", "<c16"]
@@ -109,7 +107,7 @@ def test_lists_give_the_same_bytes(tmp_path: Path, entries: list[tuple[str, Any]
     assert ours == theirs
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15)
 @given(contents(), st.sampled_from([True, "thread", "process"]), st.booleans())
 def test_asynchronous_saves_give_the_same_bytes(
     tmp_path: Path, content: dict[str, Any], async_save: bool | str, crc_check: bool

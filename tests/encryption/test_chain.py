@@ -237,7 +237,7 @@ def pieces() -> st.SearchStrategy[bytes]:
     return st.one_of(whole, st.sampled_from([TRAILER, RECORD, *chain.MAGICS]), st.binary(max_size=50))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(pieces(), max_size=6))
 def test_any_bytes_are_a_whole_chain_or_none_or_an_error(parts: list[bytes]) -> None:
     data = b"".join(parts)

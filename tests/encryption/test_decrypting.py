@@ -163,7 +163,7 @@ class sealed_closed:  # noqa: N801 -- reads as the statement it is
 
 
 @every_kind
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.data())
 def test_any_range_is_a_slice_of_the_whole(kind: str, data: st.DataObject) -> None:
     """Whatever the blocks, records in clear before them and a trailer behind included."""
@@ -497,7 +497,7 @@ def value_of(data: bytes, kind: str, key: bytes = KEY) -> bytes | None:
         return None
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(st.integers(0, len(GCM_FILE) - 1), st.integers(1, 255))
 def test_gcm_any_change_inside_a_block_is_refused(at: int, flip: int) -> None:
     """The switch for unauthenticated files is on here: it must not help."""
@@ -506,7 +506,7 @@ def test_gcm_any_change_inside_a_block_is_refused(at: int, flip: int) -> None:
     assert value_of(bytes(changed), "tagged") == (PLAIN if at in UNUSED else None)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.integers(0, len(GCM_FILE)), st.integers(0, 60), st.binary(max_size=60), st.sampled_from(["AES-GCM", "AES-CBC"])
 )
@@ -531,7 +531,7 @@ def test_gcm_a_cut_that_is_at_no_border_is_refused(cut: int) -> None:
     assert got == {248: PLAIN[:200], 496: PLAIN[:400]}.get(cut)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.binary(min_size=1, max_size=300))
 def test_gcm_any_bytes_appended_are_refused(more: bytes) -> None:
     assert value_of(GCM_FILE + more, "tagged") == (PLAIN if more == TRAILER else None)
@@ -593,7 +593,7 @@ def test_authenticate_passes_a_good_file(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", CBC_KINDS)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.data())
 def test_cbc_any_changed_file_gives_a_stream_or_our_error(kind: str, data: st.DataObject) -> None:
     file = seal(kind, PLAIN, [200, 150])

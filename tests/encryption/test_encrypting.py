@@ -77,7 +77,7 @@ def by_hand(plain: bytes, key: bytes, mode: str, block: int) -> bytes:
 
 
 @every_key
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(parts=st.lists(st.binary(max_size=120), max_size=6), block=st.integers(1, 150))
 def test_the_bytes_are_those_of_the_format_however_they_are_written(
     mode: str, key: bytes, parts: list[bytes], block: int

@@ -194,4 +194,4 @@ class Readers(RuleBasedStateMachine):
 
 
 TestReaders = Readers.TestCase
-TestReaders.settings = settings(max_examples=60, stateful_step_count=25, deadline=None)
+TestReaders.settings = settings(max_examples=60, stateful_step_count=25)

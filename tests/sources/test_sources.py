@@ -201,7 +201,7 @@ def _giving(most: int) -> Callable[..., int]:
     return call
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     spans=requests(),
     piece=st.sampled_from([1 << 10, 100_000, 32 << 20]),

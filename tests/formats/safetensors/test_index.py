@@ -19,7 +19,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 import safetensors
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save as save_st
 
@@ -435,7 +435,7 @@ def test_what_is_no_readable_file_is_refused(tmp_path: Path) -> None:
             load_checkpoint(f"{tmp_path}/{name}", format="safetensors")
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.data())
 def test_a_mutated_file_opens_here_exactly_if_it_opens_in_the_library(data: st.DataObject) -> None:
     content = bytearray(SMALL)
@@ -551,7 +551,7 @@ def test_a_tensor_that_the_library_did_not_see_is_looked_at(described: object) -
 
 
 @pytest.mark.usefixtures("_unseen")
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100)
 @given(st.data())
 def test_without_any_judge_only_errors_of_ours_leave(data: st.DataObject) -> None:
     content = bytearray(SMALL)

@@ -275,7 +275,7 @@ def test_an_index_of_any_length_is_not_read(tmp_path: Path) -> None:
         open_checkpoint(tmp_path / INDEX)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.recursive(
         st.one_of(
