@@ -132,6 +132,7 @@ for _ in range(3):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["plain", "AES-GCM", "safetensors"])
 def test_eight_processes_load_one_file(kind: str, tmp_path: Path) -> None:
     path, how = make(tmp_path, kind)
@@ -343,6 +344,7 @@ def test_asynchronous_saves_in_a_row_end_in_the_order_of_their_calls(how: str, t
     assert [file.name for file in tmp_path.iterdir()] == ["x.ckpt"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["thread", "process"])
 def test_asynchronous_saves_that_threads_begin_are_all_done(how: str, tmp_path: Path) -> None:
     def work(number: int) -> None:

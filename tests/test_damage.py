@@ -160,6 +160,7 @@ def test_a_file_cut_at_any_byte_is_a_shorter_checkpoint_or_an_error(name: str, t
             assert list(got) == list(whole)[: len(got)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SMALL)
 def test_a_flip_of_any_bit_of_a_header_is_a_result_or_an_error(name: str) -> None:
     data = (FIXTURES / name).read_bytes()
@@ -172,6 +173,7 @@ def test_a_flip_of_any_bit_of_a_header_is_a_result_or_an_error(name: str) -> Non
                 both(data[:at] + bytes([data[at] ^ 1 << bit]) + data[at + 1 :])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("byte", [0x00, 0x7F, 0x80, 0xFF])
 @pytest.mark.parametrize("name", SMALL)
 def test_a_telling_value_in_any_byte_is_a_result_or_an_error(name: str, byte: int) -> None:
@@ -292,6 +294,7 @@ def hostile(size: int) -> dict[str, bytes]:
     return made
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", hostile(64))
 def test_a_hostile_file_takes_memory_in_proportion(name: str) -> None:
     """No more than 300 bytes for each of theirs, so that a hostile 1 KB stays far below 64 MB."""

@@ -164,6 +164,7 @@ def one(tmp_path: Path) -> Path:
     return tmp_path / "x.ckpt"
 
 
+@pytest.mark.slow
 def test_a_signal_with_a_handler_does_not_disturb_a_load(one: Path) -> None:
     """The system ends the read with EINTR; Python calls the handler and reads again."""
     called = []
@@ -224,6 +225,7 @@ PATHS: dict[str, tuple[Callable[[Path, str], Path], str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", ["ckpt", "safetensors", "safetensors.index.json"])
 @pytest.mark.parametrize("kind", PATHS)
 def test_a_path_that_leads_to_no_file_is_a_read_error(kind: str, ending: str, tmp_path: Path) -> None:
@@ -236,6 +238,7 @@ def test_a_path_that_leads_to_no_file_is_a_read_error(kind: str, ending: str, tm
         assert found.path
 
 
+@pytest.mark.slow
 @every_kind
 def test_a_file_whose_name_is_no_text_is_loaded_like_others(kind: str, tmp_path: Path) -> None:
     """Names are bytes to Linux; messages about such a file can be printed."""
@@ -248,6 +251,7 @@ def test_a_file_whose_name_is_no_text_is_loaded_like_others(kind: str, tmp_path:
     assert str(found).encode()
 
 
+@pytest.mark.slow
 @every_kind
 def test_a_file_of_which_the_user_may_read_nothing(kind: str) -> None:
     """Root may read everything, so that the process becomes another user first."""
@@ -346,6 +350,7 @@ def test_an_error_of_a_file_object_itself_is_a_read_error_with_its_cause() -> No
 # -- files that change ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @every_kind
 def test_a_file_that_shrinks_while_a_reader_is_open(kind: str, tmp_path: Path) -> None:
     path, how = make(tmp_path, kind)
@@ -360,6 +365,7 @@ def test_a_file_that_shrinks_while_a_reader_is_open(kind: str, tmp_path: Path) -
         refused(lambda: reader[first], "file", ChangedFileError)
 
 
+@pytest.mark.slow
 @every_kind
 def test_a_file_that_is_replaced_while_a_reader_is_open(kind: str, tmp_path: Path) -> None:
     """What was opened can be read on; but the reader says that it is not what stands there any more."""
@@ -426,6 +432,7 @@ def _blocks() -> int:
     return sys.getallocatedblocks()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("use", USES)
 @every_kind
 def test_no_memory_is_kept_over_two_hundred_and_fifty_loads(kind: str, use: str, tmp_path: Path) -> None:

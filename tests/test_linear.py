@@ -206,6 +206,7 @@ FILES: dict[str, Callable[[int], bytes]] = {
 LARGE = {"longest names", "tensors of too many dims", "deep groups", "groups inside a record"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", FILES)
 def test_twice_as_much_of_anything_is_twice_as_much_work(kind: str) -> None:
     assert_linear(use, FILES[kind], 2 if kind in LARGE else 100)
@@ -235,6 +236,7 @@ def sealed(data: bytes, mode: str, size: int) -> bytes:
     return file.getvalue()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ciphers.MODES)
 @pytest.mark.parametrize("size", [16, 100])
 def test_twice_as_many_encrypted_blocks_are_twice_as_much_work(mode: str, size: int) -> None:
@@ -264,6 +266,7 @@ READS: dict[str, Callable[[Reader], object]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["Int8", "BFloat16"])
 @pytest.mark.parametrize("how", READS)
 def test_a_tensor_in_many_slices_is_read_in_work_that_grows_as_it_does(how: str, kind: str) -> None:
@@ -319,6 +322,7 @@ def test_twice_as_many_tensors_of_a_safetensors_file_are_twice_as_much_work(tmp_
     assert_linear(both, make, 200)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shards", ["one", "many"])
 def test_twice_as_many_tensors_in_shards_are_twice_as_much_work(shards: str, tmp_path: Path) -> None:
     """A lazy reader asks with each tensor whether a file was changed: of the files that it read, not of all."""

@@ -156,6 +156,7 @@ def test_an_asynchronous_save_that_finds_no_room(tmp_path: Path, async_save: str
     assert_only_the_old_is_there(target)
 
 
+@pytest.mark.slow
 def test_no_memory_for_a_snapshot(tmp_path: Path) -> None:
     target = tmp_path / "x.ckpt"
     old(target)
@@ -340,6 +341,7 @@ def whole(path: Path, how: str) -> int:
     return seen.pop()
 
 
+@pytest.mark.slow
 @every_way
 def test_a_saver_that_is_killed_at_any_moment(tmp_path: Path, how: str) -> None:
     """It saves one file again and again, each time with another value, until it is killed."""
@@ -408,6 +410,7 @@ for turn in range(rounds):
 """
 
 
+@pytest.mark.slow
 def test_eight_processes_save_and_load_one_file(tmp_path: Path) -> None:
     """Each load finds what one of them saved, whole; at the end nothing else is there."""
     target = tmp_path / "x.ckpt"

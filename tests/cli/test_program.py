@@ -96,6 +96,7 @@ def test_without_arguments_the_help_goes_to_stderr(capsys: pytest.CaptureFixture
     assert all(command in err for command in COMMANDS)
 
 
+@pytest.mark.slow
 def test_completion_offers_commands_and_files() -> None:
     done = run(_CKPTLOAD_COMPLETE="bash_complete", COMP_WORDS="ckptload ver", COMP_CWORD="1")
     assert "plain,verify" in done.out.split()
@@ -232,6 +233,7 @@ def test_a_reader_that_goes_away_ends_the_command_quietly(tmp_path: Path) -> Non
     assert process.wait(PATIENCE) == text.CUT_OFF
 
 
+@pytest.mark.slow
 @POSIX
 def test_colours_are_for_terminals_and_for_those_who_want_them() -> None:
     path = FIXTURES / "lenet5.ckpt"
@@ -246,6 +248,7 @@ def test_colours_are_for_terminals_and_for_those_who_want_them() -> None:
 # -- memory -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["verify --finite", "inspect --stats", "diff", "report", "report --against"])
 def test_memory_stays_flat(command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Of a tensor of 96 MiB, in one row, no more than some pieces of 8 MiB are in memory."""
@@ -311,6 +314,7 @@ def test_a_command_that_is_stopped_leaves_nothing_half_written(
     assert list((tmp_path / "out").iterdir()) == []
 
 
+@pytest.mark.slow
 @POSIX
 def test_progress_is_shown_on_a_terminal_only_and_ctrl_c_ends_it(slow: tuple[str, ...], tmp_path: Path) -> None:
     done = on_terminal(*slow, interrupt_after="converting")

@@ -246,6 +246,7 @@ def path_size(path: Path) -> list[int]:
         return [reader.info(name).nbytes for name in reader]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", ["out.ckpt", "out.safetensors", "out.npz", "shards"])
 @pytest.mark.parametrize("dtype", [None, dtypes.float16])
 def test_memory_stays_flat(target: str, dtype: Any, tmp_path: Path) -> None:

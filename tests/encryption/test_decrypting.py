@@ -265,6 +265,7 @@ def test_of_large_blocks_only_the_pieces_asked_for_are_decrypted_again(monkeypat
     assert source.bytes_read <= 8000 + 8000 + 7000 + 6 * 128
 
 
+@pytest.mark.slow
 def test_little_plaintext_is_kept_of_a_large_file() -> None:
     plain = bytes(160 << 20)
     source = BufferSource(seal("tagged", plain, [80 << 20]))
@@ -376,6 +377,7 @@ def test_threads_that_want_one_block_compare_its_tag_once() -> None:
     assert source.total <= len(plain) + 8 * (512 << 10)
 
 
+@pytest.mark.slow
 def test_many_tiny_blocks_cost_no_more_memory_than_their_places_do() -> None:
     block = seal_block("tagged", b"tiny", bytes(16))
     source = BufferSource(block * 20_000)
