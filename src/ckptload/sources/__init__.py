@@ -1,1 +1,1 @@
-"""Where bytes come from: files, buffers, file objects and URLs, read by ranges."""
+"""Sources of bytes: files, buffers, file objects and URLs, read by ranges."""

@@ -1,8 +1,8 @@
-"""Where bytes come from.
+"""The interface of every source of bytes.
 
-A source has a `size` and answers for any range inside it. A file, a buffer, a
-file object and an encrypted chain are all sources, so that everything above
-them is the same code. Ranges are in bytes from the start of the source.
+A source has a `size` and can read any range inside it. A file, a buffer, a
+file object and an encrypted chain are all sources, so
+everything above them is the same code. Ranges are in bytes from the start of the source.
 
 A source is safe to read from several threads at once.
 """
@@ -25,27 +25,27 @@ if TYPE_CHECKING:
     Request = tuple[int, memoryview]
     Job = tuple[int, list[Request]]
 
-#: Below this much content a second thread costs more than it saves.
+#: Below this many bytes a second thread costs more than it saves.
 _PARALLEL_FROM: Final = 4 << 20
-#: Where spans are smaller on average, Python's own work is what takes time, and threads wait for each other.
+#: With smaller spans on average, Python's own work takes most of the time, and threads wait for each other.
 _WORTH_SHARING: Final = 4096
-#: A piece that one thread reads at a time, so that one large tensor is shared by both.
+#: The piece that one thread reads at a time, so that two threads share one large tensor.
 PIECE: Final = 32 << 20
-#: Wanted spans with no more than this between them are read by one call, gap and all.
+#: Wanted spans at most this far apart are read by one call, together with the gap.
 GAP_LIMIT: Final = 4096
-#: Linux takes 1024 buffers a call, and there may be one for each gap, too.
+#: Linux allows 1024 buffers per call (IOV_MAX), and each gap may need one, too.
 _NEIGHBOURS: Final = 500
 
 
 class Profile(NamedTuple):
-    """How a source is best read. Sizes are in bytes.
+    """The best way to read a source. Sizes are in bytes.
 
     Attributes:
-        local: whether a read costs little beside its bytes, so that many may be made one after the other.
-        small: up to which size spans are worth reading by one call with their neighbours.
-        group: how much such a call reads.
-        near: how much is worth reading at a time where headers follow each other closely.
-        far: the same where they lie far apart.
+        local: whether a read has little overhead, so that many reads in sequence are cheap.
+        small: largest span that is worth reading by one call with its neighbours.
+        group: largest size of such a call.
+        near: best read size where headers are close together.
+        far: best read size where headers are far apart.
     """
 
     local: bool = False
@@ -56,15 +56,15 @@ class Profile(NamedTuple):
 
 
 class Source(ABC):
-    """Bytes that can be read from any place.
+    """Bytes that can be read from any position.
 
     Attributes:
-        size: how many bytes there are.
+        size: number of bytes.
         label: what to call the source in a message: a path or a description.
-        path: the file's path where it was opened by path, else None.
-        views: whether what `read` returns may be kept as an array's memory.
-        authenticated: whether tags vouch for every byte.
-        profile: how it is best read.
+        path: the file's path if it was opened by path, else None.
+        views: whether an array may keep the memory that `read` returns.
+        authenticated: whether every byte is covered by an authentication tag.
+        profile: the best way to read it.
     """
 
     size: int
@@ -76,10 +76,10 @@ class Source(ABC):
 
     @abstractmethod
     def read_into(self, start: int, out: memoryview) -> None:
-        """Fill `out` (flat, writable, of bytes) with what stands at `start`.
+        """Fill `out` (flat, writable, of bytes) with the bytes at `start`.
 
         Raises:
-            ReadError: the system could not read.
+            ReadError: the system could not read the bytes.
             CorruptCheckpointError: the source ends before `out` is full.
         """
 
@@ -92,8 +92,8 @@ class Source(ABC):
     def read_many(self, requests: Sequence[Request]) -> None:
         """Fill every ``(start, out)``; requests are in ascending order and do not overlap.
 
-        Content is read once, by two threads where that pays; if this raises, what the
-        buffers hold is undefined and must not be handed on.
+        Each byte is read once, by two threads if that is faster. If this raises, the contents of
+        the buffers are undefined and must not be returned to the caller.
         """
         total = sum(len(out) for _, out in requests)
         jobs = _jobs(requests, self.profile.small, self.profile.group)
@@ -106,7 +106,7 @@ class Source(ABC):
             self._scatter(job)
 
     def _scatter(self, job: Job) -> None:
-        """Fill neighbouring buffers by one read where there are several."""
+        """Fill one buffer, or several neighbouring ones by a single read."""
         start, outs = job
         if len(outs) == 1:
             self.read_into(start, outs[0][1])
@@ -128,23 +128,23 @@ class Source(ABC):
         return stop - start
 
     def check_unchanged(self) -> None:  # noqa: B027 -- most sources cannot change
-        """Raise ChangedFileError if the bytes are not those that were opened any more."""
+        """Raise ChangedFileError if the bytes have changed since the source was opened."""
 
     def authenticate(self) -> None:  # noqa: B027 -- most sources have no tags
-        """Raise DecryptionError unless every block that was or will be read is what its tag vouches for."""
+        """Raise DecryptionError unless every block, read already or not, matches its authentication tag."""
 
     @abstractmethod
     def close(self) -> None:
-        """Give back what the source holds; reading afterwards raises ClosedReaderError."""
+        """Release the source's resources; reading afterwards raises ClosedReaderError."""
 
 
 def _jobs(requests: Iterable[Request], small: int, most: int) -> list[Job]:
     """Cut large requests and group small neighbours, so that each job is one read of a sensible size.
 
     Args:
-        requests: what is wanted, in ascending order.
-        small: up to which size spans are grouped.
-        most: how many bytes a group has at most.
+        requests: wanted spans, in ascending order.
+        small: largest span that is grouped, in bytes.
+        most: largest group, in bytes.
     """
     jobs: list[Job] = []
     for large, run in groupby(filter(_size, requests), lambda request: len(request[1]) > small):
@@ -158,7 +158,7 @@ def _jobs(requests: Iterable[Request], small: int, most: int) -> list[Job]:
 
 
 def span_of(request: Request) -> tuple[int, int]:
-    """Return where the bytes of a request start and stop."""
+    """Return the start and stop of a request, in bytes."""
     start, out = request
     return start, start + len(out)
 

@@ -1,4 +1,4 @@
-"""Files opened by path: the one source that asks the system itself, and its mapped kind."""
+"""Files opened by path, read by system calls or mapped into memory."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ if TYPE_CHECKING:
 
     from ckptload.sources.base import Job
 
-#: Linux returns at most 2 147 479 552 bytes a call; every call here stays well below that.
+#: Linux returns at most 2 147 479 552 bytes per call (read(2)); every call here asks for less.
 _CALL_LIMIT: Final = 1 << 30
 
 
 class FileSource(Source):
-    """A file opened by path, read by ``pread`` so that threads and forked processes do not disturb each other.
+    """A file opened by path, read by ``pread`` so that threads and forked processes do not share a position.
 
-    Where there is no ``pread`` (Windows), a lock makes seek and read one step.
+    Without ``pread`` (on Windows), a lock makes seek and read one step.
 
     Attributes:
-        watches_name: whether `check_unchanged` also asks if the path still names this file. A load that
-            takes everything at once does not: the file that it opened is whole, also after another one
-            was put in its place.
+        watches_name: whether `check_unchanged` also checks that the path still names this file. A load that
+            reads everything at once does not: the file that it opened stays complete, even if another
+            one has replaced it.
     """
 
     watches_name = True
-    # One call fills many buffers, where there is such a call: nothing is copied twice then.
+    # preadv fills many buffers by one call, so that nothing is copied twice.
     profile = Profile(local=True, small=1 << 20, group=8 << 20) if hasattr(os, "preadv") else Profile(local=True)
 
     def __init__(self, path: str) -> None:
@@ -61,26 +61,26 @@ class FileSource(Source):
         self._stamp = _stamp(status)
 
     def read(self, start: int, stop: int) -> bytes | memoryview:
-        """Return a copy of a range, by one call where the system gives it at once."""
+        """Return a copy of a range, by one call if the system returns all of it."""
         size = self.bounded(start, stop)
         if hasattr(os, "pread") and size <= _CALL_LIMIT:
-            # Memory that need not be zeroed first. What this call cannot do is done, or fails, below.
+            # This memory need not be zeroed first. A short read is completed, or fails, below.
             with suppress(OSError, ValueError):
                 data = os.pread(self._open_file().fileno(), size, start)
-                # Closed meanwhile, its number may be that of another file by now.
+                # If the file was closed meanwhile, its descriptor may belong to another file.
                 if len(data) == size and self._file is not None:
                     return data
         return super().read(start, stop)
 
     def read_into(self, start: int, out: memoryview) -> None:
-        """Fill `out` from the file, in as many calls as the system wants."""
+        """Fill `out` from the file, in as many calls as the system needs."""
         self.bounded(start, start + len(out))
         try:
             done = 0
             while done < len(out):
                 count = self._read_some(start + done, out[done : done + _CALL_LIMIT])
                 if count == 0:
-                    self._open_file()  # Closed meanwhile, its number may be that of another file by now.
+                    self._open_file()  # If it was closed meanwhile, its descriptor may belong to another file.
                     raise ChangedFileError(
                         f"the file ends at byte {start + done}; it had {self.size} bytes when it was opened",
                         path=self.label,
@@ -91,11 +91,11 @@ class FileSource(Source):
         except (OSError, ValueError) as error:
             if isinstance(error, CheckpointError):
                 raise
-            self._open_file()  # Another thread may have closed it in the middle of a call.
+            self._open_file()  # Another thread may have closed it during the call.
             raise unreadable(self.label, error, start) from error
 
     def _scatter(self, job: Job) -> None:
-        """Fill neighbouring buffers by one call; what stands between them goes into one that nobody reads."""
+        """Fill neighbouring buffers by one call; the bytes between them go into a buffer that is discarded."""
         start, outs = job
         if len(outs) == 1 or not hasattr(os, "preadv"):
             super()._scatter(job)
@@ -112,7 +112,7 @@ class FileSource(Source):
             end = start + os.preadv(self._open_file().fileno(), buffers, start)
         except (OSError, ValueError):
             end = start
-        # What the call did not do is done span by span, or fails where it fails.
+        # The rest is read span by span, so that an error names the right position.
         for at, out in outs:
             done = min(max(end - at, 0), len(out))
             if done < len(out):
@@ -136,10 +136,10 @@ class FileSource(Source):
         return self._file
 
     def check_unchanged(self) -> None:
-        """Compare size, time of change and identity with those at opening."""
+        """Raise ChangedFileError unless size, modification time and identity are those at opening."""
         try:
             stamps = {_stamp(os.fstat(self._open_file().fileno()))}
-            # The open file cannot be another one, but its name can; a name that is gone tells nothing.
+            # The path may name another file by now. A path that no longer exists proves nothing.
             if self.watches_name:
                 with suppress(FileNotFoundError):
                     stamps.add(_stamp(os.stat(self.label)))  # noqa: PTH116
@@ -164,7 +164,7 @@ class FileSource(Source):
 
 
 def _open_at_once(path: str, flags: int) -> int:
-    """Open without waiting for somebody to write into a pipe of that name."""
+    """Open without blocking, even if the path is a pipe that has no writer."""
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
@@ -190,20 +190,20 @@ _HINTS: Final = {
 
 
 def unreadable(path: str, error: Exception, offset: int | None = None) -> CheckpointError:
-    """Say what the system said, and what to do about it."""
+    """Return an error with the system's reason and a hint for it."""
     hint = _HINTS.get((error.errno if isinstance(error, OSError) else None) or 0, "check the path")
     reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     if isinstance(error, ValueError) and "\0" in path:
-        reason = "the path has a NUL character"  # Python's own words change with its version.
+        reason = "the path has a NUL character"  # Python's own wording changes with its version.
     return ReadError(f"cannot read the file: {reason}", path=path, offset=offset, hint=hint)
 
 
 class MappedSource(FileSource):
-    """A file that is mapped into memory, so that its bytes are viewed and not copied.
+    """A file that is mapped into memory, so that its bytes are viewed, not copied.
 
-    The mapping is private: writing to a view changes neither the file nor another mapping of it. A file
-    that another program cuts short ends the process when a lost page is touched, which is why this is
-    an option only.
+    The mapping is private: writing to a view changes neither the file nor another mapping of it. If
+    another program truncates the file, reading a lost page ends the process (SIGBUS), so mapping is
+    only an option.
     """
 
     views = True
@@ -218,27 +218,27 @@ class MappedSource(FileSource):
             raise unreadable(path, error) from error
 
     def read(self, start: int, stop: int) -> memoryview:
-        """Return a writable view, which keeps the mapping alive."""
+        """Return a writable view; it keeps the mapping alive."""
         self.bounded(start, stop)
-        # In this order: another thread that closes it lets go of the file first.
+        # In this order: `close` in another thread releases the file before the mapping.
         mapped = self._map
         self._open_file()
         return memoryview(mapped)[start:stop]
 
     def close(self) -> None:
-        """Close the file, and let go of the mapping, which lives as long as views of it."""
+        """Close the file and release the mapping, which lives as long as its views."""
         super().close()
         self._map = b""
 
 
 @contextmanager
 def stand_in(head: bytes, size: int, suffix: str) -> Iterator[str | None]:
-    """Make a temporary file that begins with `head`, is `size` bytes long and holds nothing else.
+    """Make a temporary file that begins with `head` and is `size` bytes long; the rest is a hole.
 
-    A file that ends in a hole takes next to no room on the disk.
+    A hole takes almost no space on the disk.
 
     Yields:
-        Its path, or None where no such file can be made.
+        Its path, or None if no such file can be made.
     """
     import tempfile  # noqa: PLC0415 -- slow to import, and rarely wanted
 
@@ -255,7 +255,7 @@ def stand_in(head: bytes, size: int, suffix: str) -> Iterator[str | None]:
 
 
 def _filled(number: int, head: bytes, size: int) -> bool:
-    """Write a file that is open under this number, and close it: Windows does not open a file twice."""
+    """Write to an open descriptor and close it, since Windows does not open a file twice."""
     try:
         with open(number, "wb") as file:
             file.write(head)

@@ -1,4 +1,4 @@
-"""From what a caller passes to a source: paths, URLs, bytes, file objects."""
+"""Turn what a caller passes (a path, URL, bytes or file object) into a source."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from ckptload.sources.memory import BufferSource, FileObjectSource
 
 
 def open_source(source: object, *, mapped: bool = False) -> Source:
-    """Open what a caller passed: a path, a buffer of bytes, or a seekable binary file object.
+    """Open what a caller passed: a path or URL, a buffer of bytes, or a seekable binary file object.
 
     Raises:
-        ArgumentTypeError: it is none of these.
-        ReadError: it cannot be read.
+        ArgumentTypeError: the argument is none of these.
+        ReadError: the argument cannot be read.
     """
     if isinstance(source, Source):
         return source
@@ -40,7 +40,7 @@ def open_source(source: object, *, mapped: bool = False) -> Source:
 
 
 def _real(path: str) -> str:
-    """Follow symbolic links, so that messages and checks name the file itself."""
+    """Follow symbolic links, so that messages and checks refer to the file itself."""
     try:
         return os.path.realpath(path)
     except (OSError, ValueError) as error:

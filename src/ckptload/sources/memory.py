@@ -1,4 +1,4 @@
-"""Bytes that are in memory, and file objects that the caller opened."""
+"""Sources that the caller holds: bytes in memory and open file objects."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ckptload.sources.base import PIECE, Profile, Source
 
 
 class BufferSource(Source):
-    """Bytes that are in memory already; they are not copied until something is read into an array."""
+    """Bytes that are already in memory; they are copied only when read into an array."""
 
     profile = Profile(local=True)
 
@@ -28,7 +28,7 @@ class BufferSource(Source):
             view = memoryview(data)
         except ValueError as error:
             raise ArgumentError(f"the buffer cannot be read: {error}", path=label, hint="pass its bytes") from error
-        # A view with gaps, or of no bytes, cannot be seen as flat bytes; the first is copied once.
+        # `cast` refuses a view with gaps, which is copied once, and an empty view.
         flat = view.cast("B") if view.c_contiguous and view.nbytes else memoryview(view.tobytes())
         self._view: memoryview | None = flat
         self.size = flat.nbytes
@@ -48,14 +48,14 @@ class BufferSource(Source):
         return self._view
 
     def close(self) -> None:
-        """Let go of the buffer, so that its owner may resize or free it."""
+        """Release the buffer, so that its owner may resize or free it."""
         self._view = None
 
 
 class FileObjectSource(Source):
     """A seekable binary file object that the caller opened and will close.
 
-    It is read from its start, whatever its position; the position afterwards is where it was.
+    It is read from its start, whatever its position. Each read restores the position.
     """
 
     def __init__(self, file: BinaryIO) -> None:
@@ -120,5 +120,5 @@ class FileObjectSource(Source):
             done += len(data)
 
     def close(self) -> None:
-        """Let go of the file object; closing it is its owner's business."""
+        """Release the file object without closing it; its owner closes it."""
         self._file = None

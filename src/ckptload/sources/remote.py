@@ -1,6 +1,6 @@
-"""Checkpoints that lie elsewhere: anything that fsspec opens, such as ``s3://``, ``https://``, ``memory://``.
+"""Remote checkpoints: anything that fsspec opens, such as ``s3://``, ``https://``, ``memory://``.
 
-Only the index and the wanted content are fetched, by ranged requests; see docs/lazy.md, "Remote files".
+Only the index and the wanted tensor data are fetched, by ranged requests; see docs/lazy.md, "Remote files".
 """
 
 from __future__ import annotations
@@ -17,28 +17,28 @@ if TYPE_CHECKING:
 
     from ckptload.sources.base import Request
 
-#: A request costs as much as a few hundred kilobytes, so that wanted spans this close are fetched by one.
+#: A request takes as long as a few hundred kilobytes do, so spans this close are fetched by one request.
 _GAP_LIMIT: Final = 256 << 10
 #: Large spans are cut into pieces that fsspec fetches at the same time.
 _PIECE: Final = 8 << 20
-#: At most so much is held beside the arrays that it is copied into.
+#: At most this many bytes are held besides the arrays that they are copied into.
 _BATCH: Final = 64 << 20
 
 
 class RemoteSource(Source):
     """A file behind a URL, read by ranged requests.
 
-    fsspec keeps its own connections; what it fetched is copied into the caller's memory once.
+    fsspec keeps its own connections. Fetched bytes are copied into the caller's memory once.
     """
 
     profile = Profile(near=1 << 20, far=16 << 10)
 
     def __init__(self, url: str) -> None:
         self.path = url
-        # A URL may carry a password, which no message shows.
+        # A URL may contain a password, which no message may show.
         self.label = re.sub(r"//[^/@]*@", "//", url)
         try:
-            from fsspec.core import url_to_fs  # noqa: PLC0415 -- an optional dependency, wanted for URLs only
+            from fsspec.core import url_to_fs  # noqa: PLC0415 -- an optional dependency, needed for URLs only
         except ImportError as error:
             raise ArgumentError(
                 "reading from a URL needs fsspec", path=self.label, hint="install it with: pip install ckptload[remote]"
@@ -60,17 +60,17 @@ class RemoteSource(Source):
         return data
 
     def read_into(self, start: int, out: memoryview) -> None:
-        """Fetch a range, in parallel pieces where it is large."""
+        """Fetch a range; a large one is fetched in parallel pieces."""
         self.read_many([(start, out)])
 
     def read_many(self, requests: Sequence[Request]) -> None:
-        """Fetch ranges in few requests, several at a time, and a bounded amount at once."""
+        """Fetch ranges in few requests, several in parallel, with a bounded number of bytes at a time."""
         ranges = neighbours(_cut(requests), span_of, gap=_GAP_LIMIT, most=_PIECE)
         for several in batches(ranges, _length, _BATCH):
             self._fetch(several)
 
     def _fetch(self, ranges: Sequence[Sequence[Request]]) -> None:
-        """Fetch ranges at the same time, and copy the parts that each is made of."""
+        """Fetch ranges in parallel, and copy the parts of each into their buffers."""
         spans = [_covered(parts) for parts in ranges]
         for start, stop in spans:
             self.bounded(start, stop)
@@ -92,7 +92,7 @@ class RemoteSource(Source):
             )
 
     def _ask(self, request: Any) -> Any:
-        """Do one request; what any of the many file systems raises becomes a ReadError."""
+        """Make one request; turn any error of fsspec's file systems into a ReadError."""
         try:
             return request()
         except Exception as error:
@@ -110,12 +110,12 @@ class RemoteSource(Source):
         return self._files
 
     def close(self) -> None:
-        """Let go of the file system; fsspec keeps its connections for the next file."""
+        """Release the file system; fsspec keeps its connections for the next file."""
         self._files = None
 
 
 def _covered(parts: Sequence[Request]) -> tuple[int, int]:
-    """Return the span from the first byte of neighbours to the last."""
+    """Return the span that covers all neighbours."""
     return parts[0][0], span_of(parts[-1])[1]
 
 

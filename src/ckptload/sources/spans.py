@@ -1,4 +1,4 @@
-"""Which spans are read together: neighbours by one call, and so many that memory stays flat."""
+"""Group the spans that are read together: neighbours by one call, and batches that bound memory."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ def neighbours(
     """Yield things whose spans lie close together, so that one read covers them.
 
     Args:
-        things: in ascending order of their spans.
+        things: what to group, in ascending order of their spans.
         span: returns where a thing starts and stops, in bytes.
         gap: largest distance between two neighbours, in bytes.
-        most: largest distance from the first start to the last stop, in bytes; a larger thing comes alone.
+        most: largest distance from the first start to the last stop, in bytes; a larger thing is yielded alone.
         count: largest number of things in a list; None for any.
     """
     group: list[Thing] = []
@@ -39,7 +39,7 @@ def neighbours(
 
 
 def batches(things: Iterable[Thing], size: Callable[[Thing], int], most: int) -> Iterator[list[Thing]]:
-    """Yield consecutive things of at most `most` bytes together; a larger one comes alone."""
+    """Yield consecutive things of at most `most` bytes together; a larger one is yielded alone."""
     batch: list[Thing] = []
     held = 0
     for thing in things:
