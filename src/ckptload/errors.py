@@ -1,9 +1,9 @@
-"""Every exception that leaves ckptload, and how its message is put together.
+"""All exceptions that ckptload raises, and how their messages are built.
 
-The rule: all of them derive from `CheckpointError`, which is a ``ValueError``
-because that is what callers of MindSpore catch. Where MindSpore raises another
-class (``TypeError`` for a wrong argument type, ``RuntimeError`` for a misfit),
-ours derives from both.
+All of them derive from `CheckpointError`, which is a ``ValueError`` because that
+is what callers of MindSpore catch. Where MindSpore raises another class
+(``TypeError`` for a wrong argument type, ``RuntimeError`` for a misfit), ours
+derives from both.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     Words = Mapping[str, str | None]
 
-#: What the placeholders of hints are called in Python; None where Python has nothing to offer.
-#: The command line has a table of its own with the same keys.
+#: Texts for the placeholders of hints in Python; None if Python has nothing to offer.
+#: The command line has its own table with the same keys.
 WORDS: Final[Words] = {
     # Opening
     "allow_unauthenticated": "pass allow_unauthenticated=True",
@@ -40,7 +40,7 @@ WORDS: Final[Words] = {
     "crc": "crc_check",
     "shard_size": "max_shard_size=",
     "to": "format",
-    # What only Python has
+    # Only in Python
     "append_dict": "pass numbers in append_dict",
     "filter_result": "choice_func is called with each name and returns whether to load it",
     "input_data": "pass the values themselves as input_data",
@@ -53,12 +53,12 @@ _PLACEHOLDER: Final = re.compile(r"\{(\w+)\}")
 
 
 class Hint:
-    """The next step a person can take, in the words of the door at which they met the error.
+    """What the reader can do next, worded for Python or for the command line.
 
     Args:
-        parts: texts of ours, which are joined as they are. A placeholder such as ``{exclude}`` stands for what a
-            door calls it (`WORDS`). A part with a placeholder for which a door has nothing is left out there.
-        values: what other placeholders stand for. It may come from a file: it is never searched for placeholders.
+        parts: our own texts, which are joined as they are. A placeholder such as ``{exclude}`` is replaced by the
+            interface's own term (`WORDS`). A part is left out if the interface has no term for its placeholder.
+        values: values of other placeholders. They may come from a file and are never searched for placeholders.
     """
 
     def __init__(self, *parts: str, **values: object) -> None:
@@ -69,7 +69,7 @@ class Hint:
         return f"Hint({self.text(WORDS)!r})"
 
     def text(self, words: Words) -> str | None:
-        """Return the hint in the words of a door, or None if nothing of it can be done there."""
+        """Return the hint in the terms of one interface, or None if nothing in it can be done there."""
 
         def fill(placeholder: re.Match[str]) -> str:
             key = placeholder[1]
@@ -88,14 +88,14 @@ class CheckpointError(ValueError):
 
     Args:
         problem: what is wrong, with what was expected and what was found.
-        path: file concerned; set by whoever knows it, before the error leaves the package.
-        name: parameter concerned.
-        offset: place, in bytes from the start of the file (of the decrypted stream when encrypted).
-        hint: the next step a person can take: a `Hint`, or a text that fits every door, so that it names no
-            argument and no option.
+        path: the file; may be set later, before the error leaves the package.
+        name: the parameter.
+        offset: place in bytes from the start of the file (of the decrypted stream if encrypted).
+        hint: what the reader can do next: a `Hint`, or a text that fits Python and the command line, because it
+            names neither an argument nor an option.
 
     Attributes:
-        advice: `hint` as it was given, which is what to hand on to another error.
+        advice: `hint` as it was given, to pass on to another error.
     """
 
     def __init__(
@@ -116,11 +116,11 @@ class CheckpointError(ValueError):
 
     @property
     def hint(self) -> str | None:
-        """The next step a person can take, in Python's words."""
+        """What the reader can do next, in Python's terms."""
         return self.hint_in(WORDS)
 
     def hint_in(self, words: Words) -> str | None:
-        """Return the next step in the words of another door, or None."""
+        """Return the hint in the terms of another interface, or None."""
         return self.advice.text(words) if isinstance(self.advice, Hint) else self.advice
 
     def __str__(self) -> str:
@@ -129,7 +129,7 @@ class CheckpointError(ValueError):
             first += f" (at byte {self.offset})"
         lines = [first]
         if self.path is not None:
-            # A path may hold bytes that are no text, which Python cannot print.
+            # A path may hold bytes that are not valid text, which Python cannot print.
             lines.append(f"in file {self.path.encode(errors='backslashreplace').decode()}")
         hint = self.hint
         if hint is not None:
@@ -143,7 +143,7 @@ class CheckpointError(ValueError):
 
 
 def _rebuild(cls: type[CheckpointError], problem: str, state: dict[str, Any]) -> CheckpointError:
-    """Unpickle an error without running a subclass' own constructor rules."""
+    """Unpickle an error without calling a subclass's own constructor."""
     error = cls(problem)
     for attribute, value in state.items():
         setattr(error, attribute, value)
@@ -151,19 +151,19 @@ def _rebuild(cls: type[CheckpointError], problem: str, state: dict[str, Any]) ->
 
 
 class CorruptCheckpointError(CheckpointError):
-    """The bytes are not what the format says they must be."""
+    """The bytes do not follow the format."""
 
 
 class ChecksumError(CorruptCheckpointError):
-    """The CRC-32 in the file is not the one of its bytes."""
+    """The CRC-32 in the file differs from that of its bytes."""
 
 
 class WrongFormatError(CorruptCheckpointError):
-    """The file is of another kind, which the message names."""
+    """The file is of another kind; the message names it."""
 
 
 class LimitError(CheckpointError):
-    """The file holds more than a limit allows that protects from hostile files (docs/security.md)."""
+    """The file exceeds a limit that protects against hostile files (docs/security.md)."""
 
 
 class EncryptedCheckpointError(CheckpointError):
@@ -171,7 +171,7 @@ class EncryptedCheckpointError(CheckpointError):
 
     Args:
         problem: as in `CheckpointError`.
-        modes: the values of ``dec_mode`` with which it may open; two for files of MindSpore 1.3 to 1.6.
+        modes: possible values of ``dec_mode``; two for files of MindSpore 1.3 to 1.6 (docs/format.md, "Variants").
         details: the keyword arguments of `CheckpointError`.
     """
 
@@ -181,42 +181,42 @@ class EncryptedCheckpointError(CheckpointError):
 
 
 class DecryptionError(CheckpointError):
-    """Wrong key, wrong mode, or a damaged or cut block: they are not told apart."""
+    """The key or the mode is wrong, or a block is damaged or cut; these cannot be told apart."""
 
 
 class CipherUnavailableError(CheckpointError):
-    """The installed ``cryptography`` package lacks the cipher that is needed."""
+    """The installed ``cryptography`` package lacks the required cipher."""
 
 
 class UnsupportedTypeError(CheckpointError):
-    """A tensor type that ckptload does not know."""
+    """A type is unknown, or not supported here."""
 
 
 class EmptyCheckpointError(CheckpointError):
-    """Nothing to return: an empty file, a lone trailer, or a filter that keeps nothing."""
+    """There is nothing to return: the file is empty or only a trailer, or the filter keeps nothing."""
 
 
 class UnknownNameError(CheckpointError, KeyError):
-    """No entry of that name is in the checkpoint."""
+    """The checkpoint has no entry of this name."""
 
 
 class ClosedReaderError(CheckpointError):
-    """The reader was closed before it was used."""
+    """The reader is closed."""
 
 
 class ChangedFileError(CheckpointError):
-    """The file is not the one that was opened any more."""
+    """The file was changed or replaced after it was opened."""
 
 
 class ReadError(CheckpointError, OSError):
     """The operating system could not open or read the file."""
 
-    # OSError's constructor would put its own words in place of ours.
+    # OSError has its own __str__, which would replace ours.
     __str__ = CheckpointError.__str__
 
 
 class WriteError(CheckpointError, OSError):
-    """The operating system could not write a file; `errno` says why, as that of any OSError."""
+    """The operating system could not write a file; `errno` is the reason, as in any OSError."""
 
     __str__ = CheckpointError.__str__
 
@@ -226,19 +226,19 @@ class WriteError(CheckpointError, OSError):
 
 
 class MissingFolderError(WriteError, FileNotFoundError):
-    """The folder that a file is to be written to does not exist."""
+    """The folder of the file to write does not exist."""
 
 
 class WritePermissionError(WriteError, PermissionError):
-    """The current user may not write there."""
+    """The current user has no permission to write there."""
 
 
 class TargetIsFolderError(WriteError, IsADirectoryError):
-    """A folder has the name of the file that is to be written."""
+    """A folder has the name of the file to write."""
 
 
 class ParentIsFileError(WriteError, NotADirectoryError):
-    """What should be the folder of a file is itself a file."""
+    """The folder of the file to write is itself a file."""
 
 
 class BackgroundSaveError(CheckpointError):
@@ -246,7 +246,7 @@ class BackgroundSaveError(CheckpointError):
 
 
 class OutOfMemoryError(CheckpointError, MemoryError):
-    """There is not enough memory for what was asked."""
+    """There is not enough memory for the operation."""
 
 
 class BindingError(CheckpointError, RuntimeError):
@@ -254,31 +254,31 @@ class BindingError(CheckpointError, RuntimeError):
 
 
 class ArgumentError(CheckpointError):
-    """An argument has a value that cannot be used."""
+    """An argument has an invalid value."""
 
 
 class ArgumentTypeError(CheckpointError, TypeError):
-    """An argument is of a type that cannot be used."""
+    """An argument is of the wrong type."""
 
 
 class ArgumentOverflowError(CheckpointError, OverflowError):
-    """A number does not fit the dtype it is to be stored as."""
+    """A number does not fit the dtype it should be stored as."""
 
 
 class IntegerRangeError(ArgumentOverflowError, RuntimeError):
-    """An integer fits neither Int64 nor UInt64, so that no checkpoint can hold it."""
+    """An integer fits neither Int64 nor UInt64, so a checkpoint cannot hold it."""
 
 
 class UnsavableTypeError(UnsupportedTypeError, ArgumentTypeError, RuntimeError):
-    """A value of a type that the file format has no place for."""
+    """The file format cannot hold a value of this type."""
 
 
 class ArgumentIndexError(CheckpointError, IndexError):
-    """An index lies outside a tensor or a list of cells, or is of a kind that cannot index."""
+    """An index is out of range for a tensor or a list of cells, or is not a valid index."""
 
 
 class ArgumentNameError(CheckpointError, KeyError):
-    """A name cannot be used for a parameter or a cell."""
+    """A parameter or a cell cannot have this name."""
 
 
 class MissingAttributeError(CheckpointError, AttributeError):
@@ -286,4 +286,4 @@ class MissingAttributeError(CheckpointError, AttributeError):
 
 
 class ComputationError(CheckpointError, RuntimeError):
-    """An operation is not defined for the shapes or the dtypes that were given."""
+    """An operation is not defined for the given shapes or dtypes."""

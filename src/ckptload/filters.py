@@ -1,4 +1,4 @@
-"""Which names are wanted, and which come close to one that is not there."""
+"""Selecting entries by name: prefixes and `choice_func`."""
 
 from __future__ import annotations
 
@@ -17,10 +17,12 @@ MAX_NAME: Final = 1024
 
 
 def prefixes(value: object, argument: str) -> tuple[str, ...] | None:
-    """Check a prefix argument and return its prefixes, or None where there is no filter.
+    """Check a prefix argument, and return its prefixes or None for no filter.
+
+    The checks are MindSpore's (2.10.0, train/serialization.py, _check_prefix).
 
     Raises:
-        ArgumentTypeError: it is no str, list or tuple of str.
+        ArgumentTypeError: it is not a str, or a list or tuple of str.
         ArgumentError: it is empty, or an element is.
     """
     if value is None:
@@ -54,14 +56,14 @@ def select(
     specify_prefix: Prefixes = None,
     filter_prefix: Prefixes = None,
 ) -> list[str]:
-    """Return the names that are wanted, in their order.
+    """Return the selected names in their order.
 
-    With a prefix argument `choice_func` is not asked, as MindSpore documents; otherwise it is asked
-    once for each name, and what it returns counts by its truth.
+    `choice_func` is called once with each name and may return any value, true or false. It is not called if
+    a prefix is given (MindSpore 2.10.0, train/serialization.py, _load_ckpt_into_param_dict).
 
     Raises:
-        CheckpointError: `choice_func` raised; its exception is the cause. KeyboardInterrupt and
-            SystemExit pass through.
+        CheckpointError: `choice_func` raised an exception, which is the cause. KeyboardInterrupt and
+            SystemExit are not caught.
     """
     specify = prefixes(specify_prefix, "specify_prefix")
     leave_out = prefixes(filter_prefix, "filter_prefix")

@@ -1,6 +1,6 @@
-"""From checkpoints to what PyTorch and MindSpore themselves work with, and back.
+"""Convert between checkpoints and the objects of PyTorch and MindSpore.
 
-Neither framework is imported before one of these functions is called.
+A framework is imported only when one of these functions is called.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ if TYPE_CHECKING:
 
 
 def to_torch_state_dict(parameters: Parameters, module: Any = None, name_map: NameMap = None) -> dict[str, Any]:
-    """Return a checkpoint as a state dictionary of torch.
+    """Convert a checkpoint to a PyTorch state dictionary.
 
     Args:
         parameters: what `load_checkpoint` returned, or an open reader.
-        module: the ``torch.nn.Module`` it is for, which is only looked at. Its types say how each parameter is
-            called, and its dtypes are those of the tensors. Without it the names are mapped by the groups that
-            they stand in, and a warning lists those that leave open what they are.
-        name_map: renames entries first: a dictionary of names, or of what stands before a dot in them, or a
-            function of a name.
+        module: the ``torch.nn.Module`` to convert for; it is not changed. The types of its layers determine the
+            names, and its dtypes those of the tensors. Without it, each name is guessed from the names beside
+            it, and a warning lists the ambiguous ones.
+        name_map: new names: a dictionary whose keys are names or their leading parts up to a dot (the longest
+            counts), or a function of a name. None as a new name leaves the entry out.
 
     Returns:
         Name to ``torch.Tensor`` on the CPU; the tensors own their memory. Parameters of `module` that the
-        checkpoint lacks are not in it.
+        checkpoint lacks are not included.
 
     Raises:
-        BindingError: something does not fit `module`; every misfit is listed (also a RuntimeError).
+        BindingError: something does not fit `module`; the message lists every misfit (also a RuntimeError).
         ArgumentTypeError: an argument is of the wrong type (also a TypeError).
     """
     from ckptload.binding import state_dict  # noqa: PLC0415 -- imports torch
@@ -60,13 +60,13 @@ def to_torch_state_dict(parameters: Parameters, module: Any = None, name_map: Na
 
 
 def from_torch(module: Any) -> dict[str, Parameter]:
-    """Return the parameters and buffers of a torch module as MindSpore names and shapes them.
+    """Convert the parameters and buffers of a PyTorch module to MindSpore's names and shapes.
 
     Args:
         module: a ``torch.nn.Module``, on any device.
 
     Returns:
-        What `save_checkpoint` writes and MindSpore loads; the values own their memory.
+        Name to Parameter, as `save_checkpoint` takes it; the values own their memory.
 
     Raises:
         BindingError: a tensor has no counterpart in MindSpore; the message lists them all.
@@ -77,16 +77,16 @@ def from_torch(module: Any) -> dict[str, Parameter]:
 
 
 def to_mindspore(parameters: Parameters) -> dict[str, Any]:
-    """Return a checkpoint with MindSpore's own Parameters, as ``mindspore.load_param_into_net`` takes it.
+    """Convert a checkpoint to MindSpore's own Parameters, for ``mindspore.load_param_into_net``.
 
     Args:
         parameters: what `load_checkpoint` returned, or an open reader.
 
     Returns:
-        Name to ``mindspore.Parameter``, which owns its memory; strings and maps stay as they are.
+        Name to ``mindspore.Parameter``, which owns its memory; strings and maps are unchanged.
 
     Raises:
-        UnsupportedTypeError: MindSpore makes no tensor of a dtype.
+        UnsupportedTypeError: MindSpore cannot make a tensor of a dtype.
     """
     from ckptload.nets import mindspore_cell  # noqa: PLC0415 -- imports MindSpore
 
@@ -95,7 +95,7 @@ def to_mindspore(parameters: Parameters) -> dict[str, Any]:
 
 
 def _module(module: Any, argument: str) -> Any:
-    import torch  # noqa: PLC0415 -- only a caller who has a module comes here
+    import torch  # noqa: PLC0415 -- only callers who have a module get here
 
     if not isinstance(module, torch.nn.Module):
         raise ArgumentTypeError(f"{argument} must be a torch.nn.Module, not {type(module).__name__}")

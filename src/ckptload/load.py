@@ -1,4 +1,4 @@
-"""`load_checkpoint` and `load_checkpoint_async`: the whole flow on one screen."""
+"""`load_checkpoint` and `load_checkpoint_async`, from the arguments to the result."""
 
 from __future__ import annotations
 
@@ -41,37 +41,39 @@ def load_checkpoint(
     allow_unauthenticated: bool = False,
     max_records: int = MAX_RECORDS,
 ) -> dict[str, Any]:
-    """Load a checkpoint, or the part of it that is wanted.
+    """Load all or some entries of a checkpoint.
 
-    The filter decides by name before any content is read, and only wanted content is read.
+    The filter is applied to the names before any tensor data is read. Only selected entries are read.
 
     Args:
-        ckpt_file_name: path that ends in `format`; or a seekable binary file object, read from its start.
-        net: network that the values are written into as well, by `load_param_into_net`.
-        strict_load: with `net`: exact names and dtypes only.
-        filter_prefix: prefix, or several; entries whose names begin so are left out.
+        ckpt_file_name: path that ends in `format`, or a seekable binary file object, read from its start.
+        net: network to load the values into as well, with `load_param_into_net`.
+        strict_load: with `net`: only exact names and dtypes match. False also matches the ends of names and
+            converts between floats and between signed integers.
+        filter_prefix: prefix or prefixes; entries whose names start with one are left out.
         dec_key: key of an encrypted file: 16, 24 or 32 bytes for AES, 16 for SM4.
-        dec_mode: ``"AES-GCM"``, ``"AES-CBC"`` or ``"SM4-CBC"``; looked at when there is a key.
-        specify_prefix: prefix, or several; only entries whose names begin so are loaded.
-        choice_func: asked once for each name whether to load it; not asked when there is a prefix.
-        crc_check: compare the CRC-32 in the file with that of its bytes; warn if it has none.
-        remove_redundancy: with `net`: refused, since it has a meaning in parallel training only. A
-            safetensors file may say whether it is deduplicated, which then counts (with a warning).
+        dec_mode: ``"AES-GCM"``, ``"AES-CBC"`` or ``"SM4-CBC"``; used only with `dec_key`.
+        specify_prefix: prefix or prefixes; only entries whose names start with one are loaded.
+        choice_func: called once with each name; returns whether to load the entry. Not called if a prefix
+            is given.
+        crc_check: compare the CRC-32 in the file with that of its bytes; warn if the file has none.
+        remove_redundancy: must be False with `net`: only parallel training uses it. If a safetensors file says
+            whether it is deduplicated, the file's value is used (with a warning if they differ).
         format: ``"ckpt"`` or ``"safetensors"``.
-        allow_unauthenticated: open encrypted files whose content nothing protects from changes
+        allow_unauthenticated: open encrypted files whose data is not protected against changes
             (docs/security.md).
-        max_records: how many records, or tensors of a safetensors file, there may be (docs/security.md).
+        max_records: largest number of records, or of tensors in a safetensors file (docs/security.md).
 
     Returns:
-        A plain dict in the order of the file: name to Parameter, to str, to a list of read-only arrays
-        (a map), or to bytes (a random state). Every value owns its memory: arrays are aligned,
-        writable, C-contiguous, and independent of the file.
+        A plain dict in file order. It maps each name to a Parameter, a str, a list of read-only arrays
+        (a map) or bytes (a random state). Every value owns its memory: the arrays of Parameters are
+        aligned, writable, C-contiguous and independent of the file.
 
     Raises:
         ArgumentTypeError: an argument is of the wrong type (also a TypeError).
-        ArgumentError: an argument has a value that cannot be used.
-        CheckpointError: the file cannot be read, is damaged, encrypted, or of another kind, or the
-            filter keeps nothing; all errors are ValueErrors.
+        ArgumentError: an argument has an invalid value.
+        CheckpointError: the file cannot be read, is damaged, encrypted or of another kind, or the
+            filter keeps nothing. All errors are ValueErrors.
         BindingError: values do not fit `net`, which is then unchanged (also a RuntimeError).
     """
     filters.prefixes(specify_prefix, "specify_prefix")
@@ -84,7 +86,8 @@ def load_checkpoint(
         allow_unauthenticated=allow_unauthenticated,
         max_records=max_records,
         watches_name=False,
-        # `choice_func` sees names, and a wrong CRC-32 is an error about the bytes: tags come first then.
+        # Authenticate first if `choice_func` will see names or a CRC-32 error could tell about the bytes:
+        # nothing unauthenticated may reach the caller.
         authenticates=choice_func is not None or crc_check,
     )
     _check_name(ckpt_file_name, format)
@@ -111,7 +114,7 @@ def _wanted(
 
 
 def _known(format: object) -> str:
-    """Return a format that MindSpore knows; it takes None for no format at all."""
+    """Check and return a format; None is not one (MindSpore 2.10.0, train/serialization.py, _check_file)."""
     if format not in (CKPT, SAFETENSORS):
         raise ArgumentError(f"format must be 'ckpt' or 'safetensors', not {format!r}")
     return str(format)
@@ -124,7 +127,7 @@ def _check_flags(**flags: object) -> None:
 
 
 def _check_name(source: object, format: str) -> None:
-    """Hold a name against the format, as MindSpore does; a file object has no name to hold."""
+    """Check that a path ends in the format (MindSpore 2.10.0, train/serialization.py, _check_file)."""
     if isinstance(source, (str, os.PathLike)):
         name = os.fspath(source)
         if isinstance(name, str) and not name.endswith((format, ENDING) if format == SAFETENSORS else format):
@@ -143,7 +146,10 @@ def _check_name(source: object, format: str) -> None:
 
 
 def _redundancy(reader: Reader, argument: bool) -> bool:
-    """Return the flag that the file carries, which wins over the argument; warn if they differ."""
+    """Return the flag of the file, or the argument if it has none; warn if they differ.
+
+    The file's flag wins in MindSpore, too (2.10.0, train/serialization.py, _check_remove_redundancy).
+    """
     flag = reader.metadata.get("remove_redundancy")
     if flag not in ("True", "False"):
         return argument
@@ -155,7 +161,7 @@ def _redundancy(reader: Reader, argument: bool) -> bool:
 
 
 def _nothing_left(reader: Reader, specify_prefix: Prefixes, filter_prefix: Prefixes) -> EmptyCheckpointError:
-    """Say what there was to choose from."""
+    """Return an error that names some of the entries in the file."""
     if not reader:
         return EmptyCheckpointError("the file has no tensors", path=reader.path, hint="save it again")
     near: list[str] = []
@@ -180,7 +186,7 @@ class ParamDictFuture:
         self._future = future
 
     def result(self) -> dict[str, Any]:
-        """Wait until loading has ended, and return what `load_checkpoint` returns.
+        """Wait for the load to end, and return what `load_checkpoint` returns.
 
         Every call returns the same dictionary.
 
@@ -190,7 +196,7 @@ class ParamDictFuture:
         return self._future.result()
 
     def done(self) -> bool:
-        """Tell whether loading has ended, well or badly."""
+        """Tell whether the load has ended, with a result or an error."""
         return self._future.done()
 
 
@@ -207,31 +213,32 @@ def load_checkpoint_async(
     allow_unauthenticated: bool = False,
     max_records: int = MAX_RECORDS,
 ) -> ParamDictFuture:
-    """Begin to load a checkpoint, and return at once.
+    """Start loading a checkpoint in the background.
 
-    Each call has a thread of its own, so that several load at the same time. `choice_func` is called
-    in that thread, and `net`, if there is one, is written to from it: leave it alone until the result
-    is there.
+    Each call has its own thread, so several calls load at the same time. That thread calls `choice_func`
+    and writes into `net`: do not use `net` until the result is available.
 
     Args:
-        ckpt_file_name: path; it is loaded as safetensors if it ends in ``.safetensors`` or
-            ``.safetensors.index.json``, else as ckpt.
-        net: network that the values are written into as well.
-        strict_load: with `net`: exact names and dtypes only.
-        filter_prefix: prefix, or several; entries whose names begin so are left out.
+        ckpt_file_name: path. It is loaded as safetensors if it ends in ``.safetensors`` or
+            ``.safetensors.index.json``, otherwise as ckpt.
+        net: network to load the values into as well, with `load_param_into_net`.
+        strict_load: with `net`: only exact names and dtypes match. False also matches the ends of names and
+            converts between floats and between signed integers.
+        filter_prefix: prefix or prefixes; entries whose names start with one are left out.
         dec_key: key of an encrypted file: 16, 24 or 32 bytes for AES, 16 for SM4.
-        dec_mode: ``"AES-GCM"``, ``"AES-CBC"`` or ``"SM4-CBC"``; looked at when there is a key.
-        specify_prefix: prefix, or several; only entries whose names begin so are loaded.
-        choice_func: asked once for each name whether to load it; not asked when there is a prefix.
-        allow_unauthenticated: open encrypted files whose content nothing protects from changes
+        dec_mode: ``"AES-GCM"``, ``"AES-CBC"`` or ``"SM4-CBC"``; used only with `dec_key`.
+        specify_prefix: prefix or prefixes; only entries whose names start with one are loaded.
+        choice_func: called once with each name; returns whether to load the entry. Not called if a prefix
+            is given.
+        allow_unauthenticated: open encrypted files whose data is not protected against changes
             (docs/security.md).
-        max_records: how many records, or tensors of a safetensors file, there may be (docs/security.md).
+        max_records: largest number of records, or of tensors in a safetensors file (docs/security.md).
 
     Returns:
-        A future, whose ``result()`` is what `load_checkpoint` returns or raises.
+        A future. Its ``result()`` returns or raises what `load_checkpoint` does.
 
     Raises:
-        ArgumentTypeError: `ckpt_file_name` is no path. Every other error comes from ``result()``.
+        ArgumentTypeError: `ckpt_file_name` is not a path. Every other error comes from ``result()``.
     """
     path = os.fspath(ckpt_file_name) if isinstance(ckpt_file_name, (str, os.PathLike)) else None
     if not isinstance(path, str):
@@ -257,13 +264,13 @@ def load_checkpoint_async(
 
 
 def _begun(load: Callable[[], dict[str, Any]]) -> Future[dict[str, Any]]:
-    """Call `load` in a thread that ends with it; where the system gives none, before returning."""
+    """Call `load` in its own thread; if no thread can be started, call it before returning."""
     future: Future[dict[str, Any]] = Future()
 
     def work() -> None:
         try:
             future.set_result(load())
-        except BaseException as error:  # noqa: BLE001 -- it is raised again where the result is asked for
+        except BaseException as error:  # noqa: BLE001 -- result() raises it again
             future.set_exception(error)
 
     try:

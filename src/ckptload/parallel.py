@@ -1,6 +1,6 @@
-"""Work that several threads share: reading, summing and converting, which let go of Python's lock.
+"""Threads for work that releases Python's GIL: reading, checksums and conversions.
 
-Two threads halve it, more gain nothing on the machines measured (docs/architecture.md).
+Two threads halve the time; more did not help on the machines measured (docs/architecture.md).
 """
 
 from __future__ import annotations
@@ -18,14 +18,15 @@ THREADS: Final = 2
 
 
 def share(work: Callable[[Job], Result], jobs: Sequence[Job], name: str) -> list[Result]:
-    """Do every job, in threads if the system gives any, and return the results in order.
+    """Do every job, in threads if possible, and return the results in order.
 
-    The first failure ends it. A job may be done twice: what was begun is, where threads are missing.
+    The first failure cancels the rest. A job may be done twice: if not all threads can be started, every job
+    is done again without them.
 
     Args:
-        work: what to do with each job.
+        work: called with each job.
         jobs: the jobs; the largest should not be the last.
-        name: what the threads are called.
+        name: part of the threads' names.
     """
     with ThreadPoolExecutor(THREADS, thread_name_prefix=f"ckptload-{name}") as pool:
         try:
@@ -36,6 +37,6 @@ def share(work: Callable[[Job], Result], jobs: Sequence[Job], name: str) -> list
             if started is not None:
                 return [done.result() for done in started]
         finally:
-            # After a failure, or an interrupt, the rest need not be done.
+            # After a failure or an interrupt the remaining jobs are not needed.
             pool.shutdown(cancel_futures=True)
     return [work(job) for job in jobs]

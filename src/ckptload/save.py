@@ -1,6 +1,6 @@
-"""save_checkpoint: MindSpore's function, made so that it never loses a file.
+"""`save_checkpoint`: MindSpore's function, which here never loses a file.
 
-The order is: check the arguments, gather and judge what is to be saved, only then touch the file system.
+It checks the arguments first, then gathers and checks what to save, and only then writes.
 """
 
 from __future__ import annotations
@@ -50,41 +50,41 @@ def save_checkpoint(
     format: str = CKPT,
     **kwargs: Any,
 ) -> None:
-    """Save parameters to a file that MindSpore and ckptload load.
+    """Save parameters to a file that MindSpore and ckptload can load.
 
-    The file is complete and on the disk before it takes the place of an old one: whatever goes wrong, the
-    old file stays as it is. The new one can be read by its owner only, and written by nobody (mode 0400).
+    The file is complete and on the disk before it replaces an old one: if anything goes wrong, the old file
+    is unchanged. The new file is readable by its owner only and writable by nobody (mode 0400).
 
     Args:
-        save_obj: a Cell, a list of Parameters, a list of ``{"name": name, "data": tensor}``, a dictionary of
-            names and Parameters, Tensors, strings or numpy arrays, such as `load_checkpoint` returns, or an
-            open reader, whose content is copied without being in memory as a whole. Of a name that comes
-            twice the last value is saved. A ``mindspore.nn.Cell``, MindSpore's own Parameters and Tensors, and a
-            ``torch.nn.Module``, as `from_torch` converts it, are saved, too.
+        save_obj: a Cell; a list of Parameters or of ``{"name": name, "data": tensor}``; a dictionary of names
+            and Parameters, Tensors, strings or numpy arrays, such as `load_checkpoint` returns; or an open
+            reader, which is copied in small pieces. A ``mindspore.nn.Cell``, MindSpore's own Parameters and
+            Tensors, and a ``torch.nn.Module`` (converted as by `from_torch`) are saved, too. If a name occurs
+            twice, the last value is saved.
         ckpt_file_name: path of the file. ``.ckpt`` or ``.safetensors`` is added unless it ends with the
             format's name. A symbolic link is followed.
-        integrated_save: accepted; it concerns nets that are spread over devices.
+        integrated_save: accepted but not used; it concerns nets that are split across devices.
         async_save: True or ``"thread"`` to save in a thread, from a copy of the values; ``"process"`` to save
-            in a forked process, without a copy (a thread where processes cannot be forked). Every
-            save waits for the one before. The interpreter waits for all of them when it ends.
-        append_dict: further entries, which follow the parameters: numbers, strings, Tensors or Parameters. An
-            entry of a parameter's name takes its place.
-        enc_key: key to encrypt with: 16, 24 or 32 bytes, 16 for SM4. None for a plain file.
+            in a forked process, without a copy (in a thread if the system cannot fork). Every save waits
+            for the previous one. The interpreter waits for all of them when it exits.
+        append_dict: more entries, written after the parameters: numbers, strings, Tensors or Parameters. An
+            entry with a parameter's name replaces it.
+        enc_key: key to encrypt with: 16, 24 or 32 bytes for AES, 16 for SM4. None for a plain file.
         enc_mode: ``"AES-GCM"``, ``"AES-CBC"`` or ``"SM4-CBC"``.
-        choice_func: asked once for each name of `save_obj`; what it returns counts by its truth. Its
-            exceptions pass through. `append_dict` is not subject to it.
-        crc_check: whether the file carries a CRC-32, which tells damage but not intent.
+        choice_func: called once with each name of `save_obj`; returns whether to save the entry. Its
+            exceptions are not caught. It is not applied to `append_dict`.
+        crc_check: add a CRC-32 to the file; it detects accidental damage but not tampering.
         format: ``"ckpt"`` or ``"safetensors"``.
-        **kwargs: `remove_redundancy` (True or False) is noted in a safetensors file; `incremental` and
-            `global_step_num` are accepted for .ckpt files. Any other is ignored, as in MindSpore.
+        **kwargs: `remove_redundancy` (True or False) is recorded in a safetensors file; `incremental` and
+            `global_step_num` are accepted for .ckpt files. All others are ignored, as in MindSpore.
 
     Raises:
         CheckpointError: base of all errors; a ValueError.
         ArgumentTypeError: an argument or a value is of the wrong type (also a TypeError).
         ArgumentError: arguments exclude each other: `enc_key` with `crc_check`, with a map or with
             ``format="safetensors"``; or a name is longer than 1024 characters.
-        WriteError: the system could not write (also an OSError, of the class that fits its reason).
-        BackgroundSaveError: the asynchronous save before this one failed; nothing was done by this call.
+        WriteError: the system could not write (also an OSError, of the class for its reason).
+        BackgroundSaveError: the previous asynchronous save failed; this call saved nothing.
     """
     path = _target(save_obj, ckpt_file_name, format)
     _check_types(integrated_save, async_save, append_dict, enc_key, enc_mode, crc_check, kwargs)
@@ -101,7 +101,7 @@ def save_checkpoint(
         forks = async_save == _PROCESS and hasattr(os, "fork")
 
         def prepare() -> Callable[[], None]:
-            # A forked process has its own view of the memory, but shares the position in an open file.
+            # A forked process has its own copy of the memory, but shares the position in an open file.
             taken = [detached(item) if forks else snapshot(item) for item in items]
             return lambda: write_file(path, encode(taken), key=enc_key, mode=enc_mode)
 
@@ -115,7 +115,7 @@ def save_checkpoint(
 def _encoder(
     format: str, items: Sequence[Item], crc_check: bool, remove_redundancy: bool | None, *, by_rows: bool
 ) -> Encoder:
-    """Return the function that makes a file's bytes of items, which the format can hold."""
+    """Check that the format can hold the items, and return the function that encodes them."""
     if format == CKPT:
         return partial(ckpt, crc_check=crc_check, by_rows=by_rows)
     from ckptload.formats.safetensors import encoding  # noqa: PLC0415 -- safetensors is imported only when it is needed
@@ -124,11 +124,11 @@ def _encoder(
     return partial(encoding.safetensors, crc_check=crc_check, remove_redundancy=remove_redundancy)
 
 
-# -- arguments, in the order in which MindSpore looks at them ---------------------------------------------
+# -- arguments, in MindSpore's order (2.10.0, train/serialization.py, save_checkpoint) ----------------------
 
 
 def _target(save_obj: object, name: object, format: object) -> str:
-    """Return the absolute path of the file to be written."""
+    """Check the first arguments, and return the absolute path of the file to write."""
     if format not in (CKPT, SAFETENSORS):
         raise ArgumentError(f"format must be 'ckpt' or 'safetensors', not {format!r}")
     if not isinstance(save_obj, (Cell, list, Mapping)) and not is_foreign_net(save_obj):
@@ -142,9 +142,9 @@ def _target(save_obj: object, name: object, format: object) -> str:
         path = os.path.realpath(given)
     except ValueError as error:
         raise ArgumentError(f"{given!r} is not a path: {error}") from error
-    # A folder is refused under the name that was given, and under the one that it is completed to.
+    # Neither the given path nor the one with its ending added may be a folder.
     for completed in (path, path if path.endswith(str(format)) else f"{path}.{format}"):
-        if os.path.isdir(completed):  # noqa: PTH112 -- a string throughout, as the temporary name is made of it
+        if os.path.isdir(completed):  # noqa: PTH112 -- the path is a str throughout, because the temporary name is made from it
             raise TargetIsFolderError("the file cannot be saved: a folder has its name", path=completed)
     return completed
 
@@ -158,7 +158,7 @@ def _check_types(
     crc_check: object,
     kwargs: Mapping[str, object],
 ) -> None:
-    """Check types as MindSpore does: without conversions. No message shows a key."""
+    """Check types as MindSpore does, without conversions. No message shows a key."""
     if not isinstance(integrated_save, bool):
         raise ArgumentTypeError(f"integrated_save must be True or False, not {integrated_save!r}")
     if not isinstance(async_save, (bool, str)):
