@@ -28,6 +28,7 @@ import pytest
 
 from ckptload import load_checkpoint, open_checkpoint, save_checkpoint
 from ckptload.errors import ArgumentTypeError, ChangedFileError, CheckpointError, ReadError
+from descriptors import open_files
 from failing_disk import SLOW, mounted
 from places import FIXTURES
 from strategies import sparse
@@ -42,23 +43,14 @@ KEY = b"0123456789abcdef"
 VALUES = {f"fc{at}.weight": np.arange(1000, dtype=np.float32) for at in range(5)}
 
 
-def descriptors() -> list[str]:
-    """Return what this process has open."""
-    found = []
-    for entry in Path("/proc/self/fd").iterdir():
-        with suppress(OSError):  # That of the listing itself is closed by now.
-            found.append(str(entry.readlink()))
-    return sorted(found)
-
-
 @pytest.fixture(autouse=True)
 def nothing_stays_open() -> Iterator[None]:
     """Hold every test to it that no descriptor is leaked, also by what fails."""
     gc.collect()
-    before = descriptors()
+    before = open_files()
     yield
     gc.collect()
-    assert descriptors() == before
+    assert open_files() == before
 
 
 def make(folder: Path, kind: str) -> tuple[Path, dict[str, Any]]:
@@ -100,6 +92,7 @@ BAD_DISK: dict[str, tuple[type[CheckpointError], str, str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", BAD_DISK)
 def test_a_disk_that_fails_is_an_error_with_place_and_reason(fault: str) -> None:
     kind, words, hint = BAD_DISK[fault]
@@ -112,6 +105,7 @@ def test_a_disk_that_fails_is_an_error_with_place_and_reason(fault: str) -> None
             assert found.offset is not None or fault == "denied"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", ["eio", "stale", "cut"])
 def test_a_file_object_on_a_disk_that_fails_is_left_to_its_owner(fault: str) -> None:
     with mounted(LENET) as disk, (disk / f"{fault}.ckpt").open("rb", buffering=0) as file:
@@ -291,7 +285,7 @@ def test_no_more_descriptors_than_the_system_allows(tmp_path: Path) -> None:
     path, _ = make(tmp_path, "plain")
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     taken = []
-    resource.setrlimit(resource.RLIMIT_NOFILE, (len(descriptors()) + 10, limits[1]))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(list(Path("/proc/self/fd").iterdir())) + 10, limits[1]))
     try:
         with suppress(OSError):
             while True:

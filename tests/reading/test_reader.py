@@ -6,10 +6,8 @@ import gc
 import io
 import os
 import pickle
-import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,11 +32,13 @@ from ckptload.errors import (
 from ckptload.reading import arrays
 from ckptload.tensors.parameter import Parameter
 from ckptload.tensors.tensor import Tensor
+from descriptors import open_files
 from places import FIXTURES
 from strategies import CountingSource, floats, mapping, record, sparse, tensor, text, value, with_crc
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from ckptload.reading.reader import Reader
 
@@ -454,19 +454,14 @@ def test_no_descriptor_is_left_behind(path: Path, tmp_path: Path) -> None:
 
     failing()
     gc.collect()
-    before = descriptors()
+    before = open_files()
     failing()
     with open_checkpoint(path) as reader:
         reader.load()
     open_checkpoint(path)
     open_checkpoint(path, mmap=True).select()
     gc.collect()
-    assert descriptors() == before
-
-
-def descriptors() -> list[str]:
-    folder = Path("/proc/self/fd") if sys.platform == "linux" else Path("/dev/fd")
-    return sorted(entry.name for entry in folder.iterdir())
+    assert open_files() == before
 
 
 def test_a_file_object_is_not_closed() -> None:

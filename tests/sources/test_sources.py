@@ -32,6 +32,7 @@ from ckptload.sources import base
 from ckptload.sources.files import FileSource, MappedSource
 from ckptload.sources.inputs import open_source
 from ckptload.sources.memory import BufferSource, FileObjectSource
+from descriptors import open_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -311,10 +312,6 @@ def test_a_system_that_gives_no_threads_still_reads() -> None:
 # -- files --------------------------------------------------------------------------------------------
 
 
-def descriptors() -> int:
-    return len(list(Path("/proc/self/fd").iterdir()))
-
-
 def test_a_file_is_known_by_its_path(path: Path) -> None:
     source = open_source(path)
     assert (source.path, source.label) == (str(path.resolve()),) * 2
@@ -363,12 +360,12 @@ BAD_PATHS: dict[str, tuple[Callable[[Path], str], str]] = {
 def test_a_path_that_cannot_be_read_is_a_read_error_with_the_reason(tmp_path: Path, kind: str, mapped: bool) -> None:
     make, words = BAD_PATHS[kind]
     name = make(tmp_path)
-    before = descriptors()
+    before = open_files()
     with pytest.raises(ReadError, match=words) as caught:
         open_source(name, mapped=mapped)
     assert isinstance(caught.value, OSError)
     assert caught.value.path
-    assert descriptors() == before
+    assert open_files() == before
 
 
 @posix_only
@@ -536,13 +533,13 @@ def test_a_file_that_another_thread_closes_before_its_number_is_asked_for_is_clo
 
 @linux_only
 def test_no_descriptor_is_leaked(path: Path) -> None:
-    before = descriptors()
+    before = open_files()
     for mapped in (False, True):
         for _ in range(20):
             source = open_source(path, mapped=mapped)
             source.read(0, 10)
             source.close()
-    assert descriptors() == before
+    assert open_files() == before
 
 
 @posix_only

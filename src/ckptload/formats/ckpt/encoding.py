@@ -1,7 +1,7 @@
 """The bytes of a .ckpt: records from items, as buffers in the order in which they stand in the file.
 
 Nothing here opens or writes. Headers are a few bytes and made here; content is handed on from where it
-lies. tests/test_writing.py holds the headers against protobuf's own encoder.
+lies. tests/formats/ckpt/test_encoding.py holds the headers against protobuf's own encoder.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Field numbers, messages and markers of the .ckpt format.
 
-The messages are those of ``proto/checkpoint.proto``; tests/test_schema.py compiles that file
+The messages are those of ``proto/checkpoint.proto``; tests/formats/ckpt/test_schema.py compiles that file
 and compares it with what stands here. They live in a descriptor pool of their own: MindSpore
 registers the same names in protobuf's default pool, which would refuse a second definition.
 protobuf is imported when a message class is first asked for, since reading needs none.

@@ -4,7 +4,7 @@ Nothing here opens, reads or waits. Positions are indexes into `buffer`; `base` 
 ``buffer[0]`` in the file, so that an error can name a byte of the file.
 
 Source: https://protobuf.dev/programming-guides/encoding/. Where protobuf's own parser refuses,
-so do we; tests/test_walk_differential.py holds the two against each other.
+so do we; tests/formats/ckpt/test_walk_differential.py holds the two against each other.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The bytes of a safetensors file, as MindSpore writes it: header, then content from where it lies.
 
-The layout is that of the safetensors library, which tests/test_safetensors_writing.py compares with: the
+The layout is that of the safetensors library, which tests/formats/safetensors/test_encoding.py compares with: the
 header is compact JSON, filled up with blanks to a multiple of 8 bytes; tensors come in the library's order.
 Its own serializer is not used because it holds the whole file in memory.
 """
