@@ -169,7 +169,7 @@ def test_a_chain_cut_anywhere_but_at_a_border_is_refused(variant: Variant) -> No
         (lambda data: data[:-1], 32, "32 bytes of ciphertext, and 31 are left"),
         (lambda data: data[:20], 0, "header needs 32 bytes, and 20 are left"),
         (lambda _: block(CBC, b""), 32, "no ciphertext"),
-        (lambda _: block(CBC, bytes(17)), 32, "no multiple of 16"),
+        (lambda _: block(CBC, bytes(17)), 32, "not a multiple of 16"),
     ],
 )
 def test_the_error_says_what_is_wrong_and_where(damage: Any, offset: int, fact: str) -> None:

@@ -1,1 +1,1 @@
-"""Encrypted .ckpt files: from one source to another."""
+"""Encrypted .ckpt files: sources that decrypt, and a writer that encrypts."""

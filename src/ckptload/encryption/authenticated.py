@@ -1,12 +1,13 @@
-"""A decrypting source for AES-GCM with tags: no byte of a block is handed out before its tag was compared.
+"""A decrypting source for AES-GCM with tags: no byte of a block is returned before its tag is checked.
 
-A tag vouches for a whole block, so that a block is decrypted from end to end before any of it is handed out. What
-passes by then is not kept, for blocks are large, but marked piece by piece; a later read decrypts the pieces it
-needs and no more, and their marks tell before that they are still what the tag vouched for. A block of one piece
-needs no marks: it is decrypted again. A failed tag is final: no other reading of the block is tried.
+A tag authenticates a whole block, so the first read of a block decrypts all of it. Blocks are large, so their
+plaintext is not kept. Instead, each piece of the ciphertext gets a mark (`ciphers.Marker`). A later read decrypts
+only the pieces that it needs, after checking by their marks that they have not changed since the tag was checked.
+A block of one piece has no mark: it is decrypted again and its tag is checked again. A failed tag is final: the
+block is not tried in another mode.
 
-Where tensors lie must be known to decrypt them to where they belong, in one go. So headers are surveyed first,
-without their tags; what was seen of a block is compared with its plaintext when its tag is.
+To decrypt tensors directly into their arrays, their positions must be known. So headers are read first, without
+checking tags (a survey). What a survey read is compared with the plaintext when the block's tag is checked.
 """
 
 from __future__ import annotations
@@ -32,50 +33,50 @@ if TYPE_CHECKING:
     from ckptload.encryption.decrypting import Found
     from ckptload.sources.base import Request, Source
 
-#: How many pieces of plaintext are kept: 8 MiB, and 128 MiB of a remote file, whose bytes cost more.
+#: Pieces of plaintext in the cache: 8 MiB, or 128 MiB of a remote file, which is slower to read again.
 _KEPT_PIECES: Final = 16
-#: A survey sees at most this much, and at most an eighth of the file: more than headers, and tags are compared first.
+#: A survey reads at most this many bytes, and at most an eighth of the file; then all tags are checked.
 _SURVEYED: Final = 8 << 20
-#: Below this much to decrypt, in all and for each job, a second thread costs more than it saves.
+#: Below this many bytes to decrypt, in total or on average per job, a second thread costs more than it saves.
 _PARALLEL_FROM: Final = 1 << 20
 _WORTH_SHARING: Final = 64 << 10
-#: A file of a million blocks is worked on in parts.
+#: Jobs in memory at a time, because a file may have a million blocks.
 _BATCH: Final = 1024
 
 
 class _Job(NamedTuple):
-    """A block, and where parts of it go: ``(place in the block, buffer)`` in ascending order."""
+    """A block, and buffers for parts of it: ``(offset in the block, buffer)`` in ascending order."""
 
     number: int
     wanted: list[tuple[int, memoryview]]
 
     @property
     def end(self) -> int:
-        """Return where the last wanted part ends in the block."""
+        """Return the offset in the block at which the last wanted part ends."""
         place, out = self.wanted[-1]
         return place + len(out)
 
     @property
     def amount(self) -> int:
-        """Return how many bytes are wanted."""
+        """Return the number of wanted bytes."""
         return sum(len(out) for _, out in self.wanted)
 
 
 class TaggedSource(DecryptingSource):
-    """AES-GCM with tags: no byte of a block is handed out before its tag was compared."""
+    """AES-GCM with tags: no byte of a block is returned before its tag is checked."""
 
     def __init__(self, inner: Source, chain: Chain, cipher: KeyedCipher) -> None:
         super().__init__(inner, chain, cipher)
         self.authenticated = chain.start == 0
         self._marker = Marker()
-        #: Whether the tag of each block was right; of those of several pieces, the marks of the pieces.
+        #: Whether each block has passed its tag check; for blocks of several pieces, the marks of the pieces.
         self._verified = bytearray(len(chain))
         self._marks: dict[int, list[bytes]] = {}
-        #: While a survey goes on, how much more it may see; what it saw of each block.
+        #: The number of bytes that the current survey may still read, else 0; what surveys have read of each block.
         self._surveys = 0
         self._seen: dict[int, list[tuple[int, bytes]]] = {}
         self._kept = Kept(_KEPT_PIECES, self.label)
-        #: For each block whose tag is being compared, so that no two threads do it.
+        #: A lock for each block that is being checked, so that two threads do not decrypt the same block.
         self._locks: dict[int, threading.Lock] = {}
 
     def _lengths(self) -> Iterator[int]:
@@ -85,19 +86,19 @@ class TaggedSource(DecryptingSource):
         return self._starts[number + 2] - self._starts[number + 1]
 
     def read_into(self, start: int, out: memoryview) -> None:
-        """Fill `out` with authenticated bytes; if this raises, what it holds is undefined."""
+        """Fill `out` with authenticated bytes; if this raises, the contents of `out` are undefined."""
         self.read_many([(start, out)])
 
     def read_many(self, requests: Sequence[Request]) -> None:
-        """Fill every ``(start, out)``; if this raises, what the buffers hold is undefined.
+        """Fill every ``(start, out)``; if this raises, the contents of the buffers are undefined.
 
-        Of a block whose tag was not compared yet, bytes may go to where they are wanted before it is: call
-        `authenticate` first where somebody could see them after an error.
+        A block that is not checked yet is decrypted into the buffers before its tag is compared. If the caller
+        can see the buffers after an error, call `authenticate` first.
         """
         self._run(self._jobs(requests))
 
     def _jobs(self, requests: Iterable[Request]) -> Iterator[_Job]:
-        """Yield a job for each block, more where a request is not behind the last one; read what is in clear."""
+        """Yield a job for each block, or several if requests are not in order; read unencrypted records at once."""
         job: _Job | None = None
         for start, out in requests:
             for number, place, part in self._split(start, out):
@@ -115,14 +116,15 @@ class TaggedSource(DecryptingSource):
             yield job
 
     def authenticate(self, *, only_surveyed: bool = False) -> None:
-        """Check the tag of every block that was not checked yet, or of those that a survey saw something of."""
+        """Check the tag of every block that was not checked yet, or only of those that a survey has read from."""
         numbers = sorted(self._seen) if only_surveyed else range(len(self._chain))
         self._run(_Job(number, []) for number in numbers if not self._verified[number])
 
     def survey(self, look: Callable[[], Found]) -> Found:
-        """Let `look` read headers before tags are compared; what it raises waits until they are.
+        """Call `look`, which reads headers before tags are checked.
 
-        What it returns must not be handed out before `authenticate` has passed.
+        If `look` raises, the tags of the blocks that it read from are checked first, so that an error about
+        unauthenticated data is not raised. Its result must not reach the user before `authenticate` has passed.
         """
         self._surveys = min(_SURVEYED, self.size // 8)
         try:
@@ -135,21 +137,21 @@ class TaggedSource(DecryptingSource):
         raise failure
 
     def _look(self, number: int, place: int, out: memoryview) -> None:
-        """Decrypt part of a block whose tag was not compared yet, and note what was seen."""
+        """Decrypt part of a block that is not checked yet, and remember what was read."""
         self.decrypt(self._chain[number], place, out)
         self._seen.setdefault(number, []).append((place, bytes(out)))
         self._surveys = max(self._surveys - len(out), 0)
         if not self._surveys:
-            # So many headers will be in every block.
+            # So many headers are likely to be in every block.
             self.authenticate()
 
     def close(self) -> None:
-        """Close the file and let go of plaintext."""
+        """Close the file and discard cached plaintext."""
         self._kept.close()
         super().close()
 
     def _run(self, jobs: Iterable[_Job]) -> None:
-        """Do jobs, two at a time where that pays; the first failure ends it."""
+        """Run jobs, in two threads if that is faster, until the first failure."""
         jobs = iter(jobs)
         while batch := list(islice(jobs, _BATCH)):
             total = sum(job.amount if self._verified[job.number] else self._length(job.number) for job in batch)
@@ -165,7 +167,7 @@ class TaggedSource(DecryptingSource):
             return
         if not self._verified[job.number]:
             with self._locks.setdefault(job.number, threading.Lock()):
-                # Another thread may have done it meanwhile.
+                # Another thread may have decrypted it meanwhile.
                 if not self._verified[job.number]:
                     self._decrypt(job)
                     return
@@ -176,7 +178,7 @@ class TaggedSource(DecryptingSource):
                 done += self._give_piece(job.number, piece, skip, out[done:])
 
     def _decrypt(self, job: _Job) -> None:
-        """Decrypt one block to its end, give out what is wanted of it, and compare its tag."""
+        """Decrypt one whole block, copy the wanted parts out, and check its tag."""
         number, block = job.number, self._chain[job.number]
         keeps = 2 * self._length(number) <= self._kept.most * self._piece
         cipher, plain = self._room.cipher, self._room.plain
@@ -190,7 +192,7 @@ class TaggedSource(DecryptingSource):
             self._inner.read_into(block.start + at, sealed)
             marks.append(self._marker.mark(sealed))
             if wanted and wanted[0][0] == at and len(wanted[0][1]) >= size + SPARE:
-                # The buffer goes on beyond this piece, so that there is room to decrypt in place.
+                # The buffer is longer than this piece, so it has the spare room to decrypt straight into it.
                 out = wanted[0][1]
                 stream.update_into(sealed, out[: size + SPARE])
                 wanted[0] = (at + size, out[size:])
@@ -209,17 +211,17 @@ class TaggedSource(DecryptingSource):
         self._kept.put(kept)
 
     def _finish(self, number: int, stream: Stream, seen: Seen) -> None:
-        """Compare a block's tag.
+        """Check a block's tag.
 
         Raises:
-            DecryptionError: it is not what was encrypted with this key.
-            ChangedFileError: it is not what a survey saw.
+            DecryptionError: the tag does not match, so the key is wrong or the block was changed.
+            ChangedFileError: a survey read other bytes of this block.
         """
         block = self._chain[number]
         try:
             stream.finalize()
         except tag_error() as error:
-            # The file may have been closed, and its number given to another one, or changed.
+            # If the file was closed or changed meanwhile, that error is the right one.
             self._inner.check_unchanged()
             raise self._refusal(block, "does not match its authentication tag under this key") from error
         if not seen.was_true:
@@ -230,7 +232,7 @@ class TaggedSource(DecryptingSource):
         return min(self._piece, self._length(number) - piece * self._piece)
 
     def _give_piece(self, number: int, piece: int, skip: int, out: memoryview) -> int:
-        """Put what a piece of an authentic block has from `skip` on into `out`; return how much that was."""
+        """Copy a piece of a checked block, from its byte `skip` on, into `out`; return the number of bytes copied."""
         size = self._size(number, piece)
         if skip == 0 and len(out) >= size + SPARE:
             self._decrypt_piece(number, piece, out[: size + SPARE])
@@ -241,7 +243,7 @@ class TaggedSource(DecryptingSource):
         return count
 
     def _plain(self, number: int, piece: int) -> memoryview:
-        """Return the authentic plaintext of a piece, which is kept for the next read."""
+        """Return the authenticated plaintext of a piece, and cache it."""
         found = self._kept.get((number, piece))
         if found is not None:
             return found
@@ -255,7 +257,7 @@ class TaggedSource(DecryptingSource):
         return fresh[:size]
 
     def _decrypt_small(self, number: int, out: memoryview) -> None:
-        """Decrypt a block of one piece and compare its tag."""
+        """Decrypt a block of one piece and check its tag."""
         block, size = self._chain[number], self._length(number)
         sealed = self._room.cipher[:size]
         self._inner.read_into(block.start, sealed)
@@ -267,10 +269,10 @@ class TaggedSource(DecryptingSource):
         self._verified[number] = 1
 
     def _decrypt_piece(self, number: int, piece: int, out: memoryview) -> None:
-        """Decrypt a piece of a block of several into `out`, which has `SPARE` bytes more, if its mark is right.
+        """Decrypt one piece of a checked block into `out`, which is `SPARE` bytes longer than the piece.
 
         Raises:
-            ChangedFileError: it is not what the block's tag vouched for.
+            ChangedFileError: the piece has changed since the block's tag was checked.
         """
         block, at = self._chain[number], piece * self._piece
         sealed = self._room.cipher[: len(out) - SPARE]
@@ -296,7 +298,7 @@ class TaggedSource(DecryptingSource):
 
 
 def _give_out(wanted: deque[tuple[int, memoryview]], at: int, plain: memoryview) -> None:
-    """Copy a piece of a block, which begins at `at`, to where it is wanted; what is filled is dropped."""
+    """Copy a piece of a block, which begins at `at`, into the wanted buffers; drop those that are full."""
     stop = at + len(plain)
     while wanted and wanted[0][0] < stop:
         place, out = wanted.popleft()

@@ -1,4 +1,4 @@
-"""What is remembered of encrypted blocks: plaintext to use again, and what was seen before a tag was compared."""
+"""Memory of encrypted blocks: cached plaintext, and bytes that were read before a tag was checked."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from ckptload.errors import ClosedReaderError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    #: A block's number, and that of a piece of it.
+    #: A block's number, and the number of a piece in it.
     Piece = tuple[int, int]
 
 
 class Kept:
-    """Authentic plaintext of the pieces that were used last.
+    """A cache of authenticated plaintext, with the least recently used piece dropped first. Thread-safe.
 
     Args:
-        most: how many pieces are kept.
+        most: the largest number of pieces.
         label: what to call the source in a message.
     """
 
@@ -30,7 +30,7 @@ class Kept:
         self._pieces: OrderedDict[Piece, memoryview] | None = OrderedDict()
 
     def get(self, piece: Piece) -> memoryview | None:
-        """Return a piece if it is kept.
+        """Return a piece, or None if it is not in the cache.
 
         Raises:
             ClosedReaderError: the source was closed.
@@ -42,7 +42,11 @@ class Kept:
             return pieces.get(piece)
 
     def put(self, pieces: Iterable[tuple[Piece, memoryview]]) -> None:
-        """Keep pieces in place of those that nobody asked for lately."""
+        """Add pieces, and drop the least recently used ones beyond the limit.
+
+        Raises:
+            ClosedReaderError: the source was closed.
+        """
         with self._lock:
             kept = self._open()
             kept.update(pieces)
@@ -50,7 +54,7 @@ class Kept:
                 kept.popitem(last=False)
 
     def close(self) -> None:
-        """Let go of them all."""
+        """Drop all pieces."""
         with self._lock:
             self._pieces = None
 
@@ -61,13 +65,13 @@ class Kept:
 
 
 class Seen:
-    """What was seen of a block before its tag was compared.
+    """Bytes of a block that were read before its tag was checked.
 
     Args:
-        spans: ``(place in the block, bytes)``, in any order; they may overlap.
+        spans: ``(offset in the block, bytes)``, in any order; they may overlap.
 
     Attributes:
-        was_true: whether all of it was as the plaintext that it was compared with.
+        was_true: whether all bytes compared so far equal the block's plaintext.
     """
 
     def __init__(self, spans: Iterable[tuple[int, bytes]]) -> None:
@@ -75,7 +79,7 @@ class Seen:
         self.was_true = True
 
     def compare(self, at: int, plain: memoryview) -> None:
-        """Hold it against the next piece of the block's plaintext, which begins at `at`."""
+        """Compare with the next piece of the block's plaintext, which begins at offset `at`."""
         stop, rest = at + len(plain), []
         while self._spans and self._spans[0][0] < stop:
             place, data = self._spans.popleft()

@@ -1,18 +1,18 @@
-"""The structure of an encrypted checkpoint: where its blocks are and which ciphers it can be.
+"""The structure of an encrypted checkpoint: its blocks, and the ciphers that it may use.
 
-An encrypted file is a chain of blocks up to its end. Each block is encrypted on its own::
+An encrypted file is a chain of blocks (docs/format.md, "Encryption"). Each block is encrypted separately::
 
     magic 4 | [tag 16] | block_len 4 | iv_len 4 | iv 16 | cipher_len 4 | ciphertext
 
-Numbers are little-endian and unsigned, iv_len is 16, and block_len counts what follows it:
+Numbers are little-endian and unsigned, iv_len is 16, and block_len is the number of bytes after it:
 24 bytes and the ciphertext. Only AES-GCM of MindSpore 1.7 and newer has the tag. MindSpore 1.3
-to 1.6 wrote AES-GCM and AES-CBC under one magic, both without a tag, so the two readings of that
-magic are told apart by following the whole chain: a wrong one agrees by chance once in 2**96.
+to 1.6 wrote AES-GCM and AES-CBC with the same magic, both without a tag. So this magic is read with and
+without a tag along the whole chain; the wrong reading fits by chance with a probability of 2**-96.
 
-Some writers put records in clear before the first block, or a CRC trailer of value 0 behind the
-last one. Nothing else may stand around the blocks.
+Some writers leave unencrypted records before the first block, or a CRC trailer of value 0 after the
+last one. Nothing else may come before or after the blocks.
 
-No key is needed here, and no ciphertext is read: a few bytes of each block are enough.
+This module needs no key and reads only the headers of blocks, not the ciphertext.
 """
 
 from __future__ import annotations
@@ -34,21 +34,23 @@ if TYPE_CHECKING:
 MAGIC_SIZE: Final = 4
 TAG_SIZE: Final = 16
 IV_SIZE: Final = 16
-#: MindSpore's blocks are 64 MiB, so that no file has a thousandth of this; finding so many takes seconds.
+#: MindSpore's blocks are 64 MiB, so this is a file of 64 TB; following so many blocks takes seconds.
 MAX_BLOCKS: Final = 1_000_000
-#: What block_len counts beside the ciphertext: iv_len, iv and cipher_len.
+#: The bytes that block_len includes besides the ciphertext: iv_len, iv and cipher_len.
 BLOCK_OVERHEAD: Final = 4 + IV_SIZE + 4
 
-#: block_len, iv_len, iv, cipher_len: what follows the magic and, where there is one, the tag.
+#: block_len, iv_len, iv, cipher_len: the header after the magic and the tag, if there is one.
 HEADER: Final = Struct(f"<II{IV_SIZE}sI")
 
+# The magics as stored; MindSpore has them as numbers (core/utils/crypto.h: GCM_MAGIC_NUM, CBC_MAGIC_NUM,
+# SM4_CBC_MAGIC_NUM).
 _GCM_MAGIC: Final = bytes.fromhex("d85e3a7f")
 _CBC_MAGIC: Final = bytes.fromhex("d95e3a7f")
 _SM4_MAGIC: Final = bytes.fromhex("da5e3a7f")
-#: What the first four bytes of a block can be.
+#: The possible first four bytes of a block.
 MAGICS: Final = frozenset({_GCM_MAGIC, _CBC_MAGIC, _SM4_MAGIC})
 
-#: The only trailer MindSpore puts behind encrypted blocks: its sum never saw the records.
+#: The only trailer that MindSpore writes after encrypted blocks: its checksum is 0 because it covers no record.
 _CLEAR_TRAILER: Final = CRC_MARKER + bytes(CRC_DIGITS)
 
 
@@ -59,7 +61,7 @@ class Variant:
     Attributes:
         magic: the first four bytes of each block.
         tagged: whether a tag follows the magic.
-        modes: the values of ``dec_mode`` it can be.
+        modes: the values of ``dec_mode`` that fit it.
         description: for messages.
     """
 
@@ -70,7 +72,7 @@ class Variant:
 
     @property
     def header_size(self) -> int:
-        """Bytes from the magic to the ciphertext."""
+        """Return the size of a header in bytes, from the magic to the ciphertext."""
         return MAGIC_SIZE + (TAG_SIZE if self.tagged else 0) + HEADER.size
 
 
@@ -84,8 +86,8 @@ UNTAGGED: Final = Variant(
 CBC: Final = Variant(_CBC_MAGIC, tagged=False, modes=("AES-CBC",), description="AES-CBC (MindSpore 1.7 or newer)")
 SM4: Final = Variant(_SM4_MAGIC, tagged=False, modes=("SM4-CBC",), description="SM4-CBC (MindSpore 2.0 or newer)")
 
-#: In the order of trial: a chain that fits with and without tags counts as tagged, so that the
-#: tags decide and nothing falls back.
+#: In this order: a chain that fits both with and without tags counts as tagged. Then the tags decide, and
+#: an attacker cannot make a reader fall back to the untagged variant.
 _VARIANTS: Final = (TAGGED_GCM, UNTAGGED, CBC, SM4)
 
 
@@ -93,12 +95,12 @@ class Block(NamedTuple):
     """One block; positions are in bytes from the start of the file.
 
     Attributes:
-        number: counted from 0.
-        offset: where its header begins.
-        start: where its ciphertext begins.
-        stop: where its ciphertext ends.
+        number: index of the block, from 0.
+        offset: start of its header.
+        start: start of its ciphertext.
+        stop: end of its ciphertext.
         iv: the 16 stored bytes; AES-GCM uses the first 12 of them.
-        tag: 16 bytes, or none.
+        tag: 16 bytes, or empty.
     """
 
     number: int
@@ -111,15 +113,15 @@ class Block(NamedTuple):
 
 @dataclass(frozen=True, repr=False)
 class Chain:
-    """An encrypted file's blocks, which lie back to back.
+    """The blocks of an encrypted file, without gaps between them.
 
-    Blocks are kept in three flat arrays, since a file may consist of very many small ones.
+    They are stored in three flat arrays, because a file may have very many small blocks.
 
     Attributes:
         variant: the layout.
-        start: where the first block begins; what stands before it are records in clear.
-        stop: where the last block ends.
-        trailer: whether a clear CRC trailer of value 0 follows.
+        start: start of the first block; the bytes before it are unencrypted records.
+        stop: end of the last block.
+        trailer: whether an unencrypted CRC trailer of value 0 follows.
         modes: values of ``dec_mode`` under which the file can be read.
     """
 
@@ -159,13 +161,13 @@ class Chain:
 
 
 def find_chain(source: Source) -> Chain | None:
-    """Follow the chain of an encrypted file; a file that does not begin with a block gives None.
+    """Return the chain of an encrypted file, or None if the file does not begin with a block.
 
-    Records in clear before the first block are not looked for here: whoever walks the records
-    meets the block and asks `chain_at`.
+    Unencrypted records before the first block are not handled here: the walk over the records finds
+    that block, and then `chain_at` is called.
 
     Raises:
-        DecryptionError: the file begins as an encrypted one, but its blocks do not fill it.
+        DecryptionError: the file begins with the magic of a block, but blocks do not fill it exactly.
         LimitError: it has more than `MAX_BLOCKS` blocks.
     """
     if source.size < MAGIC_SIZE or _magic_at(source, 0) not in MAGICS:
@@ -177,11 +179,14 @@ def find_chain(source: Source) -> Chain | None:
 
 
 def chain_at(source: Source, start: int) -> Chain | None:
-    """Return the chain that begins at `start` and fills the rest of the file, or None if none does.
+    """Return the chain that begins at `start` and fills the rest of the file, or None if there is none.
 
     Args:
         source: the file.
-        start: where records in clear end, in bytes from the start of the file.
+        start: end of the unencrypted records, in bytes from the start of the file.
+
+    Raises:
+        LimitError: there are more than `MAX_BLOCKS` blocks.
     """
     if source.size - start < MAGIC_SIZE or _magic_at(source, start) not in MAGICS:
         return None
@@ -194,7 +199,7 @@ def _magic_at(source: Source, at: int) -> bytes:
 
 
 def _follow(source: Source, start: int) -> Chain | DecryptionError:
-    """Try every variant of the magic at `start`; of two failures, return the one that came further."""
+    """Try every variant of the magic at `start`; if all fail, return the error with the highest offset."""
     magic = _magic_at(source, start)
     furthest: DecryptionError | None = None
     for variant in _VARIANTS:
@@ -219,7 +224,7 @@ def _walk(source: Source, start: int, variant: Variant) -> Chain:
                 f"the encrypted file has more than {MAX_BLOCKS} blocks",
                 path=source.label,
                 offset=at,
-                hint="MindSpore writes blocks of 64 MiB; save it again with those",
+                hint="MindSpore writes blocks of 64 MiB; save it again with blocks of that size",
             )
         block = _read_block(source, variant, len(offsets), at)
         gcm_only = gcm_only or (block.stop - block.start) % CIPHER_BLOCK != 0
@@ -227,7 +232,7 @@ def _walk(source: Source, start: int, variant: Variant) -> Chain:
         ivs += block.iv
         tags += block.tag
         at = block.stop
-    # Padding makes every CBC ciphertext a multiple of 16 bytes.
+    # With padding, the length of a CBC ciphertext is a multiple of 16 bytes.
     modes = (AES_GCM,) if variant is UNTAGGED and gcm_only else variant.modes
     return Chain(variant, start, at, at < source.size, modes, offsets, bytes(ivs), bytes(tags))
 
@@ -250,20 +255,20 @@ def _read_block(source: Source, variant: Variant, number: int, at: int) -> Block
     left = source.size - at
     header = bytes(source.read(at, at + min(variant.header_size, left)))
     if not header.startswith(variant.magic):
-        raise damaged(f"{left} bytes are left, and they do not begin as the first block does", at)
+        raise damaged(f"{left} bytes are left, and they do not begin with the magic of the first block", at)
     if left < variant.header_size:
         raise damaged(f"its header needs {variant.header_size} bytes, and {left} are left", at)
     tag = header[MAGIC_SIZE : variant.header_size - HEADER.size]
     block_len, iv_len, iv, cipher_len = HEADER.unpack(header[-HEADER.size :])
     start = at + variant.header_size
     if iv_len != IV_SIZE:
-        raise damaged(f"its IV must have {IV_SIZE} bytes, and the header says {iv_len}", start - BLOCK_OVERHEAD)
+        raise damaged(f"its IV must have {IV_SIZE} bytes, but the header says {iv_len}", start - BLOCK_OVERHEAD)
     if block_len != cipher_len + BLOCK_OVERHEAD:
-        raise damaged(f"the header says {block_len} bytes, {cipher_len} of them ciphertext: they disagree", start - 4)
+        raise damaged(f"block length {block_len} and cipher length {cipher_len} in the header disagree", start - 4)
     if cipher_len == 0:
-        raise damaged("it holds no ciphertext", start)
+        raise damaged("it has no ciphertext", start)
     if start + cipher_len > source.size:
         raise damaged(f"it needs {cipher_len} bytes of ciphertext, and {source.size - start} are left", start)
     if variant in (CBC, SM4) and cipher_len % CIPHER_BLOCK:
-        raise damaged(f"{cipher_len} bytes of ciphertext are no multiple of {CIPHER_BLOCK}", start)
+        raise damaged(f"{cipher_len} bytes of ciphertext are not a multiple of {CIPHER_BLOCK}", start)
     return Block(number, at, start, start + cipher_len, iv, tag)
