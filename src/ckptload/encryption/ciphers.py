@@ -1,6 +1,6 @@
-"""The ciphers of encrypted checkpoints, done by the ``cryptography`` package.
+"""The ciphers of encrypted checkpoints, computed by the ``cryptography`` package.
 
-A key goes in once and does not come out: `KeyedCipher` shows none, and no error here holds one.
+A key is never shown: `KeyedCipher` has no attribute that holds it, and no error message contains it.
 ``cryptography`` is imported when a cipher is first needed.
 """
 
@@ -28,52 +28,52 @@ AES_CBC: Final = "AES-CBC"
 SM4_CBC: Final = "SM4-CBC"
 MODES: Final = (AES_GCM, AES_CBC, SM4_CBC)
 
-#: Allowed key lengths in bytes.
+#: Allowed key lengths in bytes (docs/format.md, "Blocks").
 KEY_SIZES: Final = {AES_GCM: (16, 24, 32), AES_CBC: (16, 24, 32), SM4_CBC: (16,)}
 
-#: Of the 16 stored IV bytes, AES-GCM of every MindSpore uses the first 12 as its nonce (docs/format.md).
+#: In every MindSpore, the AES-GCM nonce is the first 12 of the 16 stored IV bytes (docs/format.md, "Blocks").
 GCM_NONCE_SIZE: Final = 12
-#: GCM encrypts content from this counter on; 1 belongs to the tag (NIST SP 800-38D, 7.1).
+#: GCM encrypts the plaintext from this counter on; counter 1 is for the tag (NIST SP 800-38D, 7.1).
 _GCM_FIRST_COUNTER: Final = 2
-#: AES and SM4 both work on 16 bytes at a time.
+#: The block size of AES and of SM4, in bytes.
 CIPHER_BLOCK: Final = 16
-#: `update_into` wants this much room beyond its input, whether it uses it or not.
+#: `update_into` needs an output buffer this many bytes longer than its input, even if it does not use them.
 SPARE: Final = CIPHER_BLOCK - 1
 
 
 class Stream(Protocol):
-    """A cipher at work."""
+    """One encryption or decryption in progress."""
 
     def update_into(self, data: Buffer, buf: Buffer, /) -> int:
-        """Process `data` into `buf`, which has `SPARE` bytes more; return the number of bytes written."""
+        """Process `data` into `buf`, which is `SPARE` bytes longer; return the number of bytes written."""
 
     def finalize(self) -> bytes:
-        """Return what is left."""
+        """End the operation and return the remaining output."""
 
 
 class TaggedStream(Stream, Protocol):
-    """AES-GCM at work, encrypting."""
+    """An AES-GCM encryption in progress."""
 
     def authenticate_additional_data(self, data: Buffer, /) -> None:
-        """Let the tag vouch for something that is not encrypted."""
+        """Include `data` in the tag without encrypting it."""
 
     @property
     def tag(self) -> bytes:
-        """Return the 16-byte tag once finalized."""
+        """Return the 16-byte tag; it exists only after `finalize`."""
 
 
 def check_key(key: object, mode: object, *, argument: str = "dec_key") -> None:
-    """Check type and length of a key and the name of a mode, before any file is touched.
+    """Check the type and length of a key, and the name of a mode, before any file is opened.
 
     Args:
-        key: what the caller gave.
-        mode: what the caller gave as the mode that belongs to it.
+        key: the key that the caller gave.
+        mode: the mode that the caller gave.
         argument: ``dec_key`` or ``enc_key``, for the message.
 
     Raises:
         ArgumentTypeError: `key` is not bytes, or `mode` is not a string.
-        DecryptionError: a reader was given an unknown mode, or a key of a length it cannot have.
-        ArgumentError: the same for a writer.
+        DecryptionError: for ``dec_key``: the mode is unknown, or the key's length does not fit it.
+        ArgumentError: the same for ``enc_key``.
     """
     refused: type[CheckpointError] = DecryptionError if argument == "dec_key" else ArgumentError
     mode_argument = argument.replace("key", "mode")
@@ -95,18 +95,18 @@ def check_key(key: object, mode: object, *, argument: str = "dec_key") -> None:
 
 
 def _one_of(modes: tuple[str, ...]) -> str:
-    return "it is one of " + ", ".join(repr(mode) for mode in modes)
+    return "use one of " + ", ".join(repr(mode) for mode in modes)
 
 
 class KeyedCipher:
-    """A mode with its key, from which streams are made.
+    """A mode with its key; makes streams.
 
     Args:
         key: 16, 24 or 32 bytes, checked by `check_key`.
         mode: one of `MODES`.
 
     Raises:
-        CipherUnavailableError: the installed ``cryptography`` has no such cipher.
+        CipherUnavailableError: the installed ``cryptography`` does not support the mode.
     """
 
     __slots__ = ("_start", "mode")
@@ -115,7 +115,7 @@ class KeyedCipher:
         self.mode = mode
         # A closure, so that no attribute holds the key.
         self._start = _starter(key, mode)
-        # Whether a build of OpenSSL has a cipher shows only when one is set up.
+        # A build of OpenSSL may lack a cipher, which shows only when the cipher is set up.
         self._start("decryptor", "CTR" if mode == AES_GCM else "CBC", bytes(CIPHER_BLOCK))
 
     def __repr__(self) -> str:
@@ -125,10 +125,10 @@ class KeyedCipher:
         raise CheckpointError("a cipher with its key cannot be pickled", hint="open the file in the other process")
 
     def cbc_decryptor(self, iv: Buffer) -> Stream:
-        """Return a decryptor that takes whole 16-byte blocks and leaves the padding on.
+        """Return a decryptor that takes whole 16-byte blocks and does not remove the padding.
 
         Args:
-            iv: the stored one, or the 16 bytes of ciphertext before the place to begin at.
+            iv: the stored IV, or the 16 bytes of ciphertext before the position to begin at.
         """
         stream: Stream = self._start("decryptor", "CBC", bytes(iv))
         return stream
@@ -139,21 +139,21 @@ class KeyedCipher:
         return stream
 
     def gcm_decryptor(self, iv: Buffer, tag: Buffer) -> Stream:
-        """Return a decryptor whose ``finalize`` raises `tag_error` unless the tag is right."""
+        """Return a decryptor whose ``finalize`` raises `tag_error` if the tag does not match."""
         stream: Stream = self._start("decryptor", "GCM", bytes(iv[:GCM_NONCE_SIZE]), bytes(tag))
         return stream
 
     def gcm_encryptor(self, iv: Buffer) -> TaggedStream:
-        """Return an encryptor whose ``tag`` is there after ``finalize``."""
+        """Return an encryptor that has its ``tag`` after ``finalize``."""
         stream: TaggedStream = self._start("encryptor", "GCM", bytes(iv[:GCM_NONCE_SIZE]))
         return stream
 
     def gcm_keystream(self, iv: Buffer, cipher_block: int) -> Stream:
-        """Return a decryptor for AES-GCM from any place on; it checks no tag.
+        """Return an AES-GCM decryptor that begins at any 16-byte block and does not check the tag.
 
         Args:
             iv: the stored 16 bytes.
-            cipher_block: how many 16-byte blocks of the ciphertext come before.
+            cipher_block: index of the first 16-byte block to decrypt.
         """
         counter = (_GCM_FIRST_COUNTER + cipher_block).to_bytes(CIPHER_BLOCK - GCM_NONCE_SIZE, "big")
         stream: Stream = self._start("decryptor", "CTR", bytes(iv[:GCM_NONCE_SIZE]) + counter)
@@ -161,10 +161,10 @@ class KeyedCipher:
 
 
 class Marker:
-    """Marks bytes (GMAC), to tell later whether they are still the same.
+    """Computes marks (GMAC) of bytes, to check later that they have not changed.
 
-    The key is made here and neither it nor a mark leaves the process, so that nobody outside can make other
-    bytes with the same mark.
+    The key is random. Neither the key nor a mark leaves the process, so nobody outside can find other bytes with
+    the same mark.
     """
 
     __slots__ = ("_cipher",)
@@ -188,7 +188,7 @@ def tag_error() -> type[Exception]:
 
 
 def _starter(key: bytes, mode: str) -> Callable[..., Any]:
-    """Return a function ``(direction, mode of operation, its arguments) -> stream`` that knows the key."""
+    """Return a function ``(direction, mode of operation, its arguments) -> stream`` that holds the key."""
     try:
         from cryptography.exceptions import UnsupportedAlgorithm  # noqa: PLC0415
         from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes  # noqa: PLC0415

@@ -1,7 +1,7 @@
-"""What decrypting sources have in common, and the one that can begin anywhere.
+"""The base of decrypting sources, and the source for modes without tags.
 
 AES-CBC, SM4-CBC, and AES-GCM without tags can be decrypted from any 16-byte boundary on, so only
-what is asked for is decrypted. The padding of every CBC block is checked at opening.
+the requested bytes are decrypted. The padding of every CBC block is checked when the file is opened.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
     Found = TypeVar("Found")
 
-#: Windows of the file decrypted at a time: 512 KiB of a local file stay in a processor's cache until they
-#: are copied out, and a remote one gives more for each request.
+#: Reads of size `Profile.near` that are decrypted at a time: 512 KiB of a local file stay in the processor's cache
+#: until they are copied out; a remote file has larger reads.
 _WINDOWS: Final = 8
 KEY_HINT: Final = Hint("{check_key}; if all of it is right, the file was changed after it was written")
 
@@ -36,8 +36,8 @@ class DecryptingSource(Source):
     """The decrypted stream of an encrypted file.
 
     Attributes:
-        authenticated: whether tags vouch for every byte. If not, a wrong key can go unnoticed
-            here and show as content that is no record.
+        authenticated: whether tags cover every byte. If not, a wrong key may not be noticed here;
+            the plaintext is then not a valid record.
     """
 
     def __init__(self, inner: Source, chain: Chain, cipher: KeyedCipher) -> None:
@@ -49,7 +49,7 @@ class DecryptingSource(Source):
         self.label = inner.label
         self.path = inner.path
         self.profile = Profile(near=inner.profile.near, far=inner.profile.far)
-        #: Where each segment begins in the decrypted stream: the records in clear, then the blocks.
+        #: Start of each segment in the decrypted stream: the unencrypted records, then the blocks.
         self._starts = array("Q", [0, chain.start])
         for length in self._lengths():
             self._starts.append(self._starts[-1] + length)
@@ -57,24 +57,24 @@ class DecryptingSource(Source):
 
     @abstractmethod
     def _lengths(self) -> Iterable[int]:
-        """Return the length of each block's plaintext."""
+        """Return the length of each block's plaintext, in bytes."""
 
     def authenticate(self, *, only_surveyed: bool = False) -> None:
-        """Check the tag of every block that was not checked yet; where there are no tags, do nothing.
+        """Check the tag of every block that was not checked yet; without tags, do nothing.
 
         Args:
-            only_surveyed: leave out blocks of which a survey saw nothing.
+            only_surveyed: check only blocks that a survey has read from.
 
         Raises:
-            DecryptionError: a block is not what was encrypted with this key.
+            DecryptionError: a tag does not match, so the key is wrong or the block was changed.
         """
 
     def survey(self, look: Callable[[], Found]) -> Found:
-        """Call `look`, which reads little here and there; what it returns is for `authenticate` to vouch for."""
+        """Call `look`, which reads headers; its result is not authenticated until `authenticate` passes."""
         return look()
 
     def check_unchanged(self) -> None:
-        """Raise ChangedFileError if the file is not the one that was opened any more."""
+        """Raise ChangedFileError if the file has changed since it was opened."""
         self._inner.check_unchanged()
 
     def close(self) -> None:
@@ -85,7 +85,7 @@ class DecryptingSource(Source):
         return f"<{type(self).__name__} {self.label!r}: {self._chain.describe()}, {len(self._chain)} blocks>"
 
     def _split(self, start: int, out: memoryview) -> Iterator[tuple[int, int, memoryview]]:
-        """Yield ``(block number, place in the block, part of out)``; records in clear are block -1."""
+        """Yield ``(block number, offset in the block, part of out)``; unencrypted records are block -1."""
         self.bounded(start, start + len(out))
         segment = bisect_right(self._starts, start) - 1
         while len(out):
@@ -95,7 +95,7 @@ class DecryptingSource(Source):
             start, out, segment = start + len(part), out[len(part) :], segment + 1
 
     def decrypt(self, block: Block, place: int, out: memoryview) -> None:
-        """Fill `out` with a block's plaintext from `place` on, which no tag vouches for."""
+        """Fill `out` with a block's plaintext from offset `place` on, without checking a tag."""
         cipher, plain = self._room.cipher, self._room.plain
         at = place - place % CIPHER_BLOCK
         stop = min(-(-(place + len(out)) // CIPHER_BLOCK) * CIPHER_BLOCK, block.stop - block.start)
@@ -109,7 +109,7 @@ class DecryptingSource(Source):
             skip = max(place - at, 0)
             count = min(size - skip, len(out))
             if skip == 0 and len(out) >= size + SPARE:
-                # The buffer goes on beyond this piece, so that there is room to decrypt in place.
+                # The buffer is longer than this piece, so it has the spare room to decrypt straight into it.
                 stream.update_into(sealed, out[: size + SPARE])
             else:
                 stream.update_into(sealed, plain)
@@ -132,28 +132,28 @@ class DecryptingSource(Source):
 
 
 class _Room(threading.local):
-    """Two buffers for each thread, which lie in the cache and are used again and again."""
+    """Two buffers per thread, reused so that they stay in the processor's cache."""
 
     def __init__(self, piece: int) -> None:
-        # A cipher block before the ciphertext serves as IV where decryption begins inside a block.
+        # If decryption begins inside a block, the cipher block before it is the IV of CBC.
         self.cipher = np.empty(CIPHER_BLOCK + piece, np.uint8).data
         self.plain = np.empty(piece + SPARE, np.uint8).data
 
 
 def copy(out: memoryview, data: memoryview) -> None:
-    """Copy by numpy, which lets other threads run meanwhile."""
+    """Copy with numpy, which releases the GIL."""
     np.copyto(np.frombuffer(out, np.uint8), np.frombuffer(data, np.uint8))
 
 
 class UntaggedSource(DecryptingSource):
-    """AES-CBC, SM4-CBC, or AES-GCM without tags: readable from anywhere, authentic nowhere."""
+    """AES-CBC, SM4-CBC, or AES-GCM without tags: readable from any position, never authenticated."""
 
     def _lengths(self) -> Iterator[int]:
         for block in self._chain:
             yield block.stop - block.start - (self._padding(block) if self._cipher.mode != AES_GCM else 0)
 
     def _padding(self, block: Block) -> int:
-        """Return how many bytes of padding a CBC block ends in, after checking them (PKCS#7)."""
+        """Check the padding of a CBC block (PKCS#7) and return its length in bytes."""
         tail = bytes(self._inner.read(max(block.start, block.stop - 2 * CIPHER_BLOCK), block.stop))
         before, last = tail[:-CIPHER_BLOCK] or block.iv, tail[-CIPHER_BLOCK:]
         plain = bytearray(CIPHER_BLOCK + SPARE)
@@ -164,7 +164,7 @@ class UntaggedSource(DecryptingSource):
         return count
 
     def read_into(self, start: int, out: memoryview) -> None:
-        """Decrypt a range, and no more than the 16-byte blocks around it."""
+        """Decrypt the 16-byte blocks of a range, and no others."""
         for number, place, part in self._split(start, out):
             if number < 0:
                 self._inner.read_into(place, part)

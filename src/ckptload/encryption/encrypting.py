@@ -1,6 +1,6 @@
-"""Encrypt a stream as MindSpore 2.10 does: a chain of blocks, each under an IV of its own.
+"""Encrypt a stream as MindSpore 2.10 does: a chain of blocks, each with its own IV.
 
-`docs/format.md`, "Encryption", has the layout; `chain` reads it back.
+The layout is in docs/format.md, "Encryption"; `chain` reads it.
 """
 
 from __future__ import annotations
@@ -20,17 +20,18 @@ if TYPE_CHECKING:
 
     from ckptload.encryption.ciphers import Buffer, Stream, TaggedStream
 
-#: MindSpore's own limit of plaintext in a block, which its reader does not exceed (2.10.0).
+#: Plaintext in a block, in bytes (MindSpore 2.10.0, train/serialization.py:106). MindSpore's reader has a fixed
+#: buffer of this size, so it cannot read larger blocks (core/utils/crypto.h, DECRYPT_BLOCK_BUF_SIZE).
 BLOCK_SIZE: Final = 64 << 20
-#: How much is encrypted and then written while it is in the processor's cache.
+#: Bytes that are encrypted and then written at a time, few enough to stay in the processor's cache.
 _PIECE: Final = 1 << 18
-#: How a block begins under each mode.
+#: The block layout of each mode.
 _VARIANTS: Final = {AES_GCM: chain.TAGGED_GCM, AES_CBC: chain.CBC, SM4_CBC: chain.SM4}
 
 
 class _Seekable(Protocol):
     def write(self, data: Buffer, /) -> object:
-        """Take all of `data`."""
+        """Write all of `data`."""
 
     def tell(self) -> int:
         """Return the position."""
@@ -42,34 +43,36 @@ class _Seekable(Protocol):
 def prepare(key: bytes, mode: str) -> KeyedCipher:
     """Check a key and its mode, and load the cipher.
 
-    A saver calls this before it makes a file. ``cryptography`` bears no signal while it is imported: some
-    versions end the process then, and nobody is left to remove what was written half.
+    Call this before creating a file. If a signal arrives while ``cryptography`` is imported, some versions end
+    the process, and then a partial file could not be removed.
 
     Raises:
-        ArgumentError: the mode is unknown, or the key has a length that it cannot have.
-        CipherUnavailableError: the installed ``cryptography`` lacks the cipher.
+        ArgumentTypeError: `key` is not bytes, or `mode` is not a string.
+        ArgumentError: the mode is unknown, or the key's length does not fit it.
+        CipherUnavailableError: the installed ``cryptography`` does not support the mode.
     """
     check_key(key, mode, argument="enc_key")
     return KeyedCipher(key, mode)
 
 
 class EncryptingWriter:
-    """A file-like object that encrypts what is written to it.
+    """A file-like object that encrypts the bytes written to it.
 
-    A block's size and tag stand before its ciphertext and are known after it, so the file is gone back
-    in to write them. Neither plaintext nor ciphertext is held.
+    A block's header holds its size and tag, which are known only after its ciphertext is written. So the
+    writer seeks back to fill in the header, and does not hold a block in memory.
 
     Args:
-        file: where the chain goes, which must be seekable; closing it is the caller's business.
+        file: a seekable file to write the chain to; the caller closes it.
         key: 16, 24 or 32 bytes for AES, 16 for SM4.
         mode: ``AES-GCM``, ``AES-CBC`` or ``SM4-CBC``.
         block_size: plaintext in a block, in bytes.
-        nonce: returns 16 bytes for each block. Only a test with known answers may pass its own: a
-            value that comes twice under one key gives the content away.
+        nonce: returns 16 bytes for each block. Pass one only in tests with known answers: with AES-GCM,
+            using a nonce twice with one key reveals the plaintext.
 
     Raises:
-        ArgumentError: the mode is unknown, or the key has a length that it cannot have.
-        CipherUnavailableError: the installed ``cryptography`` lacks the cipher.
+        ArgumentTypeError: `key` is not bytes, or `mode` is not a string.
+        ArgumentError: the mode is unknown, or the key's length does not fit it.
+        CipherUnavailableError: the installed ``cryptography`` does not support the mode.
     """
 
     def __init__(
@@ -94,7 +97,11 @@ class EncryptingWriter:
         self._finished = False
 
     def write(self, data: Buffer) -> int:
-        """Encrypt bytes of any number; returns how many were taken, which is all of them."""
+        """Encrypt all of `data` and return its size in bytes.
+
+        Raises:
+            CheckpointError: `finish` was called before.
+        """
         if self._finished:
             raise CheckpointError("the encrypted file is complete and cannot be written to")
         left = memoryview(data).cast("B")
@@ -107,7 +114,7 @@ class EncryptingWriter:
         return memoryview(data).nbytes
 
     def finish(self) -> None:
-        """Write the last block. Without it the file is cut off; without any content no block is written."""
+        """Write the last block. If nothing was written, the file stays empty."""
         if self._plain_size:
             self._finish_block()
         self._finished = True
@@ -124,7 +131,7 @@ class EncryptingWriter:
     def _begin_block(self) -> Stream:
         self._iv = self._nonce()
         self._start = self._file.tell()
-        # Room for the header, which is not known yet.
+        # A placeholder for the header, which is not known yet.
         self._file.write(bytes(_VARIANTS[self._cipher.mode].header_size))
         gcm = self._cipher.mode == AES_GCM
         self._stream = self._cipher.gcm_encryptor(self._iv) if gcm else self._cipher.cbc_encryptor(self._iv)

@@ -1,4 +1,4 @@
-"""Open an encrypted checkpoint as a source of its plain content: who may, and with what warning."""
+"""Open an encrypted checkpoint as a source of its plaintext: checks, refusals and warnings."""
 
 from __future__ import annotations
 
@@ -24,15 +24,16 @@ def open_encrypted(
 
     Args:
         source: the file; closing the result closes it.
-        chain: what `chain.find_chain` or `chain.chain_at` found in it.
+        chain: its blocks, from `chain.find_chain` or `chain.chain_at`.
         key: 16, 24 or 32 bytes for AES, 16 for SM4.
         mode: ``AES-GCM``, ``AES-CBC`` or ``SM4-CBC``.
-        allow_unauthenticated: also open AES-GCM files of which some content has no tag; warns then.
+        allow_unauthenticated: open AES-GCM files with data that no tag covers, with a warning.
 
     Raises:
-        DecryptionError: key or mode cannot be right, a block's padding is wrong, or the file needs
+        ArgumentTypeError: `key` is not bytes, or `mode` is not a string.
+        DecryptionError: the key or mode does not fit the file, a block's padding is wrong, or the file needs
             `allow_unauthenticated`.
-        CipherUnavailableError: the installed ``cryptography`` lacks the cipher.
+        CipherUnavailableError: the installed ``cryptography`` does not support the mode.
     """
     check_key(key, mode)
     if mode not in chain.modes:
@@ -57,7 +58,7 @@ def open_encrypted(
 
 
 def _unauthenticated(chain: Chain, mode: str) -> str | None:
-    """Say why an AES-GCM file is less protected than its mode promises, or return None."""
+    """Return why an AES-GCM file is less protected than its mode promises, or None."""
     if mode != AES_GCM:
         return None
     if not chain.variant.tagged:
