@@ -1,1 +1,1 @@
-"""Looking into a file: from a source to an index, a reader and arrays."""
+"""Reading a checkpoint: from a source to an index, a reader and arrays."""

@@ -1,4 +1,4 @@
-"""How a checkpoint may be opened: what a caller says about it, checked once at each door and handed on as one."""
+"""The options for opening a checkpoint, checked once and passed on as one object."""
 
 from __future__ import annotations
 
@@ -12,22 +12,23 @@ from ckptload.formats.entry import CKPT, SAFETENSORS
 
 @dataclass(frozen=True)
 class Access:
-    """How a checkpoint may be opened. Its repr shows no key.
+    """Options for opening a checkpoint. The repr does not show the key.
 
     Attributes:
-        format: ``ckpt`` or ``safetensors``; None tells them apart by the name or the first bytes.
-        key: key of an encrypted file. Whether it fits is for the file to say; here only its type is checked.
+        format: ``ckpt`` or ``safetensors``; None decides by the name or the first bytes.
+        key: key of an encrypted file. Only its type is checked here; opening the file checks the rest.
         mode: cipher of an encrypted file.
-        allow_unauthenticated: open encrypted files that nothing protects from changes (docs/security.md).
-        max_records: how many records, or tensors of a safetensors file, there may be (docs/security.md).
+        allow_unauthenticated: open AES-GCM files with data that no tag covers (docs/security.md).
+        max_records: the largest number of records, or of tensors in a safetensors file (docs/security.md).
         mapped: map the file, so that tensors are views of it.
-        watches_name: notice that another file has taken the name of the one that was opened.
-        authenticates: compare the tags of what the index was read from at once. Without it, whoever opens the
-            file must do everything in `Reader.vouched`.
+        watches_name: raise an error if the path names another file than the one that was opened.
+        authenticates: check the tags of the blocks with headers at opening. If False, the caller must do
+            all reading inside `Reader.vouched`.
 
     Raises:
         ArgumentTypeError: a value is of the wrong type.
-        ArgumentError: there is no such format, there is a key for a safetensors file, or `max_records` is below 1.
+        ArgumentError: the format is unknown, a key or mode is given for a safetensors file, or `max_records` is
+            below 1.
     """
 
     format: str | None = None
@@ -40,7 +41,7 @@ class Access:
     authenticates: bool = True
 
     def __post_init__(self) -> None:
-        """Check types and combinations. No message shows a key."""
+        """Check types and combinations. Messages do not show the key."""
         if self.key is not None and not isinstance(self.key, bytes):
             raise ArgumentTypeError(
                 f"dec_key must be bytes or None, not {type(self.key).__name__}", hint="for example bytes.fromhex('...')"

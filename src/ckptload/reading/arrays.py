@@ -1,4 +1,4 @@
-"""From spans to numpy arrays: one copy, into memory that belongs to the caller."""
+"""From spans of a file to numpy arrays, copied once, into memory that the caller owns."""
 
 from __future__ import annotations
 
@@ -26,10 +26,12 @@ _BYTE: Final = np.dtype(np.uint8)
 
 
 def allocate(entry: Entry) -> Array:
-    """Return an uninitialised array for a tensor: aligned, writable, C-contiguous, its own memory.
+    """Return an uninitialised array for an entry: aligned, writable, C-contiguous, and owning its memory.
+
+    An entry without a dtype (a string or a random state) gets a flat array of bytes.
 
     Raises:
-        CorruptCheckpointError: this numpy has no arrays of that shape.
+        CorruptCheckpointError: numpy does not support the shape.
         OutOfMemoryError: there is not enough memory.
     """
     numpy = _BYTE if entry.dtype is None else entry.dtype.numpy
@@ -48,11 +50,14 @@ def allocate(entry: Entry) -> Array:
 
 
 def load(source: Source, entries: Sequence[Entry]) -> list[Array]:
-    """Read tensors, in one go and by as many threads as the source finds useful.
+    """Read entries together, in as many threads as the source uses.
 
     Returns:
-        One array for each entry, which shares nothing with the source or with another; views of it
-        where the source hands them out.
+        One array per entry, with its dtype and shape, or flat bytes for an entry without a dtype. Each array
+        owns its memory, except that a source with `Source.views` returns views of its memory where it can.
+
+    Raises:
+        CheckpointError: the source cannot be read, or an array cannot be allocated.
     """
     if source.views:
         return [_view(source, entry) for entry in entries]
@@ -62,7 +67,7 @@ def load(source: Source, entries: Sequence[Entry]) -> list[Array]:
     rest: list[tuple[Entry, Array]] = []
     for at, entry in enumerate(entries):
         size, spans = entry.nbytes, entry.spans
-        # Of its own size, so that no bfloat16 values are wide.
+        # The sizes are equal, so these are not bfloat16 values stored as float32.
         if local and 0 < size <= _SMALL and len(spans) == 1 and spans[0][1] - spans[0][0] == size:
             small.append((*spans[0], at))
         else:
@@ -75,9 +80,9 @@ def load(source: Source, entries: Sequence[Entry]) -> list[Array]:
     return arrays
 
 
-#: Tensors up to this size are copied out of a read that they share with their neighbours.
+#: Tensors up to this size, in bytes, are read together with their neighbours and then copied out.
 _SMALL: Final = 4 << 10
-#: How much such a read takes, in bytes.
+#: The largest such read, in bytes.
 _GROUP: Final = 256 << 10
 
 
@@ -88,7 +93,7 @@ def _span(place: tuple[int, int, int]) -> tuple[int, int]:
 def _copy_out(
     source: Source, entries: Sequence[Entry], group: Sequence[tuple[int, int, int]], arrays: list[Array]
 ) -> None:
-    """Read small neighbours at once: a view of each and its copy cost less than to read into an array of its own."""
+    """Read small neighbours by one call and copy each out, which is faster than a read for each."""
     begin = group[0][0]
     block = source.read(begin, group[-1][1])
     for start, _, at in group:
@@ -97,13 +102,13 @@ def _copy_out(
         try:
             arrays[at] = np.ndarray(shape, numpy, block, start - begin).copy()
         except (ValueError, MemoryError):
-            # It says what is wrong.
+            # It raises an error that says what is wrong.
             allocate(entry)
             raise
 
 
 def _view(source: Source, entry: Entry) -> Array:
-    """Look at content where it stands, if it stands in one piece; it may be unaligned."""
+    """Return a view of tensor data that is in one span, which may be unaligned; otherwise a copy."""
     if len(entry.spans) != 1 or is_wide(entry) or entry.nbytes == 0:
         array = allocate(entry)
         fill(source, [(entry, array)])
@@ -114,16 +119,19 @@ def _view(source: Source, entry: Entry) -> Array:
 
 
 def load_rows(source: Source, entry: Entry, rows: range, begins: Sequence[int] | None = None) -> Array:
-    """Read some rows of a tensor of one dimension or more.
+    """Read some rows of a tensor that has at least one dimension.
 
     Args:
         source: the file.
         entry: the tensor.
-        rows: indexes along the first axis.
-        begins: what `begins_of` gives for the entry, if it is known already.
+        rows: indexes along the first axis, inside it.
+        begins: the result of `begins_of` for the entry, if the caller has it.
 
     Returns:
         An array of shape ``(len(rows), *entry.shape[1:])`` that owns its memory.
+
+    Raises:
+        CheckpointError: the source cannot be read, or the array cannot be allocated.
     """
     begins = begins_of(entry) if begins is None else begins
     if rows.step < 0:
@@ -152,36 +160,36 @@ def load_rows(source: Source, entry: Entry, rows: range, begins: Sequence[int] |
     return array
 
 
-#: Rows with no more bytes than this between them are read with what stands between.
+#: If at most this many bytes are between two wanted rows, they are read, too.
 _GAP = 4096
-#: How much is read at a time of rows and what stands between them, in bytes.
+#: The largest read of rows together with the bytes between them, in bytes.
 _DENSE = 8 << 20
 
 
 def _load_dense(source: Source, entry: Entry, rows: range, array: Array, begins: Sequence[int]) -> None:
-    """Read every so many-th row by reading them all, a bounded piece at a time."""
+    """Read rows with a small step by reading all rows, in parts of bounded size."""
     count = max(1, _DENSE // (array.nbytes // len(rows) * rows.step))
     for at in range(0, len(rows), count):
         some = rows[at : at + count]
         array[at : at + count] = load_rows(source, entry, range(some[0], some[-1] + 1), begins)[:: rows.step]
 
 
-#: What older files hold bfloat16 values as.
+#: Some files store bfloat16 values as float32 (docs/format.md, "Tensor types").
 _WIDE = np.dtype("<u4")
 
 
 def _narrow(wide: Array, array: Array) -> None:
-    """Keep the upper halves of float32 values, which are bfloat16."""
+    """Copy the upper halves of float32 values into a bfloat16 array."""
     array.reshape(-1).view("<u2")[:] = wide >> 16
 
 
 def begins_of(entry: Entry) -> list[int]:
-    """Return at which byte of the whole content each slice begins, and the size of the whole content."""
+    """Return the offset of each slice in the tensor's stored data, and the total size, in bytes."""
     return [0, *accumulate(stop - start for start, stop in entry.spans)]
 
 
 def _requests(entry: Entry, begins: Sequence[int], room: memoryview, start: int = 0) -> list[tuple[int, memoryview]]:
-    """Return what to read so that `room` holds an entry's content from byte `start` on, whatever its slices."""
+    """Return the reads that fill `room` with an entry's stored data from byte `start` on, across slices."""
     requests = []
     index, done = bisect_right(begins, start) - 1, 0
     while done < len(room):
@@ -198,7 +206,10 @@ def _requests(entry: Entry, begins: Sequence[int], room: memoryview, start: int 
 def fill(source: Source, pairs: Iterable[tuple[Entry, Array]]) -> None:
     """Read tensors into arrays of their dtype and size that are C-contiguous and writable.
 
-    If this raises, what the arrays hold is undefined.
+    If this raises, the contents of the arrays are undefined.
+
+    Raises:
+        CheckpointError: the source cannot be read.
     """
     requests: list[tuple[int, memoryview]] = []
     narrow: list[tuple[Array, Array]] = []
@@ -224,15 +235,17 @@ def _start(request: tuple[int, memoryview]) -> int:
 
 
 def is_wide(entry: Entry) -> bool:
-    """Tell whether bfloat16 values stand in the file as float32."""
+    """Tell whether bfloat16 values are stored as float32."""
     return entry.dtype is dtypes.bfloat16 and entry.stored != entry.nbytes
 
 
 def text(data: bytes, entry: Entry) -> str:
-    """Decode a string entry: UTF-32, little-endian, trailing NULs dropped, lone surrogates kept.
+    """Decode a string entry (docs/format.md, "Strings").
+
+    The encoding is UTF-32, little-endian. Trailing NULs are dropped, and lone surrogates are kept.
 
     Raises:
-        CorruptCheckpointError: a number in it is no character.
+        CorruptCheckpointError: it has a code point above U+10FFFF.
     """
     try:
         return data.decode("utf-32-le", "surrogatepass").rstrip("\0")

@@ -1,4 +1,4 @@
-"""From a source to an index: the one place that knows every format, and says what else a file is."""
+"""From a source to an index: the only module that knows every format, and names other kinds of file in errors."""
 
 from __future__ import annotations
 
@@ -29,28 +29,29 @@ if TYPE_CHECKING:
 
 
 def guess_format(source: Source) -> str:
-    """Tell the format by the name, then by the first bytes."""
+    """Return ``ckpt`` or ``safetensors``, decided by the name, then by the first bytes."""
     if source.label.endswith("." + SAFETENSORS) or isinstance(source, ShardedSource):
         return SAFETENSORS
-    # The length of a JSON header, and its first character; the bytes of an encrypted file can be a brace by chance.
+    # A safetensors file begins with the length of a JSON header and "{". The length is checked, too, because an
+    # encrypted file may have "{" there by chance.
     head = bytes(source.read(0, min(9, source.size)))
     is_header = head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= source.size - 8
     return SAFETENSORS if is_header and not source.label.endswith("." + CKPT) else CKPT
 
 
 def open_index(source: Source, access: Access) -> Index:
-    """Find the index of a file whose format is known.
+    """Return the index of a file whose format is known.
 
-    Without `Access.authenticates` the caller must call ``source.authenticate`` before anything of an encrypted file
-    is shown to anyone, an error too; what was read until then need not be decrypted twice.
+    Without `Access.authenticates`, the caller must call ``source.authenticate`` before any data of an encrypted file,
+    or an error about it, reaches the user. This saves decrypting the blocks with headers twice.
 
     Raises:
         LimitError: it has more records or tensors than `Access.max_records`.
-        EncryptedCheckpointError: it is encrypted and there is no key.
-        DecryptionError: it cannot be decrypted, or is plain although there is a key.
-        EmptyCheckpointError: it holds no record.
-        WrongFormatError: it is a file of another kind.
-        CorruptCheckpointError: it cannot be walked to its end, or the safetensors library refuses it.
+        EncryptedCheckpointError: it is encrypted, and a key was not given.
+        DecryptionError: it cannot be decrypted, or it is not encrypted although a key was given.
+        EmptyCheckpointError: it has no records.
+        WrongFormatError: it is another kind of file.
+        CorruptCheckpointError: its records cannot be read to the end, or the safetensors library refuses it.
     """
     if source.size == 0 and not isinstance(source, ShardedSource):
         raise EmptyCheckpointError(
@@ -79,7 +80,8 @@ def _open_ckpt(source: Source, access: Access) -> CkptIndex:
     chain = find_chain(source)
     layout = Layout() if chain is not None else walk(source, access.max_records)
     if layout.first_foreign:
-        # A writer fault leaves map records in clear before the first encrypted block.
+        # A fault of MindSpore's writer leaves map records unencrypted before the first block (docs/format.md,
+        # "Faults of MindSpore's writer").
         chain = chain_at(source, layout.first_foreign)
     if chain is not None:
         return _open_encrypted(source, chain, access)
@@ -115,7 +117,7 @@ def _open_encrypted(source: Source, chain: Chain, access: Access) -> CkptIndex:
         opened.authenticate(only_surveyed=True)
     record = layout.records[0] if layout.records else None
     if not opened.authenticated and (record is None or record.damage is not None or layout.first_foreign == 0):
-        # A wrong key passes the padding check about once in 290 times; then nothing makes sense.
+        # A wrong key passes the padding check with a probability of about 1/256; then the plaintext is random bytes.
         raise DecryptionError(
             "the decrypted data does not begin with a record",
             path=opened.label,
@@ -133,7 +135,7 @@ def _open_encrypted(source: Source, chain: Chain, access: Access) -> CkptIndex:
 
 
 def _explained(source: Source, layout: Layout, damage: CorruptCheckpointError) -> CorruptCheckpointError:
-    """Name the kind of a file that cannot be walked; else say how far the walk came."""
+    """Return an error that names the kind of a file that is not a .ckpt, or else the last complete record."""
     kind = None if layout.records else _other_kind(source)
     if kind is None:
         damage.path = source.label
@@ -160,7 +162,7 @@ def _other_kind(source: Source) -> kinds.Kind | None:
 
 
 def _instead_of_safetensors(source: Source) -> kinds.Kind | None:
-    """Name the kind of a file that the safetensors library refuses, or return None for a damaged safetensors file."""
+    """Return the kind of a file that the safetensors library refuses, or None for a damaged safetensors file."""
     head = bytes(source.read(0, min(kinds.HEAD, source.size)))
     if head.startswith(tuple(MAGICS)):
         return kinds.CKPT

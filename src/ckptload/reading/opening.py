@@ -1,4 +1,4 @@
-"""`open_checkpoint`: from what a caller passes to a reader."""
+"""`open_checkpoint`: from a path, bytes or a file object to a reader."""
 
 from __future__ import annotations
 
@@ -30,28 +30,29 @@ def open_checkpoint(
     mmap: bool = False,
     max_records: int = MAX_RECORDS,
 ) -> Reader:
-    """Open a checkpoint of any size without reading its content.
+    """Open a checkpoint of any size without reading its tensor data.
 
     Args:
-        source: path (str or os.PathLike), bytes, or a seekable binary file object, which stays open
-            and belongs to the caller. The path may be that of an index of shards,
+        source: path (str or os.PathLike), bytes, or a seekable binary file object. The caller owns a file
+            object and closes it. The path may be that of an index of shards,
             ``model.safetensors.index.json``.
-        format: ``"ckpt"`` or ``"safetensors"``; None tells them apart by the name or the first bytes.
+        format: ``"ckpt"`` or ``"safetensors"``; None decides by the name or the first bytes.
         dec_key: key of an encrypted file: 16, 24 or 32 bytes for AES, 16 for SM4.
         dec_mode: ``"AES-GCM"``, ``"AES-CBC"`` or ``"SM4-CBC"``.
-        allow_unauthenticated: open encrypted files whose content nothing protects from changes
-            (docs/security.md).
-        mmap: map the file; tensors are then views of it that may be unaligned. A mapped file that
-            another program cuts short ends this process (docs/lazy.md).
-        max_records: how many records, or tensors of a safetensors file, there may be (docs/security.md).
+        allow_unauthenticated: open AES-GCM files with data that no tag covers (docs/security.md).
+        mmap: map the file; tensors are then views of it that may be unaligned. If another program truncates
+            a mapped file, reading it ends this process (docs/lazy.md).
+        max_records: the largest number of records, or of tensors in a safetensors file (docs/security.md).
 
     Returns:
-        A mapping of names to values, each read when it is asked for. It holds the file open; use it
-        as a context manager. Values own their memory, unless `mmap` is set.
+        A mapping of names to values, each read on access. It keeps the file open; use it as a context
+        manager. Values own their memory, unless `mmap` is True.
 
     Raises:
-        CheckpointError: the file cannot be read, is damaged, encrypted, or of another kind.
-        ArgumentTypeError: `source` is none of the above.
+        CheckpointError: the file cannot be read, is damaged, is encrypted and cannot be decrypted, or is
+            another kind of file.
+        ArgumentError: the value of an argument is not allowed.
+        ArgumentTypeError: an argument has the wrong type.
     """
     return open_with(
         source,
@@ -67,7 +68,7 @@ def open_checkpoint(
 
 
 def open_with(source: Any, access: Access) -> Reader:
-    """Open a checkpoint; see `open_checkpoint`."""
+    """Open a checkpoint with `Access`; otherwise like `open_checkpoint`."""
     with ExitStack() as stack:
         in_shards = access.format != CKPT and is_index(source)
         opened: Source = (
@@ -79,7 +80,7 @@ def open_with(source: Any, access: Access) -> Reader:
         if isinstance(opened, FileSource):
             opened.watches_name = access.watches_name
         if access.format is None:
-            # The mode is looked at when there is a key.
+            # Without a key, the mode does not matter.
             mode = access.mode if access.key is not None else AES_GCM
             access = replace(access, format=guess_format(opened), mode=mode)
         index = open_index(opened, access)

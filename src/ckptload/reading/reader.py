@@ -1,6 +1,6 @@
-"""The lazy reader: a checkpoint as a mapping whose values are read when they are asked for.
+"""The lazy reader: a checkpoint as a mapping whose values are read on access.
 
-Opening walks the index and reads no content. `load_checkpoint` is a thin function over it.
+Opening reads the headers only, not the tensor data. `load_checkpoint` is a thin function over this reader.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ if TYPE_CHECKING:
 class Reader(Mapping[str, Any]):
     """An open checkpoint: name to Parameter, str, list of arrays (a map) or bytes (a random state).
 
-    Reading is thread-safe. Every value that is returned owns its memory, unless the reader was opened
-    with ``mmap=True``. The file must not be changed while it is open; each read checks for that.
+    Reading is thread-safe. Every returned value owns its memory, unless the reader was opened with
+    ``mmap=True``. The file must not change while it is open: a read raises ChangedFileError if it has.
     """
 
     def __init__(
@@ -54,22 +54,22 @@ class Reader(Mapping[str, Any]):
         reopen: tuple[Any, ...] | None = None,
     ) -> None:
         self._index: Index | None = index
-        # None for the reader of the whole file, which owns the source; names of the file for a selection.
+        # Names in the file for a selection; None for the reader of the whole file, which owns the source.
         self._chosen = chosen
-        # A selection keeps the reader alive whose file it reads.
+        # A selection keeps alive the reader that owns the file.
         self._parent = parent
         self._label = index.source.label
         self._entries: dict[str, Entry] = {}
-        # Where the records of a tensor begin in its content, for tensors whose parts were asked for.
+        # The results of `arrays.begins_of` for tensors that `get_slice` was called with.
         self._begins: dict[str, list[int]] = {}
-        # What pickle calls to open the same file again, where that is possible.
+        # The function and arguments with which pickle opens the same file again, if that is possible.
         self._reopen = reopen
 
     # -- the mapping ------------------------------------------------------------------------------
 
     @cached_property
     def _names(self) -> dict[str, str]:
-        """Public name to name in the file."""
+        """Return a mapping of public names to names in the file."""
         index = self._open_index()
         with self._in_file():
             return index.public_names(index.names() if self._chosen is None else self._chosen)
@@ -98,45 +98,45 @@ class Reader(Mapping[str, Any]):
 
     @property
     def metadata(self) -> dict[str, str]:
-        """Return text that the file carries about itself, which is ``__metadata__`` of safetensors, empty for .ckpt."""
+        """Return a copy of the file's metadata: ``__metadata__`` of safetensors, empty for .ckpt."""
         return dict(self._open_index().metadata)
 
     @property
     def cipher(self) -> str | None:
-        """Return how the file is encrypted, such as ``AES-GCM``, or None."""
+        """Return the mode of an encrypted file, such as ``AES-GCM``, or None."""
         return self._open_index().cipher
 
     @property
     def path(self) -> str:
-        """Return the path, or a description of what is no file."""
+        """Return the path, or a description if the source is not a file."""
         return self._label
 
     def kept_strings(self) -> dict[str, str]:
-        """Return strings of a .ckpt that the metadata of a safetensors file keep, by name.
+        """Return the strings of a .ckpt that a conversion stored in the metadata of a safetensors file, by name.
 
         Raises:
-            CorruptCheckpointError: they are not as a conversion writes them.
+            CorruptCheckpointError: the metadata is not as a conversion writes it.
         """
         with self._in_file():
             return strings.kept(self._open_index().metadata)
 
     @cached_property
     def facts(self) -> Facts:
-        """Return what the file tells about itself, such as who wrote it, and what vouches for its content."""
+        """Return facts about the file: its size, its checksum or tags, and the versions that can have written it."""
         return self._open_index().facts()
 
     def info(self, name: str) -> Entry:
-        """Return kind, dtype, shape, size and place of an entry without reading its content.
+        """Return the kind, dtype, shape, size and position of an entry without reading its data.
 
         Raises:
-            UnknownNameError: there is no such name; the message lists the nearest ones.
+            UnknownNameError: the name is not in the file; the message lists the nearest names.
             CorruptCheckpointError: the entry is damaged.
         """
         with self._in_file():
             return self._judged([name])[0]
 
     def _judged(self, wanted: Iterable[str]) -> list[Entry]:
-        """Return the entries of some names; each is judged once."""
+        """Return the entries of some names; each entry is checked only once."""
         index, inside, known = self._open_index(), self._names, self._entries
         entries = []
         for name in wanted:
@@ -158,17 +158,22 @@ class Reader(Mapping[str, Any]):
         specify_prefix: Prefixes = None,
         filter_prefix: Prefixes = None,
     ) -> Reader:
-        """Return a reader of some names only, on the same open file.
+        """Return a reader of the selected names, on the same open file.
 
         Args:
-            choice_func: asked once for each name; what it returns counts by its truth.
-            specify_prefix: prefix, or several, one of which a name must have.
-            filter_prefix: prefix, or several, none of which a name may have.
+            choice_func: called once with each name; a true result selects the name.
+            specify_prefix: one or several prefixes; a name must begin with one of them.
+            filter_prefix: one or several prefixes; a name must not begin with any of them.
 
-        With a prefix `choice_func` is not asked, as in `load_checkpoint`.
+        If a prefix is given, `choice_func` is not called (see `filters.select`).
+
+        Returns:
+            A reader that keeps this one alive and is closed with it.
 
         Raises:
-            CheckpointError: `choice_func` raised; its exception is the cause.
+            ArgumentTypeError: a prefix is not a str, or a list or tuple of str.
+            ArgumentError: a prefix is empty.
+            CheckpointError: `choice_func` raised an exception, which is the cause.
         """
         index = self._open_index()
         with self._in_file():
@@ -183,13 +188,14 @@ class Reader(Mapping[str, Any]):
     # -- reading ----------------------------------------------------------------------------------
 
     def load(self, wanted: Iterable[str] | None = None) -> dict[str, Any]:
-        """Read entries, all of them by default, in one go.
+        """Read the entries of some names together, by default all of them.
 
         Returns:
-            A plain dictionary in the order asked for; its values own their memory.
+            A dictionary in the order of `wanted`; its values own their memory, unless the file is mapped.
 
         Raises:
-            CorruptCheckpointError: one of them is damaged; nothing is returned then.
+            UnknownNameError: a name is not in the file.
+            CorruptCheckpointError: an entry is damaged.
         """
         index = self._open_index()
         with self._in_file():
@@ -199,9 +205,10 @@ class Reader(Mapping[str, Any]):
             return _values(entries, found)
 
     def get_tensor(self, name: str) -> Parameter:
-        """Read one tensor into memory of its own.
+        """Read one tensor; like ``reader[name]``, but only for tensors.
 
         Raises:
+            UnknownNameError: the name is not in the file.
             UnsupportedTypeError: the entry is a string, a map or a random state.
         """
         self._tensor_info(name)
@@ -210,7 +217,7 @@ class Reader(Mapping[str, Any]):
     def get_slice(self, name: str) -> TensorSlice:
         """Return an object that reads parts of a tensor: ``reader.get_slice(name)[10:20]``.
 
-        Indexing the first axis by an int or a slice reads only those rows.
+        Indexing the first axis by an int or a slice reads only those rows. Raises as `get_tensor` does.
         """
         entry = self._tensor_info(name)
         begins = self._begins.get(name)
@@ -219,16 +226,16 @@ class Reader(Mapping[str, Any]):
         return TensorSlice(entry, begins, self._read_rows, self._label)
 
     def fill(self, pairs: Iterable[tuple[str, Array]]) -> None:
-        """Read tensors straight into arrays that the caller has.
+        """Read tensors directly into arrays of the caller.
 
         Args:
-            pairs: names, and C-contiguous writable arrays of their dtype and number of elements.
+            pairs: names, each with a C-contiguous writable array of the tensor's dtype and number of elements.
 
-        If this raises while reading, what the arrays hold is undefined; call `authenticate` first
-        where that matters.
+        If this raises while reading, the contents of the arrays are undefined. If that matters for an encrypted
+        file, call `authenticate` first.
 
         Raises:
-            CheckpointError: an array does not fit.
+            CheckpointError: an array does not fit, or an entry is not a tensor.
         """
         index = self._open_index()
         wanted = [(self._tensor_info(name), array) for name, array in pairs]
@@ -255,23 +262,23 @@ class Reader(Mapping[str, Any]):
     # -- checking ---------------------------------------------------------------------------------
 
     def verify_crc(self) -> bool:
-        """Compare the CRC-32 that the file carries with that of its bytes.
+        """Check the CRC-32 that is stored in the file (docs/format.md, "CRC trailer").
 
         Returns:
-            False if the file carries none, so that nothing was checked.
+            True if the file has a checksum and it matches; False if it has none.
 
         Raises:
-            ChecksumError: they differ.
+            ChecksumError: the checksum does not match.
         """
         index = self._open_index()
         with self._in_file():
             return index.verify_crc()
 
     def authenticate(self) -> None:
-        """Check every block of an encrypted file against its tag; a plain file has none.
+        """Check the tag of every block of an encrypted file; do nothing for a file without tags.
 
         Raises:
-            DecryptionError: a block is not what was encrypted with this key.
+            DecryptionError: a tag does not match, so the key is wrong or the file was changed.
         """
         index = self._open_index()
         with self._in_file():
@@ -279,18 +286,20 @@ class Reader(Mapping[str, Any]):
 
     @contextmanager
     def vouched(self) -> Iterator[None]:
-        """Let nothing out that tags do not vouch for: no value, and no error about what is in the file.
+        """Check all tags when the context ends, even after an error about what was read inside it.
 
-        What is read inside may come from blocks whose tags were not compared; they are when it ends.
+        Values read inside may come from blocks that are not checked yet, so they must not reach the user before
+        the context has ended without an error.
 
         Raises:
-            DecryptionError: a block is not what was encrypted with this key.
+            DecryptionError: a tag does not match. An error raised inside is dropped then, because it may show
+                unauthenticated data.
         """
         failure: CheckpointError | None = None
         try:
             yield
         except (DecryptionError, ReadError, ChangedFileError):
-            # These say nothing of what is in the blocks.
+            # These errors do not show data of the file.
             raise
         except CheckpointError as error:
             failure = error
@@ -305,14 +314,14 @@ class Reader(Mapping[str, Any]):
     # -- life -------------------------------------------------------------------------------------
 
     def close(self) -> None:
-        """Close the file. Values that were read stay valid; the reader does not."""
+        """Close the file. Values that were read stay valid; reading again raises ClosedReaderError."""
         index, self._index = self._index, None
         if index is not None and self._chosen is None:
             index.source.close()
 
     @property
     def closed(self) -> bool:
-        """Tell whether the reader was closed, or the one that it was selected from."""
+        """Tell whether this reader, or the one that it was selected from, is closed."""
         return self._index is None or (self._parent is not None and self._parent.closed)
 
     def __enter__(self) -> Reader:
@@ -323,12 +332,12 @@ class Reader(Mapping[str, Any]):
         self.close()
 
     def __del__(self) -> None:
-        # The constructor may have failed before anything was set.
+        # The constructor may have failed before `_index` was set.
         if getattr(self, "_index", None) is not None:
             self.close()
 
     def __eq__(self, other: object) -> bool:
-        # Mapping's own comparison would read both files.
+        # The comparison of Mapping would read both files.
         return self is other
 
     def __hash__(self) -> int:
@@ -337,7 +346,7 @@ class Reader(Mapping[str, Any]):
     def __repr__(self) -> str:
         if self._index is None or self.closed:
             return f"<closed checkpoint {self._label}>"
-        # Not len(self): names that collide are an error, and printing must not raise.
+        # Not len(self), which raises if public names collide: a repr must not raise.
         count = len(self._index.names() if self._chosen is None else self._chosen)
         cipher = f", {self._index.cipher}" if self._index.cipher else ""
         return f"<{self._index.format} checkpoint {self._label}: {count} entries{cipher}>"
@@ -379,7 +388,7 @@ class Reader(Mapping[str, Any]):
 
     @contextmanager
     def _in_file(self) -> Iterator[None]:
-        """Add the path, which only the reader knows, to what is raised inside."""
+        """Add the path to errors raised inside, where only the reader knows it."""
         try:
             yield
         except CheckpointError as error:
@@ -388,14 +397,14 @@ class Reader(Mapping[str, Any]):
             raise
         except MemoryError as error:
             raise OutOfMemoryError(
-                "there is not enough memory for what was asked for",
+                "not enough memory for the requested entries",
                 path=self._label,
                 hint=Hint("{fewer}"),
             ) from error
 
 
 def _unchain(error: BaseException, other: BaseException | None) -> None:
-    """Cut an error out of the chain of those that another came from: a traceback would show it."""
+    """Remove `other` from the chain of contexts of `error`, because a traceback would show it."""
     link: BaseException | None = error
     while link is not None:
         if link.__context__ is other:
@@ -404,14 +413,14 @@ def _unchain(error: BaseException, other: BaseException | None) -> None:
 
 
 def _to_read(entries: list[Entry]) -> list[Entry]:
-    """Return what is read for entries: the parts of a map are read like tensors, all else that is none as bytes."""
+    """Return the entries to read, with each map replaced by its parts."""
     if any(entry.parts for entry in entries):
         return [part for entry in entries for part in (entry.parts if entry.kind == MAP else (entry,))]
     return entries
 
 
 def _values(entries: list[Entry], found: list[Array]) -> dict[str, Value]:
-    """Make values from what was read. Where all are tensors, as nearly always, without a call for each."""
+    """Make values from arrays; with a fast path if all are tensors, which is nearly always so."""
     pairs = zip(entries, found, strict=False)
     tensors: dict[str, Value] = {
         entry.name: Parameter.adopt(array, entry.dtype, entry.name) for entry, array in pairs if entry.dtype is not None
@@ -423,7 +432,7 @@ def _values(entries: list[Entry], found: list[Array]) -> dict[str, Value]:
 
 
 def _value(entry: Entry, content: Iterator[Array]) -> Value:
-    """Make a value from what was read for it, which comes in the order of the entries."""
+    """Make a value from its arrays, the next ones in `content`."""
     if entry.kind == MAP:
         parts = [next(content) for _ in entry.parts]
         for part in parts:

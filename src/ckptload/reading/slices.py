@@ -1,4 +1,4 @@
-"""Parts of a tensor: only the rows that are asked for are read."""
+"""Parts of a tensor: only the requested rows are read."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
 
 class TensorSlice:
-    """A tensor of an open checkpoint that is read by indexing it, as a numpy array is indexed."""
+    """A tensor of an open checkpoint; indexing it like a numpy array reads that part."""
 
     def __init__(self, entry: Entry, begins: Sequence[int], read: Read, path: str) -> None:
         self._entry = entry
-        # Where each record begins in the content; there may be many, and rows may be read one by one.
+        # Computed only once, because a tensor may have many slices and rows may be read one by one.
         self._begins = begins
         self._read = read
         self._path = path
@@ -47,14 +47,14 @@ class TensorSlice:
         return self.shape[0]
 
     def __iter__(self) -> Iterator[Tensor]:
-        """Read row by row."""
+        """Read and yield the rows one by one."""
         return (self[row] for row in range(len(self)))
 
     def __getitem__(self, index: Any) -> Tensor:
-        """Read what `index` names.
+        """Read the part of the tensor that `index` selects.
 
-        An int or a slice on the first axis costs those rows alone; any other index reads the whole
-        tensor. What stands behind the first axis is applied to the rows that were read.
+        An int or a slice on the first axis reads only those rows; any other index reads the whole
+        tensor. The other axes are indexed after reading.
 
         Returns:
             A Tensor that owns its memory.
@@ -74,7 +74,7 @@ class TensorSlice:
                 hint="index it as a numpy array of that shape",
             ) from error
         if not isinstance(picked, np.ndarray) or picked.base is not None or not picked.flags.c_contiguous:
-            # It may be a scalar, or keep more alive than was asked for.
+            # It may be a scalar, or a view that keeps a larger array alive.
             picked = np.array(picked, self.dtype.numpy, order="C")
         return Tensor.adopt(picked, self.dtype)
 
@@ -91,11 +91,11 @@ class TensorSlice:
         return self._rows(slice(None))[index]
 
     def flat(self, start: int, stop: int) -> Tensor:
-        """Read a range of elements in C order, whatever the shape: a tensor in pieces of equal size.
+        """Read a range of elements in C order, whatever the shape, for example to read a tensor in equal parts.
 
         Args:
-            start: first element, from 0 to the number of elements.
-            stop: behind the last one; what lies beyond the end is left out, as in a slice.
+            start: index of the first element, from 0 on.
+            stop: index after the last element; it may be beyond the end, as in a slice.
 
         Returns:
             A Tensor of one dimension that owns its memory.
