@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["add_zeros", "combine", "crc32", "crc32_of", "multiply", "shift"]
 
-#: That of zlib, with its bits reversed (docs/format.md, "CRC trailer").
+#: The polynomial of zlib's CRC-32, reflected (docs/format.md, "CRC trailer").
 _POLYNOMIAL: Final = 0xEDB88320
 _TOP: Final = 1 << 31
 _ALL_ONES: Final = 0xFFFFFFFF
