@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     Buffer = bytes | memoryview
 
-#: Tensor data of more bytes than this is written as several records; MindSpore's constant is in KiB
+#: Tensor data above this size, in bytes, is written as several records; MindSpore's own constant is in KiB
 #: (MindSpore 2.10.0, train/serialization.py:102).
 SLICE_SIZE: Final = 512 << 20
 
@@ -69,7 +69,7 @@ def _item(item: Item, slice_size: int, *, by_rows: bool) -> Iterator[Buffer]:
         return _map(item)
     name = item.name.encode()
     if item.dtype is None:
-        # In one record: of a string in several, MindSpore loses the end (docs/format.md, "Strings").
+        # In one record, because MindSpore truncates a string in several (docs/format.md, "Strings").
         kind, sizes = _KINDS[item.kind], [item.nbytes]
     elif by_rows:
         kind, sizes = item.dtype.name, _row_slices(item.shape, item.nbytes, slice_size)

@@ -32,7 +32,7 @@ STRING_TYPE: Final = "str"
 RANDOM_OP_TYPE: Final = "random_op"
 
 #: The CRC trailer: this marker, then the CRC-32 as a big-endian number of 10 bytes (docs/format.md, "CRC trailer";
-#: MindSpore 2.10.0, train/serialization.py:432).
+#: MindSpore 2.10.0, train/serialization.py:432 and 1691).
 CRC_MARKER: Final = b"crc_num"
 CRC_DIGITS: Final = 10
 CRC_TRAILER_SIZE: Final = len(CRC_MARKER) + CRC_DIGITS

@@ -19,7 +19,7 @@ class Window:
 
     Attributes:
         size: size of the source, in bytes.
-        last: the position that was read last. A caller that reads on in a buffer returned by `at` has to update it.
+        last: the position that was read last. A caller that reads on in a buffer from `at` has to update it.
     """
 
     def __init__(self, source: Source, max_records: int = MAX_RECORDS) -> None:

@@ -1,4 +1,4 @@
-"""The protobuf wire format over ``(buffer, position)``: numbers, tags, and the only check for truncation.
+"""The protobuf wire format over ``(buffer, position)``: numbers, tags, and the check for truncated fields.
 
 Nothing here opens, reads or waits. Positions are indexes into `buffer`; `base` is the position of
 ``buffer[0]`` in the file, so that an error can name a byte of the file.
@@ -39,12 +39,12 @@ Buffer = bytes | bytearray | memoryview
 def take(pos: int, size: int, stop: int, what: str) -> int:
     """Return ``pos + size`` after checking that it is not beyond `stop`.
 
-    Every length that comes from a file passes through this check. Positions are in bytes from the start of the file.
+    Every error about a length that exceeds the file is raised here. Positions are in bytes from the start of the file.
 
     Args:
         pos: start of the bytes.
         size: number of bytes.
-        stop: end of the message that contains them.
+        stop: end of the message, or of the file, that contains them.
         what: what the bytes are, for the error.
 
     Raises:
