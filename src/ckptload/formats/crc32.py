@@ -35,7 +35,7 @@ def crc32_of(source: Source, spans: Iterable[tuple[int, int]]) -> int:
 
     Raises:
         ReadError: the source cannot be read.
-        CorruptCheckpointError: a span ends behind the source.
+        CorruptCheckpointError: a span ends beyond the end of the source.
     """
 
     def one(span: tuple[int, int]) -> int:

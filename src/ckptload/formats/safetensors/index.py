@@ -238,7 +238,7 @@ def _show_content(source: Source) -> None:
         deserialize(bytes(source.read(0, source.size)))
     except MemoryError as error:
         raise OutOfMemoryError(
-            f"not enough memory for two copies of {source.size} bytes, which are needed where no temporary file "
+            f"not enough memory for two copies of {source.size} bytes, which are needed because no temporary file "
             "can be made",
             path=source.label,
             hint="set TMPDIR to a folder that can be written to, or open the checkpoint by its path",
