@@ -1,1 +1,1 @@
-"""What bytes mean and how they are written, for each format."""
+"""The formats: how each one is read and written."""

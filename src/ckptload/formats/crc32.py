@@ -1,4 +1,4 @@
-"""CRC-32 of many bytes, in pieces that threads share, and the arithmetic that joins their sums."""
+"""CRC-32 of large spans, computed in pieces by several threads, and the arithmetic that joins the sums."""
 
 from __future__ import annotations
 
@@ -19,18 +19,24 @@ if TYPE_CHECKING:
 
 __all__ = ["add_zeros", "combine", "crc32", "crc32_of", "multiply", "shift"]
 
+#: The polynomial of zlib's CRC-32, reflected (docs/format.md, "CRC trailer").
 _POLYNOMIAL: Final = 0xEDB88320
 _TOP: Final = 1 << 31
 _ALL_ONES: Final = 0xFFFFFFFF
 
-#: Read at a time: it stays in the processor's cache between the copy and the sum.
+#: Bytes read at a time: few enough to stay in the processor's cache between the copy and the sum.
 _CHUNK: Final = 256 << 10
-#: What one thread sums at a time.
+#: Bytes that one thread sums at a time.
 _PIECE: Final = 16 << 20
 
 
 def crc32_of(source: Source, spans: Iterable[tuple[int, int]]) -> int:
-    """Return the CRC-32 of what stands in ascending spans, each in pieces that threads share."""
+    """Return the CRC-32 of the bytes in ascending spans; large spans are shared among threads.
+
+    Raises:
+        ReadError: the source cannot be read.
+        CorruptCheckpointError: a span ends beyond the end of the source.
+    """
 
     def one(span: tuple[int, int]) -> int:
         start, stop = span
@@ -52,26 +58,26 @@ def crc32_of(source: Source, spans: Iterable[tuple[int, int]]) -> int:
 
 
 def combine(first: int, second: int, size: int) -> int:
-    """Return the CRC-32 of two stretches of bytes, one after the other, from that of each.
+    """Return the CRC-32 of two adjacent blocks of bytes, given that of each.
 
     Args:
-        first: the sum of the first.
-        second: the sum of the second.
-        size: how many bytes the second has.
+        first: CRC-32 of the first block.
+        second: CRC-32 of the second block.
+        size: length of the second block, in bytes.
     """
     return multiply(first, shift(size)) ^ second
 
 
 def add_zeros(value: int, count: int) -> int:
-    """Return the CRC-32 `value` continued by `count` zero bytes, however many."""
+    """Continue the CRC-32 `value` by `count` zero bytes, in logarithmic time."""
     return multiply(value ^ _ALL_ONES, shift(count)) ^ _ALL_ONES
 
 
 @lru_cache(maxsize=8)
 def shift(size: int) -> int:
-    """Return what `size` zero bytes multiply the register of a CRC-32 by.
+    """Return the factor by which `size` zero bytes multiply the register of a CRC-32.
 
-    The register is a polynomial, bit 31 its constant term, and a zero bit multiplies it by x.
+    The register is a polynomial whose constant term is bit 31; each zero bit multiplies it by x.
     """
     power, square, left = _TOP, _TOP >> 1, 8 * size
     while left:
@@ -83,7 +89,7 @@ def shift(size: int) -> int:
 
 
 def multiply(a: int, b: int) -> int:
-    """Multiply two polynomials modulo that of CRC-32."""
+    """Multiply two polynomials modulo the polynomial of CRC-32."""
     product = 0
     while a:
         if a & _TOP:

@@ -1,4 +1,4 @@
-"""What is known of one name of a checkpoint without reading its data, whatever the format."""
+"""One entry of an index, the same for every format: what is known of a name before its data is read."""
 
 from __future__ import annotations
 
@@ -26,16 +26,18 @@ Span = tuple[int, int]
 
 
 class Entry(NamedTuple):
-    """What is known of one name without reading its content.
+    """One name of a checkpoint, described without reading its data.
+
+    Positions are in bytes from the start of the source.
 
     Attributes:
-        name: the name, as it stands in the file.
+        name: the name, as written in the file.
         kind: ``tensor``, ``string``, ``map`` (a list of arrays) or ``bytes`` (a random state).
-        dtype: type of the values; None for what is no tensor.
-        shape: dimensions; ``()`` for what is no tensor.
+        dtype: type of the elements; None if the entry is not a tensor.
+        shape: dimensions; ``()`` if the entry is not a tensor.
         nbytes: size in memory once loaded, in bytes.
-        spans: where the content stands, as ``(start, stop)`` in bytes from the start of the file.
-        offset: where the first record of this name stands.
+        spans: the ``(start, stop)`` of each slice of the data, in order.
+        offset: start of the record; with several, of the first. In a safetensors file, start of the data.
         parts: the tensors of a map.
     """
 
@@ -50,17 +52,17 @@ class Entry(NamedTuple):
 
     @property
     def slices(self) -> int:
-        """Return in how many records the content stands."""
+        """Return the number of records that hold the data."""
         return len(self.spans) if self.kind != MAP else max((len(part.spans) for part in self.parts), default=1)
 
     @property
     def stored(self) -> int:
-        """Return the size of the content in the file, in bytes."""
+        """Return the size of the data in the file, in bytes."""
         return stored_size(self.spans)
 
 
 def stored_size(spans: Iterable[Span]) -> int:
-    """Return how many bytes some spans have together."""
+    """Return the total length of spans, in bytes."""
     return sum(stop - start for start, stop in spans)
 
 

@@ -1,4 +1,4 @@
-"""What the opener of every format finds: names in order, what each is, and what the file says about itself."""
+"""The interface of every format's index: names in order, their entries, and facts about the file."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ if TYPE_CHECKING:
 
 
 class Index(Protocol):
-    """What a format's opener finds: names in order, and what stands behind each.
+    """The names of a checkpoint in order, and the entry of each.
 
     Attributes:
         format: ``ckpt`` or ``safetensors``.
-        source: where content is read from; it decrypts where that is needed.
-        metadata: text that the file carries about itself.
-        cipher: how the file is encrypted, or None.
+        source: the source of the data, decrypted if the file is encrypted.
+        metadata: texts that the file holds about itself, by key; empty for a .ckpt.
+        cipher: mode of an encrypted file, such as ``AES-GCM``, or None.
     """
 
     format: str
@@ -27,26 +27,30 @@ class Index(Protocol):
     cipher: str | None
 
     def names(self) -> Sequence[str]:
-        """Return the names as they stand in the file, in the order in which they are returned."""
+        """Return the names as written in the file, in the order of the result."""
 
     def public_names(self, chosen: Iterable[str]) -> dict[str, str]:
-        """Return public name to name in the file, in order."""
+        """Return a dictionary from public names to names in the file, in the order of the result."""
 
     def entry(self, name: str) -> Entry:
-        """Judge and return what stands behind a name of the file."""
+        """Check and return the entry of a name in the file.
+
+        Raises:
+            CheckpointError: the entry is damaged, or its type is not supported.
+        """
 
     def facts(self) -> Facts:
-        """Gather what the file says about itself."""
+        """Return facts about the whole file."""
 
     def verify_crc(self) -> bool:
-        """Raise ChecksumError for a wrong sum; return whether there was a sum at all."""
+        """Return whether the file has a checksum; raise ChecksumError if it does not match."""
 
 
 Version = tuple[int, int]
 
 
 class Evidence(NamedTuple):
-    """One trait of a file and the versions that can have written it; None is an open end."""
+    """A trait of a file, and the first and last version that can have written it; None is an open end."""
 
     trait: str
     since: Version | None = None
@@ -54,14 +58,14 @@ class Evidence(NamedTuple):
 
 
 class Facts(NamedTuple):
-    """What a file tells about itself.
+    """Facts about a whole file.
 
     Attributes:
-        size: of the content as it is read, in bytes: of the decrypted stream where the file is encrypted.
-        has_checksum: whether it carries a CRC-32 that `Reader.verify_crc` compares.
-        authenticated: whether tags vouch for every byte of an encrypted file.
+        size: size in bytes; for an encrypted file, that of the decrypted stream.
+        has_checksum: whether it has a CRC-32 for `Reader.verify_crc` to compare.
+        authenticated: whether every byte is covered by an authentication tag.
         written_by: versions that can have written it, such as ``MindSpore 2.3 or newer``, or None.
-        evidence: what that rests on.
+        evidence: the traits that `written_by` is inferred from.
     """
 
     size: int

@@ -1,4 +1,4 @@
-"""One entry that is to be written, whatever the format."""
+"""One entry to be written, the same for every format."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ class Item(NamedTuple):
     """One entry to be saved.
 
     Attributes:
-        name: the name it gets in the file.
+        name: the name to write.
         kind: ``tensor``, ``string``, ``map`` or ``bytes``.
-        dtype: type of the elements; None for what is no tensor.
+        dtype: type of the elements; None if the entry is not a tensor.
         shape: dimensions of a tensor.
-        nbytes: size of the content in bytes.
-        content: an array of any order, bytes, or a function that yields the content piece by piece;
-            a piece is valid until the next one is asked for.
+        nbytes: size of the data, in bytes.
+        content: the data: an array in any memory order, bytes, or a function that yields flat pieces;
+            a piece is valid until the next one is requested.
         parts: the tensors of a map.
     """
 
@@ -36,23 +36,26 @@ class Item(NamedTuple):
     parts: tuple[Item, ...] = ()
 
     def pieces(self) -> Iterator[memoryview]:
-        """Yield the content as flat bytes: C order, little-endian. A piece is valid until the next is asked for."""
+        """Yield the data as flat bytes, in C order and little-endian.
+
+        A piece may share memory with `content`; it is valid until the next one is requested.
+        """
         content = self.content
         if isinstance(content, bytes):
             yield memoryview(content)
         elif isinstance(content, np.ndarray):
-            # What is in C order and little-endian already is viewed where it lies.
+            # An array that is already in C order and little-endian is viewed, not copied.
             yield as_bytes(np.ascontiguousarray(content, self.dtype.numpy if self.dtype else None))
         else:
             yield from content()
 
 
-#: numpy's own types, whose memory Python can view as it is; two of numpy's views cost three times as much.
+#: Types whose memory a plain memoryview can cast; the way through two numpy views takes three times as long.
 _PLAIN = "?bBhHiIlLqQefd" if sys.byteorder == "little" else ""
 
 
 def as_bytes(array: Array) -> memoryview:
-    """View a C-contiguous array's memory as flat bytes, whatever its dtype."""
+    """View the memory of a C-contiguous array of any dtype as flat bytes; the view keeps the array alive."""
     if array.dtype.char in _PLAIN and array.size:
         return array.data.cast("B")
     return array.reshape(-1).view(np.uint8).data

@@ -1,6 +1,6 @@
 """Recognise files of other kinds by their first and last bytes, so that an error can name them.
 
-Magic numbers are those of the formats' own documentation; `HEAD` and `TAIL` bytes are all it sees.
+The magic numbers come from the documentation of each format.
 """
 
 from __future__ import annotations
@@ -10,12 +10,13 @@ from typing import Final, NamedTuple
 
 from ckptload.errors import Hint
 
+#: Bytes that `recognise` needs from the start and from the end of a file.
 HEAD: Final = 512
 TAIL: Final = 8
 
 
 class Kind(NamedTuple):
-    """Another kind of file, and what a person who has one can do."""
+    """Another kind of file, and a hint for a person who has one."""
 
     what: str
     hint: str | Hint
@@ -46,21 +47,21 @@ _BY_MAGIC: Final[tuple[tuple[bytes, Kind], ...]] = (
     (b"model_checkpoint_path:", Kind("a TensorFlow checkpoint's state file", "open the model with TensorFlow")),
     (b"ustar", Kind("a tar archive", "unpack it first, with tar")),
 )
-#: The end of a TensorFlow checkpoint's index, which is a LevelDB table.
+#: The last bytes of a TensorFlow checkpoint's index, which is a LevelDB table.
 _TABLE_MAGIC: Final = b"\x57\xfb\x80\x8b\x24\x75\x47\xdb"
-#: What a decoder writes for bytes that are no UTF-8, encoded again.
+#: The UTF-8 of U+FFFD, with which a decoder replaces bytes that are not valid UTF-8.
 _REPLACEMENT: Final = "\ufffd".encode()
 _MANY: Final = 3
 _TEXT: Final = re.compile(rb"[\t\r\n\x20-\x7e]+")
 
 
 def recognise(head: bytes, tail: bytes, size: int) -> Kind | None:
-    """Name a file that is no .ckpt, or return None.
+    """Return the kind of a file that is not a .ckpt, or None if it is not recognised.
 
     Args:
-        head: up to `HEAD` first bytes.
-        tail: up to `TAIL` last bytes.
-        size: of the whole file, in bytes.
+        head: the first bytes, up to `HEAD` of them.
+        tail: the last bytes, up to `TAIL` of them.
+        size: size of the whole file, in bytes.
     """
     for magic, kind in _BY_MAGIC:
         if head.startswith(magic):
@@ -86,5 +87,8 @@ def recognise(head: bytes, tail: bytes, size: int) -> Kind | None:
 
 
 def _is_strategy(head: bytes) -> bool:
-    """Tell a ParallelStrategyMap: a small number in field 1, then a message in field 2 that begins with a name."""
+    """Return whether this is a ParallelStrategyMap (docs/format.md, "Around the file").
+
+    Field 1 is a small number; field 2 is a message that begins with a name.
+    """
     return re.match(rb"\x08[\x00-\x7f]\x12[\x02-\xff]{1,3}\n[\x01-\x7f][\w./-]", head) is not None

@@ -1,6 +1,6 @@
-"""How many things a file may hold before it is taken for a hostile one, where a caller may know better.
+"""The limit on records, which protects against hostile files and which a caller may raise.
 
-Limits that no sound file can reach stand where they are kept; docs/security.md lists them all.
+Limits that a valid file never reaches are constants in the modules that enforce them; docs/security.md lists them all.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from typing import Final
 
 from ckptload.errors import ArgumentError, ArgumentTypeError, Hint, LimitError
 
-#: The largest models known have some ten thousand tensors. An index of so many takes half a gigabyte.
+#: The largest known models have about ten thousand tensors. An index of a million takes half a gigabyte.
 MAX_RECORDS: Final = 1_000_000
 
 
@@ -17,7 +17,7 @@ def check(max_records: object) -> None:
     """Check the argument `max_records`.
 
     Raises:
-        ArgumentTypeError: it is no integer.
+        ArgumentTypeError: it is not an int.
         ArgumentError: it is less than 1.
     """
     if not isinstance(max_records, int) or isinstance(max_records, bool):
@@ -27,7 +27,14 @@ def check(max_records: object) -> None:
 
 
 def beyond(what: str, max_records: int, path: str, offset: int | None = None) -> LimitError:
-    """Say that a file holds more than a number of things, which follows from `max_records`."""
+    """Return the error for a file that exceeds a limit.
+
+    Args:
+        what: the limit in words, such as ``1000 records``.
+        max_records: the argument that sets the limit.
+        path: the file.
+        offset: where the limit was exceeded, in bytes from the start of the source.
+    """
     return LimitError(
         f"the file holds more than {what}",
         path=path,

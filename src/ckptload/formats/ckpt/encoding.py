@@ -1,7 +1,7 @@
-"""The bytes of a .ckpt: records from items, as buffers in the order in which they stand in the file.
+"""Encode items as a .ckpt: records, as buffers in file order.
 
-Nothing here opens or writes. Headers are a few bytes and made here; content is handed on from where it
-lies. tests/formats/ckpt/test_encoding.py holds the headers against protobuf's own encoder.
+Nothing here opens or writes a file. Only the headers, a few bytes each, are made here; tensor data is passed
+on without a copy. tests/formats/ckpt/test_encoding.py compares the headers with those of protobuf's encoder.
 """
 
 from __future__ import annotations
@@ -21,10 +21,11 @@ if TYPE_CHECKING:
 
     Buffer = bytes | memoryview
 
-#: MindSpore cuts content of more than this into several records (SLICE_SIZE in 2.10.0's serialization.py, in KiB).
+#: Tensor data above this size, in bytes, is written as several records; MindSpore's own constant is in KiB
+#: (MindSpore 2.10.0, train/serialization.py:102).
 SLICE_SIZE: Final = 512 << 20
 
-#: How much is summed and then written while it is in the processor's cache.
+#: Bytes summed at a time: few enough to be written while they are in the processor's cache.
 _CRC_PIECE: Final = 1 << 20
 
 
@@ -41,21 +42,23 @@ _TYPE: Final = _tag(schema.TENSOR_TYPE, wire.LEN)
 _CONTENT: Final = _tag(schema.TENSOR_CONTENT, wire.LEN)
 _MAP_TENSOR: Final = _tag(schema.MAP_TENSOR, wire.LEN)
 
-#: What stands in tensor_type for what is no tensor.
+#: The tensor_type of entries that are not tensors.
 _KINDS: Final = {entry.STRING: schema.STRING_TYPE, entry.BYTES: schema.RANDOM_OP_TYPE}
 
 
 def ckpt(
     items: Iterable[Item], *, crc_check: bool = False, by_rows: bool = False, slice_size: int = SLICE_SIZE
 ) -> Iterator[Buffer]:
-    """Yield the whole content of a .ckpt; each buffer is valid until the next one is asked for.
+    """Yield the bytes of a whole .ckpt; each buffer is valid until the next one is requested.
+
+    Buffers may share memory with the items.
 
     Args:
-        items: in file order.
-        crc_check: whether the CRC-32 of everything follows at the end.
+        items: the entries, in file order.
+        crc_check: whether to append the CRC-32 of all records.
         by_rows: cut large tensors between rows of the first axis, as MindSpore's asynchronous saves do;
-            otherwise every `slice_size` bytes.
-        slice_size: largest content of one record, in bytes; a single row may exceed it.
+            otherwise every `slice_size` bytes (docs/format.md, "Slices").
+        slice_size: largest tensor data of one record, in bytes; with `by_rows`, a single row may exceed it.
     """
     buffers = chain.from_iterable(_item(item, slice_size, by_rows=by_rows) for item in items)
     return _summed(buffers) if crc_check else buffers
@@ -66,7 +69,7 @@ def _item(item: Item, slice_size: int, *, by_rows: bool) -> Iterator[Buffer]:
         return _map(item)
     name = item.name.encode()
     if item.dtype is None:
-        # In one record: a string in several would lose its end in MindSpore.
+        # In one record, because MindSpore truncates a string in several (docs/format.md, "Strings").
         kind, sizes = _KINDS[item.kind], [item.nbytes]
     elif by_rows:
         kind, sizes = item.dtype.name, _row_slices(item.shape, item.nbytes, slice_size)
@@ -77,7 +80,7 @@ def _item(item: Item, slice_size: int, *, by_rows: bool) -> Iterator[Buffer]:
 
 
 def _sliced(item: Item, sizes: list[int], name: bytes, tensor: bytes) -> Iterator[Buffer]:
-    """Yield one record for each of `sizes`, whatever pieces the content comes in."""
+    """Yield one record for each of `sizes`, however the item cuts its data into pieces."""
     pieces = item.pieces()
     piece = memoryview(b"")
     for size in sizes:
@@ -92,13 +95,20 @@ def _sliced(item: Item, sizes: list[int], name: bytes, tensor: bytes) -> Iterato
 
 
 def _slices(nbytes: int, limit: int) -> list[int]:
-    """Return the sizes of slices of a tensor; one without elements is written whole, so that it comes back."""
+    """Return the sizes of the slices of a tensor (MindSpore 2.10.0, train/serialization.py:513).
+
+    An empty tensor gets one record. MindSpore would leave it out (docs/format.md, "Shapes and scalars").
+    """
     whole, rest = divmod(nbytes, limit)
     return [limit] * whole + [rest] * (rest > 0 or not whole)
 
 
 def _row_slices(shape: tuple[int, ...], nbytes: int, limit: int) -> list[int]:
-    """Return sizes as equal as whole rows allow, the larger ones first; some are 0 where rows are few."""
+    """Return the sizes of the slices of a tensor that is cut between rows, as by numpy.array_split.
+
+    The larger ones come first; some are 0 if there are fewer rows than slices (MindSpore 2.10.0,
+    train/serialization.py:485).
+    """
     count = -(-nbytes // limit)
     if count <= 1:
         return [nbytes]
@@ -108,7 +118,7 @@ def _row_slices(shape: tuple[int, ...], nbytes: int, limit: int) -> list[int]:
 
 
 def _map(item: Item) -> Iterator[Buffer]:
-    """Yield the one record of a map, whose tensors carry numpy's type names."""
+    """Yield the one record of a map, in numpy's type names (MindSpore 2.10.0, train/serialization.py:542)."""
     heads = []
     for part in item.parts:
         kind = part.dtype.spelling if part.dtype is not None else ""
@@ -124,13 +134,13 @@ def _map(item: Item) -> Iterator[Buffer]:
 
 
 def _tensor_head(shape: Iterable[int], kind: str) -> bytes:
-    """Encode dims and type of a tensor."""
+    """Encode the dims and the type of a tensor."""
     dims = b"".join(_DIM + _varint(dim) for dim in shape)
     return dims + _TYPE + _varint(len(kind)) + kind.encode()
 
 
 def _record(name: bytes, field: bytes, head: bytes, size: int) -> bytes:
-    """Encode everything of a record that stands before its `size` bytes of content."""
+    """Encode the part of a record that precedes its `size` bytes of data."""
     value = _TAG + _varint(len(name)) + name + field + _varint(len(head) + size) + head
     return _VALUE + _varint(len(value) + size) + value
 
@@ -147,7 +157,7 @@ def _varint(value: int) -> bytes:
 
 
 def _summed(buffers: Iterable[Buffer]) -> Iterator[Buffer]:
-    """Yield everything, in pieces that fit the processor's cache, and then the trailer."""
+    """Yield the buffers, in pieces that fit the processor's cache, and then the trailer."""
     value = 0
     for buffer in buffers:
         view = memoryview(buffer)

@@ -1,7 +1,6 @@
-"""What a file tells about itself beside its entries: which MindSpore wrote it, and what vouches for its content.
+"""Infer which versions of MindSpore can have written a .ckpt.
 
-No .ckpt says which version wrote it, but what only some versions write gives it away (docs/format.md,
-"History by version").
+The file does not say it, but some traits are written by some versions only (docs/format.md, "History by version").
 """
 
 from __future__ import annotations
@@ -44,9 +43,9 @@ def evidence(
     """Collect the traits of a .ckpt, each once.
 
     Args:
-        by_name: records by name, as `records.grouped` groups them.
-        has_checksum: whether there is a CRC trailer.
-        cipher: mode of an encrypted file.
+        by_name: records by name, as `records.grouped` returns them.
+        has_checksum: whether the file has a CRC trailer.
+        cipher: mode of an encrypted file, or None.
         tagged: whether its blocks have tags, as those of AES-GCM have since 1.7.
     """
     found: dict[Evidence, None] = {}
@@ -61,7 +60,7 @@ def evidence(
                 found[_map(run)] = None
                 continue
             for piece in (piece for record in run for piece in record.pieces):
-                # Most records look like another one.
+                # Most records have the same type and dims as an earlier one.
                 look = (piece.type, piece.dims, piece.stop > piece.start)
                 if look not in seen:
                     seen.add(look)
@@ -91,7 +90,10 @@ def _map(run: Sequence[Record]) -> Evidence:
 
 
 def written_by(found: Iterable[Evidence]) -> str | None:
-    """Put evidence together, as in ``MindSpore 1.8 to 2.2``; None if there is none or it contradicts itself."""
+    """Return the versions that fit all evidence, such as ``MindSpore 1.8 to 2.2``.
+
+    None if the evidence is contradictory or sets no limit.
+    """
     found = list(found)
     since = max((one.since for one in found if one.since), default=None)
     until = min((one.until for one in found if one.until), default=None)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class CkptIndex:
-    """What a .ckpt holds: runs of records by name, judged when they are asked for."""
+    """The records of a .ckpt by name; those of a name are checked when its entry is requested."""
 
     def __init__(self, source: Source, layout: Layout, cipher: str | None = None, *, tagged: bool = False) -> None:
         self.format = CKPT
@@ -33,19 +33,22 @@ class CkptIndex:
         self._found = records.grouped(layout.records)
 
     def names(self) -> Sequence[str]:
-        """Return the names in file order; a repeated one keeps its first place."""
+        """Return the names in file order; a repeated name keeps its first place (docs/format.md, "Records")."""
         return list(self._found)
 
     def public_names(self, chosen: Iterable[str]) -> dict[str, str]:
-        """Cut the names of cached parameters as MindSpore does, and put them at the end.
+        """Cut the suffix off names of parameters with a cache, as MindSpore does, and put them at the end.
+
+        Returns:
+            Dictionary from public names to names in the file.
 
         Raises:
-            CheckpointError: two names are the same once they are cut.
+            CheckpointError: two names are the same without the suffix.
         """
         chosen = list(chosen)
         plain = dict(zip(chosen, chosen, strict=True))
         if not any(schema.PARAM_KEY_MARK in name for name in plain):
-            # As nearly always.
+            # Few files have parameters with a cache.
             return plain
         plain.clear()
         cut: dict[str, str] = {}
@@ -60,18 +63,18 @@ class CkptIndex:
         return plain | cut
 
     def entry(self, name: str) -> Entry:
-        """Judge the records of a name."""
+        """Check the records of a name and return its entry; see `records.judge`."""
         return records.judge(name, self._found[name])
 
     def verify_crc(self) -> bool:
-        """Check the trailer, where there is one."""
+        """Return whether there is a trailer; raise ChecksumError if its sum does not match."""
         if self.trailer is None:
             return False
         trailer.verify_crc(self.source, self.trailer, self._maps)
         return True
 
     def facts(self) -> Facts:
-        """Gather what the records, the trailer and the cipher tell about the file."""
+        """Return facts from the records, the trailer and the cipher."""
         has_checksum = self.trailer is not None
         found = history.evidence(self._found, has_checksum=has_checksum, cipher=self.cipher, tagged=self._tagged)
         return Facts(self.source.size, has_checksum, self.source.authenticated, history.written_by(found), found)

@@ -1,7 +1,7 @@
-"""From records to entries: slices of one name joined, shapes and sizes judged, strings and maps told apart.
+"""Turn records into entries: join the slices of a name, check shapes and sizes, tell strings and maps apart.
 
-Everything is decided from the index; content is read by whoever wants it. An entry is judged when
-it is asked for, so that damage in one that nobody wants stops nobody.
+The index is enough for this; no tensor data is read. An entry is checked when it is requested, so damage in
+an entry that is left out is not an error.
 """
 
 from __future__ import annotations
@@ -23,19 +23,20 @@ if TYPE_CHECKING:
     from ckptload.dtypes import DType
     from ckptload.formats.ckpt.walk import Piece
 
-#: Keys, values, status.
+#: Tensors of a map: keys, values and status (docs/format.md, "Map tensors").
 MAP_PARTS: Final = 3
-#: numpy's own limit on dimensions (32 before numpy 2, where making the array says so).
+#: numpy's limit on dimensions. Before numpy 2 it is 32, which is checked when the array is made.
 MAX_RANK: Final = 64
 _MAX_BYTES: Final = (1 << 63) - 1
-#: Older files hold bfloat16 values as float32: the upper halves are the values (docs/format.md, "Tensor types").
+#: Bytes per element in files that hold bfloat16 as float32; the upper halves are the values (docs/format.md,
+#: "Tensor types").
 WIDE_BFLOAT16: Final = 4
 
 
 _SAVE_AGAIN: Final = "the file was damaged, or written by a faulty tool; fetch or save it again"
 
 
-#: What a file holds of one name: its only record, or runs of records.
+#: The records of one name: the only one, or runs of records.
 Found = Record | list[list[Record]]
 
 _made: Final = tuple.__new__
@@ -45,8 +46,9 @@ def grouped(records: Iterable[Record]) -> dict[str, Found]:
     """Group records by name, in file order.
 
     Returns:
-        For each name its only record, as nearly all names have one; otherwise its runs of consecutive records of
-        one kind. A run is one value in slices; of several runs of a name the last is its value.
+        For each name its only record, as nearly every name has just one; otherwise its runs, each a list of
+        consecutive records of one kind. A run is one value in slices. If a name has several runs, the last one
+        is its value (docs/format.md, "Records" and "Slices").
     """
     found: dict[str, Found] = {}
     before: Record | None = None
@@ -65,12 +67,12 @@ def grouped(records: Iterable[Record]) -> dict[str, Found]:
 
 
 def runs(found: Found) -> Sequence[Sequence[Record]]:
-    """Return the runs of a name, whichever way `grouped` holds them."""
+    """Return the runs of a name; an only record is a run of one."""
     return [[found]] if isinstance(found, Record) else found
 
 
 def _continues(before: Record, record: Record) -> bool:
-    """Tell whether two neighbours of one name are slices of one value."""
+    """Return whether two adjacent records of one name are slices of one value."""
     return before.is_map == record.is_map and _kind(before) == _kind(record)
 
 
@@ -82,12 +84,18 @@ def _kind(record: Record) -> str:
 
 
 def judge(name: str, found: Found) -> Entry:
-    """Return the entry that the records of one name make.
+    """Check the records of one name and return their entry.
+
+    Every run is checked, even if a later one replaces it.
+
+    Args:
+        name: the name, as written in the file.
+        found: its records, as `grouped` returns them.
 
     Raises:
-        CorruptCheckpointError: a record lacks something, or sizes do not fit the shape; also in a run
-            that a later one replaces.
-        UnsupportedTypeError: ckptload does not know the type.
+        CheckpointError: the name is longer than MindSpore allows.
+        CorruptCheckpointError: a record is damaged or incomplete, or its size does not match its shape.
+        UnsupportedTypeError: the type is unknown.
     """
     if isinstance(found, Record):
         entry = _ordinary(name, found)
@@ -104,7 +112,7 @@ def judge(name: str, found: Found) -> Entry:
     try:
         entries = [_entry(name, run) for run in of_name]
     except CheckpointError as error:
-        # The walk and the pieces of a map do not know whose they are.
+        # Errors from the walk and from the tensors of a map do not have the name yet.
         error.name = name
         if error.offset is None:
             error.offset = first[0].offset
@@ -113,24 +121,24 @@ def judge(name: str, found: Found) -> Entry:
 
 
 def _ordinary(name: str, record: Record) -> Entry | None:
-    """Make the entry of a valid tensor in one record, or return None: the fast twin of `_entry`."""
+    """Return the entry of a valid tensor in one record, or None: the fast version of `_entry`."""
     _, offset, _, pieces, is_map, damage = record
     if damage is not None or is_map or not pieces or len(name) > MAX_NAME:
         return None
     dims, kind, start, stop = pieces[0]
     dtype, size = _expected(kind, dims)
-    # Without a zero or a negative dim, and of the right size, it can be made: the content is there.
+    # All dims are positive, so if the size matches, the array can be made.
     if dtype is None or start < 0 or stop - start != size:
         return None
-    # NamedTuple's own constructor is a Python function, which costs more than all else here.
+    # NamedTuple's own constructor is a Python function, which takes longer than everything else here.
     return _made(Entry, (name, TENSOR, dtype, dims, size, ((start, stop),), offset, ()))
 
 
 @lru_cache(maxsize=1024)
 def _expected(kind: str | None, dims: tuple[int, ...]) -> tuple[DType | None, int]:
-    """Return dtype and size in bytes of a tensor, or None for a type or dims that need a closer look.
+    """Return the dtype and the size in bytes of a tensor, or ``(None, 0)`` if `_entry` has to check it.
 
-    Most tensors of a file have the same few types and shapes.
+    It is cached because most tensors of a file have the same few types and shapes.
     """
     dtype = dtypes.in_file(kind)
     if dtype is None or (dims and (min(dims) <= 0 or len(dims) > MAX_RANK)):
@@ -166,7 +174,10 @@ def _spans(pieces: Iterable[Piece]) -> tuple[Span, ...]:
 
 
 def _tensor(name: str, pieces: Sequence[Piece], offset: int) -> Entry:
-    """Make the entry of a tensor: dims and type are those of its last slice, as in MindSpore."""
+    """Return the entry of a tensor.
+
+    Its dims and type are those of the last slice (MindSpore 2.10.0, train/serialization.py:1244).
+    """
     last = pieces[-1]
     spans = _spans(pieces)
     _check_dims(pieces, offset)
@@ -183,20 +194,23 @@ def _tensor(name: str, pieces: Sequence[Piece], offset: int) -> Entry:
 
 
 def _check_dims(pieces: Iterable[Piece], offset: int) -> None:
-    """Refuse negative dims, also in slices whose dims do not count."""
+    """Refuse negative dims, even in slices whose dims are not used."""
     for piece in pieces:
         if min(piece.dims, default=0) < 0:
             raise CorruptCheckpointError(f"not a valid shape: {_short(piece.dims)}", offset=offset, hint=_SAVE_AGAIN)
 
 
 def _sized(name: str, dtype: DType, dims: tuple[int, ...], spans: tuple[Span, ...], offset: int) -> Entry:
-    """Hold the size that dims and type ask for against that of the content, in Python's unbounded integers."""
+    """Return the entry of a tensor after checking its size against dims and type.
+
+    Python's integers cannot overflow, so any dims can be multiplied.
+    """
     shape = dims
     size = stored_size(spans)
     if len(dims) > MAX_RANK:
         raise CorruptCheckpointError(f"not a valid shape: {_short(dims)}", offset=offset, hint=_SAVE_AGAIN)
     if dims == (0,) and size:
-        # Up to 2.0.0 a scalar was written with dims [0] (docs/format.md, "Shapes and scalars").
+        # Up to 2.0.0, MindSpore wrote scalars with dims [0] (docs/format.md, "Shapes and scalars").
         shape = ()
     need = math.prod(shape) * dtype.itemsize
     fits = size == need or (dtype is dtypes.bfloat16 and size == WIDE_BFLOAT16 * math.prod(shape))
@@ -213,15 +227,16 @@ def _sized(name: str, dtype: DType, dims: tuple[int, ...], spans: tuple[Span, ..
 
 
 def _short(dims: tuple[int, ...]) -> str:
-    """Print dims, but not a million of them."""
+    """Return dims as text; of many, only the first."""
     limit = 8
     return str(dims) if len(dims) <= limit else f"{str(dims[:limit])[:-1]}, ... ({len(dims)} dims)"
 
 
 def _map(name: str, run: Sequence[Record]) -> Entry:
-    """Make the entry of a map; its records are either slices or, in 2.0.0, each a longer whole.
+    """Return the entry of a map.
 
-    docs/format.md, "Map tensors", says how the two layouts are told apart.
+    Its records are slices (MindSpore 2.10.0, train/serialization.py:1545) or, in files of 2.0.0, each repeats
+    the one before and adds a tensor; docs/format.md, "Map tensors", says how to tell the two layouts apart.
     """
     counts = [len(record.pieces) for record in run]
     if max(counts) > MAP_PARTS:

@@ -1,9 +1,9 @@
 """Field numbers, messages and markers of the .ckpt format.
 
-The messages are those of ``proto/checkpoint.proto``; tests/formats/ckpt/test_schema.py compiles that file
-and compares it with what stands here. They live in a descriptor pool of their own: MindSpore
-registers the same names in protobuf's default pool, which would refuse a second definition.
-protobuf is imported when a message class is first asked for, since reading needs none.
+The messages are those of ``proto/checkpoint.proto`` (docs/format.md, "Messages");
+tests/formats/ckpt/test_schema.py compiles that file and compares it with this module. The messages have a
+descriptor pool of their own: MindSpore registers the same names in protobuf's default pool, which would
+refuse a second definition. protobuf is imported by the first call of `message_class`; reading does not need it.
 """
 
 from __future__ import annotations
@@ -27,19 +27,21 @@ TENSOR_CONTENT: Final = 3
 #: MapTensorProto.tensor
 MAP_TENSOR: Final = 1
 
-#: What stands in tensor_type for entries that are no tensors (docs/format.md, "Strings" and "Random state").
+#: The tensor_type of entries that are not tensors (docs/format.md, "Strings" and "Random state").
 STRING_TYPE: Final = "str"
 RANDOM_OP_TYPE: Final = "random_op"
 
-#: The CRC trailer: this marker, then the CRC-32 as a big-endian number of 10 bytes (docs/format.md, "CRC trailer").
+#: The CRC trailer: this marker, then the CRC-32 as a big-endian number of 10 bytes (docs/format.md, "CRC trailer";
+#: MindSpore 2.10.0, train/serialization.py:432 and 1691).
 CRC_MARKER: Final = b"crc_num"
 CRC_DIGITS: Final = 10
 CRC_TRAILER_SIZE: Final = len(CRC_MARKER) + CRC_DIGITS
 
-#: Tags of parameters with a cache carry this; MindSpore cuts the name there (docs/format.md, "Names").
+#: MindSpore appends this and a number to the names of parameters with a cache, and cuts it off again when it loads
+#: (docs/format.md, "Names"; MindSpore 2.10.0, train/serialization.py:935).
 PARAM_KEY_MARK: Final = ".__param_key__"
 
-#: A FileDescriptorProto, serialized; made from proto/checkpoint.proto by protoc.
+#: A serialized FileDescriptorProto, made from proto/checkpoint.proto by protoc.
 DESCRIPTOR: Final = base64.b64decode(
     b"ChBjaGVja3BvaW50LnByb3RvIrIBCgpDaGVja3BvaW50EicKBXZhbHVlGAEgAygLMhEuQ2hlY2twb2ludC5WYWx1ZVIFdmFsdWUa"
     b"ewoFVmFsdWUSEAoDdGFnGAEgAigJUgN0YWcSJgoGdGVuc29yGAIgASgLMgwuVGVuc29yUHJvdG9IAFIGdGVuc29yEi8KCW1hcHRl"

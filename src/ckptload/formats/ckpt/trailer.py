@@ -15,18 +15,23 @@ if TYPE_CHECKING:
 
 
 def trailer(value: int) -> bytes:
-    """Return the 17 bytes that MindSpore appends for a CRC-32."""
+    """Return the trailer of 17 bytes for a CRC-32."""
     return schema.CRC_MARKER + value.to_bytes(schema.CRC_DIGITS, "big")
 
 
 def verify_crc(source: Source, stop: int, maps: Iterable[tuple[int, int]] = ()) -> None:
     """Compare the CRC-32 in the trailer at `stop` with that of the bytes before it.
 
-    MindSpore's writer leaves map records out of its sum, so that the sum without the spans in
-    `maps` is accepted, too.
+    MindSpore's writer leaves map records out of its sum (docs/format.md, "Faults of MindSpore's writer"), so
+    the sum without them is accepted, too.
+
+    Args:
+        source: the plain or decrypted file.
+        stop: start of the trailer, in bytes from the start of `source`.
+        maps: the ``(start, stop)`` of each map record, in ascending order.
 
     Raises:
-        ChecksumError: neither sum is the one in the trailer.
+        ChecksumError: the trailer has neither sum.
     """
     found = source.read(stop + len(schema.CRC_MARKER), stop + schema.CRC_TRAILER_SIZE)
     want = int.from_bytes(found, "big")
@@ -45,7 +50,7 @@ def verify_crc(source: Source, stop: int, maps: Iterable[tuple[int, int]] = ()) 
 
 
 def _between(spans: list[tuple[int, int]], stop: int) -> list[tuple[int, int]]:
-    """Return what lies outside of ascending spans."""
+    """Return the spans before, between and after ascending spans, up to `stop`."""
     starts = [0, *(b for _, b in spans)]
     stops = [*(a for a, _ in spans), stop]
     return list(zip(starts, stops, strict=True))

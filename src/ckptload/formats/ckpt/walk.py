@@ -1,9 +1,8 @@
-"""A walk over the records of a .ckpt: where everything stands, without reading any content.
+"""Walk over the records of a .ckpt and note where everything is, without reading any tensor data.
 
-The walk follows protobuf's rules (any field order, unknown fields and groups skipped, packed and
-unpacked dims, last value of a singular field, repeated sub-messages merged), and holds only what
-it needs to find content again. It judges nothing that a caller may not want: damage inside a
-record is noted in it and raised when the record is used (docs/format.md, "Messages").
+The walk follows protobuf's rules (docs/format.md, "Wire rules") and keeps only what is needed to find the
+data again. Damage inside a record does not stop it: the damage is noted in the record and raised if the
+record is used, so it does not matter to a caller who leaves that record out.
 """
 
 from __future__ import annotations
@@ -24,23 +23,23 @@ if TYPE_CHECKING:
 
     from ckptload.sources.base import Source
 
-#: Headers of ordinary records are shorter; longer ones are read in more than one step.
+#: Bytes of a header read at once. Ordinary headers are shorter; longer ones are read in several steps.
 _HEADER: Final = 512
 
-#: protobuf takes 100 levels of messages and groups; so many are left for groups in the innermost message.
+#: protobuf allows 100 levels of messages and groups; the innermost message leaves this many for groups.
 MAX_DEPTH: Final = 97
-#: MindSpore refuses names of more than 1024 characters when it loads; up to here a name can be filtered out.
+#: Longer names stop the walk. MindSpore loads names of up to 1024 characters; those in between can be filtered out.
 MAX_NAME_BYTES: Final = 64 << 10
-#: The longest type name is Float8E4M3FN.
+#: Longer types are cut off. The longest valid one is Float8E4M3FN.
 MAX_TYPE_BYTES: Final = 256
-#: numpy arrays have at most 64 dimensions; more are counted but not kept.
+#: numpy arrays have at most 64 dimensions; a tensor with more than this is not read to its end.
 MAX_DIMS: Final = 1024
-#: A map has three tensors, keys, values and status; what is kept of more shows that there are more.
+#: A valid map has three tensors (keys, values and status); a map with more than this is not read to its end.
 MAX_MAP_TENSORS: Final = 16
 
 
 class Piece(NamedTuple):
-    """One TensorProto as it was found: nothing in it is judged yet."""
+    """One TensorProto, not yet checked; `start` and `stop` are those of its data, or -1 if it has none."""
 
     dims: tuple[int, ...]
     type: str | None
@@ -49,23 +48,23 @@ class Piece(NamedTuple):
 
     @property
     def has_content(self) -> bool:
-        """Tell whether the record has a content field at all, be it empty."""
+        """Return whether there is a tensor_content field, even if it is empty."""
         return self.start >= 0
 
 
 class Damage(NamedTuple):
-    """What is wrong inside a record; an error is made of it when the record is used."""
+    """A problem inside a record, raised as an error if the record is used."""
 
     problem: str
     offset: int | None
 
     def error(self) -> CorruptCheckpointError:
-        """Return a new error that says it."""
+        """Return a new error with this problem."""
         return CorruptCheckpointError(self.problem, offset=self.offset, hint=wire.CUT_HINT)
 
 
 class Record(NamedTuple):
-    """One Checkpoint.Value: a tensor, a slice of one, a string, or a slice of a map."""
+    """One Checkpoint.Value: a tensor, a string, a map, or a slice of one."""
 
     name: str
     offset: int
@@ -77,13 +76,14 @@ class Record(NamedTuple):
 
 @dataclass
 class Layout:
-    """What the walk over a source found.
+    """The result of a walk. Positions are in bytes from the start of the source.
 
     Attributes:
-        records: all records in file order.
-        trailer: where the CRC trailer stands, if there is one.
-        first_foreign: where the first thing stands that is neither, such as an unknown field.
-        damage: why the walk could not go on; then `records` are those before.
+        records: all records, in file order.
+        trailer: position of the CRC trailer, or None.
+        first_foreign: position of the first bytes that are neither a record nor the trailer, such as an unknown
+            field, or None.
+        damage: the error that ended the walk, or None; `records` are those before it.
     """
 
     records: list[Record] = field(default_factory=list)
@@ -93,16 +93,17 @@ class Layout:
 
 
 def walk(source: Source, max_records: int = MAX_RECORDS) -> Layout:
-    """Find every record of a plain (or decrypted) checkpoint.
+    """Find every record of a plain or decrypted checkpoint.
 
-    Time is linear in the number of records and fields; what is held is the index alone.
+    Time is linear in the number of records and fields; only the index is kept in memory.
 
     Returns:
-        The layout. Its `damage` says if the file ends inside a record, or if what stands between
-        records is no protobuf field; damage inside one record is noted in that record.
+        The layout. It has `damage` if the file ends inside a record, or if bytes between records are not a
+        protobuf field. Damage inside a record is noted in that record.
 
     Raises:
-        LimitError: there are more than `max_records` records, or fields out of proportion to that.
+        LimitError: there are more than `max_records` records, or too many fields in proportion to it.
+        ReadError: the source cannot be read.
     """
     layout = Layout()
     try:
@@ -115,7 +116,7 @@ def walk(source: Source, max_records: int = MAX_RECORDS) -> Layout:
 
 
 def first(source: Source) -> Record | None:
-    """Return the first record, or None where something else stands."""
+    """Return the first record, or None if none can be read."""
     layout = Layout()
     with suppress(CorruptCheckpointError, LimitError):
         _scan(source, layout, 1)
@@ -123,9 +124,9 @@ def first(source: Source) -> Record | None:
 
 
 def _scan(source: Source, layout: Layout, max_records: int) -> None:
-    """Note in `layout` the records, the trailer, and where something else is.
+    """Note in `layout` the records, the trailer, and the position of the first bytes that are neither.
 
-    Its inner loop is what takes the time of a file of many small tensors, so that it has as few calls as it can.
+    A file of many small tensors spends its time in the inner loop, so that loop makes as few calls as possible.
     """
     window = Window(source, max_records)
     found, bodies = layout.records, _Bodies()
@@ -158,21 +159,21 @@ def _scan(source: Source, layout: Layout, max_records: int) -> None:
             pos = stop
 
 
-# What MindSpore itself writes: tag, tensor, dims one by one, type, content, nothing else and in this order.
-# A length has up to five bytes; a dim of up to nine bytes cannot be negative. All repetition is bounded, so that
-# bytes which look like a long header cost no more than the short ones.
+# A record as MindSpore writes it: tag, tensor, dims one by one, type and content, in this order and nothing else.
+# A length has up to five bytes. A dim of up to nine bytes is not negative. All repetition is bounded, so bytes that
+# look like a long header take no longer to match than a short one.
 _LENGTH: Final = rb"([\x80-\xff]{0,4}[\x00-\x7f])"
 _DIMS: Final = rb"((?:\x08[\x80-\xff]{0,8}[\x00-\x7f]){0,32})"
 _HEAD: Final = re.compile(rb"\x0a" + _LENGTH + rb"\x0a([\x00-\x7f])")
 _BODY: Final = re.compile(rb"\x12" + _LENGTH + _DIMS + rb"\x12([\x00-\x7f])([A-Za-z0-9_]{1,127})\x1a" + _LENGTH)
 
 
-#: NamedTuple's own constructor is a Python function, which costs more than all else here.
+#: NamedTuple's own constructor is a Python function, which takes longer than everything else here.
 _made: Final = tuple.__new__
 
 
 class _Body(NamedTuple):
-    """What is between the name and the data of an ordinary record."""
+    """The part of an ordinary record after its name; `header` is its size without the data, `total` with it."""
 
     dims: tuple[int, ...]
     type: str
@@ -181,10 +182,10 @@ class _Body(NamedTuple):
 
 
 class _Bodies:
-    """Bodies that were read before: most records of a file have the same few, byte for byte.
+    """A cache of bodies: most records of a file have one of a few, byte for byte.
 
     Attributes:
-        size: of the header of the last one, which is probably that of the next.
+        size: header size of the last body, which is probably that of the next one.
     """
 
     _MOST: Final = 1024
@@ -194,7 +195,7 @@ class _Bodies:
         self._known: dict[bytes, _Body] = {}
 
     def at(self, buffer: bytes | memoryview, index: int) -> _Body | None:
-        """Return the body at a place, or None if MindSpore does not write it so."""
+        """Return the body at an index of a buffer, or None if it is not as MindSpore writes it."""
         known = self._known.get(bytes(buffer[index : index + self.size]))
         if known is not None:
             return known
@@ -215,9 +216,9 @@ class _Bodies:
 
 
 def _ordinary(buffer: bytes | memoryview, index: int, pos: int, size: int, bodies: _Bodies) -> Record | None:
-    """Read a record that looks as MindSpore writes it, or return None: the fast twin of `_record`.
+    """Read a record that is as MindSpore writes it, or return None: the fast version of `_record`.
 
-    tests/formats/ckpt/test_walk.py holds the two against each other.
+    tests/formats/ckpt/test_walk.py compares the two.
     """
     head = _HEAD.match(buffer, index)
     if head is None:
@@ -241,17 +242,17 @@ def _ordinary(buffer: bytes | memoryview, index: int, pos: int, size: int, bodie
     return _made(Record, (name, pos, stop, (piece,), False, None))
 
 
-# Most records of a file have the same few lengths.
+# Cached: most records of a file have one of a few lengths.
 
 
 @lru_cache(maxsize=1024)
 def _number(data: bytes) -> int:
-    """Decode a varint that is known to be whole."""
+    """Decode a varint that is known to be complete."""
     return wire.varint(data, 0, len(data))[0]
 
 
 def _dims(data: bytes) -> tuple[int, ...]:
-    """Decode dims that stand one by one, each behind its tag byte."""
+    """Decode dims that are not packed: each has a tag byte."""
     dims = []
     pos = 0
     while pos < len(data):
@@ -264,7 +265,7 @@ Field = tuple[int, int, int, int]
 
 
 def _fields(window: Window, start: int, stop: int) -> Iterator[Field]:
-    """Yield every field of a message that stands from `start` to `stop`, as `_field` describes it."""
+    """Yield every field of the message from `start` to `stop`, as `_field` returns it."""
     while start < stop:
         found = _field(window, start, stop)
         yield found
@@ -272,9 +273,9 @@ def _fields(window: Window, start: int, stop: int) -> Iterator[Field]:
 
 
 def _field(window: Window, pos: int, stop: int) -> Field:
-    """Return ``(number, wire type, a, b)`` for the field at `pos`; `b` is the position behind it.
+    """Return ``(number, wire type, a, b)`` for the field at `pos`; a group is one field.
 
-    `a` is the value of a varint and the start of any other payload. A group is passed over as a whole.
+    `a` is the value of a varint, or the start of any other payload. `b` is the position after the field.
     """
     number, kind, a, b = _single(window, pos, stop)
     if kind == wire.START_GROUP:
@@ -285,7 +286,7 @@ def _field(window: Window, pos: int, stop: int) -> Field:
 
 
 def _single(window: Window, pos: int, stop: int) -> Field:
-    """Read one tag and find the end of what it announces; for the borders of a group, that of the tag alone."""
+    """Read one field like `_field`, but treat the start and the end of a group as fields without payload."""
     window.count(pos)
     buffer, index = window.at(pos, 2 * wire.MAX_VARINT_BYTES)
     base = pos - index
@@ -301,7 +302,7 @@ def _single(window: Window, pos: int, stop: int) -> Field:
 
 
 def _skip_group(window: Window, pos: int, stop: int, number: int) -> int:
-    """Return the position behind a group, whatever is nested in it."""
+    """Return the position after a group, including nested groups."""
     begun = [number]
     while begun:
         if pos >= stop:
@@ -321,7 +322,7 @@ def _skip_group(window: Window, pos: int, stop: int, number: int) -> int:
 
 @dataclass
 class _Tensor:
-    """A TensorProto while its fields are still coming in."""
+    """A TensorProto whose fields are being read."""
 
     dims: list[int] = field(default_factory=list)
     type: str | None = None
@@ -329,7 +330,7 @@ class _Tensor:
     stop: int = -1
 
     def merge(self, window: Window, start: int, stop: int) -> None:
-        """Take in one occurrence of the message: dims add up, of the other fields the last one counts."""
+        """Merge one occurrence of the message: dims are concatenated, and the last of any other field counts."""
         for number, kind, a, b in _fields(window, start, stop):
             if number == schema.TENSOR_DIMS and kind == wire.VARINT:
                 self._add(wire.signed(a))
@@ -358,7 +359,7 @@ class _Tensor:
 
 
 class _Value:
-    """A Checkpoint.Value while its fields are still coming in."""
+    """A Checkpoint.Value whose fields are being read."""
 
     def __init__(self) -> None:
         self.name_at: tuple[int, int] | None = None
@@ -367,7 +368,7 @@ class _Value:
         self.damage: Damage | None = None
 
     def take(self, window: Window, number: int, start: int, stop: int) -> None:
-        """Take in one field; tensor and maptensor are a oneof, so that the one that comes drops the other."""
+        """Merge one field; tensor and maptensor are a oneof, so each of them drops the other."""
         if number == schema.VALUE_TAG:
             self.name_at = (start, stop)
         elif number in (schema.VALUE_TENSOR, schema.VALUE_MAPTENSOR):
@@ -398,10 +399,10 @@ class _Value:
 
 
 def _record(window: Window, pos: int, start: int, stop: int) -> Record:
-    """Read a record field by field, following every rule of protobuf: the general twin of `_ordinary`.
+    """Read a record field by field by all rules of protobuf: the general version of `_ordinary`.
 
     Raises:
-        CorruptCheckpointError: the record's name cannot be told, so no filter can decide about it.
+        CorruptCheckpointError: the name cannot be read, so filters cannot be applied to the record.
     """
     value = _Value()
     try:
@@ -422,7 +423,7 @@ def _record(window: Window, pos: int, start: int, stop: int) -> Record:
 
 
 def _name(window: Window, start: int, stop: int) -> str:
-    """Read a record's name; what is wrong with it is wrong under any filter."""
+    """Read a record's name. An error in it stops the walk, because filters need the name."""
     if stop - start > MAX_NAME_BYTES:
         raise CorruptCheckpointError(
             f"a name has {stop - start} bytes, more than {MAX_NAME_BYTES}", offset=start, hint=wire.CUT_HINT
@@ -431,14 +432,14 @@ def _name(window: Window, start: int, stop: int) -> str:
 
 
 def _type(window: Window, start: int, stop: int) -> str:
-    """Read a tensor's type; of one that is too long for any, only so much as to show it."""
+    """Read a tensor's type; one that is too long is cut off, which is enough for an error."""
     if stop - start <= MAX_TYPE_BYTES:
         return _text(window, start, stop, "the tensor type")
     return str(window.bytes(start, start + MAX_TYPE_BYTES), "utf-8", "replace")
 
 
 def _text(window: Window, start: int, stop: int, what: str) -> str:
-    """Read a short string, whose length the caller has bounded."""
+    """Read a short string; the caller has checked its length."""
     try:
         return str(window.bytes(start, stop), "utf-8")
     except UnicodeDecodeError as error:

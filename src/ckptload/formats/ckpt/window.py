@@ -1,4 +1,4 @@
-"""A stretch of a source in memory, which moves on as the walk does."""
+"""A part of a source in memory, which moves along with the walk."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ if TYPE_CHECKING:
     from ckptload.sources.base import Source
 
 
-#: Fields looked at one by one, for each record that is allowed: other writers than MindSpore need about ten.
+#: Fields that may be read one by one, per allowed record; writers other than MindSpore need about ten.
 FIELDS: Final = 16
 
 
 class Window:
-    """A stretch of a source that is held in memory and moves on as the walk does.
+    """A part of a source that is held in memory and moves along with the walk.
 
     Attributes:
-        size: of the source, in bytes.
-        last: where it was last looked at; who looks at the buffer several times says so.
+        size: size of the source, in bytes.
+        last: the position that was read last. A caller that reads on in a buffer from `at` has to update it.
     """
 
     def __init__(self, source: Source, max_records: int = MAX_RECORDS) -> None:
@@ -32,7 +32,14 @@ class Window:
         self.last = 0
 
     def at(self, pos: int, need: int) -> tuple[bytes | memoryview, int]:
-        """Return a buffer and the index of `pos` in it, with `need` bytes from there or all up to the end."""
+        """Return a buffer and the index of `pos` in it.
+
+        From there the buffer holds at least `need` bytes, or all up to the end of the source. It stays valid, but the
+        window may move to another buffer with the next call.
+
+        Raises:
+            ReadError: the source cannot be read.
+        """
         index = pos - self._base
         if index < 0 or (index + need > len(self._buffer) and self._base + len(self._buffer) < self.size):
             self._move(pos, need)
@@ -41,15 +48,15 @@ class Window:
         return self._buffer, index
 
     def bytes(self, start: int, stop: int) -> bytes:
-        """Return a copy of a range whose length the caller has bounded."""
+        """Return a copy of a range; the caller has checked its length."""
         buffer, index = self.at(start, stop - start)
         return bytes(buffer[index : index + stop - start])
 
     def count(self, pos: int) -> None:
-        """Count a field that is looked at.
+        """Count a field that is read one by one; `pos` is its position, for the error.
 
         Raises:
-            LimitError: there were too many.
+            LimitError: there were too many fields.
         """
         self._fields -= 1
         if self._fields < 0:
@@ -57,7 +64,7 @@ class Window:
 
     def _move(self, pos: int, need: int) -> None:
         near, far = self._source.profile.near, self._source.profile.far
-        # Much is read at a time where steps are short; else most of it would be content.
+        # Large reads are for short steps only: after a long step, most of the bytes read would be tensor data.
         reach = near if self._buffer and 0 <= pos - self.last <= 2 * far else far
         self._buffer = self._source.read(pos, min(self.size, pos + max(need, reach)))
         self._base = pos

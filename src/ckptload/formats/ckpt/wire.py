@@ -1,10 +1,10 @@
-"""The protobuf wire format over ``(buffer, position)``: numbers, tags, and the one "too short" guard.
+"""The protobuf wire format over ``(buffer, position)``: numbers, tags, and the check for truncated fields.
 
-Nothing here opens, reads or waits. Positions are indexes into `buffer`; `base` is the place of
+Nothing here opens, reads or waits. Positions are indexes into `buffer`; `base` is the position of
 ``buffer[0]`` in the file, so that an error can name a byte of the file.
 
-Source: https://protobuf.dev/programming-guides/encoding/. Where protobuf's own parser refuses,
-so do we; tests/formats/ckpt/test_walk_differential.py holds the two against each other.
+Source: https://protobuf.dev/programming-guides/encoding/. Whatever protobuf's own parser refuses is refused
+here, too; tests/formats/ckpt/test_walk_differential.py compares the two.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ START_GROUP: Final = 3
 END_GROUP: Final = 4
 FIXED32: Final = 5
 
-#: Bytes that follow a tag of these types.
+#: Sizes of the payload of these types, in bytes.
 FIXED_SIZES: Final = {FIXED64: 8, FIXED32: 4}
 
-#: A varint carries 7 bits a byte, so 64 bits fit in 10; what is longer is refused before it can grow.
+#: A varint has 7 bits per byte, so 10 bytes hold 64 bits; a longer one is refused without reading on.
 MAX_VARINT_BYTES: Final = 10
 _MAX_UINT64: Final = (1 << 64) - 1
-#: protobuf takes tags and lengths of up to 5 bytes; only a length of 32 GiB or more needs a sixth.
+#: protobuf accepts tags and lengths of up to 5 bytes; only a length of 32 GiB or more needs a sixth.
 _SHORT: Final = 5
-#: A tag is a field number below 2**29 with three bits of wire type.
+#: A tag is a field number below 2**29, followed by three bits of wire type.
 _MAX_TAG: Final = (1 << 32) - 1
 
 CUT_HINT: Final = "the file was cut off or damaged; fetch or save it again"
@@ -37,7 +37,15 @@ Buffer = bytes | bytearray | memoryview
 
 
 def take(pos: int, size: int, stop: int, what: str) -> int:
-    """Return ``pos + size`` if that is not beyond `stop`: the guard for everything whose length a file claims.
+    """Return ``pos + size`` after checking that it is not beyond `stop`.
+
+    Every error about a length that exceeds the file is raised here. Positions are in bytes from the start of the file.
+
+    Args:
+        pos: start of the bytes.
+        size: number of bytes.
+        stop: end of the message, or of the file, that contains them.
+        what: what the bytes are, for the error.
 
     Raises:
         CorruptCheckpointError: fewer than `size` bytes are left.
@@ -48,10 +56,10 @@ def take(pos: int, size: int, stop: int, what: str) -> int:
 
 
 def varint(buffer: Buffer, pos: int, stop: int, base: int = 0) -> tuple[int, int]:
-    """Return an unsigned number of up to 64 bits and the position behind it.
+    """Decode an unsigned number of up to 64 bits; return it and the position after it.
 
     Raises:
-        CorruptCheckpointError: the number is cut, or longer than 64 bits.
+        CorruptCheckpointError: the number is truncated, or longer than 64 bits.
     """
     value = shift = 0
     for at in range(pos, pos + MAX_VARINT_BYTES):
@@ -68,10 +76,10 @@ def varint(buffer: Buffer, pos: int, stop: int, base: int = 0) -> tuple[int, int
 
 
 def tag(buffer: Buffer, pos: int, stop: int, base: int = 0) -> tuple[int, int, int]:
-    """Return field number, wire type and the position behind a tag.
+    """Decode a tag; return its field number, its wire type and the position after it.
 
     Raises:
-        CorruptCheckpointError: the tag is cut, its field number is 0 or too large, or its type does not exist.
+        CorruptCheckpointError: the tag is truncated, its field number is 0 or too large, or its type does not exist.
     """
     value, after = varint(buffer, pos, stop, base)
     number, kind = value >> 3, value & 7
@@ -85,10 +93,10 @@ def tag(buffer: Buffer, pos: int, stop: int, base: int = 0) -> tuple[int, int, i
 
 
 def length(buffer: Buffer, pos: int, stop: int, base: int = 0) -> tuple[int, int]:
-    """Return the length that a file claims for what follows, and the position behind it.
+    """Decode the length of a field; return it, not yet checked by `take`, and the position after it.
 
     Raises:
-        CorruptCheckpointError: the number is cut, or padded to more bytes than protobuf takes.
+        CorruptCheckpointError: the number is truncated, or padded to more bytes than protobuf accepts.
     """
     value, after = varint(buffer, pos, stop, base)
     if after - pos > _SHORT and buffer[after - 1] == 0:
@@ -99,5 +107,5 @@ def length(buffer: Buffer, pos: int, stop: int, base: int = 0) -> tuple[int, int
 
 
 def signed(value: int) -> int:
-    """Read an unsigned 64-bit number as two's complement, as int64 fields are stored."""
+    """Convert an unsigned 64-bit number to the int64 that it encodes in two's complement."""
     return value - (1 << 64) if value >> 63 else value

@@ -1,8 +1,9 @@
-"""The bytes of a safetensors file, as MindSpore writes it: header, then content from where it lies.
+"""Encode items as a safetensors file, as MindSpore writes it: the header, then tensor data without a copy.
 
-The layout is that of the safetensors library, which tests/formats/safetensors/test_encoding.py compares with: the
-header is compact JSON, filled up with blanks to a multiple of 8 bytes; tensors come in the library's order.
-Its own serializer is not used because it holds the whole file in memory.
+The layout is that of the safetensors library (safetensors/src/tensor.rs, prepare): the header is compact JSON,
+padded with blanks to a multiple of 8 bytes, and tensors are in the library's order.
+tests/formats/safetensors/test_encoding.py compares the two. The library's own serializer is not used because it
+holds the whole file in memory.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     Buffer = bytes | memoryview
 
 
-#: The library puts these types first to last, so that each tensor is aligned to its own element size.
+#: The library's order of types: larger elements first, so that each tensor is aligned to its element size.
 _ORDER: Final = (
     "U64", "I64", "F64", "C64", "F32", "U32", "I32", "BF16", "F16", "U16", "I16", "F8_E4M3", "F8_E5M2", "I8", "U8",
     "BOOL",
@@ -35,17 +36,17 @@ _RANK: Final = {name: rank for rank, name in enumerate(_ORDER)}
 
 
 class UnsavableSafetensorError(UnsavableTypeError, SafetensorError):
-    """A value that safetensors has no type for; MindSpore's callers know it as SafetensorError."""
+    """A value that safetensors cannot store; callers of MindSpore catch it as SafetensorError."""
 
     __str__ = UnsavableTypeError.__str__
 
 
 def check(items: Sequence[Item]) -> None:
-    """Judge whether a safetensors file can hold all items.
+    """Check that a safetensors file can hold all items.
 
     Raises:
-        UnsavableSafetensorError: an item is no tensor, or of a type that safetensors does not have.
-        ArgumentError: the header gets too long, or a tensor has the name of the metadata.
+        UnsavableSafetensorError: an item is not a tensor, or safetensors does not have its type.
+        ArgumentError: the header is too long, or a tensor has the name that is reserved for the metadata.
     """
     _header(_laid_out(items), {})
 
@@ -57,19 +58,23 @@ def safetensors(
     remove_redundancy: bool | None = None,
     metadata: Mapping[str, str] | None = None,
 ) -> Iterator[Buffer]:
-    """Return the whole content of a safetensors file; each buffer is valid until the next one is asked for.
+    """Return the bytes of a whole safetensors file; each buffer is valid until the next one is requested.
 
-    With `crc_check` the content is read twice, since the sum stands in the header.
+    Buffers may share memory with the items. With `crc_check`, the tensor data is read twice, because the sum is
+    in the header.
 
     Args:
-        items: in any order, such as `check` accepts.
-        crc_check: whether the metadata carry the CRC-32.
-        remove_redundancy: a flag for the metadata, or None for none.
-        metadata: more text for the metadata.
+        items: the tensors, in any order; `check` must accept them.
+        crc_check: whether to add the CRC-32 to the metadata.
+        remove_redundancy: a flag for the metadata, or None to leave it out.
+        metadata: further keys and texts for the metadata.
+
+    Raises:
+        UnsavableSafetensorError, ArgumentError: as `check` does.
     """
     laid_out = _laid_out(items)
     text = _metadata(items, crc_check=crc_check, remove_redundancy=remove_redundancy) | dict(metadata or {})
-    # MindSpore writes no metadata for no tensors.
+    # MindSpore writes no metadata if there are no tensors.
     head = _header(laid_out, text if laid_out or metadata else {})
     return chain([head], chain.from_iterable(item.pieces() for item in laid_out))
 
@@ -79,7 +84,7 @@ def _laid_out(items: Iterable[Item]) -> list[Item]:
 
 
 def _header(laid_out: Sequence[Item], metadata: dict[str, str]) -> bytes:
-    """Return everything that stands before the content."""
+    """Return the bytes before the tensor data: the length of the header and the header."""
     header: dict[str, object] = {METADATA: metadata} if metadata else {}
     at = 0
     for item in laid_out:
@@ -98,7 +103,7 @@ def _header(laid_out: Sequence[Item], metadata: dict[str, str]) -> bytes:
 
 
 def _type(item: Item) -> str:
-    """Return safetensors' name of an item's type."""
+    """Return safetensors' name for the type of an item."""
     if item.name == METADATA:
         raise ArgumentError(
             f"a safetensors file cannot hold a tensor named {METADATA}: that name is reserved for its metadata",
@@ -110,7 +115,7 @@ def _type(item: Item) -> str:
             name=item.name,
             hint=Hint("leave the entry out with {exclude}, or save as .ckpt"),
         )
-    # MindSpore stores Int4 as int8 and says so in the metadata.
+    # MindSpore stores Int4 as int8 and notes it in the metadata (docs/format.md, "safetensors as MindSpore writes it").
     name = dtypes.int8.safetensors if item.dtype is dtypes.qint4x2 else item.dtype.safetensors
     if name is None:
         raise UnsavableSafetensorError(
@@ -120,6 +125,7 @@ def _type(item: Item) -> str:
 
 
 def _metadata(items: Sequence[Item], *, crc_check: bool, remove_redundancy: bool | None) -> dict[str, str]:
+    """Return MindSpore's metadata (MindSpore 2.10.0, train/serialization.py:436)."""
     metadata = {"format": "ms"}
     if remove_redundancy is not None:
         metadata["remove_redundancy"] = str(remove_redundancy)

@@ -1,9 +1,9 @@
-"""The index of a safetensors file: the safetensors library judges the header, content is read by our sources.
+"""The index of a safetensors file: the safetensors library validates the header, our sources read the tensor data.
 
-What a valid layout is, the library decides and nobody else, so that a file opens here exactly if it opens
-there. It opens paths only and reads one tensor at a time into memory of its own choice; so once it has
-accepted a file, the header is read again here, for where each tensor stands, and everything above (filters,
-slices, two reading threads, reading into a net) is what .ckpt files have, too.
+Only the library decides what a valid layout is, so a file can be opened here exactly if the library can open it.
+But the library opens only paths, and reads one tensor at a time into memory that it allocates. So after it has
+accepted a file, the header is parsed again here for the positions of the tensors, and everything else (filters,
+slices, parallel reads, loading into a net) is the same as for .ckpt files.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ if TYPE_CHECKING:
 
     from ckptload.sources.base import Source
 
-#: The key of the header under which it carries text and no tensor.
+#: The key in the header that holds texts, not a tensor.
 METADATA: Final = "__metadata__"
-#: The little-endian length of the header stands in front of it.
+#: Size of the little-endian number before the header, its length.
 LENGTH_SIZE: Final = 8
-#: The library refuses a longer header (MAX_HEADER_SIZE).
+#: The library refuses a longer header (safetensors/src/tensor.rs, MAX_HEADER_SIZE).
 MAX_HEADER: Final = 100_000_000
-#: Read at a time for the checksum: it stays in the processor's cache between the copy and the sum.
+#: Bytes read at a time for the checksum: few enough to stay in the processor's cache between copy and sum.
 _PIECE: Final = 1 << 20
 
 _DAMAGED: Final = "the file was damaged, cut off, or written by a faulty tool; fetch or save it again"
@@ -47,7 +47,7 @@ _UPDATE: Final = "a newer safetensors may know it (pip install -U safetensors); 
 
 
 class SafetensorsIndex:
-    """What a safetensors file holds, sorted by name as MindSpore returns it."""
+    """The tensors of a safetensors file, sorted by name as MindSpore returns them."""
 
     def __init__(self, source: Source, header: dict[str, Any], metadata: dict[str, str], start: int) -> None:
         self.format = SAFETENSORS
@@ -55,25 +55,26 @@ class SafetensorsIndex:
         self.metadata = metadata
         self.cipher: str | None = None
         self._header = header
-        # Where content begins: offsets in the header count from there.
+        # Offsets in the header count from here, the start of the tensor data.
         self._start = start
 
     def names(self) -> Sequence[str]:
-        """Return the names in order of code points, which is MindSpore's."""
+        """Return the names in order of code points (MindSpore 2.10.0, train/serialization.py:1203)."""
         return sorted(self._header)
 
     def __contains__(self, name: str) -> bool:
         return name in self._header
 
     def public_names(self, chosen: Iterable[str]) -> dict[str, str]:
-        """Return the names as they are."""
+        """Return a dictionary from each name to itself."""
         return {name: name for name in chosen}
 
     def entry(self, name: str) -> Entry:
-        """Return what the header says of a name.
+        """Return the entry of a tensor from the header.
 
         Raises:
-            UnsupportedTypeError: MindSpore has no such type.
+            UnsupportedTypeError: MindSpore does not have its type.
+            ChangedFileError: the header is not the one that the library accepted.
         """
         spelling, shape, start, stop = self._described(name)
         dtype = dtypes.BY_SAFETENSORS.get(spelling)
@@ -94,11 +95,18 @@ class SafetensorsIndex:
         return Entry(name, TENSOR, dtype, shape, stop - start, ((start, stop),), start)
 
     def facts(self) -> Facts:
-        """Tell its size and whether it carries a sum; nothing else is known of it."""
+        """Return the size of the file and whether it has a checksum; the rest is unknown."""
         return Facts(self.source.size, checksum.KEY in self.metadata)
 
     def verify_crc(self) -> bool:
-        """Compare ``crc_num`` in the metadata with the sum of all tensors, where there is one."""
+        """Compare ``crc_num`` in the metadata with the sum of all tensors.
+
+        Returns:
+            Whether there is a ``crc_num``.
+
+        Raises:
+            ChecksumError: it is not the sum.
+        """
         want = self.metadata.get(checksum.KEY)
         if want is None:
             return False
@@ -106,7 +114,7 @@ class SafetensorsIndex:
         scratch = memoryview(bytearray(_PIECE))
         for name in self.names():
             spelling, shape, start, stop = self._described(name)
-            # Which type it is matters for single numbers alone, and MindSpore writes none but those it has.
+            # Only the sum of a scalar depends on the type, and MindSpore writes only types that it has.
             dtype = dtypes.BY_SAFETENSORS.get(spelling, dtypes.bool_)
             have = checksum.add(have, name, dtype, shape, self._pieces(start, stop, scratch))
         if want != str(have):
@@ -118,7 +126,7 @@ class SafetensorsIndex:
         return True
 
     def _described(self, name: str) -> tuple[str, tuple[int, ...], int, int]:
-        """Return dtype, shape, start and stop as the header has them."""
+        """Return dtype and shape from the header, and start and stop in bytes from the start of the file."""
         try:
             described = self._header[name]
             spelling, shape = described["dtype"], tuple(described["shape"])
@@ -132,7 +140,7 @@ class SafetensorsIndex:
         return spelling, shape, self._start + start, self._start + stop
 
     def _changed(self, name: str) -> ChangedFileError:
-        """Say that what the library accepted is not what stands in the file."""
+        """Return the error for a header that is not the one that the library accepted."""
         return ChangedFileError(
             "the header has changed since the safetensors library read it",
             name=name,
@@ -147,18 +155,21 @@ class SafetensorsIndex:
 
 
 def open_safetensors(source: Source, max_records: int = MAX_RECORDS) -> SafetensorsIndex:
-    """Find the index of a safetensors file.
+    """Read the index of a safetensors file.
 
     Raises:
-        LimitError: it has more than `max_records` tensors.
-        CorruptCheckpointError: the safetensors library refuses it.
+        LimitError: the file has more than `max_records` tensors.
+        CorruptCheckpointError: the safetensors library refuses the file.
+        ChangedFileError: the header changed while it was read.
+        ReadError: the file cannot be read.
     """
     length = int.from_bytes(source.read(0, min(LENGTH_SIZE, source.size)), "little")
     if length > min(MAX_HEADER, source.size - LENGTH_SIZE):
-        # There is no such header to read; the library has words for that.
+        # The header does not fit the file or the limit; the library reports that.
         length = 0
     head = bytes(source.read(0, min(LENGTH_SIZE + length, source.size)))
-    # Each tensor is an object; so are the header itself and the metadata. Whoever parses it takes much memory.
+    # Each tensor is a JSON object, and so are the header itself and the metadata. Count them before parsing, which
+    # takes much memory.
     if head.count(b"{", LENGTH_SIZE) > max_records + 2:
         raise beyond(f"{max_records} tensors", max_records, source.label)
     _judge(source, head)
@@ -169,19 +180,19 @@ def open_safetensors(source: Source, max_records: int = MAX_RECORDS) -> Safetens
     except (ValueError, TypeError, AttributeError, RecursionError):
         sound = False
     if not sound:
-        # The library has accepted the header, so that this is not the one that it saw.
+        # The library accepted a header, so this is not the one that it read.
         raise ChangedFileError("the header changed while it was read", path=source.label, hint="open the file again")
     return SafetensorsIndex(source, header, metadata, len(head))
 
 
-# -- the library's verdict ----------------------------------------------------------------------------------
+# -- validation by the library ------------------------------------------------------------------------------
 
 
 def _judge(source: Source, head: bytes) -> None:
-    """Let the safetensors library look at the header, which ends `head`, and at the length.
+    """Let the safetensors library validate `head`, which ends with the header, and the size of the file.
 
     Raises:
-        CorruptCheckpointError: the library refuses it.
+        CorruptCheckpointError: the library refuses them.
     """
     from safetensors import SafetensorError  # noqa: PLC0415 -- imported only when it is needed
 
@@ -195,7 +206,7 @@ def _judge(source: Source, head: bytes) -> None:
 
 
 def _show(path: str) -> None:
-    """Let the library open a path, which checks everything that it ever checks."""
+    """Let the library open a path; opening does all of its checks."""
     from safetensors import safe_open  # noqa: PLC0415 -- imported only when it is needed
 
     try:
@@ -206,10 +217,10 @@ def _show(path: str) -> None:
 
 
 def _show_stand_in(source: Source, head: bytes) -> None:
-    """Show the library a temporary file with the same header and length, but without tensor data.
+    """Let the library open a temporary file with the same header and size, but without tensor data.
 
-    The library cannot be given a file object, and bytes, which it can be given, it copies. Where no such file
-    can be made, the library copies.
+    The library does not accept file objects, and it copies bytes. If no temporary file can be made, it is given
+    bytes nevertheless.
     """
     with stand_in(head, source.size, ".safetensors") as path:
         if path is not None:
@@ -219,7 +230,7 @@ def _show_stand_in(source: Source, head: bytes) -> None:
 
 
 def _show_content(source: Source) -> None:
-    """Let the library look at a copy of everything."""
+    """Let the library validate a copy of the whole file."""
     import safetensors  # noqa: PLC0415 -- imported only when it is needed
 
     deserialize: Callable[[bytes], object] = safetensors.deserialize
@@ -227,7 +238,7 @@ def _show_content(source: Source) -> None:
         deserialize(bytes(source.read(0, source.size)))
     except MemoryError as error:
         raise OutOfMemoryError(
-            f"not enough memory for two copies of {source.size} bytes, which are needed where no temporary file "
+            f"not enough memory for two copies of {source.size} bytes, which are needed because no temporary file "
             "can be made",
             path=source.label,
             hint="set TMPDIR to a folder that can be written to, or open the checkpoint by its path",

@@ -1,8 +1,7 @@
 """A checkpoint in several safetensors files, as Hugging Face lays them out: shards, and an index in JSON.
 
-The index says in which file each tensor stands. It comes from outside, so that no entry may lead out of its
-folder. A shard is opened when something in it is asked for; what it lacks or how it is damaged concerns
-nobody else.
+The index names the file of each tensor. It is not trusted, so no entry may lead out of its folder. A shard is
+opened when a tensor in it is requested; a missing or damaged shard does not affect the tensors of the others.
 """
 
 from __future__ import annotations
@@ -39,21 +38,21 @@ if TYPE_CHECKING:
     from ckptload.formats.entry import Entry
     from ckptload.sources.base import Request
 
-#: How the name of an index ends.
+#: The end of an index's name.
 ENDING: Final = ".safetensors.index.json"
-#: The index of a model of a million tensors is shorter.
+#: Bytes of an index. That of a model of a million tensors is shorter.
 MAX_INDEX: Final = 100_000_000
-#: The largest models known have some hundred. Each costs a few questions to the file system before anything is read.
+#: The largest known models have about a hundred. Each needs a few calls to the file system before anything is read.
 MAX_SHARDS: Final = 10_000
 
 _AGAIN: Final = "fetch the whole folder again; an index names files beside it and nothing else"
 
 
 def is_index(source: object) -> bool:
-    """Tell whether what a caller passed is the path of an index of shards.
+    """Return whether the argument of a caller is the path of an index of shards.
 
     Raises:
-        ArgumentError: it is one, behind a URL.
+        ArgumentError: it is the URL of one.
     """
     if not isinstance(source, (str, os.PathLike)):
         return False
@@ -70,10 +69,10 @@ def is_index(source: object) -> bool:
 
 
 class ShardedSource(Source):
-    """The shards of an index, end to end, as one source; each file is opened when it is first read from."""
+    """The shards of an index, joined end to end as one source; each file is opened by its first read."""
 
     def __init__(self, path: str, *, mapped: bool = False, max_records: int = MAX_RECORDS) -> None:
-        # Not the real path: the files lie beside the name under which the index was given.
+        # Not the real path: if the index is a link, its shards are next to the link.
         self.label = self.path = os.path.abspath(path)  # noqa: PTH100 -- links must not be followed
         self.views = mapped
         self.max_records = max_records
@@ -84,7 +83,7 @@ class ShardedSource(Source):
         self.places = {name: _inside(self.path, name) for name in files}
         self._numbers = {name: number for number, name in enumerate(files)}
         self._paths = list(self.places.values())
-        # A missing file is an error for whoever wants something from it.
+        # A missing file is an error only when a tensor in it is requested.
         sizes = [os.path.getsize(place) if os.path.isfile(place) else 0 for place in self._paths]  # noqa: PTH113, PTH202
         self.starts = [0, *accumulate(sizes)]
         self.size = self.starts[-1]
@@ -94,15 +93,16 @@ class ShardedSource(Source):
         self._closed = False
 
     def start(self, file: str) -> int:
-        """Return where a shard begins in this source."""
+        """Return the position of a shard in this source, in bytes."""
         return self.starts[self._numbers[file]]
 
     def shard(self, file: str) -> FileSource:
-        """Open a shard, once.
+        """Return a shard, opened by the first call; this source closes it.
 
         Raises:
-            ReadError: it is missing or cannot be read.
-            ChangedFileError: its size is another than when the index was opened.
+            ReadError: the shard is missing or cannot be read.
+            ChangedFileError: its size has changed since the index was opened.
+            ClosedReaderError: this source was closed.
         """
         return self._shard(self._numbers[file])
 
@@ -137,14 +137,14 @@ class ShardedSource(Source):
         return min(bisect_right(self.starts, at), len(self._paths)) - 1
 
     def read_many(self, requests: Sequence[Request]) -> None:
-        """Fill every ``(start, out)``, as any source does."""
-        # Threads may do the reading; it is this one that will ask whether something changed.
+        """Fill every ``(start, out)``; see `Source.read_many`."""
+        # Other threads may do the reading, but this one will call `check_unchanged`.
         for start, out in requests:
             self._touched.numbers.update(range(self._number(start), self._number(start + len(out) - 1) + 1))
         super().read_many(requests)
 
     def read(self, start: int, stop: int) -> bytes | memoryview:
-        """Return bytes: a view of a mapped shard, else a copy."""
+        """Return a range: a view of a mapped shard, or else a copy."""
         self.bounded(start, stop)
         number = self._number(start)
         self._touched.numbers.add(number)
@@ -154,7 +154,7 @@ class ShardedSource(Source):
         return super().read(start, stop)
 
     def read_into(self, start: int, out: memoryview) -> None:
-        """Fill `out` from one shard, or from neighbouring ones."""
+        """Fill `out` from one or several adjacent shards."""
         self.bounded(start, start + len(out))
         while len(out):
             number = self._number(start)
@@ -165,7 +165,7 @@ class ShardedSource(Source):
             start, out = start + len(part), out[len(part) :]
 
     def check_unchanged(self) -> None:
-        """Check every shard that this thread has read from since it last asked; there may be very many."""
+        """Check the shards that this thread has read from since its last call; there may be too many to check all."""
         numbers = self._touched.numbers
         while numbers:
             opened = self._opened[numbers.pop()]
@@ -189,7 +189,7 @@ class _Touched(threading.local):
 
 
 class ShardedIndex:
-    """The tensors of all shards, sorted by name; those of a shard are looked up when one is asked for."""
+    """The tensors of all shards, sorted by name; a shard's own index is read when one of its tensors is requested."""
 
     def __init__(self, source: ShardedSource) -> None:
         self.format = SAFETENSORS
@@ -200,19 +200,20 @@ class ShardedIndex:
         self._indexes: dict[str, SafetensorsIndex] = {}
 
     def names(self) -> Sequence[str]:
-        """Return the names that the index lists, in order of code points."""
+        """Return the names in the index, in order of code points."""
         return sorted(self._shards.weight_map)
 
     def public_names(self, chosen: Iterable[str]) -> dict[str, str]:
-        """Return the names as they are."""
+        """Return a dictionary from each name to itself."""
         return {name: name for name in chosen}
 
     def entry(self, name: str) -> Entry:
-        """Look a tensor up in its shard.
+        """Return the entry of a tensor from the header of its shard.
 
         Raises:
-            ReadError: the shard is missing.
-            CorruptCheckpointError: the shard is damaged, or does not hold the tensor.
+            ReadError: the shard is missing or cannot be read.
+            CorruptCheckpointError: the shard is damaged, or the tensor is not in it.
+            UnsupportedTypeError: MindSpore does not have its type.
         """
         file = self._shards.weight_map[name]
         index = self._index(file)
@@ -233,24 +234,24 @@ class ShardedIndex:
         return entry._replace(spans=tuple((start + a, start + b) for a, b in entry.spans))
 
     def facts(self) -> Facts:
-        """Tell the size of all shards, and whether the index carries a sum."""
+        """Return the total size of the shards, and whether the index has a checksum."""
         return Facts(self.source.size, checksum.KEY in self.metadata)
 
     def verify_crc(self) -> bool:
-        """Check every shard that carries a sum; return whether all of them do."""
+        """Check every shard that has a checksum; return whether all of them do."""
         found = [self._index(file).verify_crc() for file in self._shards.places]
         return all(found)
 
     def _index(self, file: str) -> SafetensorsIndex:
         found = self._indexes.get(file)
         if found is None:
-            # Two threads may do this at once; both find the same.
+            # Two threads may do this at the same time, with the same result.
             found = self._indexes[file] = open_safetensors(self._shards.shard(file), self._shards.max_records)
         return found
 
 
 def _read_index(path: str, max_records: int) -> tuple[dict[str, str], dict[str, str]]:
-    """Return which file each name stands in, and what else the index says, as text."""
+    """Return the file of each name, and the metadata of the index as texts."""
     source = FileSource(path)
     try:
         if source.size > MAX_INDEX:
@@ -278,19 +279,19 @@ def _no_index(path: str, reason: str) -> CorruptCheckpointError:
 
 
 def _inside(index: str, file: str) -> str:
-    """Return the real path of a file of an index.
+    """Return the real path of a file that an index names.
 
-    It must lie in the folder of the index. Where the index is a link, as in Hugging Face's cache, the
-    folder that the link leads to is as good.
+    It must be in the folder of the index or, if the index is a link, as in Hugging Face's cache, in the folder of
+    the link's target.
 
     Raises:
-        CorruptCheckpointError: it lies elsewhere.
+        CorruptCheckpointError: the file is elsewhere.
     """
-    from pathlib import Path  # noqa: PLC0415 -- slow to import, and wanted for shards alone
+    from pathlib import Path  # noqa: PLC0415 -- slow to import, and needed for shards only
 
     path = Path(index)
     if _is_plain(file):
-        # A loop of links leads nowhere, and so out of the folder.
+        # A loop of links cannot be resolved, so it counts as outside the folder.
         with suppress(OSError, RuntimeError, ValueError):
             real = path.parent.joinpath(file).resolve()
             if any(real.is_relative_to(folder) for folder in (path.parent.resolve(), path.resolve().parent)):
@@ -299,7 +300,7 @@ def _inside(index: str, file: str) -> str:
 
 
 def _is_plain(file: str) -> bool:
-    """Tell whether a relative path stays below where it starts, on any system and as far as its text says."""
+    """Return whether a path is relative and, by its text alone, stays below its start on every system."""
     from pathlib import PurePosixPath, PureWindowsPath  # noqa: PLC0415 -- as above
 
     here, windows = PurePosixPath(file), PureWindowsPath(file)

@@ -1,4 +1,4 @@
-"""Strings of a .ckpt in the metadata of a safetensors file, which has no other place for them."""
+"""Strings of a .ckpt, kept in the metadata of a safetensors file, which cannot store them as entries."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from ckptload.errors import CorruptCheckpointError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-#: Metadata key of a JSON object of names and texts.
+#: Metadata key of a JSON object from names to strings.
 KEY: Final = "ckptload.strings"
 
 
 def kept(metadata: Mapping[str, str]) -> dict[str, str]:
-    """Return the strings that metadata keep, by name.
+    """Return the strings in metadata, by name.
 
     Raises:
-        CorruptCheckpointError: they are not as `entry_for` writes them.
+        CorruptCheckpointError: they are not in the form that `entry_for` writes.
     """
     text = metadata.get(KEY)
     try:
@@ -33,6 +33,6 @@ def kept(metadata: Mapping[str, str]) -> dict[str, str]:
 
 
 def entry_for(strings: Mapping[str, str]) -> dict[str, str]:
-    """Return what is to be added to metadata so that they keep strings: nothing for none."""
-    # JSON in ASCII, since a string of a .ckpt may hold what no UTF-8 can.
+    """Return the item that keeps strings in metadata, or an empty dictionary if there are none."""
+    # JSON in ASCII, because a string of a .ckpt may have lone surrogates, which UTF-8 cannot encode.
     return {KEY: json.dumps(dict(strings))} if strings else {}
