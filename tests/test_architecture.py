@@ -22,7 +22,6 @@ PAGE = DOCS / "architecture.md"
 
 #: What everybody may import; these import nothing of the project.
 GROUND = {"_version", "errors", "messages", "parallel"}
-_VALUES = {"dtypes", "filters", "sources", "formats", "tensors", "encryption", "nets", "reading"}
 
 #: The rule of each package, from the bottom up: what it may import beside the ground. A name stands for all below it.
 RULES: dict[str, set[str]] = {
@@ -36,16 +35,19 @@ RULES: dict[str, set[str]] = {
     "reading": {"sources", "formats", "encryption", "tensors", "dtypes", "filters"},
     "binding": {"reading", "nets", "tensors", "formats.entry", "sources.spans", "dtypes"},
     "writing": {"reading", "encryption", "nets", "tensors", "formats", "sources", "dtypes", "filters"},
-    "load": {"binding", *_VALUES},
-    "save": {"writing", *_VALUES},
-    "frameworks": {"binding", *_VALUES},
-    "converting": {"binding", "writing", *_VALUES},
+    "load": {"binding", "reading", "formats", "filters"},
+    "save": {"writing", "nets", "encryption", "tensors", "formats"},
+    "frameworks": {"binding", "reading", "nets", "tensors"},
+    "converting": {"binding", "writing", "reading", "encryption", "tensors", "formats", "filters", "dtypes"},
     "dtype": {"dtypes"},
     "common": {"dtype", "tensors"},
     "nn": {"nets"},
     "train": {"load", "save", "converting", "binding"},
-    "__init__": {"dtype", "common", "nn", "train", "load", "save", "frameworks", "converting", "binding", *_VALUES},
-    "cli": {"__init__", "dtypes", "sources.spans"},
+    "__init__": {
+        *("dtype", "common", "nn", "train", "load", "save", "frameworks", "converting"),
+        *("binding", "reading", "nets", "tensors", "formats", "dtypes"),
+    },
+    "cli": {"__init__", "dtypes", "sources.spans", "writing.atomic"},
     "__main__": {"cli"},
 }
 
@@ -70,6 +72,8 @@ STRANGERS = [("formats.ckpt", "formats.safetensors")]
 
 #: What opens or maps files; all else is handed bytes or sources.
 MAY_OPEN = {"sources.files", "writing.atomic", "cli"}
+#: What gives a file another one's place.
+MAY_REPLACE = {"writing.atomic"}
 #: What prints; the library itself logs and warns.
 MAY_PRINT = {"cli", "__main__"}
 
@@ -199,6 +203,19 @@ def test_only_the_modules_named_above_open_files(module: str) -> None:
 
 
 @every_module
+def test_only_one_module_replaces_files(module: str) -> None:
+    found = [call for call in calls(MODULES[module]) if re.fullmatch(r"(os|shutil)\.(replace|rename|renames|move)", call)]
+    # Of a path, `replace` has one argument; of a string, two.
+    found += [
+        ast.unparse(node)
+        for node in ast.walk(MODULES[module])
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)
+        if node.func.attr == "rename" or (node.func.attr == "replace" and len(node.args) == 1 and not node.keywords)
+    ]
+    assert not found or module in MAY_REPLACE
+
+
+@every_module
 def test_the_library_does_not_print(module: str) -> None:
     printing = {"print", "sys.stdout.write", "sys.stderr.write"}
     assert not printing & set(calls(MODULES[module])) or package(module) in MAY_PRINT
@@ -210,6 +227,15 @@ def test_heavy_packages_are_imported_where_they_are_needed(module: str) -> None:
     found = {full.partition(".")[0] for full in imported(top)} & HEAVY
     allowed = [packages for place, packages in MAY_IMPORT_HEAVY.items() if within(module, place)]
     assert found <= set().union(*allowed)
+
+
+@every_module
+def test_frameworks_are_imported_by_nets_alone(module: str) -> None:
+    found = {full.partition(".")[0] for full in imported(MODULES[module])} & {"torch", "mindspore"}
+    for node in ast.walk(MODULES[module]):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            found -= {full.partition(".")[0] for full in imported(node)}
+    assert not found or package(module) == "nets"
 
 
 def test_importing_the_package_imports_nothing_heavy() -> None:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from ckptload.binding.loading import plan_target
 from ckptload.binding.renaming import RenamedSupply
 from ckptload.binding.supplies import supply_of
-from ckptload.errors import ArgumentTypeError
 from ckptload.messages import counted, listed, warn
+from ckptload.nets.foreign import check_module
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -48,7 +48,8 @@ def to_torch_state_dict(parameters: Parameters, module: Any = None, name_map: Na
     supply = supply_of(parameters, "parameters")
     if module is None:
         return state_dict.state_without_module(supply if name_map is None else RenamedSupply(supply, name_map))
-    target = state.StateTarget(_module(module, "module"))
+    check_module(module)
+    target = state.StateTarget(module)
     plan = plan_target(target, supply, strict=False, name_map=name_map)
     plan.check()
     plan.warn()
@@ -71,9 +72,10 @@ def from_torch(module: Any) -> dict[str, Parameter]:
     Raises:
         BindingError: a tensor has no counterpart in MindSpore; the message lists them all.
     """
+    check_module(module)
     from ckptload.nets.pytorch import state  # noqa: PLC0415 -- imports torch
 
-    return state.parameters_of(_module(module, "module"))
+    return state.parameters_of(module)
 
 
 def to_mindspore(parameters: Parameters) -> dict[str, Any]:
@@ -92,11 +94,3 @@ def to_mindspore(parameters: Parameters) -> dict[str, Any]:
 
     supply_of(parameters, "parameters")
     return mindspore_cell.parameters_for(parameters)
-
-
-def _module(module: Any, argument: str) -> Any:
-    import torch  # noqa: PLC0415 -- only callers who have a module get here
-
-    if not isinstance(module, torch.nn.Module):
-        raise ArgumentTypeError(f"{argument} must be a torch.nn.Module, not {type(module).__name__}")
-    return module

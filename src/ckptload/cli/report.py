@@ -8,7 +8,6 @@ import html
 import json
 import math
 import os
-import secrets
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -20,7 +19,8 @@ from ckptload import __version__
 from ckptload.cli import files, inspect, listing, options, pieces, stats, text
 from ckptload.cli.diff import Distance, same_content
 from ckptload.cli.progress import Progress
-from ckptload.errors import ArgumentError, WriteError
+from ckptload.errors import ArgumentError
+from ckptload.writing.atomic import Replacement
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 #: The beginning of every page; a file that begins otherwise must not be replaced.
 _MARK: Final = "<!doctype html>\n<!-- ckptload report -->"
+#: Permissions of a page, which the umask reduces.
+_MODE: Final = 0o666
 _LONGEST_VALUE: Final = 300
 
 
@@ -333,17 +335,9 @@ def _refuse_to_replace(target: str) -> None:
 
 
 def _write(target: str, page: str, terminal: Terminal) -> None:
-    """Write the page to a temporary file and rename it, so that there is never a partial page."""
+    """Write the page to a file that takes its place when it is complete, or to standard output."""
     if target == "-":
         terminal.write([page.rstrip("\n")])
         return
-    place = Path(target)
-    temporary = place.with_name(f".{place.name[:100]}.{secrets.token_hex(4)}.tmp")
-    try:
-        with open(temporary, "x", encoding="utf-8", newline="\n") as file:  # noqa: PTH123
-            file.write(page)
-        os.replace(temporary, place)  # noqa: PTH105
-    except OSError as error:
-        raise WriteError(f"the page cannot be written: {error.strerror}", path=target) from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    with Replacement(os.path.abspath(target), synced=False, mode=_MODE) as file:  # noqa: PTH100 -- links are not followed
+        file.write(page.encode())

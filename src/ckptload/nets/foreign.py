@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ckptload.errors import ArgumentTypeError
+
 if TYPE_CHECKING:
     from ckptload.nets.mindspore_cell import MindSporeTarget
     from ckptload.nets.pytorch.module import TorchTarget
     from ckptload.tensors.parameter import Parameter
 
-__all__ = ["foreign_target", "foreign_tensor", "is_foreign_net", "module_parameters"]
+__all__ = ["check_module", "foreign_target", "foreign_tensor", "is_foreign_net", "module_parameters"]
 
 
 def _is(value: object, framework: str, name: str) -> bool:
@@ -20,6 +22,12 @@ def _is(value: object, framework: str, name: str) -> bool:
 def is_foreign_net(net: object) -> bool:
     """Tell whether it is a ``torch.nn.Module`` or a ``mindspore.nn.Cell``."""
     return _is(net, "torch", "Module") or _is(net, "mindspore", "Cell")
+
+
+def check_module(module: object) -> None:
+    """Raise ArgumentTypeError unless it is a ``torch.nn.Module``."""
+    if not _is(module, "torch", "Module"):
+        raise ArgumentTypeError(f"module must be a torch.nn.Module, not {type(module).__name__}")
 
 
 def foreign_target(net: object) -> TorchTarget | MindSporeTarget | None:

@@ -72,7 +72,9 @@ def open_with(source: Any, access: Access) -> Reader:
     with ExitStack() as stack:
         in_shards = access.format != CKPT and is_index(source)
         opened: Source = (
-            ShardedSource(source, mapped=access.mapped, max_records=access.max_records)
+            ShardedSource(
+                source, mapped=access.mapped, max_records=access.max_records, watches_names=access.watches_name
+            )
             if in_shards
             else open_source(source, mapped=access.mapped)
         )

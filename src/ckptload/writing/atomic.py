@@ -78,15 +78,17 @@ class Replacement:
         path: an absolute path; what stands there may be write-protected.
         synced: whether the content is on the disk before it takes the place. Without that, what is lost
             when the machine itself stops is the system's choice, old content included.
+        mode: permissions of the new file. Other ones than `MODE` are reduced by the umask, as usual.
 
     Raises:
         WriteError: the system could not write, with its reason as `errno` and `__cause__`. Other
             exceptions of the block pass through.
     """
 
-    def __init__(self, path: str, *, synced: bool = True) -> None:
+    def __init__(self, path: str, *, synced: bool = True, mode: int = MODE) -> None:
         self.path = Path(path)
         self._synced = synced
+        self._mode = mode
         self._temporary = self.path
         self._file: io.BufferedWriter | None = None
 
@@ -94,7 +96,7 @@ class Replacement:
         folder, prefix = self.path.parent, _prefix(self.path)
         try:
             _remove_leftovers(folder, prefix)
-            self._temporary, number = _create(folder, prefix)
+            self._temporary, number = _create(folder, prefix, self._mode)
         except OSError as error:
             raise failure(error, str(self.path)) from error
         self._file = io.BufferedWriter(io.FileIO(number, "wb"), _BUFFER)
@@ -165,12 +167,14 @@ def _prefix(path: Path) -> str:
     return f".ckptload-{digest}-"
 
 
-def _create(folder: Path, prefix: str) -> tuple[Path, int]:
+def _create(folder: Path, prefix: str, mode: int) -> tuple[Path, int]:
     """Create and lock a file of a new name; return its path and descriptor."""
     while True:
         path = folder / f"{prefix}{os.getpid()}-{secrets.token_hex(8)}{_SUFFIX}"
-        number = os.open(path, _CREATE, MODE)
+        number = os.open(path, _CREATE, mode)
         try:
+            if mode == MODE:
+                _protect(number)
             if _lock(number, path):
                 return path, number
         except OSError:
@@ -180,12 +184,15 @@ def _create(folder: Path, prefix: str) -> tuple[Path, int]:
         os.close(number)
 
 
-def _lock(number: int, path: Path) -> bool:
-    """Lock a file that was just made; return False if another saver took it for left behind in between."""
+def _protect(number: int) -> None:
+    """Give a new file the mode `MODE`, whatever the umask is. Some file systems do not have modes."""
     if stat.S_IMODE(os.fstat(number).st_mode) != MODE and hasattr(os, "fchmod"):
-        # The umask may take even the owner's right away. Some file systems know no modes.
         with suppress(PermissionError):
             os.fchmod(number, MODE)
+
+
+def _lock(number: int, path: Path) -> bool:
+    """Lock a file that was just made; return False if another saver took it for left behind in between."""
     if fcntl is None:
         return True
     try:

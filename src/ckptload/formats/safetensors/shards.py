@@ -71,11 +71,14 @@ def is_index(source: object) -> bool:
 class ShardedSource(Source):
     """The shards of an index, joined end to end as one source; each file is opened by its first read."""
 
-    def __init__(self, path: str, *, mapped: bool = False, max_records: int = MAX_RECORDS) -> None:
+    def __init__(
+        self, path: str, *, mapped: bool = False, max_records: int = MAX_RECORDS, watches_names: bool = True
+    ) -> None:
         # Not the real path: if the index is a link, its shards are next to the link.
         self.label = self.path = os.path.abspath(path)  # noqa: PTH100 -- links must not be followed
         self.views = mapped
         self.max_records = max_records
+        self._watches_names = watches_names
         self.weight_map, self.metadata = _read_index(self.path, max_records)
         files = dict.fromkeys(self.weight_map.values())
         if len(files) > MAX_SHARDS:
@@ -128,6 +131,7 @@ class ShardedSource(Source):
                 hint=Hint("fetch the missing files, or leave their tensors out with {exclude}"),
             )
         opened = (MappedSource if self.views else FileSource)(path)
+        opened.watches_name = self._watches_names
         if opened.size != self.starts[number + 1] - self.starts[number]:
             opened.close()
             raise ChangedFileError("the file was changed after its index was opened", path=path, hint="open it again")
