@@ -449,7 +449,7 @@ def test_a_save_path_that_looks_like_a_file_is_refused(ckpt: Path, tmp_path: Pat
         ({"processes_num": 1.5}, ArgumentTypeError, "processes_num"),
         ({"processes_num": "2"}, ArgumentTypeError, "processes_num"),
         ({"progress": 1}, ArgumentTypeError, "progress"),
-        ({"max_shard_size": 0}, ArgumentError, "a size of 1 byte or more"),
+        ({"max_shard_size": 0}, ArgumentError, "must be 1 byte or more"),
     ],
 )
 def test_arguments_are_checked(

@@ -76,7 +76,7 @@ def check_encryptable(items: Iterable[Item]) -> None:
     for item in items:
         if item.kind == MAP:
             raise ArgumentError(
-                "a map cannot be saved encrypted: MindSpore would write it unencrypted, and cannot load it in another form",
+                "a map cannot be saved encrypted: MindSpore writes maps unencrypted, and cannot load encrypted ones",
                 name=item.name,
                 hint=Hint("leave the entry out with {exclude}, and save it in a file of its own"),
             )
