@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 MODE: Final = stat.S_IRUSR
 #: Size of the write buffer, in bytes; larger writes go to the system directly, without a copy.
 _BUFFER: Final = 1 << 18
-#: Without file locks, a temporary file counts as left behind if it was last written so many seconds ago.
+#: Without file locks, a temporary file counts as left behind this many seconds after the last write.
 _ABANDONED_AFTER: Final = 24 * 3600
 #: Errors of file systems that cannot sync a file or a folder.
 _CANNOT_SYNC: Final = frozenset({errno.EINVAL, errno.ENOTSUP, errno.ENOSYS})

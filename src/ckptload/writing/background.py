@@ -27,7 +27,7 @@ _log = logging.getLogger("ckptload")
 THREAD_NAME: Final = "asyn_save_ckpt"
 
 _SAVED: Final = b"saved"
-#: A pipe takes so many bytes in one piece on every system (PIPE_BUF of POSIX is at least 512).
+#: A write of up to this many bytes to a pipe is atomic on every system (POSIX: PIPE_BUF is at least 512).
 _LONGEST_REPORT: Final = 512
 
 
