@@ -529,7 +529,7 @@ def test_conversions_are_counted_in_one_warning(supplied: Supplied) -> None:
 def test_prefixes_that_would_do_as_well_are_logged(supplied: Supplied, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, "ckptload"):
         load_param_into_net(net({"a": (1,)}), supplied({"x.a": param([1.0]), "y.a": param([1.0])}))
-    assert "the prefix 'x.' comes first in the checkpoint; 'y.' would do, too" in caplog.messages
+    assert "the prefix 'x.' is first in the checkpoint; 'y.' would match, too" in caplog.messages
 
 
 # -- the plan -------------------------------------------------------------------------------------

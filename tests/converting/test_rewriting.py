@@ -193,7 +193,7 @@ def test_a_dry_run_judges_everything_and_writes_nothing(source: Path, tmp_path: 
         ("out.ckpt", {"enc_key": KEY, "crc_check": True}, "cannot carry a CRC-32"),
         ("out.safetensors", {"enc_key": KEY}, "only a .ckpt can be encrypted"),
         ("out.npz", {"crc_check": True}, "of its own"),
-        ("out.safetensors", {"max_shard_size": 5, "crc_check": True}, "shards carry no CRC-32"),
+        ("out.safetensors", {"max_shard_size": 5, "crc_check": True}, "shards cannot have a CRC-32"),
         ("other.safetensors.index.json", {}, "must be named model.safetensors.index.json"),
         ("out.ckpt", {"dtype": dtypes.int8}, "dtype must be one of"),
         ("out.ckpt", {"name_map": {"net.half": "net.count"}}, "same name"),

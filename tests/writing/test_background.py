@@ -220,7 +220,7 @@ def test_where_no_thread_can_be_started_the_save_is_done_at_once(
     ran: list[int] = []
     start(Saves(), lambda: ran.append(1), process=False)
     assert ran == [1]
-    assert "x.ckpt is saved at once" in caplog.text
+    assert "x.ckpt is saved synchronously" in caplog.text
 
 
 @needs_fork

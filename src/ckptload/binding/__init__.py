@@ -1,1 +1,1 @@
-"""From a checkpoint into a net: names matched, a plan made, values written."""
+"""Loading a checkpoint into a net: match the names, make a plan, write the values."""

@@ -1,8 +1,8 @@
-"""Loading into a net: plan everything, report every misfit at once, and write only a plan without misfits.
+"""Load into a net: plan everything, report every misfit at once, and write only if there is none.
 
-Planning looks at names, shapes and dtypes and reads no content. What can fail is checked then: a net is
-written only when all of it can be. What remains is what nobody can foresee, such as an interrupt or a
-disk that fails in the middle; the net is then partly loaded.
+Planning uses names, shapes and dtypes; it does not read tensor data. Everything that can be checked
+is checked before the first value is written. Only an unforeseeable failure, such as an interrupt or a
+disk error, can leave a net partly loaded (docs/binding.md, "All or nothing").
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _log = logging.getLogger("ckptload")
 
 
 class BindingPlan(Plan):
-    """What loading a checkpoint into a net would do; ``print(plan)`` shows it, `apply` does it."""
+    """What loading a checkpoint into a net would do; ``print(plan)`` shows it, `apply` carries it out."""
 
     def __str__(self) -> str:
         return report.describe(self)
@@ -50,7 +50,7 @@ class BindingPlan(Plan):
         """Raise if anything does not fit.
 
         Raises:
-            BindingError: it lists every misfit (also a RuntimeError).
+            BindingError: there are misfits; the message lists all of them (also a RuntimeError).
         """
         if not self.misfits:
             return
@@ -65,20 +65,22 @@ class BindingPlan(Plan):
         )
 
     def warn(self) -> None:
-        """Warn of what stays unloaded, was matched by the end of a name, or is converted: one warning each.
+        """Warn of parameters that are not loaded, are matched by the end of a name, or are converted.
 
-        The warnings name the line of the script that called this package.
+        Each of these gives one warning, which names the line of the script that called this package.
         """
         for text in report.warnings_of(self):
             warn(text)
 
     def apply(self) -> None:
-        """Write the values into the net's own memory; the net shares none with where they came from.
+        """Write the values into the net's own memory.
+
+        The net does not share memory with the checkpoint or the dictionary.
 
         Raises:
-            BindingError: something does not fit, or the net was changed since the plan was made; the net
-                is then as it was.
-            CheckpointError: a file could not be read any more; if it was read in part, so is the net.
+            BindingError: something does not fit, or the net has changed since the plan was made; nothing
+                was written.
+            CheckpointError: the file can no longer be read; if part of it was read, the net is partly loaded.
         """
         self.check()
         transfers, others = self._goals()
@@ -91,7 +93,7 @@ class BindingPlan(Plan):
         _log.info("loaded %d of %d parameters from %s", len(self.loads), self.total, self.source or "a dictionary")
 
     def _goals(self) -> tuple[list[Transfer], list[tuple[Load, Slot]]]:
-        """Return where each load goes: memory that numpy can fill, or a slot that takes an array."""
+        """Sort the loads: into memory that numpy can fill, and into slots that take an array."""
         transfers: list[Transfer] = []
         others: list[tuple[Load, Slot]] = []
         for load in self.loads:
@@ -115,24 +117,24 @@ class BindingPlan(Plan):
 def plan_binding(
     net: Any, parameters: Parameters, strict_load: bool = False, *, name_map: NameMap = None
 ) -> BindingPlan:
-    """Plan how a checkpoint would be loaded into a net, without writing or reading any content.
+    """Plan how a checkpoint would be loaded into a net; nothing is written and no tensor data is read.
 
     Args:
         net: the net: a Cell, a ``mindspore.nn.Cell`` or a ``torch.nn.Module``.
         parameters: what `load_checkpoint` returned, or an open reader (see `open_checkpoint`).
-        strict_load: exact names and dtypes only; False matches the ends of names and converts between
-            floats and between signed integers, too.
-        name_map: renames entries first: a dictionary of names, or of what stands before a dot in them, or a
-            function of a name (see `renaming.renamed`).
+        strict_load: match equal names and dtypes only. If False, the ends of names match, too, and values are
+            converted between float dtypes and between signed integer dtypes.
+        name_map: renames the entries first: a dictionary of names, or of their beginnings up to a dot; or a
+            function that takes a name and returns one (see `renaming.renamed`).
 
     Returns:
-        The plan: what would be loaded from where, converted how, and what does not fit. It refers to
-        `net` and `parameters`; what is changed in them later is not in it.
+        The plan: what would be loaded, from where, with which conversion, and what does not fit. It keeps
+        references to `net` and `parameters`, but does not follow later changes to them.
 
     Raises:
         ArgumentTypeError: an argument is of the wrong type (also a TypeError).
         ArgumentError: two parameters of the net have the same name.
-        CheckpointError: an entry that is wanted is damaged, or an encrypted file is not authentic.
+        CheckpointError: a wanted entry is damaged, or an encrypted file is not authentic.
     """
     check_arguments(net, strict_load)
     return plan_target(target_of(net), supply_of(parameters, "parameters"), strict=strict_load, name_map=name_map)
@@ -149,17 +151,18 @@ def load_param_into_net(
     """Load parameters into a net.
 
     Everything is checked before anything is written. Values are copied into the net's own memory; the net
-    keeps its shapes, its dtypes and its Parameters.
+    keeps its shapes, its dtypes and its Parameters. See docs/binding.md for the rules, and for how they differ
+    from MindSpore's (2.10.0, train/serialization.py:1771).
 
     Args:
         net: the net: a Cell, a ``mindspore.nn.Cell`` or a ``torch.nn.Module``.
-        parameter_dict: what `load_checkpoint` returned, or an open reader, whose contents then go straight
+        parameter_dict: what `load_checkpoint` returned; or an open reader, whose tensor data is read straight
             into the net.
-        strict_load: exact names and dtypes only; False matches the ends of names and converts between
-            floats and between signed integers, too.
-        remove_redundancy: must be False: it has a meaning in parallel training only.
-        name_map: renames entries first: a dictionary of names, or of what stands before a dot in them, or a
-            function of a name (see `renaming.renamed`).
+        strict_load: match equal names and dtypes only. If False, the ends of names match, too, and values are
+            converted between float dtypes and between signed integer dtypes.
+        remove_redundancy: must be False; it only applies to parallel training.
+        name_map: renames the entries first: a dictionary of names, or of their beginnings up to a dot; or a
+            function that takes a name and returns one (see `renaming.renamed`).
 
     Returns:
         The names of the net's parameters that were not loaded, and the keys that were not used.
@@ -168,10 +171,10 @@ def load_param_into_net(
         ArgumentTypeError: an argument is of the wrong type, or `remove_redundancy` is True (also a TypeError).
         ArgumentError: two parameters of the net have the same name.
         BindingError: something does not fit; every misfit is listed (also a RuntimeError).
-        CheckpointError: an entry that is wanted is damaged, or an encrypted file is not authentic.
+        CheckpointError: a wanted entry is damaged, or an encrypted file is not authentic.
 
     Warns:
-        UserWarning: parameters were not loaded, were matched by the end of a name, or were converted.
+        UserWarning: parameters are not loaded, are matched by the end of a name, or are converted.
     """
     check_arguments(net, strict_load, remove_redundancy)
     supply = supply_of(parameter_dict, "parameter_dict")
@@ -183,7 +186,7 @@ def load_param_into_net(
 
 
 def check_arguments(net: object, strict_load: object, remove_redundancy: object = False) -> None:
-    """Check what can be checked before there is anything to load.
+    """Check the arguments, before a file is opened.
 
     Raises:
         ArgumentTypeError: an argument is of the wrong type, or `remove_redundancy` is True.
@@ -194,13 +197,13 @@ def check_arguments(net: object, strict_load: object, remove_redundancy: object 
             raise ArgumentTypeError(f"{argument} must be True or False, not {value!r}")
     if remove_redundancy:
         raise ArgumentTypeError(
-            "remove_redundancy=True has a meaning in parallel training only, where each device holds a part of the net",
+            "remove_redundancy=True only applies to parallel training, where each device holds a part of the net",
             hint="leave it out",
         )
 
 
 def plan_target(target: Target, supply: Supply, *, strict: bool, name_map: NameMap = None) -> BindingPlan:
-    """Plan how any supply would be loaded into any target; see `plan_binding`."""
+    """Plan how a supply would be loaded into a target; see `plan_binding`."""
     if name_map is not None:
         supply = RenamedSupply(supply, name_map)
     slots = _unique(target.slots(supply.keys))
@@ -209,7 +212,7 @@ def plan_target(target: Target, supply: Supply, *, strict: bool, name_map: NameM
     supply.authenticate()
     for prefix, rivals in matching.rivals.items():
         if rivals:
-            _log.info("the prefix %r comes first in the checkpoint; %s would do, too", prefix, listed(rivals))
+            _log.info("the prefix %r is first in the checkpoint; %s would match, too", prefix, listed(rivals))
     for load in plan.loads:
         _log.debug("%s is loaded from %s: %s to %s", load.name, load.key, load.key_dtype, load.dtype)
     return plan
@@ -222,6 +225,6 @@ def _unique(slots: Sequence[Slot]) -> dict[str, Slot]:
         twice = [name for name in found if every.count(name) > 1]
         raise ArgumentError(
             f"several parameters of the net have the same name: {listed(twice)}",
-            hint="give each a name of its own; Cell.update_parameters_name() names them by their paths",
+            hint="give each a different name; Cell.update_parameters_name() names them by their paths",
         )
     return found

@@ -1,8 +1,9 @@
-"""Which entry of a checkpoint belongs to which parameter of a net, by their names alone.
+"""Match the entries of a checkpoint with the parameters of a net, by name only.
 
-First a parameter takes the entry of exactly its name. What is left is matched by the ends of names:
-``net.fc.weight`` in the checkpoint fits ``fc.weight`` in the net, and ``net.`` is then the prefix by
-which other parameters are looked for, too (docs/binding.md, "Names").
+A parameter first takes the entry with exactly its name. The remaining ones are matched by the ends of
+names: ``net.fc.weight`` in the checkpoint matches ``fc.weight`` in the net, and the prefix ``net.`` is then
+tried for the other parameters, too (docs/binding.md, "Names"). MindSpore does the same with more freedom
+(2.10.0, train/serialization.py:1930); docs/binding.md, "Where MindSpore does otherwise", lists the differences.
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
 
-#: What names of optimizer state begin with. Such an entry ends like a weight's name and is no weight, so
-#: that it is taken for one only where nothing else matches.
+#: Prefixes of optimizer state (docs/binding.md, "Names"). Such an entry ends like a weight's name but is not
+#: a weight, so it is used only if nothing else matches.
 OPTIMIZER_PREFIXES: Final = (
     "moments.",
     "moment1.",
@@ -25,7 +26,8 @@ OPTIMIZER_PREFIXES: Final = (
     "accu_grads.",
 )
 
-#: Sums of gradients belong to one training run: a net that has them is complete without theirs.
+#: Sums of gradients belong to one training run, so a checkpoint may lack them
+#: (MindSpore 2.10.0, train/serialization.py:1840).
 _TRANSIENT: Final = "accu_grads"
 
 
@@ -35,7 +37,7 @@ class Match(NamedTuple):
     Attributes:
         name: the parameter.
         key: the entry.
-        prefix: what stands before `name` in `key`: empty where they are equal.
+        prefix: the part of `key` before `name`; empty if they are equal.
     """
 
     name: str
@@ -44,19 +46,19 @@ class Match(NamedTuple):
 
     @property
     def from_optimizer(self) -> bool:
-        """Tell whether the end of a name was found in optimizer state."""
+        """Tell whether the entry is optimizer state that was matched by the end of its name."""
         return bool(self.prefix) and self.key.startswith(OPTIMIZER_PREFIXES)
 
 
 class Matching(NamedTuple):
-    """How the names of a net and a checkpoint go together.
+    """The result of matching the names of a net and a checkpoint.
 
     Attributes:
-        matches: in the net's order.
+        matches: matched parameters, in the net's order.
         missing: parameters without an entry, in the net's order.
         unused: entries without a parameter, in the checkpoint's order.
-        transient: parameters that have no entry and need none.
-        rivals: for each prefix used, the other prefixes that its parameters are found behind.
+        transient: parameters that do not need an entry and have none.
+        rivals: for each prefix used, other prefixes that would match its parameters.
     """
 
     matches: list[Match]
@@ -71,8 +73,8 @@ def match(names: Sequence[str], keys: Collection[str], is_tensor: Callable[[str]
 
     Args:
         names: the net's parameters, each once, in its order.
-        keys: the checkpoint's entries, in its order; asked for membership, too.
-        is_tensor: tells whether an entry can fill a parameter at all; asked only of entries that would.
+        keys: the checkpoint's entries, in its order; membership tests should be fast.
+        is_tensor: tells whether an entry can fill a parameter at all; called only for entries whose names match.
         exact: whether only equal names match.
     """
     found: dict[str, Match] = {}
@@ -85,7 +87,7 @@ def match(names: Sequence[str], keys: Collection[str], is_tensor: Callable[[str]
         elif is_tensor(name):
             found[name] = Match(name, name, "")
         else:
-            # An entry has the name and is no tensor: another one that ends alike would be a guess.
+            # The entry with this name is not a tensor. Taking another one with the same end would be a guess.
             missing.append(name)
     rivals: dict[str, dict[str, None]] = {}
     if open_names and not exact:
@@ -108,7 +110,7 @@ def _match_ends(
     found: dict[str, Match],
     rivals: dict[str, dict[str, None]],
 ) -> None:
-    """Match what is left by the ends of names, with optimizer state as the last resort."""
+    """Match the remaining parameters by the ends of names, with optimizer state as the last resort."""
     wanted = dict.fromkeys(names)
     state: list[str] = []
     rest: list[str] = []
@@ -123,21 +125,21 @@ def _match_ends(
         for name, several in candidates.items():
             if name in found:
                 continue
-            # The first entry in the checkpoint's order decides, for every parameter behind its prefix.
+            # The first entry in the checkpoint's order gives the prefix for all parameters that have it.
             prefix = several[0].prefix
             for one in behind[prefix]:
                 if found.setdefault(one.name, one) is one:
                     others = (other.prefix for other in candidates[one.name] if other.prefix != prefix)
-                    # A dictionary, not a list: there may be as many prefixes as entries.
+                    # A dictionary, because there may be as many prefixes as entries and a list would be searched.
                     rivals.setdefault(prefix, {}).update(dict.fromkeys(others))
 
 
 def _candidates(names: Iterable[str], keys: Iterable[str], is_tensor: Callable[[str], bool]) -> dict[str, list[Match]]:
-    """Return for each name the entries that end with it behind a dot, names and entries in their order."""
+    """Return for each name the entries that end with a dot and that name; both keep their order."""
     candidates: dict[str, list[Match]] = {name: [] for name in names}
     longest = max(map(len, candidates), default=0)
     for key in keys:
-        # A name of the file may consist of thousands of dots; an end longer than any name of the net is none of them.
+        # A name in the file may have thousands of dots, so ends longer than any name of the net are not tried.
         at = key.find(".", max(0, len(key) - longest - 1))
         while at >= 0:
             name = key[at + 1 :]

@@ -1,4 +1,4 @@
-"""What loading into a net would do, as data: what is loaded from where, and what does not fit."""
+"""The plan of a load into a net, as data: what is loaded from where, and what does not fit."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ckptload.nets.slots import Slot
 
 
-#: Misfits for which the nearest names are looked up; each costs a look at every name.
+#: Number of misfits for which the nearest names are looked up; each lookup goes through all names.
 _EXPLAINED: Final = 50
 
 
@@ -27,7 +27,7 @@ class Load(NamedTuple):
     Attributes:
         name: the parameter of the net.
         key: the entry of the checkpoint.
-        prefix: what stands before the name in the key; empty where they are equal.
+        prefix: the part of the key before the name; empty if they are equal.
         shape: shape of the parameter, which it keeps.
         dtype: dtype of the parameter, which it keeps.
         key_dtype: dtype of the entry.
@@ -42,7 +42,7 @@ class Load(NamedTuple):
 
 
 class Misfit(NamedTuple):
-    """A parameter that an entry was found for and that cannot take it.
+    """A parameter and the entry that matches it by name but cannot fill it.
 
     Attributes:
         name: the parameter of the net.
@@ -51,8 +51,8 @@ class Misfit(NamedTuple):
         dtype: dtype of the parameter.
         key_shape: shape of the entry.
         key_dtype: dtype of the entry.
-        reasons: why not, in words.
-        nearest: other entries whose names come close.
+        reasons: why the entry cannot fill it, in words.
+        nearest: other entries with similar names.
     """
 
     name: str
@@ -70,10 +70,10 @@ class Plan:
 
     Attributes:
         loads: what will be written, in the net's order.
-        misfits: what keeps the plan from being applied.
-        param_not_load: parameters of the net that no entry fits by name, in the net's order.
-        ckpt_not_load: entries that no parameter takes, in the checkpoint's order.
-        transient: parameters that are not looked for: gradient sums without an entry.
+        misfits: parameters that cannot be loaded; the plan can only be applied if there are none.
+        param_not_load: parameters of the net without a matching name in the checkpoint, in the net's order.
+        ckpt_not_load: entries that are not used, in the checkpoint's order.
+        transient: gradient sums without an entry; they are not reported as missing.
         total: number of the net's parameters.
         entries: number of the checkpoint's entries.
         source: path of the checkpoint, or None for a dictionary.
@@ -97,7 +97,7 @@ class Plan:
             self._judge(each)
 
     def _judge(self, match: Match) -> None:
-        """Note what a match leads to: a load or a misfit."""
+        """Add a load or a misfit for a match."""
         name, key, prefix = match
         slot, spec = self.slots[name], self.supply.spec(key)
         shape, dtype = slot.shape, slot.dtype
@@ -111,16 +111,16 @@ class Plan:
         self._specs[key] = spec
         self.loads.append(Load(name, key, prefix, shape, dtype, spec.dtype))
 
-    # -- what it says -----------------------------------------------------------------------------
+    # -- its contents -----------------------------------------------------------------------------
 
     @property
     def exact(self) -> list[str]:
-        """Parameters that are loaded from the entry of their own name."""
+        """Parameters that are loaded from the entry with exactly their name."""
         return [load.name for load in self.loads if not load.prefix]
 
     @property
     def prefixes(self) -> dict[str, list[str]]:
-        """Prefixes that entries' names have before a parameter's name, and the parameters loaded so."""
+        """Prefixes of entries' names, and the parameters that are loaded through each of them."""
         found: dict[str, list[str]] = {}
         for load in self.loads:
             if load.prefix:
@@ -129,12 +129,12 @@ class Plan:
 
     @property
     def from_optimizer(self) -> list[Load]:
-        """Loads that take an entry of optimizer state, since nothing else has a name that ends so."""
+        """Loads from optimizer state, because no other entry's name ends with the parameter's."""
         return [load for load in self.loads if load.name in self._from_optimizer]
 
     @property
     def conversions(self) -> dict[tuple[DType, DType], list[str]]:
-        """Dtypes that are converted, from the entry's to the parameter's, and the parameters concerned."""
+        """Conversions as (entry's dtype, parameter's dtype), and the parameters that need each of them."""
         found: dict[tuple[DType, DType], list[str]] = {}
         for load in self.loads:
             if load.key_dtype is not load.dtype:
@@ -142,23 +142,27 @@ class Plan:
         return found
 
     def nearest(self, name: str) -> list[str]:
-        """Return up to three entries whose names come closest to a parameter's, best first."""
+        """Return up to three entries whose names are most similar to a parameter's, best first."""
         return closest(name, self.supply.keys)
 
     def spec(self, key: str) -> Spec:
-        """Return what an entry is that will be loaded."""
+        """Return dtype and shape of an entry that will be loaded."""
         return self._specs[key]
 
 
 def _reasons(shapes: Sequence[tuple[int, ...]], dtype: DType, spec: Spec, *, strict: bool) -> tuple[str, ...]:
-    """Say why an entry cannot fill a parameter; an empty answer means that it can."""
+    """Return why an entry cannot fill a parameter; an empty tuple means that it can.
+
+    As in MindSpore, an entry may have trailing dimensions of 1 (2.10.0, train/serialization.py:251), and dtypes
+    are converted within floats and within signed integers (train/serialization.py:326).
+    """
     reasons = []
-    # Where the checkpoint has more dimensions, they must all be 1 and stand at the end: no value moves then.
+    # Only dimensions of 1 at the end may be dropped: they do not change the order of the elements.
     if not any(spec.shape[: len(s)] == s and math.prod(spec.shape[len(s) :]) == 1 for s in shapes):
         reasons.append("the shapes differ")
     if spec.dtype is not dtype:
         if not casting.can_cast(spec.dtype, dtype):
             reasons.append("there is no conversion between these dtypes")
         elif strict:
-            reasons.append("strict_load=True converts no dtype")
+            reasons.append("strict_load=True does not convert dtypes")
     return tuple(reasons)

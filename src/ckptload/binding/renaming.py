@@ -1,4 +1,4 @@
-"""Renamed entries: a `name_map` says what the names of a checkpoint are in the net."""
+"""Rename entries: a `name_map` maps the names of a checkpoint to the names in the net."""
 
 from __future__ import annotations
 
@@ -19,16 +19,19 @@ _HINT: Final = "for example {'backbone': 'features'}, or a function that takes a
 
 
 def renamed(names: Iterable[str], name_map: NameMap) -> dict[str, str]:
-    """Return new name to old name, in order.
+    """Rename the names of a checkpoint.
 
     Args:
         names: names of a checkpoint.
-        name_map: a dictionary of whole names, or of what stands before a dot in them: the longest that fits
-            counts, and what none fits stays as it is. Or a function of a name. None in place of a new name
-            leaves an entry out. None as a whole renames nothing.
+        name_map: a dictionary of names, or of their beginnings up to a dot; the longest matching key is used,
+            and a name without a matching key is kept. Or a function that takes a name and returns one. A new
+            name of None leaves the entry out. If `name_map` itself is None, all names are kept.
+
+    Returns:
+        A dictionary from new name to old name, in the order of `names`.
 
     Raises:
-        ArgumentTypeError: `name_map` or what it gives is of the wrong type.
+        ArgumentTypeError: `name_map`, or a name that it returns, is of the wrong type.
         ArgumentError: two entries would have the same name.
     """
     if name_map is None:
@@ -44,14 +47,14 @@ def renamed(names: Iterable[str], name_map: NameMap) -> dict[str, str]:
             raise ArgumentTypeError(f"name_map gave {type(new).__name__}, not a str", name=name, hint=_HINT)
         if new in found:
             raise ArgumentError(
-                f"name_map gives {found[new]!r} the same name {new!r}", name=name, hint="give each a name of its own"
+                f"name_map gives {found[new]!r} the same name {new!r}", name=name, hint="give each a different name"
             )
         found[new] = name
     return found
 
 
 def _by_parts(name: str, name_map: Mapping[str, Any]) -> Any:
-    """Rename the longest beginning of a name that the dictionary has, at a dot."""
+    """Replace the longest beginning of a name, up to a dot, that is a key of the dictionary."""
     at = len(name)
     while at > 0:
         if name[:at] in name_map:
@@ -64,7 +67,7 @@ def _by_parts(name: str, name_map: Mapping[str, Any]) -> Any:
 
 
 class RenamedSupply:
-    """Another supply, whose entries go by other names."""
+    """Another supply with renamed entries."""
 
     def __init__(self, supply: Supply, name_map: NameMap) -> None:
         self._supply = supply
@@ -81,17 +84,17 @@ class RenamedSupply:
         return self._supply.is_tensor(self._old[key])
 
     def spec(self, key: str) -> Spec:
-        """Return what a tensor entry is."""
+        """Return the dtype and shape of a tensor entry."""
         return self._supply.spec(self._old[key])
 
     def authenticate(self) -> None:
-        """Raise DecryptionError unless all that will be read is what was encrypted."""
+        """Raise DecryptionError if any encrypted data does not match its authentication tag."""
         self._supply.authenticate()
 
     def array(self, key: str) -> Array:
-        """Return a tensor's content."""
+        """Return a tensor's elements; the array may be the supply's own memory."""
         return self._supply.array(self._old[key])
 
     def transfer(self, transfers: Sequence[Transfer]) -> None:
-        """Copy contents into the net."""
+        """Copy tensors into the net."""
         self._supply.transfer([transfer._replace(key=self._old[transfer.key]) for transfer in transfers])

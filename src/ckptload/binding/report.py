@@ -1,4 +1,4 @@
-"""Plans, misfits and warnings in words: counts first, then names."""
+"""The texts of plans, misfits and warnings: counts first, then names."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ if TYPE_CHECKING:
 
     from ckptload.binding.plan import Misfit, Plan
 
-#: Names for which the nearest ones are looked up.
+#: Number of missing parameters that are listed, each with the nearest names.
 _EXPLAINED: Final = 10
 
 
 def warnings_of(plan: Plan) -> Iterable[str]:
-    """Yield what a person should know about a plan that is about to be applied, a text for each matter."""
+    """Yield the warnings for a plan that is about to be applied, one for each kind."""
     total = f"{plan.total} parameters"
     if plan.param_not_load:
         keep = "keeps its values" if len(plan.param_not_load) == 1 else "keep their values"
@@ -46,13 +46,13 @@ def warnings_of(plan: Plan) -> Iterable[str]:
 
 
 def misfits(found: Sequence[Misfit], total: int) -> str:
-    """Say what does not fit: one line for each."""
+    """Describe all misfits, one per line, below a heading."""
     head = f"{len(found)} of {total} parameters cannot be loaded, and nothing was written:"
     return "\n    ".join([head, *map(misfit, found)])
 
 
 def misfit(found: Misfit) -> str:
-    """Describe one misfit in a line."""
+    """Describe one misfit in one line."""
     key = "" if found.key == found.name else f" under {found.key!r}"
     line = (
         f"{found.name!r}: the net has {found.dtype} {found.shape}, the checkpoint {found.key_dtype} "
@@ -62,7 +62,7 @@ def misfit(found: Misfit) -> str:
 
 
 def describe(plan: Plan) -> str:
-    """Describe a plan in a few lines, whatever the size of the net."""
+    """Describe a plan in a few lines; long lists of names are shortened."""
     entries = counted(plan.entries, "entry", "entries")
     source = entries if plan.source is None else f"{entries} of {plan.source}"
     lines = [f"{len(plan.loads)} of {plan.total} parameters can be loaded from {source}"]

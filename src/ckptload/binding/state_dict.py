@@ -1,4 +1,4 @@
-"""A state dictionary of PyTorch without a module: names are mapped by the names beside them."""
+"""Make a state dictionary of PyTorch without a module: each name is mapped according to its group of names."""
 
 from __future__ import annotations
 
@@ -18,12 +18,23 @@ if TYPE_CHECKING:
     from ckptload.binding.supplies import Supply
 
 
-#: Dimensions of a 1-d convolution's weight in MindSpore, and of a 2-d one's.
+#: Number of dimensions of a convolution's weight in MindSpore, both 1-d and 2-d.
 _CONVOLUTION: Final = 4
 
 
 def state_without_module(supply: Supply) -> dict[str, torch.Tensor]:
-    """Convert every tensor of a checkpoint under the name that its group suggests."""
+    """Convert every tensor of a checkpoint, under the name that its group of names suggests.
+
+    Returns:
+        New tensors by name; they do not share memory with the checkpoint.
+
+    Raises:
+        BindingError: two entries would have the same name.
+        CheckpointError: an entry is damaged, or an encrypted file is not authentic.
+
+    Warns:
+        UserWarning: names or shapes are ambiguous without a module, or entries are not tensors.
+    """
     tensors = [key for key in supply.keys if supply.is_tensor(key)]
     others = [key for key in supply.keys if not supply.is_tensor(key)]
     mapped, unclear = guess_torch_names(tensors)
@@ -31,8 +42,8 @@ def state_without_module(supply: Supply) -> dict[str, torch.Tensor]:
     unclear += [key for key in tensors if _may_be_flat(key, supply.spec(key).shape)]
     if unclear:
         warn(
-            f"{counted(len(unclear), 'name')} of the checkpoint may be another in torch, or the tensor of another "
-            f"shape, which only a module can tell; pass module= to be sure of {listed(unclear)}"
+            f"{counted(len(unclear), 'name')} of the checkpoint may have another name or shape in torch, which "
+            f"depends on the module; pass module= to be sure of {listed(unclear)}"
         )
     if others:
         warn(
@@ -51,7 +62,10 @@ def state_without_module(supply: Supply) -> dict[str, torch.Tensor]:
 
 
 def _may_be_flat(name: str, shape: tuple[int, ...]) -> bool:
-    """Tell whether a weight may be that of a 1-d convolution, or of a 2-d one whose kernel has one row."""
+    """Tell whether a weight may be that of a 1-d convolution, or of a 2-d one whose kernel has one row.
+
+    MindSpore stores both with the same number of dimensions, PyTorch does not.
+    """
     return name.rpartition(".")[2] == "weight" and len(shape) == _CONVOLUTION and shape[2] == 1 < shape[3]
 
 

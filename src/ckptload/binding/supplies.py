@@ -1,8 +1,8 @@
-"""What is loaded from: a dictionary of parameters or an open reader, behind one face.
+"""Supplies: one interface for the two things that can be loaded, a dictionary of parameters or an open reader.
 
-A supply says what an entry is without reading its content, and then copies contents into the memory
-of a net, converted on the way. From a reader nothing is copied twice: what needs no conversion is read
-straight into the net, and the rest passes through small pieces of scratch memory.
+A supply describes an entry without reading its tensor data, and then copies tensor data into the memory
+of a net, with conversion if needed. Data from a reader that needs no conversion is read straight into the net;
+the rest passes through small pieces of scratch memory.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ if TYPE_CHECKING:
 
     Job = Callable[[], None]
 
-#: Content that one thread copies or converts at a time, in bytes. It stays in the processor's cache, and a
-#: reader reads so little without threads of its own.
+#: Tensor data that one thread copies or converts at a time, in bytes. It fits the processor's cache, and is
+#: below the size from which a reader starts threads of its own.
 _PIECE: Final = 2 << 20
-#: Below this much content a second thread costs more than it saves.
+#: Below this many bytes a second thread costs more than it saves.
 _PARALLEL_FROM: Final = 4 << 20
-#: Where tensors begin in scratch memory: no type asks for more.
+#: Alignment of tensors in scratch memory, in bytes; no dtype needs more.
 _ALIGNMENT: Final = 64
 
 
 class Spec(NamedTuple):
-    """What a tensor entry is: its dtype, its shape, and where it stands (only the order of places counts)."""
+    """A tensor entry's dtype, shape and place; places are only compared, to read in file order."""
 
     dtype: DType
     shape: tuple[int, ...]
@@ -45,13 +45,13 @@ class Spec(NamedTuple):
 
 
 class Transfer(NamedTuple):
-    """An entry, and where its content goes.
+    """An entry, and the memory that its tensor data is copied to.
 
     Attributes:
         key: the entry.
-        spec: what it is.
-        dtype: what is wanted.
-        memory: memory of the net: of that dtype, with as many elements, C-contiguous and writable.
+        spec: its dtype, shape and place.
+        dtype: dtype to convert to.
+        memory: memory of the net: of `dtype`, with as many elements, C-contiguous and writable.
     """
 
     key: str
@@ -64,7 +64,7 @@ class Supply(Protocol):
     """Entries by name.
 
     Attributes:
-        keys: their names, in order; quick to ask for membership.
+        keys: their names, in order; membership tests are fast.
         label: the file's path, or None.
     """
 
@@ -75,19 +75,19 @@ class Supply(Protocol):
         """Return the entry's name in the checkpoint."""
 
     def is_tensor(self, key: str) -> bool:
-        """Tell whether an entry can fill a parameter: strings, maps and bytes cannot."""
+        """Tell whether an entry is a tensor; strings, maps and bytes cannot fill a parameter."""
 
     def spec(self, key: str) -> Spec:
-        """Return what a tensor entry is."""
+        """Return the dtype, shape and place of a tensor entry."""
 
     def authenticate(self) -> None:
-        """Raise DecryptionError unless all that will be read is what was encrypted."""
+        """Raise DecryptionError if any encrypted data does not match its authentication tag."""
 
     def array(self, key: str) -> Array:
-        """Return a tensor's content; it may be the supply's own memory."""
+        """Return a tensor's elements; the array may be the supply's own memory."""
 
     def transfer(self, transfers: Sequence[Transfer]) -> None:
-        """Copy contents into the net, converted where that is wanted."""
+        """Copy tensors into the net, converted to the wanted dtypes."""
 
 
 def supply_of(parameters: object, argument: str) -> Supply:
@@ -116,7 +116,7 @@ def supply_of(parameters: object, argument: str) -> Supply:
 
 
 class _DictSupply:
-    """A dictionary as `load_checkpoint` returns it. It stays as it is and shares nothing with the net."""
+    """A dictionary as `load_checkpoint` returns it. It is not changed, and shares no memory with the net."""
 
     label: str | None = None
 
@@ -135,7 +135,7 @@ class _DictSupply:
         return Spec(parameter.dtype, parameter.shape, 0)
 
     def authenticate(self) -> None:
-        """Do nothing: what is in memory was authenticated when it was loaded."""
+        """Do nothing: values in memory were authenticated when they were loaded."""
 
     def array(self, key: str) -> Array:
         array: Array = self._parameters[key].asnumpy()
@@ -152,10 +152,10 @@ class _DictSupply:
         )
 
     def _apart(self, transfers: Sequence[Transfer]) -> Iterator[Array | None]:
-        """Yield each source, or None where it is its own goal; one that shares memory with a goal is copied.
+        """Yield the source of each transfer, or a copy if it overlaps memory of the net; None if nothing is to be done.
 
-        The dictionary may hold a net's own parameters, even the net's that is loaded into, and then what is
-        written first must not be what is read later.
+        The dictionary may hold parameters of the net itself. Without a copy, a value could be overwritten
+        before it is read.
         """
         goals = _union(_bounds(transfer.memory) for transfer in transfers if transfer.memory.nbytes)
         starts = [start for start, _ in goals]
@@ -172,7 +172,7 @@ class _DictSupply:
 
 
 class _ReaderSupply:
-    """An open checkpoint; its contents go to the net without a dictionary in between."""
+    """An open checkpoint; its tensor data is read into the net without a dictionary in between."""
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
@@ -198,7 +198,7 @@ class _ReaderSupply:
         return self._reader.get_tensor(key).asnumpy()
 
     def transfer(self, transfers: Sequence[Transfer]) -> None:
-        # Reading nothing still tells whether the file is the one that was opened.
+        # An empty read still checks that the file is open and unchanged.
         self._reader.fill([])
         straight: list[Transfer] = []
         converted: list[Transfer] = []
@@ -220,7 +220,7 @@ class _ReaderSupply:
         run(jobs, sum(_stored(transfer) for transfer in transfers))
 
     def _whole(self, transfers: Sequence[Transfer]) -> Job:
-        """Return what reads some tensors into scratch memory by one call and converts them."""
+        """Return a job that reads several tensors into scratch memory by one call and converts them."""
 
         def job() -> None:
             scratch = np.empty(sum(_aligned(_stored(transfer)) for transfer in transfers), np.uint8)
@@ -238,7 +238,7 @@ class _ReaderSupply:
         return job
 
     def _in_pieces(self, transfer: Transfer) -> Iterator[Job]:
-        """Yield what reads and converts a large tensor, some elements at a time."""
+        """Yield jobs that read and convert a large tensor, a piece each."""
         part, flat = self._reader.get_slice(transfer.key), transfer.memory.reshape(-1)
         step = _PIECE // transfer.spec.dtype.itemsize
 
@@ -253,7 +253,7 @@ class _ReaderSupply:
 
 
 class _Piece(NamedTuple):
-    """A run of elements to convert."""
+    """Consecutive elements to convert."""
 
     array: Array
     source: DType
@@ -277,7 +277,7 @@ def _converting(batch: Iterable[_Piece]) -> Job:
 
 
 def run(jobs: Sequence[Job], size: int) -> None:
-    """Do jobs that copy `size` bytes in all, in two threads where that pays; the first failure ends it."""
+    """Run jobs that copy `size` bytes in total, in two threads if that is faster; the first failure ends it."""
     if size >= _PARALLEL_FROM and len(jobs) > 1:
         parallel.share(lambda job: job(), jobs, "bind")
         return
@@ -286,7 +286,7 @@ def run(jobs: Sequence[Job], size: int) -> None:
 
 
 def _stored(transfer: Transfer) -> int:
-    """Return the bytes of an entry's elements before they are converted."""
+    """Return the size of an entry's tensor data before conversion, in bytes."""
     return transfer.memory.size * transfer.spec.dtype.itemsize
 
 
@@ -295,7 +295,7 @@ def _aligned(size: int) -> int:
 
 
 def _without_repeats(items: Iterable[Any]) -> Iterator[list[Any]]:
-    """Yield the items in lists in which no key stands twice: a reader reads an entry once in a call."""
+    """Yield the items in lists without repeated keys, because a reader reads an entry only once per call."""
     left = list(items)
     while left:
         keys: set[str] = set()
@@ -309,7 +309,7 @@ def _without_repeats(items: Iterable[Any]) -> Iterator[list[Any]]:
 
 
 def _bounds(array: Array) -> tuple[int, int]:
-    """Return the first address of a C-contiguous array, and the one behind its last."""
+    """Return the start and stop address of a C-contiguous array."""
     start: int = array.__array_interface__["data"][0]
     return start, start + array.nbytes
 

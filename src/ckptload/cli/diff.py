@@ -228,7 +228,11 @@ class _Comparison:
     def _texts(
         self, left: Reader, right: Reader, names: dict[str, str], wanted: Callable[[str], bool]
     ) -> dict[str, Change | None]:
-        """Compare the strings that a converted safetensors file keeps in its metadata."""
+        """Compare strings, if a converted safetensors file keeps some in its metadata.
+
+        Returns:
+            The changes of all strings by name, None for equal ones; empty if neither file keeps strings there.
+        """
         kept = [reader.kept_strings() for reader in (left, right)]
         if not any(kept):
             return {}
@@ -249,7 +253,7 @@ class _Comparison:
         return found
 
     def _outside(self, left: Reader, one: Entry, right: Reader, other: Entry) -> Change | None:
-        """Compare two entries by the index; read them only if they are not tensors."""
+        """Compare two entries by the index; read only those that are not tensors."""
         if one.kind != other.kind or one.shape != other.shape:
             return Change(other.name, "changed", f"{_describe(one)} -> {_describe(other)}")
         if one.dtype is None or other.dtype is None:

@@ -1,1 +1,1 @@
-"""Checkpoints written again in another format."""
+"""Conversion of checkpoints to other formats."""

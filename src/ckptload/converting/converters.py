@@ -1,4 +1,4 @@
-"""Converters: files of one format, whole or of some entries, become files of another."""
+"""Convert files, or some of their entries, to another format."""
 
 from __future__ import annotations
 
@@ -42,36 +42,37 @@ def ckpt_to_safetensors(
     max_records: int = MAX_RECORDS,
     progress: Progress | None = None,
 ) -> None:
-    """Convert .ckpt files to safetensors, in little memory however large they are.
+    """Convert .ckpt files to safetensors, in little memory whatever their size.
 
-    A result takes its place when it is complete, and replaces what was there. Strings are kept in its
-    metadata, from where `safetensors_to_ckpt` restores them. Maps and random states have no place in
-    safetensors: leave them out with `choice_func`.
+    A result replaces an existing file only when it is complete. Strings are kept in the metadata, and
+    `safetensors_to_ckpt` restores them. Maps and random states cannot be stored in safetensors; leave them
+    out with `choice_func`. The arguments up to `processes_num` and the results are those of MindSpore
+    (2.10.0, train/serialization.py:2732).
 
     Args:
-        file_path: a .ckpt file; or a folder, of which the .ckpt files in folders whose names begin with
+        file_path: a .ckpt file; or a folder, in which the .ckpt files in subfolders whose names begin with
             ``rank`` are converted.
-        save_path: folder for the results, which is made if need be; those of a folder come into folders
-            of the same names. None: results come beside their sources.
+        save_path: folder for the results, created if needed; results of a folder keep the names of its ``rank``
+            folders. None: each result is written to the folder of its source.
         name_map: new names for some entries, ``{old: new}``.
-        file_name_regex: convert only files whose names this is found in.
-        processes_num: how many files to convert at the same time (threads do that here).
-        choice_func: asked once for each name, before it is mapped, whether to convert it.
-        max_shard_size: write Hugging Face's layout: shards ``model-00001-of-00002.safetensors`` of at most
-            so many bytes of content (an int, or a str such as ``"5GB"``) and
-            ``model.safetensors.index.json``; or ``model.safetensors`` alone, if everything fits into it.
+        file_name_regex: convert only files whose names match this regular expression, as in ``re.search``.
+        processes_num: number of files to convert at the same time, in threads.
+        choice_func: called once for each name, before it is mapped; returns whether to convert the entry.
+        max_shard_size: write shards with Hugging Face's names, ``model-00001-of-00002.safetensors``, and an index,
+            ``model.safetensors.index.json``. Each shard has at most this many bytes of tensor data, an int or a str
+            such as ``"5GB"``. If all tensors fit into one, it is ``model.safetensors`` without an index.
         dec_key: key of encrypted files: 16, 24 or 32 bytes for AES, 16 for SM4. Results are not encrypted.
         dec_mode: ``"AES-GCM"``, ``"AES-CBC"`` or ``"SM4-CBC"``.
-        allow_unauthenticated: convert encrypted files whose content nothing protects from changes
+        allow_unauthenticated: convert encrypted files without authentication tags, which do not show changes
             (docs/security.md).
-        max_records: how many records, or tensors of a safetensors file, there may be (docs/security.md).
-        progress: called with the bytes done and the bytes in all; what it raises ends the conversion.
+        max_records: most records of a .ckpt, or tensors of a safetensors file (docs/security.md).
+        progress: called with the bytes done and the total; an exception from it ends the conversion.
 
     Raises:
         ArgumentTypeError: an argument is of the wrong type (also a TypeError).
-        ArgumentError: an argument has a value that cannot be used, or two results would have one name.
-        CheckpointError: a file cannot be read or written, is damaged, or holds what safetensors cannot; all
-            errors are ValueErrors. Of several files, those converted before stay.
+        ArgumentError: an argument has an invalid value, or two results would have the same name.
+        CheckpointError: a file cannot be read or written, is damaged, or has entries that safetensors cannot
+            store; all errors are ValueErrors. Files that were converted before the error are kept.
     """
     limit = None if max_shard_size is None else parse_size(max_shard_size)
     found = jobs(file_path, save_path, file_name_regex, old=CKPT, new=SAFETENSORS)
@@ -104,28 +105,29 @@ def safetensors_to_ckpt(
     max_records: int = MAX_RECORDS,
     progress: Progress | None = None,
 ) -> None:
-    """Convert safetensors files to .ckpt, in little memory however large they are.
+    """Convert safetensors files to .ckpt, in little memory whatever their size.
 
-    A result takes its place when it is complete, and replaces what was there. Entries are sorted by name;
-    strings that `ckpt_to_safetensors` has kept in the metadata come after them.
+    A result replaces an existing file only when it is complete. Entries are sorted by name; strings that
+    `ckpt_to_safetensors` has kept in the metadata follow them. The arguments up to `processes_num` and the
+    results are those of MindSpore (2.10.0, train/serialization.py:2774).
 
     Args:
-        file_path: a .safetensors file or an index of shards, ``model.safetensors.index.json``; or a
-            folder, of which the .safetensors files in folders whose names begin with ``rank`` are converted.
-        save_path: folder for the results, which is made if need be; those of a folder come into folders
-            of the same names. None: results come beside their sources.
+        file_path: a .safetensors file or an index of shards, ``model.safetensors.index.json``; or a folder, in
+            which the .safetensors files in subfolders whose names begin with ``rank`` are converted.
+        save_path: folder for the results, created if needed; results of a folder keep the names of its ``rank``
+            folders. None: each result is written to the folder of its source.
         name_map: new names for some entries, ``{old: new}``.
-        file_name_regex: convert only files whose names this is found in.
-        processes_num: how many files to convert at the same time (threads do that here).
-        choice_func: asked once for each name, before it is mapped, whether to convert it.
-        max_records: how many records, or tensors of a safetensors file, there may be (docs/security.md).
-        progress: called with the bytes done and the bytes in all; what it raises ends the conversion.
+        file_name_regex: convert only files whose names match this regular expression, as in ``re.search``.
+        processes_num: number of files to convert at the same time, in threads.
+        choice_func: called once for each name, before it is mapped; returns whether to convert the entry.
+        max_records: most records of a .ckpt, or tensors of a safetensors file (docs/security.md).
+        progress: called with the bytes done and the total; an exception from it ends the conversion.
 
     Raises:
         ArgumentTypeError: an argument is of the wrong type (also a TypeError).
-        ArgumentError: an argument has a value that cannot be used, or two results would have one name.
-        CheckpointError: a file cannot be read or written, or is damaged; all errors are ValueErrors. Of
-            several files, those converted before stay.
+        ArgumentError: an argument has an invalid value, or two results would have the same name.
+        CheckpointError: a file cannot be read or written, or is damaged; all errors are ValueErrors. Files
+            that were converted before the error are kept.
     """
     found = jobs(file_path, save_path, file_name_regex, old=SAFETENSORS, new=CKPT)
     _check_map(name_map)
@@ -152,21 +154,22 @@ def to_npz(
     """Write a checkpoint as an uncompressed .npz, which ``numpy.load`` opens without pickle.
 
     bfloat16 and float8, which numpy itself does not have, become float32 without loss. Int4 becomes int8, and
-    HiFloat8 its bytes (uint8). A string becomes an array of shape ``()`` of numpy's text type, a random
+    HiFloat8 becomes its bytes (uint8). A string becomes an array of shape ``()`` of numpy's text type, a random
     state an array of its bytes. A map becomes up to three arrays: ``NAME.keys``, ``NAME.values`` and
     ``NAME.status``.
 
     Args:
-        source: what `open_checkpoint` takes, or an open reader.
-        path: the file to write; ``.npz`` is added unless it ends so. It takes its place when it is complete.
-        choice_func: asked once for each name whether to write it.
-        format: ``"ckpt"`` or ``"safetensors"``; None tells them apart by the name or the first bytes.
+        source: whatever `open_checkpoint` accepts, or an open reader.
+        path: the file to write; ``.npz`` is added if it is missing. An existing file is replaced only when the
+            new one is complete.
+        choice_func: called once for each name; returns whether to write the entry.
+        format: ``"ckpt"`` or ``"safetensors"``; None detects it from the name or the first bytes.
         dec_key: key of an encrypted file; the .npz is not encrypted.
         dec_mode: ``"AES-GCM"``, ``"AES-CBC"`` or ``"SM4-CBC"``.
-        allow_unauthenticated: open encrypted files whose content nothing protects from changes
+        allow_unauthenticated: open encrypted files without authentication tags, which do not show changes
             (docs/security.md).
-        max_records: how many records, or tensors of a safetensors file, there may be (docs/security.md).
-        progress: called with the bytes done and the bytes in all; what it raises ends the writing.
+        max_records: most records of a .ckpt, or tensors of a safetensors file (docs/security.md).
+        progress: called with the bytes done and the total; an exception from it ends the writing.
 
     Raises:
         ArgumentTypeError: an argument is of the wrong type (also a TypeError).
@@ -185,7 +188,7 @@ def to_npz(
     check_progress(progress)
     with ExitStack() as stack:
         reader = source if isinstance(source, Reader) else stack.enter_context(open_with(source, access))
-        # Strings of the metadata are no entries of a safetensors file.
+        # Strings in the metadata of a safetensors file are not entries of it.
         items = chosen(reader, choice_func, {})
         result = Result(reader, items, Target(target, NPZ, synced=False))
         result.write(Meter(sum(item.nbytes for item in items), progress))
@@ -205,7 +208,7 @@ def _convert(
 
 
 def _renamed(items: Sequence[Item], name_map: dict[str, str]) -> list[Item]:
-    """Give items the names that a dictionary of whole names, as MindSpore takes it, has for them."""
+    """Rename items by a dictionary of complete names (MindSpore 2.10.0, train/serialization.py:2617)."""
     found: dict[str, Item] = {}
     for item in items:
         new = name_map.get(item.name, item.name)

@@ -1,4 +1,4 @@
-"""Which files a converter converts, and to which; and converting them, one after the other or several at a time."""
+"""Find the files to convert and the names of their results, and convert them, several at a time if wanted."""
 
 from __future__ import annotations
 
@@ -21,12 +21,13 @@ if TYPE_CHECKING:
 
     Progress = Callable[[int, int], Any]
 
-#: A folder stands for its folders of such names, one for each device of a parallel training.
+#: Parallel training writes one folder for each device; their names begin with this
+#: (MindSpore 2.10.0, train/serialization.py:2649).
 _RANK: Final = "rank"
 
 
 class Job(NamedTuple):
-    """One file to convert, and what it becomes."""
+    """One file to convert, and the path of its result."""
 
     source: Path
     target: Path
@@ -41,21 +42,21 @@ class Job(NamedTuple):
 
 
 def jobs(file_path: Any, save_path: Any, file_name_regex: Any, *, old: str, new: str) -> list[Job]:
-    """Find what is to be converted.
+    """Find the files to convert (MindSpore 2.10.0, train/serialization.py:2637, 2676).
 
     Args:
-        file_path: a file, or a folder with folders whose names begin with ``rank``.
+        file_path: a file, or a folder with subfolders whose names begin with ``rank``.
         save_path: folder for the results, or None for the folders of the files.
-        file_name_regex: searched for in file names (of a lone file: in its path as given), or None.
-        old: format of the files to convert, with which their names end.
+        file_name_regex: searched for in file names (for a single file: in its path as given), or None.
+        old: format of the files to convert, which is also the suffix of their names.
         new: format of the results.
 
     Returns:
-        The jobs in the order of their paths; none if the expression fits no file of the folder.
+        The jobs in the order of their paths; empty if the expression does not match any file of the folder.
 
     Raises:
         ArgumentTypeError: an argument is of the wrong type.
-        ArgumentError: an argument has a value that cannot be used.
+        ArgumentError: an argument has an invalid value.
         ReadError: there is no such file or folder.
     """
     given = _text("file_path", file_path)
@@ -64,7 +65,8 @@ def jobs(file_path: Any, save_path: Any, file_name_regex: Any, *, old: str, new:
     path = Path(given)
     try:
         if given and path.is_dir():
-            # For an empty save_path, MindSpore puts the results of a folder into the working directory.
+            # With an empty save_path, MindSpore writes the results of a folder to the working directory, because
+            # it only tests for None there (2.10.0, train/serialization.py:2662).
             return _in_ranks(path, Path() if save_path == "" else folder, fits, old, new)
         if not given or not path.exists():
             raise ReadError("there is no such file or folder", path=given, hint="check the path; ~ is not expanded")
@@ -75,7 +77,7 @@ def jobs(file_path: Any, save_path: Any, file_name_regex: Any, *, old: str, new:
     if not given.endswith((f".{old}", ENDING) if old == SAFETENSORS else f".{old}"):
         raise ArgumentError(f"the name of a file to convert must end in .{old}", path=given)
     if not fits(given):
-        raise ArgumentError("file_name_regex does not fit the file", path=given, hint="pass None to convert it")
+        raise ArgumentError("file_name_regex does not match the file", path=given, hint="pass None to convert it")
     return [_job(path, folder or path.parent, old, new)]
 
 
@@ -87,13 +89,14 @@ def _text(argument: str, value: object) -> str:
 
 
 def _folder(save_path: object) -> Path | None:
-    """Check the folder for the results, which need not exist."""
+    """Return the folder for the results, which need not exist yet; None for the folders of the sources."""
     if save_path is None or save_path == "":
         return None
     given = _text("save_path", save_path)
     folder = Path(given)
     if not folder.is_dir() and (folder.exists() or folder.suffix):
-        # A folder may have a dot in its name, but MindSpore takes a new name with one for that of a file.
+        # MindSpore refuses every name with an extension (2.10.0, train/serialization.py:2706). An existing
+        # folder is accepted here.
         raise ArgumentError(
             "save_path must be a folder" + ("" if folder.exists() else ", and this looks like the name of a file"),
             path=given,
@@ -118,9 +121,9 @@ def _in_ranks(path: Path, folder: Path | None, fits: Callable[[str], bool], old:
     ranks = sorted(child for child in path.iterdir() if child.name.startswith(_RANK) and child.is_dir())
     if not ranks:
         raise ArgumentError(
-            f"the folder holds no folder whose name begins with {_RANK!r}",
+            f"the folder has no subfolder whose name begins with {_RANK!r}",
             path=str(path),
-            hint="name a single file, or the folder above the rank folders",
+            hint="pass a single file, or the folder that contains the rank folders",
         )
     return [
         _job(file, folder / rank.name if folder else rank, old, new)
@@ -132,7 +135,7 @@ def _in_ranks(path: Path, folder: Path | None, fits: Callable[[str], bool], old:
 
 def _job(source: Path, folder: Path, old: str, new: str) -> Job:
     name = source.name
-    # As MindSpore does it, wherever the ending stands in the name.
+    # MindSpore replaces the ending wherever it is in the name (2.10.0, train/serialization.py:2627, 2632, 2726).
     stem = name.removesuffix(ENDING)
     target = f"{stem}.{new}" if stem != name else name.replace(f".{old}", f".{new}")
     return Job(source, (folder / target).absolute())
@@ -142,7 +145,7 @@ def _job(source: Path, folder: Path, old: str, new: str) -> Job:
 
 
 class _Total:
-    """What several threads have done, told to the caller by one at a time."""
+    """The progress of several threads, reported to the caller by one at a time."""
 
     def __init__(self, total: int, progress: Progress | None) -> None:
         self._total = total
@@ -158,9 +161,9 @@ class _Total:
 
 
 class Meter:
-    """Copies content and reports it, as parts of a size known before.
+    """Copies bytes and reports the progress, as parts of a total that is known before.
 
-    A result is a little longer or shorter than its source, so that what is missing at the end is reported then.
+    A result is slightly longer or shorter than its source; `finish` reports the difference.
     """
 
     def __init__(self, size: int, progress: Progress | None = None, *, total: _Total | None = None) -> None:
@@ -168,13 +171,13 @@ class Meter:
         self._total = total or _Total(size, progress)
 
     def copy(self, buffers: Iterable[bytes | memoryview], file: IO[bytes]) -> None:
-        """Write buffers to a file, each before the next one is asked for."""
+        """Write buffers to a file, each before the next one is requested."""
         for buffer in buffers:
             file.write(buffer)
             self.advance(len(buffer))
 
     def advance(self, count: int) -> None:
-        """Report some bytes more, if there are still so many."""
+        """Report `count` more bytes, but never more than the total."""
         count = min(count, self._left)
         self._left -= count
         if count:
@@ -192,14 +195,14 @@ def run(
     progress: Progress | None,
     max_records: int = MAX_RECORDS,
 ) -> None:
-    """Convert files, several at the same time if that is wanted.
+    """Convert files, up to `processes_num` of them at the same time.
 
-    The first failure ends it: what is under way is finished, what was not begun is not.
+    After the first failure no further file is started; those in progress are finished.
 
     Raises:
-        ArgumentTypeError: `processes_num` is no int, or `progress` cannot be called.
-        ArgumentError: `processes_num` is below 1, or two files have one target.
-        CheckpointError: what `convert` raises, with the path of the file concerned.
+        ArgumentTypeError: `processes_num` is not an int, or `progress` is not callable.
+        ArgumentError: `processes_num` is below 1, or two files have the same target.
+        CheckpointError: an error of `convert`, with the path of the file.
     """
     _check(processes_num, progress)
     _check_targets(found)
@@ -235,10 +238,10 @@ def run(
 
 
 def _check_targets(found: list[Job]) -> None:
-    """Refuse jobs of which one would overwrite the result of another.
+    """Check that no job would overwrite the result of another.
 
     Raises:
-        ArgumentError: two have one target.
+        ArgumentError: two jobs have the same target.
     """
     sources: dict[Path, Path] = {}
     for job in found:
@@ -259,7 +262,7 @@ def _check(processes_num: object, progress: object) -> None:
 
 
 def check_progress(progress: object) -> None:
-    """Raise ArgumentTypeError unless `progress` is None or can be called."""
+    """Raise ArgumentTypeError unless `progress` is None or callable."""
     if progress is not None and not callable(progress):
         raise ArgumentTypeError(f"progress must be callable or None, not {type(progress).__name__}")
 
@@ -274,10 +277,10 @@ def _size(job: Job, max_records: int) -> int:
 
 
 def make_folder(target: Path) -> None:
-    """Make the folder of a file, and those above it, where there is none.
+    """Create the folder of a file, and those above it, if they do not exist.
 
     Raises:
-        WriteError: the system does not let us.
+        WriteError: the system could not create it.
     """
     try:
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""numpy's .npz, written entry by entry so that memory stays flat."""
+"""Write numpy's .npz, entry by entry, in constant memory."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ if TYPE_CHECKING:
     from ckptload.converting.jobs import Meter
     from ckptload.formats.item import Item
 
-#: numpy has no such types of its own; float32 holds all their values.
+#: Types that numpy itself does not have; float32 can represent all their values.
 _WIDENED: Final = (dtypes.bfloat16, dtypes.float8_e4m3fn, dtypes.float8_e5m2)
-#: What the arrays of a map are.
+#: Names of the arrays of a map (docs/format.md, "Map tensors").
 _PARTS: Final = ("keys", "values", "status")
 
 
 def write(target: Path, arrays: dict[str, Item], meter: Meter, finish: Callable[[], object], *, synced: bool) -> None:
-    """Write arrays by name; `finish` is called when all is written and nothing has taken its place."""
+    """Write arrays by name; `finish` is called after everything is written and before the file is replaced."""
     with Replacement(str(target), synced=synced) as file:
         with zipfile.ZipFile(file, "w", allowZip64=True) as archive:
             for name, item in arrays.items():
-                # Without a date, so that equal content makes equal files.
+                # ZipInfo has a fixed date, so equal entries give equal files.
                 with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as member:
                     _write(item, member, meter)
         finish()
 
 
 def named(entries: Iterable[Item]) -> dict[str, Item]:
-    """Return arrays by the names that they get.
+    """Return the items to write by their names in the archive; a map becomes several.
 
     Raises:
-        ArgumentError: two would have the same, or no archive can hold it.
+        ArgumentError: two arrays would have the same name, or a name cannot be stored in an archive.
     """
     found: dict[str, Item] = {}
     for entry in entries:
@@ -69,7 +69,7 @@ def _write(item: Item, file: IO[bytes], meter: Meter) -> None:
 
 
 def _as_numpy(item: Item) -> tuple[np.dtype[Any], tuple[int, ...]]:
-    """Return dtype and shape of the array that an item becomes."""
+    """Return the dtype and shape of the array that is written for an item."""
     if item.kind == STRING:
         return np.dtype(f"<U{item.nbytes // 4}"), ()
     if item.dtype is None:
@@ -78,7 +78,7 @@ def _as_numpy(item: Item) -> tuple[np.dtype[Any], tuple[int, ...]]:
 
 
 def whole(pieces: Iterable[memoryview], itemsize: int) -> Iterator[memoryview | bytes]:
-    """Cut pieces again so that no element is in two of them: a file in slices may cut anywhere."""
+    """Cut pieces again at element boundaries, because slices may end inside an element (docs/format.md, "Slices")."""
     rest = b""
     for piece in pieces:
         if rest or len(piece) % itemsize:

@@ -1,6 +1,6 @@
-"""A checkpoint written again in any of the formats: some entries only, renamed, of another dtype, encrypted or not.
+"""Write an open checkpoint in any format: filtered, renamed, with other dtypes, encrypted or not.
 
-Everything is planned and judged from the index; content is copied entry by entry when it is written.
+Everything is planned and checked from the index; tensor data is copied entry by entry when it is written.
 """
 
 from __future__ import annotations
@@ -40,21 +40,21 @@ if TYPE_CHECKING:
 
 NPZ: Final = "npz"
 _FORMATS: Final = (CKPT, SAFETENSORS, NPZ)
-#: Size of shards where an index is asked for, but no size.
+#: Size of shards if `path` is an index and no size is given.
 _SHARD_SIZE: Final = "5GB"
 
-#: Metadata that tells about the old file's layout and not about its content.
+#: Keys of metadata that describe the layout of the old file; they are not copied to the new one.
 _OF_THE_FILE: Final = frozenset({"format", "crc_num", "remove_redundancy", "total_size", strings.KEY})
 _NO_UTF8: Final = re.compile("[\ud800-\udfff]")
 
 
 class Move(NamedTuple):
-    """One entry on its way.
+    """One entry in the source and in the result.
 
     Attributes:
         old: its name in the source.
-        source: its dtype there; None for what is no tensor.
-        item: what is written.
+        source: its dtype in the source; None if it is not a tensor.
+        item: the entry in the result.
     """
 
     old: str
@@ -78,35 +78,37 @@ def convert_checkpoint(
     progress: Progress | None = None,
     dry_run: bool = False,
 ) -> list[Move]:
-    """Write an open checkpoint again, in little memory however large it is.
+    """Write an open checkpoint in any format, in little memory whatever its size.
 
-    The result takes its place when it is complete and on the disk. Strings are kept in the metadata of a
-    safetensors file, and restored from there.
+    The result replaces an existing file only when it is complete and synced to the disk. Strings are kept in
+    the metadata of a safetensors file, and restored from there.
 
     Args:
         source: an open reader of either format, encrypted or not.
         path: file to write. For safetensors in shards it is a folder, or the path of the index in it,
             ``model.safetensors.index.json``.
         format: ``"ckpt"``, ``"safetensors"`` or ``"npz"``; None takes it from the name.
-        choice_func: asked once for each name, before it is mapped, whether to write it.
-        name_map: new names: a dictionary of names, or of what stands before a dot in them; or a function of
-            a name, which leaves an entry out by returning None.
-        dtype: one of ``float16 bfloat16 float32 float64``; all entries of these types become it, with
-            MindSpore's rounding.
-        crc_check: whether a .ckpt or a safetensors file carries a CRC-32.
-        max_shard_size: write safetensors in shards of at most so many bytes, an int or ``"5GB"``.
+        choice_func: called once for each name, before it is mapped; returns whether to write the entry.
+        name_map: new names: a dictionary of names, or of their beginnings up to a dot; or a function that takes
+            a name and returns one, or None to leave the entry out (see `renaming.renamed`).
+        dtype: one of ``float16 bfloat16 float32 float64``; all entries of these dtypes are converted to it, with
+            MindSpore's rounding (docs/binding.md, "Conversions").
+        crc_check: whether to store a CRC-32 in a .ckpt or a safetensors file.
+        max_shard_size: write safetensors in shards of at most this many bytes, an int or ``"5GB"``.
         enc_key: key to encrypt a .ckpt with: 16, 24 or 32 bytes for AES, 16 for SM4.
         enc_mode: ``"AES-GCM"``, ``"AES-CBC"`` or ``"SM4-CBC"``.
-        metadata: text for the metadata of a safetensors file, beside or instead of what `source` has.
-        progress: called with the bytes done and the bytes in all; what it raises ends the writing.
-        dry_run: judge everything, and write nothing.
+        metadata: texts for the metadata of a safetensors file; they are added to those of `source`, or replace them.
+        progress: called with the bytes done and the total; an exception from it ends the writing.
+        dry_run: check everything, but do not write.
 
     Returns:
-        What was written, or would be: old name, old dtype, and an item with the new name, dtype and shape.
+        One `Move` for each entry that was written, or would be: its old name, its old dtype, and an item with the
+        new name, dtype and shape. Items refer to `source`.
 
     Raises:
-        ArgumentError: arguments exclude each other, or two entries would have one name.
-        CheckpointError: the source is damaged, holds what the format cannot, or the file cannot be written.
+        ArgumentError: arguments exclude each other, or two entries would have the same name.
+        CheckpointError: the source is damaged or has entries that the format cannot store, or the file cannot be
+            written.
     """
     if not isinstance(source, Reader):
         raise ArgumentTypeError(f"source must be an open reader, not {type(source).__name__}")
@@ -123,19 +125,19 @@ def convert_checkpoint(
 
 @dataclass(frozen=True)
 class Target:
-    """Where a result goes, and as what.
+    """The path and the format of a result.
 
     Attributes:
-        path: absolute path of the file; of shards, their folder or their index.
+        path: absolute path of the file; for shards, of their folder or their index.
         format: ``ckpt``, ``safetensors`` or ``npz``.
-        limit: most bytes of a shard; None for a single file, or if `path` is that of an index.
+        limit: largest shard, in bytes of tensor data; None for a single file, or if `path` is that of an index.
         key: key to encrypt a .ckpt with.
         mode: its cipher.
-        crc_check: whether a .ckpt or a safetensors file carries a CRC-32.
-        synced: whether it is on the disk before it takes its place.
+        crc_check: whether to store a CRC-32 in a .ckpt or a safetensors file.
+        synced: see `Replacement`.
 
     Raises:
-        ArgumentError: these exclude each other.
+        ArgumentError: the attributes exclude each other.
     """
 
     path: Path
@@ -147,13 +149,13 @@ class Target:
     synced: bool = field(default=True, kw_only=True)
 
     def __post_init__(self) -> None:
-        """Check what goes together."""
+        """Check that the attributes do not exclude each other."""
         if self.format not in _FORMATS:
             raise ArgumentError(f"format must be one of {', '.join(map(repr, _FORMATS))}, not {self.format!r}")
         if self.limit is not None and self.format != SAFETENSORS:
             raise ArgumentError(f"shards can only be safetensors files, not {self.format}")
         if self.limit is not None and self.crc_check:
-            raise ArgumentError("shards carry no CRC-32", hint=Hint("leave {crc} out, or write a single file"))
+            raise ArgumentError("shards cannot have a CRC-32", hint=Hint("leave {crc} out, or write a single file"))
         if self.format == NPZ and self.crc_check:
             raise ArgumentError("an .npz has CRC-32 checksums of its own", hint=Hint("leave {crc} out"))
         if self.format == SAFETENSORS and self.path.name.endswith(ENDING) and self.path.name != STEM + ENDING:
@@ -161,7 +163,7 @@ class Target:
         if self.key is not None:
             if self.format != CKPT:
                 raise ArgumentError(
-                    f"only a .ckpt can be encrypted, not {self.format}", hint="let the name end in .ckpt"
+                    f"only a .ckpt can be encrypted, not {self.format}", hint="use a name that ends in .ckpt"
                 )
             check_encryption(self.key, self.mode, crc_check=self.crc_check)
 
@@ -181,7 +183,7 @@ def _format_of(target: Path, limit: int | None) -> str:
         return suffix
     raise ArgumentError(
         f"the name {target.name!r} does not say which format to write",
-        hint=Hint("let it end in .ckpt, .safetensors or .npz, or pass {to}"),
+        hint=Hint("use a name that ends in .ckpt, .safetensors or .npz, or pass {to}"),
     )
 
 
@@ -189,10 +191,10 @@ def _format_of(target: Path, limit: int | None) -> str:
 
 
 def chosen(source: Reader, choice_func: Callable[[str], Any] | None, kept: Mapping[str, str]) -> list[Item]:
-    """Judge every entry that is wanted, and after them the strings that the metadata keep.
+    """Return items for the wanted entries, followed by the wanted strings of the metadata.
 
     Raises:
-        EmptyCheckpointError: nothing is wanted.
+        EmptyCheckpointError: the filter does not keep any entry.
     """
     wanted = source.select(choice_func=choice_func)
     texts = {name: kept[name] for name in filters.select(kept, choice_func=choice_func)}
@@ -207,7 +209,7 @@ def chosen(source: Reader, choice_func: Callable[[str], Any] | None, kept: Mappi
 
 
 def check_new_names(found: Iterable[str]) -> None:
-    """Raise ArgumentError for a name that no entry of a checkpoint can have."""
+    """Raise ArgumentError for a name that an entry cannot have (docs/format.md, "Names")."""
     for new in found:
         if len(new) > MAX_NAME or _NO_UTF8.search(new):
             raise ArgumentError(
@@ -237,7 +239,7 @@ def _move(item: Item, old: str, new: str, dtype: DType | None) -> Move:
 
 
 def _cast(item: Item, source: DType, target: DType) -> Item:
-    """Return an item whose content is converted piece by piece as it is written."""
+    """Return an item whose tensor data is converted piece by piece while it is written."""
 
     def pieces() -> Iterator[memoryview]:
         for piece in npz.whole(item.pieces(), source.itemsize):
@@ -251,16 +253,16 @@ def _cast(item: Item, source: DType, target: DType) -> Item:
 
 
 class Result:
-    """Items of a reader on their way to a target that can hold them: what every converter writes.
+    """The items to write to a target, checked for its format; all converters use it.
 
     Args:
-        source: where the items come from.
-        items: what is written, by new names.
-        target: where to.
-        metadata: text for the metadata of safetensors, beside or instead of what `source` has.
+        source: the reader that the items come from.
+        items: the entries to write, with their new names.
+        target: path and format of the result.
+        metadata: texts for the metadata of safetensors; they are added to those of `source`, or replace them.
 
     Raises:
-        CheckpointError: the target cannot hold an item.
+        CheckpointError: the target cannot store an item.
     """
 
     def __init__(
@@ -283,14 +285,14 @@ class Result:
 
         texts = {item.name: _text(item) for item in self._items if item.kind == STRING}
         self._items = [item for item in self._items if item.kind != STRING]
-        # Notes on single tensors, such as Int4, are made anew.
+        # Notes on single tensors, such as Int4, are written again by the encoder.
         names = {item.name for item in self._items} | set(self._source)
         found = {key: text for key, text in self._source.metadata.items() if key not in _OF_THE_FILE} | dict(metadata)
         self._metadata = {key: text for key, text in found.items() if key not in names} | strings.entry_for(texts)
         encoding.check(self._items)
 
     def write(self, meter: Meter) -> None:
-        """Write the target, which takes its place when it is complete and authentic."""
+        """Write the target; it replaces an existing file only when it is complete and authenticated."""
         target, finish = self._target, self._source.authenticate
         folder = target.folder
         make_folder(target.path if folder is None else folder / STEM)

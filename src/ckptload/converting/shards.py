@@ -1,4 +1,4 @@
-"""Writing a checkpoint in several safetensors files, named and indexed as Hugging Face's libraries do it."""
+"""Write a checkpoint as several safetensors files, with the names and the index of Hugging Face's libraries."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from ckptload.converting.jobs import Meter
     from ckptload.formats.item import Item
 
-#: What transformers and huggingface_hub look for in a folder.
+#: The file name that transformers and huggingface_hub look for in a folder.
 STEM: Final = "model"
 
-#: Hugging Face's loaders refuse a file of another ``format``, among them MindSpore's ``ms``.
+#: Hugging Face's loaders refuse some other values of ``format``, such as MindSpore's ``ms``.
 _METADATA: Final = {"format": "pt"}
 
 _UNITS: Final = {
@@ -33,24 +33,24 @@ _SIZE: Final = re.compile(r"\s*(\d{1,18}(?:\.\d{1,9})?)\s*([KMGT]I?B|B)\s*", re.
 
 
 def parse_size(value: object) -> int:
-    """Return a size in bytes: of an int, or of a str such as ``"5GB"`` (10^9) or ``"5GiB"`` (2^30).
+    """Parse a size in bytes: an int, or a str such as ``"5GB"`` (10^9) or ``"5GiB"`` (2^30).
 
     Raises:
-        ArgumentTypeError: it is neither.
-        ArgumentError: it is not positive, or the text is not a size.
+        ArgumentTypeError: the value is neither.
+        ArgumentError: the size is below 1, or the text is not a size.
     """
     if isinstance(value, bool) or not isinstance(value, (int, str)):
         raise ArgumentTypeError(f"max_shard_size must be an int or a str, not {type(value).__name__}", hint=_HINT)
     size = value if isinstance(value, int) else _parsed(value)
     if size < 1:
-        raise ArgumentError(f"a shard must have a size of 1 byte or more, not {value!r}", hint=_HINT)
+        raise ArgumentError(f"the shard size must be 1 byte or more, not {value!r}", hint=_HINT)
     return size
 
 
 def _parsed(text: str) -> int:
     found = _SIZE.fullmatch(text)
     if found is None:
-        raise ArgumentError(f"{text!r} is not a valid size of a shard", hint=_HINT)
+        raise ArgumentError(f"{text!r} is not a valid shard size", hint=_HINT)
     return int(float(found[1]) * _UNITS[found[2].upper()])
 
 
@@ -58,9 +58,13 @@ _HINT: Final = Hint("for example {shard_size}'5GB'")
 
 
 def split(items: Iterable[Item], limit: int) -> list[list[Item]]:
-    """Fill shards with items in their order, exactly as huggingface_hub does.
+    """Distribute items to shards, in their order, exactly as huggingface_hub does.
 
-    One that is larger than the limit gets a shard of its own, and the shard before it is filled further.
+    An item above the limit gets a shard of its own, and the current shard is filled further after it.
+
+    Args:
+        items: tensors to distribute.
+        limit: largest shard, in bytes of tensor data.
     """
     shards: list[list[Item]] = []
     current: list[Item] = []
@@ -87,17 +91,17 @@ def write_shards(
     *,
     synced: bool,
 ) -> None:
-    """Write shards and their index; or, where everything fits into one, a single file without an index.
+    """Write shards and their index, or a single file without an index if everything fits into one.
 
-    All files are complete before the first of them takes its place, and the index takes its place last.
+    All files are complete before the first one is moved into place, and the index is moved last.
 
     Args:
-        folder: where to.
+        folder: folder for the files.
         items: tensors, in the order in which they fill the shards.
-        limit: most bytes of content in a shard that holds more than one tensor.
-        metadata: text for the index, or for the file if there is one only.
-        meter: copies content, and counts it.
-        finish: called when everything is written and nothing has taken its place.
+        limit: most bytes of tensor data in a shard with more than one tensor.
+        metadata: texts for the metadata of the index, or of the single file.
+        meter: copies the bytes and reports the progress.
+        finish: called after everything is written and before the first file is moved into place.
         synced: see `Replacement`.
     """
     from ckptload.formats.safetensors.encoding import safetensors  # noqa: PLC0415 -- it imports the library
@@ -113,7 +117,7 @@ def write_shards(
         "metadata": {**metadata, "total_size": sum(item.nbytes for item in items)},
         "weight_map": {item.name: file for file, shard in zip(files, shards, strict=True) for item in shard},
     }
-    # What is entered first leaves last.
+    # An ExitStack exits in reverse order, so the index, entered first, is moved into place last.
     with ExitStack() as stack:
         target = stack.enter_context(Replacement(str(folder / (STEM + ENDING)), synced=synced))
         target.write((json.dumps(index, indent=2, sort_keys=True) + "\n").encode())

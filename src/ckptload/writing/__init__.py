@@ -1,1 +1,1 @@
-"""How files are replaced, and what is to be saved gathered."""
+"""Saving: gather what is to be saved, and replace files safely."""

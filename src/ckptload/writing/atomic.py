@@ -1,8 +1,8 @@
-"""Replacing a file as a whole: whoever opens it finds the old content or the new one, never a part.
+"""Replace a file atomically: a reader finds the complete old file or the complete new one, never a part.
 
-The new content goes to a temporary file in the same folder, is synced to the disk and renamed. A saver
-that dies leaves its temporary file behind; the next one for the same target removes it. So that it does
-not remove a living saver's, each saver holds a lock on its own file, which ends with the process.
+The new file is written under a temporary name in the same folder, synced to the disk and renamed. A process
+that is killed leaves its temporary file behind, and the next save to the same target removes it. A running
+save holds a lock on its temporary file, so that others do not remove it; the lock ends with the process.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import TracebackType
 
-#: Readable by the owner, by nobody else, and writable by nobody: as MindSpore leaves its files.
+#: Mode 0400, as in MindSpore (2.10.0, train/serialization.py:473): the owner may read, nobody may write.
 MODE: Final = stat.S_IRUSR
-#: Small writes are gathered up to this; larger ones go to the system from where they lie.
+#: Size of the write buffer, in bytes; larger writes go to the system directly, without a copy.
 _BUFFER: Final = 1 << 18
-#: Where files cannot be locked, one that was last written so many seconds ago counts as left behind.
+#: Without file locks, a temporary file counts as left behind this many seconds after the last write.
 _ABANDONED_AFTER: Final = 24 * 3600
-#: What file systems answer that cannot sync a file or a folder.
+#: Errors of file systems that cannot sync a file or a folder.
 _CANNOT_SYNC: Final = frozenset({errno.EINVAL, errno.ENOTSUP, errno.ENOSYS})
 
 _NO_LINKS: Final = getattr(os, "O_NOFOLLOW", 0)
@@ -64,24 +64,24 @@ _HINTS: Final = {
 
 
 class Replacement:
-    """A file under construction that takes a path's place when the block ends without an exception.
+    """A temporary file that replaces the file at a path when the block ends without an exception.
 
     ::
 
         with Replacement(path) as file:
             file.write(content)
 
-    If the block or the change of place fails, or the process is stopped at any moment, what stood at
-    the path stays as it was.
+    If the block or the renaming fails, or the process is killed at any moment, the file at the path is
+    unchanged.
 
     Args:
-        path: an absolute path; what stands there may be write-protected.
-        synced: whether the content is on the disk before it takes the place. Without that, what is lost
-            when the machine itself stops is the system's choice, old content included.
+        path: an absolute path; the file there may be write-protected.
+        synced: whether the new file is synced to the disk before it replaces the old one. If it is not, a crash
+            of the machine may lose both.
         mode: permissions of the new file. Other ones than `MODE` are reduced by the umask, as usual.
 
     Raises:
-        WriteError: the system could not write, with its reason as `errno` and `__cause__`. Other
+        WriteError: the system could not write; `errno` and `__cause__` have its reason. Other
             exceptions of the block pass through.
     """
 
@@ -122,7 +122,7 @@ class Replacement:
         if self._synced:
             _sync(file.fileno())
         if fcntl is None:
-            # Windows renames no open file, and replaces no write-protected one.
+            # Windows cannot rename an open file or replace a write-protected one.
             file.close()
             with _writable(self.path):
                 self._temporary.replace(self.path)
@@ -135,7 +135,7 @@ class Replacement:
         file, self._file = self._file, None
         if file is None:
             return
-        # The raw file alone: after a failure, what is still in the buffer is not wanted.
+        # Only the raw file is closed, because after a failure the buffer must not be flushed.
         file.raw.close()
         if remove:
             with suppress(OSError):
@@ -143,7 +143,7 @@ class Replacement:
 
 
 def failure(error: OSError, path: str) -> WriteError:
-    """Return the error that says why the system did not write to `path`; its class is one of the reason's own."""
+    """Return the WriteError for an error of the system, of a matching class such as WritePermissionError."""
     found: tuple[type[WriteError], str | None] = (WriteError, None)
     for reason, known in _KINDS.items():
         if isinstance(error, reason):
@@ -162,13 +162,13 @@ def failure(error: OSError, path: str) -> WriteError:
 
 
 def _prefix(path: Path) -> str:
-    """Return how the temporary files for a target begin: of one length, however long the target's name."""
+    """Return the prefix of a target's temporary files; a hash keeps it short if the target's name is long."""
     digest = hashlib.blake2s(os.fsencode(path.name), digest_size=8).hexdigest()
     return f".ckptload-{digest}-"
 
 
 def _create(folder: Path, prefix: str, mode: int) -> tuple[Path, int]:
-    """Create and lock a file of a new name; return its path and descriptor."""
+    """Create and lock a temporary file under a new name; return its path and descriptor."""
     while True:
         path = folder / f"{prefix}{os.getpid()}-{secrets.token_hex(8)}{_SUFFIX}"
         number = os.open(path, _CREATE, mode)
@@ -185,20 +185,21 @@ def _create(folder: Path, prefix: str, mode: int) -> tuple[Path, int]:
 
 
 def _protect(number: int) -> None:
-    """Give a new file the mode `MODE`, whatever the umask is. Some file systems do not have modes."""
+    """Give a new file the mode `MODE`, because the umask may remove even the owner's permission."""
     if stat.S_IMODE(os.fstat(number).st_mode) != MODE and hasattr(os, "fchmod"):
+        # Some file systems have no modes.
         with suppress(PermissionError):
             os.fchmod(number, MODE)
 
 
 def _lock(number: int, path: Path) -> bool:
-    """Lock a file that was just made; return False if another saver took it for left behind in between."""
+    """Lock a new file; return False if another process has removed it before it was locked."""
     if fcntl is None:
         return True
     try:
         fcntl.flock(number, fcntl.LOCK_EX)
     except OSError:
-        # This file system has no locks, so that leftovers are known by their age there.
+        # This file system has no locks; leftovers are recognized by their age instead.
         return True
     try:
         return os.path.samestat(os.fstat(number), path.stat())
@@ -207,7 +208,7 @@ def _lock(number: int, path: Path) -> bool:
 
 
 def _remove_leftovers(folder: Path, prefix: str) -> None:
-    """Remove the temporary files of savers that died. What cannot be listed or removed stays."""
+    """Remove temporary files that killed processes left behind, as far as they can be listed and removed."""
     with suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
             if entry.name.startswith(prefix) and entry.name.endswith(_SUFFIX):
@@ -223,14 +224,15 @@ def _remove_if_abandoned(path: Path) -> None:
     number = os.open(path, os.O_RDONLY | _NO_LINKS)
     try:
         if _is_free(number, path):
-            # The lock is held until the name is gone, so that its maker, if it lives, makes another.
+            # The lock is held until the name is gone. A process that has just created the file and not locked
+            # it yet then finds the name gone and creates another.
             path.unlink()
     finally:
         os.close(number)
 
 
 def _is_free(number: int, path: Path) -> bool:
-    """Take the lock of a file; return False if a living saver has it."""
+    """Lock a file; return False if a running save holds the lock."""
     try:
         fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -262,13 +264,13 @@ def _sync(number: int) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make the new name as lasting as the content, where folders can be opened."""
+    """Sync the folder, so that the new name survives a crash, too; some systems cannot open folders."""
     if not hasattr(os, "O_DIRECTORY"):
         return
     try:
         number = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     except PermissionError:
-        # One may write into a folder that one may not read.
+        # A folder may be writable but not readable.
         return
     try:
         _sync(number)
@@ -278,7 +280,7 @@ def _sync_folder(folder: Path) -> None:
 
 @contextmanager
 def _writable(path: Path) -> Iterator[None]:
-    """Take the write protection off a file that is about to be replaced; put it back if it is not."""
+    """Make a file writable while it is replaced; restore its mode if that fails."""
     if not path.exists():
         yield
         return

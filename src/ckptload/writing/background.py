@@ -1,7 +1,7 @@
-"""Asynchronous saves: one at a time, in the order of the calls, by a thread or a forked process.
+"""Asynchronous saves: one at a time, in the order of the calls, in a thread or a forked process.
 
-A failure is logged as soon as it happens, since nobody waits for it, and raised by the next
-asynchronous save.
+A failure is logged when it happens, because nobody may be waiting for the save, and the next asynchronous
+save raises it (docs/saving.md, "Saving in the background").
 """
 
 from __future__ import annotations
@@ -22,21 +22,22 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("ckptload")
 
-#: Scripts look for MindSpore's threads by this name to learn whether a save is still running.
+#: MindSpore's name for these threads; scripts look for it to find out whether a save is still running
+#: (MindSpore 2.10.0, train/serialization.py:834, 2590).
 THREAD_NAME: Final = "asyn_save_ckpt"
 
 _SAVED: Final = b"saved"
-#: A pipe takes this much in one piece everywhere (POSIX: at least 512 bytes).
+#: A write of up to this many bytes to a pipe is atomic on every system (POSIX: PIPE_BUF is at least 512).
 _LONGEST_REPORT: Final = 512
 
 
 class _Running(Protocol):
-    """A save that was started; `path` is its target."""
+    """A save that has been started; `path` is its target."""
 
     path: str
 
     def wait(self) -> str | None:
-        """Wait for its end; return what went wrong, or None."""
+        """Wait until it ends; return the problem in words, or None."""
 
 
 class Saves:
@@ -46,7 +47,7 @@ class Saves:
         self._forget()
         atexit.register(self.wait)
         if hasattr(os, "register_at_fork"):
-            # A forked child has none of its parent's threads, and must not take its children's reports.
+            # A forked child does not have its parent's threads, and must not read the reports of its parent's saves.
             os.register_at_fork(after_in_child=self._forget)
 
     def _forget(self) -> None:
@@ -55,7 +56,7 @@ class Saves:
         self._failure: BackgroundSaveError | None = None
 
     def wait(self) -> None:
-        """Return when every save that was started has ended, well or badly."""
+        """Wait until every save that was started has ended, successfully or not."""
         with self._lock:
             self._wait()
 
@@ -72,16 +73,16 @@ class Saves:
             )
 
     def start(self, path: str, prepare: Callable[[], Callable[[], None]], *, process: bool) -> None:
-        """Start a save when the one before has ended.
+        """Start a save as soon as the previous one has ended.
 
         Args:
             path: its target, for messages.
-            prepare: called before this returns; takes what it needs of the caller's data and returns
+            prepare: called before this returns; takes what it needs from the caller's data and returns
                 the function that saves.
-            process: whether a forked process does it, where the system can fork; a thread otherwise.
+            process: whether to save in a forked process; a thread is used if the system cannot fork.
 
         Raises:
-            BackgroundSaveError: the save before failed; this one is not started then.
+            BackgroundSaveError: the previous save failed; this one is not started.
         """
         with self._lock:
             self._wait()
@@ -92,13 +93,13 @@ class Saves:
             try:
                 self._running = (_Process if process and hasattr(os, "fork") else _Thread)(path, work)
             except (RuntimeError, OSError) as error:
-                # No more threads or processes can be started, as at the interpreter's end.
-                _log.warning("%s is saved at once: no asynchronous save can be started (%s)", path, error)
+                # No more threads or processes can be started, for example while the interpreter exits.
+                _log.warning("%s is saved synchronously: no asynchronous save can be started (%s)", path, error)
                 work()
 
 
 class _Thread:
-    """A save in a thread, for whose end the interpreter waits."""
+    """A save in a thread; the interpreter waits for it when it exits."""
 
     def __init__(self, path: str, work: Callable[[], None]) -> None:
         self.path = path
@@ -116,15 +117,15 @@ class _Thread:
 
 
 class _Process:
-    """A save in a forked process, which has the memory as it was at the fork and reports through a pipe."""
+    """A save in a forked process, which keeps the memory as it was at the fork and reports through a pipe."""
 
     def __init__(self, path: str, work: Callable[[], None]) -> None:
         self.path = path
         self._report, report = os.pipe()
         try:
             with warnings.catch_warnings():
-                # Python warns of forks beside threads. The child takes no lock that they could hold: it
-                # encodes, writes and ends.
+                # Python warns of forks in a process with threads. The child takes no lock that a thread could
+                # hold: it encodes, writes and exits.
                 warnings.simplefilter("ignore", DeprecationWarning)
                 self._child = os.fork()
         except OSError:
@@ -136,13 +137,13 @@ class _Process:
         os.close(report)
 
     def wait(self) -> str | None:
-        # One report, written in one piece. Its end is not waited for: a process that the caller forked at
-        # the wrong moment may keep the pipe open.
+        # The report is written in one piece, so one read gets all of it. Do not wait for the end of the pipe:
+        # another process that the caller forked meanwhile may keep it open.
         report = os.read(self._report, _LONGEST_REPORT)
         os.close(self._report)
         status = None
         with suppress(ChildProcessError):
-            # The caller may collect all children itself.
+            # The caller may have waited for all its children.
             status = os.waitpid(self._child, 0)[1]
         if report == _SAVED:
             return None
@@ -155,10 +156,10 @@ class _Process:
 
 
 def _in_child(work: Callable[[], None], path: str, report: int) -> NoReturn:
-    """Save, report and end, whatever happens: the child must never go on as its parent."""
+    """Save, report and exit, whatever happens: the child must never continue the parent's program."""
     status = 1
     try:
-        # An interrupt from the terminal goes to the whole group; the parent decides what it means.
+        # Ctrl-C goes to the whole process group; the parent decides what to do.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         problem = _attempt(work, path)
         os.write(report, _SAVED if problem is None else problem.encode(errors="replace")[:_LONGEST_REPORT])
@@ -168,13 +169,13 @@ def _in_child(work: Callable[[], None], path: str, report: int) -> NoReturn:
 
 
 def _attempt(work: Callable[[], None], path: str) -> str | None:
-    """Do the work; return None, or what went wrong after logging it."""
+    """Do the work; log a failure and return it in words, or return None."""
     try:
         work()
     except CheckpointError as error:
         problem = error.problem
         _log.exception("%s was not saved", path)
-    except Exception as error:  # noqa: BLE001 -- nobody above could catch it, and a lost save must be told
+    except Exception as error:  # noqa: BLE001 -- nothing above could catch it, and a failed save must be reported
         problem = f"{type(error).__name__}: {error}"
         _log.exception("%s was not saved", path)
     else:

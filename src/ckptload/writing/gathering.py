@@ -1,7 +1,7 @@
-"""What is to be saved: a name, a type and content for each entry, gathered and judged before any file is touched.
+"""Gather what is to be saved: name, type and data of each entry, checked before any file is touched.
 
-Content stays where it lies, in the caller's arrays or in an open checkpoint, and is looked at when it is
-written. Only numbers and strings, which have no bytes of their own yet, are encoded here.
+Tensor data stays in the caller's arrays or in an open checkpoint until it is written. Only numbers and
+strings are encoded here, because they have no bytes of their own yet.
 """
 
 from __future__ import annotations
@@ -31,23 +31,31 @@ if TYPE_CHECKING:
     from ckptload.sources.base import Source
 
 
-#: How many windows of an open checkpoint are in memory at a time while it is saved again: of a local file so
-#: little that it stays in the processor's cache, of a remote one so much that a request pays.
+#: Number of a source's read windows (`Profile.near`) per read while an open checkpoint is saved again. For a local
+#: file the result fits the processor's cache; for a remote file it is worth a request.
 _WINDOWS: Final = 8
-#: MindSpore sets this key of ``append_dict`` when it saves after an exception; it is no data.
+#: MindSpore sets this key of ``append_dict`` when it saves after an exception; it is not data
+#: (MindSpore 2.10.0, train/serialization.py:743).
 _EXCEPTION_MARK: Final = "__exception_save__"
 
 
 def gather(
     save_obj: object, append_dict: Mapping[str, object] | None, choice_func: Callable[[str], Any] | None
 ) -> list[Item]:
-    """Return what a call of ``save_checkpoint`` asks for, in file order.
+    """Return the items that a call of ``save_checkpoint`` saves, in file order.
 
-    A name that comes twice keeps its first place and its last value. What `choice_func` raises is the
-    caller's own and passes through.
+    A repeated name keeps its first place and its last value. Exceptions of `choice_func` pass through.
+
+    Args:
+        save_obj: a cell, a module, an open reader, a dictionary or a list; see docs/saving.md, "What can be saved".
+        append_dict: values to add after the others, or None.
+        choice_func: returns whether to save the entry of a name; None saves all. It is not called for `append_dict`.
+
+    Returns:
+        Items that refer to the caller's memory or to the open reader; see `snapshot`.
 
     Raises:
-        ArgumentTypeError: something is of a type that cannot be saved.
+        ArgumentTypeError: a value is of a type that cannot be saved.
         ArgumentError: a name cannot be stored.
     """
     found: dict[str, Item] = {}
@@ -62,10 +70,10 @@ def gather(
 
 
 def check_append_dict(append_dict: object) -> None:
-    """Check keys and values as MindSpore does, before anything else is looked at.
+    """Check the types of keys and values (MindSpore 2.10.0, train/serialization.py:1019).
 
     Raises:
-        ArgumentTypeError: it is no dictionary of names and numbers, strings or tensors.
+        ArgumentTypeError: it is not a dictionary from names to numbers, strings or tensors.
     """
     if append_dict is None:
         return
@@ -84,13 +92,17 @@ def check_append_dict(append_dict: object) -> None:
 
 
 def _own(value: object) -> object:
-    """Return a tensor of MindSpore as one of ours, of the same memory if possible; anything else as it is."""
+    """Return a foreign tensor as one of ours, with the same memory if possible; anything else is returned unchanged."""
     tensor = None if isinstance(value, (Tensor, int, float, str)) else foreign_tensor(value)
     return value if tensor is None else tensor
 
 
 def _checked(name: str) -> str:
-    """Return a name that a reader will take."""
+    """Return a name if readers accept it (docs/format.md, "Names").
+
+    Raises:
+        ArgumentError: it is too long, or not valid Unicode.
+    """
     if len(name) > MAX_NAME:
         raise ArgumentError(
             f"the name has {len(name)} characters; MindSpore allows {MAX_NAME}",
@@ -103,11 +115,11 @@ def _checked(name: str) -> str:
     return name
 
 
-# -- the shapes that save_obj can have --------------------------------------------------------------------
+# -- the types that save_obj can have ---------------------------------------------------------------------
 
 
 def _everything(save_obj: Any) -> Iterator[tuple[str, str, Callable[[str, Any], Item], Any]]:
-    """Yield the name that is chosen by, the name to store, and a function with the value that it makes an item of."""
+    """Yield the name for `choice_func`, the name to store, a function that makes an item, and its argument."""
     if isinstance(save_obj, Reader):
         for name in save_obj:
             yield name, name, _from_reader, save_obj
@@ -122,13 +134,17 @@ def _everything(save_obj: Any) -> Iterator[tuple[str, str, Callable[[str, Any], 
     else:
         # A cell, ours or MindSpore's.
         for _, parameter in save_obj.parameters_and_names():
-            # A parameter with a cache carries its key in the name; loading cuts the name there again.
+            # A parameter with a cache carries its key in the name; loading removes it again
+            # (MindSpore 2.10.0, train/serialization.py:935).
             key = f"{schema.PARAM_KEY_MARK}{parameter.key}" if parameter.cache_enable else ""
             yield parameter.name, parameter.name + key, _value, parameter
 
 
 def _listed(entries: Sequence[object]) -> Iterator[tuple[str, Tensor]]:
-    """Yield names and tensors of a list, which is either of dictionaries or of Parameters, as its first entry is."""
+    """Yield names and tensors of a list of dictionaries or of Parameters; the first entry decides which.
+
+    The rules are those of MindSpore (2.10.0, train/serialization.py:867).
+    """
     if entries and isinstance(entries[0], dict):
         yield from map(_named, entries)
         return
@@ -163,7 +179,7 @@ def _named(entry: object) -> tuple[str, Tensor]:
 
 
 def _value(name: str, value: object) -> Item:
-    """Make an item of a value of a dictionary, which may be what `load_checkpoint` returned."""
+    """Make an item of a value of a dictionary, such as `load_checkpoint` returns."""
     if isinstance(value, Tensor):
         return _tensor(name, value)
     if isinstance(value, str):
@@ -198,7 +214,7 @@ def _array(name: str, value: Array) -> Item:
 
 
 def _string(name: str, value: str) -> Item:
-    """UTF-32 as numpy stores it, where the empty string has one NUL."""
+    """Encode a string as UTF-32, and the empty string as one NUL (docs/format.md, "Strings")."""
     content = (value or "\0").encode("utf-32-le", "surrogatepass")
     return Item(name, STRING, None, (0,), len(content), content)
 
@@ -208,7 +224,7 @@ def _map(name: str, value: list[object]) -> Item:
     for part in value:
         if not isinstance(part, np.ndarray) or not part.ndim:
             raise UnsavableTypeError(
-                f"a list stands for a map and must hold arrays of one dimension or more, not {type(part).__name__}",
+                f"a list is saved as a map and must hold arrays of one dimension or more, not {type(part).__name__}",
                 name=name,
             )
         parts.append(_array(name, part))
@@ -225,7 +241,10 @@ def _whole_map(name: str, parts: Sequence[Item]) -> Item:
 
 
 def _appended(name: str, value: object) -> Item:
-    """Make an item of a value of ``append_dict``: a number becomes a scalar tensor of MindSpore's choice of type."""
+    """Make an item of a value of ``append_dict``; a number becomes a scalar tensor.
+
+    Its dtype is the one that MindSpore chooses (2.10.0, train/serialization.py:750; docs/format.md, "Appended values").
+    """
     value = _own(value)
     if isinstance(value, (Tensor, str)):
         return _value(name, value)
@@ -244,7 +263,7 @@ def _appended(name: str, value: object) -> Item:
 
 
 def _from_reader(name: str, reader: Reader) -> Item:
-    """Make an item whose content is read when it is written."""
+    """Make an item whose tensor data is read when it is written."""
     entry = reader.info(name)
     if entry.kind == STRING:
         return _string(name, reader[name])
@@ -257,14 +276,14 @@ def _streamed(reader: Reader, entry: Entry) -> Item:
     kind = BYTES if entry.kind == BYTES else TENSOR
 
     def read() -> Iterator[memoryview]:
-        source = reader._open_index().source  # noqa: SLF001 -- the content is wanted as it stands in the file
+        source = reader._open_index().source  # noqa: SLF001 -- the bytes are copied as they are in the file
         return _read(source, entry)
 
     return Item(entry.name, kind, entry.dtype, entry.shape, entry.nbytes, read)
 
 
 def _read(source: Source, entry: Entry) -> Iterator[memoryview]:
-    """Yield an entry's content through one buffer."""
+    """Yield an entry's tensor data, piece by piece in one buffer."""
     if arrays.is_wide(entry):
         yield formats_item.as_bytes(arrays.load(source, [entry])[0])
         return
@@ -282,7 +301,7 @@ def _read(source: Source, entry: Entry) -> Iterator[memoryview]:
 
 
 def snapshot(item: Item) -> Item:
-    """Return an item with content of its own, which the caller can neither change nor close any more."""
+    """Return an item with a copy of the data, so that the caller can change its arrays or close the reader."""
     if item.parts:
         return item._replace(parts=tuple(map(snapshot, item.parts)))
     if isinstance(item.content, bytes):
@@ -296,5 +315,5 @@ def snapshot(item: Item) -> Item:
 
 
 def detached(item: Item) -> Item:
-    """Return an item that reads from no open file: two processes would move one file's position."""
+    """Return an item that does not read from an open file, whose position two processes would share."""
     return snapshot(item) if item.parts or callable(item.content) else item

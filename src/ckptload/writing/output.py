@@ -1,4 +1,4 @@
-"""A file written as a whole, plain or encrypted, and what cannot be encrypted."""
+"""Write a complete file, plain or encrypted, and check what can be encrypted."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ def write_file(
     advance: Callable[[int], object] | None = None,
     finish: Callable[[], object] | None = None,
 ) -> None:
-    """Write buffers, each before the next one is asked for, to a file that then takes a path's place.
+    """Write buffers to a new file, which then replaces the file at a path.
 
     Args:
         path: an absolute path.
-        buffers: what the file holds.
+        buffers: the bytes of the file; each buffer is written before the next one is requested.
         key: key to encrypt with; None for a plain file.
         mode: cipher of an encrypted file.
         synced: see `Replacement`.
-        advance: called with the size of each buffer when it is written.
-        finish: called when everything is written and nothing has taken its place.
+        advance: called with the size of each buffer, in bytes, after it is written.
+        finish: called after everything is written and before the file is replaced.
 
     Raises:
         WriteError: the system could not write.
@@ -56,7 +56,10 @@ def write_file(
 
 
 def check_encryption(key: bytes, mode: str, *, crc_check: bool) -> None:
-    """Raise ArgumentError unless a .ckpt can be encrypted like this."""
+    """Raise ArgumentError unless a .ckpt can be encrypted with these arguments.
+
+    With `crc_check`, MindSpore adds an unencrypted trailer (docs/format.md, "Faults of MindSpore's writer").
+    """
     check_key(key, mode, argument="enc_key")
     if crc_check:
         raise ArgumentError(
@@ -66,11 +69,14 @@ def check_encryption(key: bytes, mode: str, *, crc_check: bool) -> None:
 
 
 def check_encryptable(items: Iterable[Item]) -> None:
-    """Raise ArgumentError for an item that no encrypted file can hold."""
+    """Raise ArgumentError for an item that an encrypted file cannot hold.
+
+    MindSpore writes maps unencrypted, before the first block (docs/format.md, "Faults of MindSpore's writer").
+    """
     for item in items:
         if item.kind == MAP:
             raise ArgumentError(
-                "a map cannot be saved encrypted: MindSpore would write it unencrypted, and loads it in no other form",
+                "a map cannot be saved encrypted: MindSpore writes maps unencrypted, and cannot load encrypted ones",
                 name=item.name,
                 hint=Hint("leave the entry out with {exclude}, and save it in a file of its own"),
             )

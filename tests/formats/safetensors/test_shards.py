@@ -343,7 +343,7 @@ def test_sizes_are_written_as_in_hugging_face(value: int | str, size: int) -> No
 
 @pytest.mark.parametrize("value", [0, -1, "", "5", "GB", "-5GB", "5XB", "0.1B", "5GB5", "1e3MB", "٣MB"])
 def test_what_is_no_size_is_refused(value: int | str) -> None:
-    with pytest.raises(ArgumentError, match=r"not a valid size of a shard|a size of 1 byte or more"):
+    with pytest.raises(ArgumentError, match=r"not a valid shard size|must be 1 byte or more"):
         parse_size(value)
 
 
