@@ -339,6 +339,7 @@ def test_what_may_be_forged_is_allowed_by_an_option(capsys: pytest.CaptureFixtur
         "convert {files}/lenet5.ckpt {out}.ckpt --include nothing",
         "convert {files}/lenet5.ckpt {out}.docx",
         "decrypt {files}/lenet5.ckpt {out}.ckpt --key-env HINTS_KEY --key-format raw",
+        "convert {files}/lenet5.ckpt {out}.ckpt --name-map {map}",
     ],
 )
 def test_nothing_that_the_command_says_names_an_argument(
@@ -347,7 +348,8 @@ def test_nothing_that_the_command_says_names_an_argument(
     """The sentence about what is wrong is the same at both doors."""
     monkeypatch.setenv("HINTS_KEY", "0123456789abcdef")
     monkeypatch.setenv("HINTS_LONG_KEY", "0123456789abcdef01234567")
-    assert main([word.format(files=FIXTURES, out=tmp_path / "out") for word in command.split()]) != 0
+    (same := tmp_path / "map.json").write_text('{"conv1": "same", "conv2": "same"}', "utf-8")
+    assert main([word.format(files=FIXTURES, out=tmp_path / "out", map=same) for word in command.split()]) != 0
     said = "".join(capsys.readouterr())
     assert said
     assert not arguments_in(said), said

@@ -75,6 +75,7 @@ if TYPE_CHECKING:
     from ckptload.converting.rewriting import Move, convert_checkpoint
     from ckptload.formats.entry import Entry
     from ckptload.formats.index import Evidence, Facts
+    from ckptload.formats.item import Item
     from ckptload.frameworks import from_torch, to_mindspore, to_torch_state_dict
     from ckptload.load import ParamDictFuture, load_checkpoint, load_checkpoint_async
     from ckptload.nets.cell import Cell
@@ -92,7 +93,7 @@ __all__ = [
     "BackgroundSaveError", "BindingError", "BindingPlan", "Cell", "CellList", "ChangedFileError", "CheckpointError",
     "ChecksumError", "CipherUnavailableError", "ClosedReaderError", "ComputationError", "CorruptCheckpointError",
     "DType", "DecryptionError", "EmptyCheckpointError", "EncryptedCheckpointError", "Entry", "Evidence", "Facts",
-    "IntegerRangeError", "LimitError", "Load", "Misfit", "MissingAttributeError", "MissingFolderError", "Move",
+    "IntegerRangeError", "Item", "LimitError", "Load", "Misfit", "MissingAttributeError", "MissingFolderError", "Move",
     "OutOfMemoryError", "ParamDictFuture", "Parameter", "ParameterTuple", "ParentIsFileError", "ReadError", "Reader",
     "SequentialCell", "TargetIsFolderError", "Tensor", "TensorSlice", "UnknownNameError", "UnsavableTypeError",
     "UnsupportedTypeError", "WriteError", "WritePermissionError", "WrongFormatError", "__version__", "bfloat16",
@@ -114,6 +115,7 @@ _HOMES: Final = {
         "converting.rewriting": "Move convert_checkpoint",
         "formats.entry": "Entry",
         "formats.index": "Evidence Facts",
+        "formats.item": "Item",
         "frameworks": "from_torch to_mindspore to_torch_state_dict",
         "load": "ParamDictFuture load_checkpoint load_checkpoint_async",
         "nets.cell": "Cell",

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from ckptload import filters
 from ckptload.binding.loading import check_arguments, load_param_into_net
+from ckptload.encryption.ciphers import AES_GCM
 from ckptload.errors import ArgumentError, ArgumentTypeError, EmptyCheckpointError, Hint
-from ckptload.formats.entry import CKPT, SAFETENSORS
+from ckptload.formats.entry import CKPT, SAFETENSORS, check_format
 from ckptload.formats.limits import MAX_RECORDS
 from ckptload.formats.safetensors.shards import ENDING
 from ckptload.messages import closest, quoted, warn
@@ -31,7 +32,7 @@ def load_checkpoint(
     strict_load: bool = False,
     filter_prefix: Prefixes = None,
     dec_key: bytes | None = None,
-    dec_mode: str = "AES-GCM",
+    dec_mode: str = AES_GCM,
     specify_prefix: Prefixes = None,
     choice_func: Callable[[str], Any] | None = None,
     crc_check: bool = False,
@@ -60,8 +61,7 @@ def load_checkpoint(
         remove_redundancy: must be False with `net`: only parallel training uses it. If a safetensors file says
             whether it is deduplicated, the file's value is used (with a warning if they differ).
         format: ``"ckpt"`` or ``"safetensors"``.
-        allow_unauthenticated: open encrypted files whose data is not protected against changes
-            (docs/security.md).
+        allow_unauthenticated: open AES-GCM files with data that no tag covers (docs/security.md).
         max_records: largest number of records, or of tensors in a safetensors file (docs/security.md).
 
     Returns:
@@ -79,8 +79,10 @@ def load_checkpoint(
     filters.prefixes(specify_prefix, "specify_prefix")
     filters.prefixes(filter_prefix, "filter_prefix")
     _check_flags(crc_check=crc_check, remove_redundancy=remove_redundancy)
+    # None, too, is not a format here (MindSpore 2.10.0, train/serialization.py, _check_file).
+    check_format(format)
     access = Access(
-        format=_known(format),
+        format=format,
         key=dec_key,
         mode=dec_mode,
         allow_unauthenticated=allow_unauthenticated,
@@ -111,13 +113,6 @@ def _wanted(
     if not wanted:
         raise _nothing_left(reader, specify_prefix, filter_prefix)
     return wanted
-
-
-def _known(format: object) -> str:
-    """Check and return a format; None is not one (MindSpore 2.10.0, train/serialization.py, _check_file)."""
-    if format not in (CKPT, SAFETENSORS):
-        raise ArgumentError(f"format must be 'ckpt' or 'safetensors', not {format!r}")
-    return str(format)
 
 
 def _check_flags(**flags: object) -> None:
@@ -206,7 +201,7 @@ def load_checkpoint_async(
     strict_load: bool = False,
     filter_prefix: Prefixes = None,
     dec_key: bytes | None = None,
-    dec_mode: str = "AES-GCM",
+    dec_mode: str = AES_GCM,
     specify_prefix: Prefixes = None,
     choice_func: Callable[[str], Any] | None = None,
     *,
@@ -230,8 +225,7 @@ def load_checkpoint_async(
         specify_prefix: prefix or prefixes; only entries whose names start with one are loaded.
         choice_func: called once with each name; returns whether to load the entry. Not called if a prefix
             is given.
-        allow_unauthenticated: open encrypted files whose data is not protected against changes
-            (docs/security.md).
+        allow_unauthenticated: open AES-GCM files with data that no tag covers (docs/security.md).
         max_records: largest number of records, or of tensors in a safetensors file (docs/security.md).
 
     Returns:

@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from ckptload.encryption.ciphers import AES_GCM
+from ckptload.encryption.ciphers import AES_GCM, check_types
 from ckptload.errors import ArgumentError, ArgumentTypeError, OutOfMemoryError, TargetIsFolderError
 from ckptload.formats.ckpt.encoding import ckpt
-from ckptload.formats.entry import CKPT, SAFETENSORS
+from ckptload.formats.entry import CKPT, SAFETENSORS, check_format
 from ckptload.nets.cell import Cell
 from ckptload.nets.foreign import is_foreign_net
 from ckptload.writing.background import Saves
@@ -129,8 +129,7 @@ def _encoder(
 
 def _target(save_obj: object, name: object, format: object) -> str:
     """Check the first arguments, and return the absolute path of the file to write."""
-    if format not in (CKPT, SAFETENSORS):
-        raise ArgumentError(f"format must be 'ckpt' or 'safetensors', not {format!r}")
+    check_format(format)
     if not isinstance(save_obj, (Cell, list, Mapping)) and not is_foreign_net(save_obj):
         raise ArgumentTypeError(
             f"save_obj must be a network, a list, a dict or an open reader, not {type(save_obj).__name__}"
@@ -166,12 +165,7 @@ def _check_types(
     if isinstance(async_save, str) and async_save not in (_THREAD, _PROCESS):
         raise ArgumentError(f"async_save must be True, False, 'thread' or 'process', not {async_save!r}")
     check_append_dict(append_dict)
-    if enc_key is not None and not isinstance(enc_key, bytes):
-        raise ArgumentTypeError(
-            f"enc_key must be bytes or None, not {type(enc_key).__name__}", hint="for example bytes.fromhex('...')"
-        )
-    if not isinstance(enc_mode, str):
-        raise ArgumentTypeError(f"enc_mode must be a str, not {type(enc_mode).__name__}")
+    check_types(enc_key, enc_mode, argument="enc_key")
     if not isinstance(crc_check, bool):
         raise ArgumentTypeError(f"crc_check must be True or False, not {crc_check!r}")
     flag = kwargs.get("remove_redundancy")

@@ -80,7 +80,7 @@ def test_names_may_be_exchanged() -> None:
 
 @pytest.mark.parametrize("name_map", [{"a": "b"}, {"b": "a"}, {"a": "x", "b": "x"}, lambda _: "x"])
 def test_two_entries_of_one_name_are_refused(name_map: Any) -> None:
-    with pytest.raises(ArgumentError, match="parameter 'b': name_map gives 'a' the same name"):
+    with pytest.raises(ArgumentError, match="'a' and 'b' would both have this name"):
         renamed(["a", "b"], name_map)
 
 

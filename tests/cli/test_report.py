@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html.parser
 import json
+import os
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -171,6 +172,16 @@ def test_only_a_report_is_replaced(tmp_path: Path, capsys: CAPTURE) -> None:
     assert report(FIXTURES / "lenet5.ckpt", "-o", page, "--force") == 0
     assert report(FIXTURES / "lenet5.ckpt", "-o", tmp_path / "none" / "page.html") == 2
     assert [path.name for path in tmp_path.iterdir()] == ["page.html"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs a POSIX system")
+def test_the_umask_says_who_may_read_a_page(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        assert report(FIXTURES / "adam.ckpt", "-o", tmp_path / "page.html") == 0
+    finally:
+        os.umask(before)
+    assert (tmp_path / "page.html").stat().st_mode & 0o777 == 0o640
 
 
 # -- in a browser -----------------------------------------------------------------------------------------

@@ -196,7 +196,7 @@ def test_a_dry_run_judges_everything_and_writes_nothing(source: Path, tmp_path: 
         ("out.safetensors", {"max_shard_size": 5, "crc_check": True}, "shards cannot have a CRC-32"),
         ("other.safetensors.index.json", {}, "must be named model.safetensors.index.json"),
         ("out.ckpt", {"dtype": dtypes.int8}, "dtype must be one of"),
-        ("out.ckpt", {"name_map": {"net.half": "net.count"}}, "same name"),
+        ("out.ckpt", {"name_map": {"net.half": "net.count"}}, "would both have this name"),
         ("out.ckpt", {"name_map": {"note": "\ud800"}}, "must be valid UTF-8"),
     ],
 )
@@ -206,6 +206,24 @@ def test_what_cannot_be_is_refused_and_nothing_is_written(
     with pytest.raises(ArgumentError, match=said):
         convert(source, tmp_path / "out" / target, **options)
     assert not list(tmp_path.glob("out/*"))
+
+
+@pytest.mark.parametrize("path", [3, b"out.ckpt", None])
+def test_a_path_of_another_type_is_refused(path: Any, source: Path) -> None:
+    with ckptload.open_checkpoint(source) as reader, pytest.raises(ArgumentTypeError, match="path must be a str"):
+        ckptload.convert_checkpoint(reader, path)
+
+
+def test_both_ways_to_npz_write_the_same(source: Path, tmp_path: Path) -> None:
+    kept = tmp_path / "kept.safetensors"
+    convert(source, kept)
+    convert(kept, tmp_path / "one.npz")
+    ckptload.to_npz(kept, tmp_path / "two.npz")
+    with np.load(tmp_path / "one.npz") as one, np.load(tmp_path / "two.npz") as two:
+        assert list(one) == list(two)
+        assert "note" in one
+        for name in one:
+            np.testing.assert_array_equal(one[name], two[name])
 
 
 def test_other_refusals(source: Path, tmp_path: Path) -> None:
@@ -224,6 +242,8 @@ def test_other_refusals(source: Path, tmp_path: Path) -> None:
     safetensors.numpy.save_file({"w": np.ones(2)}, broken, {"ckptload.strings": json.dumps({"w": "text"})})
     with pytest.raises(ArgumentError, match="have the same name"):
         convert(broken, tmp_path / "out.ckpt")
+    with pytest.raises(ArgumentError, match="have the same name"):
+        ckptload.to_npz(broken, tmp_path / "out.npz")
     assert [path.name for path in tmp_path.glob("out*")] == []
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from ckptload.errors import ArgumentError, ArgumentTypeError
+from ckptload.errors import ArgumentError, ArgumentTypeError, Hint
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -47,7 +47,9 @@ def renamed(names: Iterable[str], name_map: NameMap) -> dict[str, str]:
             raise ArgumentTypeError(f"name_map gave {type(new).__name__}, not a str", name=name, hint=_HINT)
         if new in found:
             raise ArgumentError(
-                f"name_map gives {found[new]!r} the same name {new!r}", name=name, hint="give each a different name"
+                f"{found[new]!r} and {name!r} would both have this name",
+                name=new,
+                hint=Hint("change {name_map} so that each entry has a different name"),
             )
         found[new] = name
     return found

@@ -30,7 +30,7 @@ class KeyChoice:
         prompt: whether to ask for it.
         form: ``hex`` or ``raw``.
         mode: cipher; None for the one in the file.
-        allow_unauthenticated: whether to open files that are not protected from changes.
+        allow_unauthenticated: whether to open AES-GCM files with data that no tag covers.
     """
 
     file: str | None = None

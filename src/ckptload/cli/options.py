@@ -104,7 +104,7 @@ def key_to_read(command: Callable[..., int]) -> Callable[..., int]:
         return command(key=choice, **arguments)
 
     wrapped = click.option(
-        "--allow-unauthenticated", is_flag=True, help="Open encrypted files that are not authenticated."
+        "--allow-unauthenticated", is_flag=True, help="Open AES-GCM files with data that no tag covers."
     )(wrapped)
     wrapped = click.option(
         "--mode", type=click.Choice(MODES, case_sensitive=False), help="Cipher, if it is not in the file."

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from ckptload.converting.jobs import Meter, check_progress, jobs, run
+from ckptload.binding.renaming import renamed
+from ckptload.converting.jobs import Meter, check_progress, jobs, path_of, run
 from ckptload.converting.rewriting import NPZ, Result, Target, check_new_names, chosen
 from ckptload.converting.shards import STEM, parse_size
-from ckptload.errors import ArgumentError, ArgumentTypeError, Hint
+from ckptload.encryption.ciphers import AES_GCM
+from ckptload.errors import ArgumentTypeError
 from ckptload.formats.entry import CKPT, SAFETENSORS
 from ckptload.formats.limits import MAX_RECORDS
 from ckptload.formats.safetensors.shards import ENDING
@@ -19,6 +20,7 @@ from ckptload.reading.opening import open_with
 from ckptload.reading.reader import Reader
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable, Sequence
 
     from ckptload.converting.jobs import Job, Progress
@@ -37,7 +39,7 @@ def ckpt_to_safetensors(
     choice_func: Callable[[str], Any] | None = None,
     max_shard_size: int | str | None = None,
     dec_key: bytes | None = None,
-    dec_mode: str = "AES-GCM",
+    dec_mode: str = AES_GCM,
     allow_unauthenticated: bool = False,
     max_records: int = MAX_RECORDS,
     progress: Progress | None = None,
@@ -63,8 +65,7 @@ def ckpt_to_safetensors(
             such as ``"5GB"``. If all tensors fit into one, it is ``model.safetensors`` without an index.
         dec_key: key of encrypted files: 16, 24 or 32 bytes for AES, 16 for SM4. Results are not encrypted.
         dec_mode: ``"AES-GCM"``, ``"AES-CBC"`` or ``"SM4-CBC"``.
-        allow_unauthenticated: convert encrypted files without authentication tags, which do not show changes
-            (docs/security.md).
+        allow_unauthenticated: convert AES-GCM files with data that no tag covers (docs/security.md).
         max_records: most records of a .ckpt, or tensors of a safetensors file (docs/security.md).
         progress: called with the bytes done and the total; an exception from it ends the conversion.
 
@@ -91,7 +92,7 @@ def ckpt_to_safetensors(
         path = job.target if limit is None else job.target.with_name(STEM + ENDING)
         _convert(job, access, Target(path, SAFETENSORS, limit, synced=False), choice_func, name_map, meter)
 
-    run(found, convert, processes_num, progress, max_records)
+    run(found, convert, processes_num, progress, access)
 
 
 def safetensors_to_ckpt(
@@ -136,7 +137,7 @@ def safetensors_to_ckpt(
     def convert(job: Job, meter: Meter) -> None:
         _convert(job, access, Target(job.target, CKPT, synced=False), choice_func, name_map, meter)
 
-    run(found, convert, processes_num, progress, max_records)
+    run(found, convert, processes_num, progress, access)
 
 
 def to_npz(
@@ -146,7 +147,7 @@ def to_npz(
     choice_func: Callable[[str], Any] | None = None,
     format: str | None = None,
     dec_key: bytes | None = None,
-    dec_mode: str = "AES-GCM",
+    dec_mode: str = AES_GCM,
     allow_unauthenticated: bool = False,
     max_records: int = MAX_RECORDS,
     progress: Progress | None = None,
@@ -166,8 +167,7 @@ def to_npz(
         format: ``"ckpt"`` or ``"safetensors"``; None detects it from the name or the first bytes.
         dec_key: key of an encrypted file; the .npz is not encrypted.
         dec_mode: ``"AES-GCM"``, ``"AES-CBC"`` or ``"SM4-CBC"``.
-        allow_unauthenticated: open encrypted files without authentication tags, which do not show changes
-            (docs/security.md).
+        allow_unauthenticated: open AES-GCM files with data that no tag covers (docs/security.md).
         max_records: most records of a .ckpt, or tensors of a safetensors file (docs/security.md).
         progress: called with the bytes done and the total; an exception from it ends the writing.
 
@@ -175,9 +175,8 @@ def to_npz(
         ArgumentTypeError: an argument is of the wrong type (also a TypeError).
         CheckpointError: the source cannot be read, is damaged or encrypted, or the file cannot be written.
     """
-    if not isinstance(path, (str, os.PathLike)) or not isinstance(os.fspath(path), str):
-        raise ArgumentTypeError(f"path must be a str or a Path, not {type(path).__name__}")
-    target = Path(os.fspath(path) + ("" if os.fspath(path).endswith(_NPZ_ENDING) else _NPZ_ENDING)).absolute()
+    given = path_of("path", path)
+    target = Path(given if given.endswith(_NPZ_ENDING) else given + _NPZ_ENDING).absolute()
     access = Access(
         format=format,
         key=dec_key,
@@ -188,8 +187,7 @@ def to_npz(
     check_progress(progress)
     with ExitStack() as stack:
         reader = source if isinstance(source, Reader) else stack.enter_context(open_with(source, access))
-        # Strings in the metadata of a safetensors file are not entries of it.
-        items = chosen(reader, choice_func, {})
+        items = chosen(reader, choice_func, reader.kept_strings())
         result = Result(reader, items, Target(target, NPZ, synced=False))
         result.write(Meter(sum(item.nbytes for item in items), progress))
 
@@ -209,17 +207,8 @@ def _convert(
 
 def _renamed(items: Sequence[Item], name_map: dict[str, str]) -> list[Item]:
     """Rename items by a dictionary of complete names (MindSpore 2.10.0, train/serialization.py:2617)."""
-    found: dict[str, Item] = {}
-    for item in items:
-        new = name_map.get(item.name, item.name)
-        if new in found:
-            raise ArgumentError(
-                "two entries would have this name",
-                name=new,
-                hint=Hint("change {name_map}, or leave one of them out with {exclude}"),
-            )
-        found[new] = item._replace(name=new)
-    return list(found.values())
+    new_names = renamed((item.name for item in items), lambda name: name_map.get(name, name))
+    return [item._replace(name=new) for item, new in zip(items, new_names, strict=True)]
 
 
 def _check_map(name_map: object) -> None:

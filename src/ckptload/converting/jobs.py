@@ -11,13 +11,14 @@ from typing import IO, TYPE_CHECKING, Any, Final, NamedTuple
 
 from ckptload.errors import ArgumentError, ArgumentTypeError, CheckpointError, OutOfMemoryError, ReadError
 from ckptload.formats.entry import SAFETENSORS
-from ckptload.formats.limits import MAX_RECORDS
 from ckptload.formats.safetensors.shards import ENDING, ShardedSource
 from ckptload.messages import warn
 from ckptload.writing.atomic import failure
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+
+    from ckptload.reading.access import Access
 
     Progress = Callable[[int, int], Any]
 
@@ -59,7 +60,7 @@ def jobs(file_path: Any, save_path: Any, file_name_regex: Any, *, old: str, new:
         ArgumentError: an argument has an invalid value.
         ReadError: there is no such file or folder.
     """
-    given = _text("file_path", file_path)
+    given = path_of("file_path", file_path)
     folder = _folder(save_path)
     fits = _matcher(file_name_regex)
     path = Path(given)
@@ -81,7 +82,12 @@ def jobs(file_path: Any, save_path: Any, file_name_regex: Any, *, old: str, new:
     return [_job(path, folder or path.parent, old, new)]
 
 
-def _text(argument: str, value: object) -> str:
+def path_of(argument: str, value: object) -> str:
+    """Return a path as text.
+
+    Raises:
+        ArgumentTypeError: it is neither a str nor a Path.
+    """
     text = os.fspath(value) if isinstance(value, (str, os.PathLike)) else None
     if not isinstance(text, str):
         raise ArgumentTypeError(f"{argument} must be a str or a Path, not {type(value).__name__}")
@@ -92,7 +98,7 @@ def _folder(save_path: object) -> Path | None:
     """Return the folder for the results, which need not exist yet; None for the folders of the sources."""
     if save_path is None or save_path == "":
         return None
-    given = _text("save_path", save_path)
+    given = path_of("save_path", save_path)
     folder = Path(given)
     if not folder.is_dir() and (folder.exists() or folder.suffix):
         # MindSpore refuses every name with an extension (2.10.0, train/serialization.py:2706). An existing
@@ -193,7 +199,7 @@ def run(
     convert: Callable[[Job, Meter], None],
     processes_num: int,
     progress: Progress | None,
-    max_records: int = MAX_RECORDS,
+    access: Access,
 ) -> None:
     """Convert files, up to `processes_num` of them at the same time.
 
@@ -209,7 +215,7 @@ def run(
     if not found:
         warn("file_name_regex matches no file; nothing was converted")
         return
-    sizes = [0 if progress is None else _size(job, max_records) for job in found]
+    sizes = [0 if progress is None else _size(job, access.max_records) for job in found]
     total = _Total(sum(sizes), progress)
 
     def one(job: Job, size: int) -> None:

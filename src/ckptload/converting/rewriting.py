@@ -5,7 +5,6 @@ Everything is planned and checked from the index; tensor data is copied entry by
 
 from __future__ import annotations
 
-import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +15,7 @@ import numpy as np
 from ckptload import dtypes, filters
 from ckptload.binding.renaming import renamed
 from ckptload.converting import npz
-from ckptload.converting.jobs import Meter, check_progress, make_folder
+from ckptload.converting.jobs import Meter, check_progress, make_folder, path_of
 from ckptload.converting.shards import STEM, parse_size, write_shards
 from ckptload.encryption.ciphers import AES_GCM
 from ckptload.errors import ArgumentError, ArgumentTypeError, EmptyCheckpointError, Hint
@@ -31,6 +30,7 @@ from ckptload.writing.gathering import gather
 from ckptload.writing.output import check_encryptable, check_encryption, write_file
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from ckptload.binding.renaming import NameMap
@@ -73,7 +73,7 @@ def convert_checkpoint(
     crc_check: bool = False,
     max_shard_size: int | str | None = None,
     enc_key: bytes | None = None,
-    enc_mode: str = "AES-GCM",
+    enc_mode: str = AES_GCM,
     metadata: Mapping[str, str] | None = None,
     progress: Progress | None = None,
     dry_run: bool = False,
@@ -113,7 +113,7 @@ def convert_checkpoint(
     if not isinstance(source, Reader):
         raise ArgumentTypeError(f"source must be an open reader, not {type(source).__name__}")
     limit = None if max_shard_size is None else parse_size(max_shard_size)
-    place = Path(os.fspath(path)).absolute()
+    place = Path(path_of("path", path)).absolute()
     target = Target(place, format or _format_of(place, limit), limit, enc_key, enc_mode, crc_check=crc_check)
     check_progress(progress)
     moves = _plan(source, choice_func, name_map, dtype)
@@ -194,6 +194,7 @@ def chosen(source: Reader, choice_func: Callable[[str], Any] | None, kept: Mappi
     """Return items for the wanted entries, followed by the wanted strings of the metadata.
 
     Raises:
+        ArgumentError: a tensor and a string have the same name.
         EmptyCheckpointError: the filter does not keep any entry.
     """
     wanted = source.select(choice_func=choice_func)
@@ -205,6 +206,9 @@ def chosen(source: Reader, choice_func: Callable[[str], Any] | None, kept: Mappi
             path=source.path,
             hint="there is nothing to convert",
         )
+    for name in texts:
+        if name in wanted:
+            raise ArgumentError("a tensor and a string of the metadata have the same name", name=name, path=source.path)
     return found
 
 
@@ -225,8 +229,6 @@ def _plan(
         raise ArgumentError(f"dtype must be one of {', '.join(one.attribute for one in dtypes.FLOATS)}, not {dtype}")
     found = chosen(source, choice_func, source.kept_strings())
     by_name = {item.name: item for item in found}
-    if len(by_name) != len(found):
-        raise ArgumentError("a tensor and a string of the metadata have the same name", path=source.path)
     check_new_names(new := renamed(by_name, name_map))
     return [_move(by_name[old], old, name, dtype) for name, old in new.items()]
 

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from struct import Struct
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from ckptload.encryption.ciphers import AES_CBC, AES_GCM, CIPHER_BLOCK
+from ckptload.encryption.ciphers import AES_CBC, AES_GCM, CIPHER_BLOCK, SM4_CBC
 from ckptload.errors import DecryptionError, LimitError
 from ckptload.formats.ckpt.schema import CRC_DIGITS, CRC_MARKER, CRC_TRAILER_SIZE
 
@@ -83,8 +83,8 @@ UNTAGGED: Final = Variant(
     modes=(AES_GCM, AES_CBC),
     description="AES-GCM or AES-CBC (MindSpore 1.3 to 1.6)",
 )
-CBC: Final = Variant(_CBC_MAGIC, tagged=False, modes=("AES-CBC",), description="AES-CBC (MindSpore 1.7 or newer)")
-SM4: Final = Variant(_SM4_MAGIC, tagged=False, modes=("SM4-CBC",), description="SM4-CBC (MindSpore 2.0 or newer)")
+CBC: Final = Variant(_CBC_MAGIC, tagged=False, modes=(AES_CBC,), description="AES-CBC (MindSpore 1.7 or newer)")
+SM4: Final = Variant(_SM4_MAGIC, tagged=False, modes=(SM4_CBC,), description="SM4-CBC (MindSpore 2.0 or newer)")
 
 #: In this order: a chain that fits both with and without tags counts as tagged. Then the tags decide, and
 #: an attacker cannot make a reader fall back to the untagged variant.
@@ -269,6 +269,6 @@ def _read_block(source: Source, variant: Variant, number: int, at: int) -> Block
         raise damaged("it has no ciphertext", start)
     if start + cipher_len > source.size:
         raise damaged(f"it needs {cipher_len} bytes of ciphertext, and {source.size - start} are left", start)
-    if variant in (CBC, SM4) and cipher_len % CIPHER_BLOCK:
+    if AES_GCM not in variant.modes and cipher_len % CIPHER_BLOCK:
         raise damaged(f"{cipher_len} bytes of ciphertext are not a multiple of {CIPHER_BLOCK}", start)
     return Block(number, at, start, start + cipher_len, iv, tag)

@@ -62,8 +62,29 @@ class TaggedStream(Stream, Protocol):
         """Return the 16-byte tag; it exists only after `finalize`."""
 
 
-def check_key(key: object, mode: object, *, argument: str = "dec_key") -> None:
-    """Check the type and length of a key, and the name of a mode, before any file is opened.
+def check_types(key: object, mode: object, *, argument: str = "dec_key") -> None:
+    """Check the types of a key and a mode, before any file is opened. Messages do not show the key.
+
+    Args:
+        key: the key that the caller gave, or None.
+        mode: the mode that the caller gave.
+        argument: ``dec_key`` or ``enc_key``, for the message.
+
+    Raises:
+        ArgumentTypeError: `key` is not bytes or None, or `mode` is not a string.
+    """
+    if key is not None and not isinstance(key, bytes):
+        raise ArgumentTypeError(
+            f"{argument} must be bytes or None, not {type(key).__name__}", hint="for example bytes.fromhex('...')"
+        )
+    if not isinstance(mode, str):
+        raise ArgumentTypeError(
+            f"{argument.replace('key', 'mode')} must be a string, not {type(mode).__name__}", hint=_one_of(MODES)
+        )
+
+
+def check_key(key: bytes, mode: str, *, argument: str = "dec_key") -> None:
+    """Check the type and length of a key, and the name of a mode.
 
     Args:
         key: the key that the caller gave.
@@ -76,15 +97,9 @@ def check_key(key: object, mode: object, *, argument: str = "dec_key") -> None:
         ArgumentError: the same for ``enc_key``.
     """
     refused: type[CheckpointError] = DecryptionError if argument == "dec_key" else ArgumentError
-    mode_argument = argument.replace("key", "mode")
-    if not isinstance(key, bytes):
-        raise ArgumentTypeError(
-            f"{argument} must be bytes, not {type(key).__name__}", hint="pass the key itself as bytes"
-        )
-    if not isinstance(mode, str):
-        raise ArgumentTypeError(f"{mode_argument} must be a string, not {type(mode).__name__}", hint=_one_of(MODES))
+    check_types(key, mode, argument=argument)
     if mode not in MODES:
-        raise refused(f"{mode_argument} {mode!r} is unknown", hint=_one_of(MODES))
+        raise refused(f"{argument.replace('key', 'mode')} {mode!r} is unknown", hint=_one_of(MODES))
     if len(key) not in KEY_SIZES[mode]:
         what = "the key" if argument == "dec_key" else "the key to encrypt with"
         sizes = " or ".join(", ".join(map(str, KEY_SIZES[mode])).rsplit(", ", 1))

@@ -4,23 +4,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from ckptload.errors import ArgumentError
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from ckptload.dtypes import DType
 
+#: The formats.
+CKPT: Final = "ckpt"
+SAFETENSORS: Final = "safetensors"
 
+#: The kinds of entries.
 TENSOR: Final = "tensor"
-
-
 STRING: Final = "string"
-
-
 MAP: Final = "map"
-
-
 BYTES: Final = "bytes"
-
 
 Span = tuple[int, int]
 
@@ -66,7 +65,7 @@ def stored_size(spans: Iterable[Span]) -> int:
     return sum(stop - start for start, stop in spans)
 
 
-CKPT: Final = "ckpt"
-
-
-SAFETENSORS: Final = "safetensors"
+def check_format(given: object) -> None:
+    """Raise ArgumentError unless it is the name of a format."""
+    if given not in (CKPT, SAFETENSORS):
+        raise ArgumentError(f"format must be {CKPT!r} or {SAFETENSORS!r}, not {given!r}")

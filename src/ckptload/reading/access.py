@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from ckptload.encryption.ciphers import AES_GCM
-from ckptload.errors import ArgumentError, ArgumentTypeError
+from ckptload.encryption.ciphers import AES_GCM, check_types
+from ckptload.errors import ArgumentError
 from ckptload.formats import limits
-from ckptload.formats.entry import CKPT, SAFETENSORS
+from ckptload.formats.entry import SAFETENSORS, check_format
 
 
 @dataclass(frozen=True)
@@ -42,17 +42,12 @@ class Access:
 
     def __post_init__(self) -> None:
         """Check types and combinations. Messages do not show the key."""
-        if self.key is not None and not isinstance(self.key, bytes):
-            raise ArgumentTypeError(
-                f"dec_key must be bytes or None, not {type(self.key).__name__}", hint="for example bytes.fromhex('...')"
-            )
-        if not isinstance(self.mode, str):
-            raise ArgumentTypeError(f"dec_mode must be a str, not {type(self.mode).__name__}")
+        check_types(self.key, self.mode)
         limits.check(self.max_records)
         if self.format == SAFETENSORS and (self.key is not None or self.mode != AES_GCM):
             raise ArgumentError(
                 "safetensors files are never encrypted, so a key and a mode do not apply to them",
                 hint="leave both out, or load an encrypted .ckpt",
             )
-        if self.format not in (None, CKPT, SAFETENSORS):
-            raise ArgumentError(f"format must be 'ckpt' or 'safetensors', not {self.format!r}")
+        if self.format is not None:
+            check_format(self.format)

@@ -15,7 +15,7 @@ from ckptload.formats.item import as_bytes
 from ckptload.sources.spans import neighbours
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from ckptload.dtypes import Array
     from ckptload.formats.entry import Entry
@@ -239,18 +239,21 @@ def is_wide(entry: Entry) -> bool:
     return entry.dtype is dtypes.bfloat16 and entry.stored != entry.nbytes
 
 
-def text(data: bytes, entry: Entry) -> str:
-    """Decode a string entry (docs/format.md, "Strings").
+#: Number of a source's read windows (`Profile.near`) in a piece. For a local file such a piece fits the processor's
+#: cache; for a remote file it is worth a request.
+_WINDOWS: Final = 8
 
-    The encoding is UTF-32, little-endian. Trailing NULs are dropped, and lone surrogates are kept.
 
-    Raises:
-        CorruptCheckpointError: it has a code point above U+10FFFF.
-    """
-    try:
-        return data.decode("utf-32-le", "surrogatepass").rstrip("\0")
-    except UnicodeDecodeError as error:
-        place = entry.spans[0][0] + error.start if len(entry.spans) == 1 else entry.offset
-        raise CorruptCheckpointError(
-            "the string has a code point above U+10FFFF", name=entry.name, offset=place, hint=wire.CUT_HINT
-        ) from error
+def pieces(source: Source, entry: Entry) -> Iterator[memoryview]:
+    """Yield an entry's data in pieces of one buffer; a piece is valid until the next one is requested."""
+    if is_wide(entry):
+        yield as_bytes(load(source, [entry])[0])
+        return
+    size = _WINDOWS * source.profile.near
+    scratch = memoryview(bytearray(min(size, entry.nbytes)))
+    for start, stop in entry.spans:
+        for at in range(start, stop, size):
+            piece = scratch[: min(size, stop - at)]
+            source.read_many([(at, piece)])
+            yield piece
+    source.check_unchanged()

@@ -25,7 +25,7 @@ def open_checkpoint(
     *,
     format: str | None = None,
     dec_key: bytes | None = None,
-    dec_mode: str = "AES-GCM",
+    dec_mode: str = AES_GCM,
     allow_unauthenticated: bool = False,
     mmap: bool = False,
     max_records: int = MAX_RECORDS,

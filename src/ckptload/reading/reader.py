@@ -22,11 +22,11 @@ from ckptload.errors import (
     UnknownNameError,
     UnsupportedTypeError,
 )
-from ckptload.formats.entry import MAP, STRING, TENSOR
+from ckptload.formats.entry import TENSOR
 from ckptload.formats.safetensors import strings
 from ckptload.reading import arrays
 from ckptload.reading.slices import TensorSlice
-from ckptload.tensors.parameter import Parameter
+from ckptload.reading.values import to_read, values
 
 if TYPE_CHECKING:
     from ckptload.dtypes import Array
@@ -34,8 +34,7 @@ if TYPE_CHECKING:
     from ckptload.formats.entry import Entry
     from ckptload.formats.index import Facts, Index
     from ckptload.sources.base import Source
-
-    Value = Parameter | str | bytes | list[Array]
+    from ckptload.tensors.parameter import Parameter
 
 
 class Reader(Mapping[str, Any]):
@@ -200,9 +199,9 @@ class Reader(Mapping[str, Any]):
         index = self._open_index()
         with self._in_file():
             entries = self._judged(self if wanted is None else wanted)
-            found = arrays.load(index.source, _to_read(entries))
+            found = arrays.load(index.source, to_read(entries))
             index.source.check_unchanged()
-            return _values(entries, found)
+            return values(entries, found)
 
     def get_tensor(self, name: str) -> Parameter:
         """Read one tensor; like ``reader[name]``, but only for tensors.
@@ -251,6 +250,19 @@ class Reader(Mapping[str, Any]):
         with self._in_file():
             arrays.fill(index.source, wanted)
             index.source.check_unchanged()
+
+    def pieces(self, entry: Entry) -> Iterator[memoryview]:
+        """Yield the data of a tensor, or of a part of a map, without holding all of it in memory.
+
+        Args:
+            entry: what `info` returned, or one of its `parts`.
+
+        Returns:
+            An iterator of little-endian bytes in C order. A piece is valid until the next one is requested.
+        """
+        index = self._open_index()
+        with self._in_file():
+            yield from arrays.pieces(index.source, entry)
 
     def _read_rows(self, requests: Callable[[Source], Array]) -> Array:
         index = self._open_index()
@@ -410,36 +422,3 @@ def _unchain(error: BaseException, other: BaseException | None) -> None:
         if link.__context__ is other:
             link.__context__ = None
         link = link.__context__
-
-
-def _to_read(entries: list[Entry]) -> list[Entry]:
-    """Return the entries to read, with each map replaced by its parts."""
-    if any(entry.parts for entry in entries):
-        return [part for entry in entries for part in (entry.parts if entry.kind == MAP else (entry,))]
-    return entries
-
-
-def _values(entries: list[Entry], found: list[Array]) -> dict[str, Value]:
-    """Make values from arrays; with a fast path if all are tensors, which is nearly always so."""
-    pairs = zip(entries, found, strict=False)
-    tensors: dict[str, Value] = {
-        entry.name: Parameter.adopt(array, entry.dtype, entry.name) for entry, array in pairs if entry.dtype is not None
-    }
-    if len(tensors) == len(entries):
-        return tensors
-    content = iter(found)
-    return {entry.name: _value(entry, content) for entry in entries}
-
-
-def _value(entry: Entry, content: Iterator[Array]) -> Value:
-    """Make a value from its arrays, the next ones in `content`."""
-    if entry.kind == MAP:
-        parts = [next(content) for _ in entry.parts]
-        for part in parts:
-            part.flags.writeable = False
-        return parts
-    array = next(content)
-    if entry.dtype is not None:
-        return Parameter.adopt(array, entry.dtype, entry.name)
-    data = array.tobytes()
-    return arrays.text(data, entry) if entry.kind == STRING else data

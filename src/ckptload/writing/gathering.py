@@ -14,13 +14,11 @@ import numpy as np
 from ckptload import dtypes
 from ckptload.errors import ArgumentError, ArgumentTypeError, Hint, IntegerRangeError, UnsavableTypeError
 from ckptload.filters import MAX_NAME
-from ckptload.formats import item as formats_item
 from ckptload.formats.ckpt import records as ckpt_records
 from ckptload.formats.ckpt import schema
 from ckptload.formats.entry import BYTES, MAP, STRING, TENSOR
 from ckptload.formats.item import Item
 from ckptload.nets.foreign import foreign_tensor, module_parameters
-from ckptload.reading import arrays
 from ckptload.reading.reader import Reader
 from ckptload.tensors.parameter import Parameter
 from ckptload.tensors.tensor import Tensor
@@ -28,12 +26,7 @@ from ckptload.tensors.tensor import Tensor
 if TYPE_CHECKING:
     from ckptload.dtypes import Array
     from ckptload.formats.entry import Entry
-    from ckptload.sources.base import Source
 
-
-#: Number of a source's read windows (`Profile.near`) per read while an open checkpoint is saved again. For a local
-#: file the result fits the processor's cache; for a remote file it is worth a request.
-_WINDOWS: Final = 8
 #: MindSpore sets this key of ``append_dict`` when it saves after an exception; it is not data
 #: (MindSpore 2.10.0, train/serialization.py:743).
 _EXCEPTION_MARK: Final = "__exception_save__"
@@ -274,27 +267,7 @@ def _from_reader(name: str, reader: Reader) -> Item:
 
 def _streamed(reader: Reader, entry: Entry) -> Item:
     kind = BYTES if entry.kind == BYTES else TENSOR
-
-    def read() -> Iterator[memoryview]:
-        source = reader._open_index().source  # noqa: SLF001 -- the bytes are copied as they are in the file
-        return _read(source, entry)
-
-    return Item(entry.name, kind, entry.dtype, entry.shape, entry.nbytes, read)
-
-
-def _read(source: Source, entry: Entry) -> Iterator[memoryview]:
-    """Yield an entry's tensor data, piece by piece in one buffer."""
-    if arrays.is_wide(entry):
-        yield formats_item.as_bytes(arrays.load(source, [entry])[0])
-        return
-    size = _WINDOWS * source.profile.near
-    scratch = memoryview(bytearray(min(size, entry.nbytes)))
-    for start, stop in entry.spans:
-        for at in range(start, stop, size):
-            piece = scratch[: min(size, stop - at)]
-            source.read_many([(at, piece)])
-            yield piece
-    source.check_unchanged()
+    return Item(entry.name, kind, entry.dtype, entry.shape, entry.nbytes, lambda: reader.pieces(entry))
 
 
 # -- snapshots ----------------------------------------------------------------------------------------------

@@ -13,6 +13,8 @@ from hypothesis.extra import numpy as npst
 
 from ckptload import dtypes
 from ckptload.errors import ArgumentError, UnsavableTypeError
+from ckptload.formats.entry import TENSOR
+from ckptload.formats.item import Item
 from ckptload.reading.opening import open_checkpoint
 from ckptload.tensors.tensor import Tensor
 from ckptload.writing import gathering
@@ -22,10 +24,16 @@ from places import FIXTURES
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from ckptload.formats.item import Item
 
 library = pytest.importorskip("safetensors.numpy")
 writing = pytest.importorskip("ckptload.formats.safetensors.encoding")
+
+
+@pytest.mark.parametrize("dtype", dtypes.BY_SAFETENSORS.values(), ids=str)
+def test_every_type_of_safetensors_has_its_place_in_the_order(dtype: dtypes.DType) -> None:
+    item = Item("w", TENSOR, dtype, (1,), dtype.itemsize, bytes(dtype.itemsize))
+    writing.check([item])
+
 
 #: What every version of the library takes.
 NUMPY = ["bool", "i1", "u1", "<i2", "<u2", "<i4", "<u4", "<i8", "<u8", "<f2", "<f4", "<f8"]

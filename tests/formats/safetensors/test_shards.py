@@ -6,6 +6,7 @@ import io
 import json
 import os
 import pickle
+import shutil
 import threading
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,8 @@ from ckptload.errors import (
     UnsupportedTypeError,
 )
 from ckptload.formats.safetensors.shards import ShardedSource
+from ckptload.reading.access import Access
+from ckptload.reading.opening import open_with
 
 ARRAYS: dict[str, np.ndarray[Any, Any]] = {
     "b.weight": np.arange(6, dtype=np.float32).reshape(2, 3),
@@ -134,6 +137,22 @@ def test_a_shard_that_changes_is_noticed(index: Path) -> None:
         os.utime(index.with_name("two.safetensors"), ns=(1, 1))
         with pytest.raises(ChangedFileError):
             reader["a.bias"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs a POSIX system")
+@pytest.mark.parametrize("watches", [True, False])
+def test_names_of_shards_are_watched_as_the_name_of_a_file_is(index: Path, watches: bool) -> None:
+    """A load in one go reads the file that it has opened, whatever has its name by now."""
+    with open_with(index, Access(watches_name=watches)) as reader:
+        equal(dict(reader))
+        copy = index.with_name("copy")
+        shutil.copy2(index.with_name("one.safetensors"), copy)
+        copy.replace(index.with_name("one.safetensors"))
+        if watches:
+            with pytest.raises(ChangedFileError):
+                reader["c"]
+        else:
+            equal(dict(reader))
 
 
 def test_a_closed_reader_opens_no_more_shards(index: Path) -> None:

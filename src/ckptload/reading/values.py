@@ -1,0 +1,68 @@
+"""From arrays to the values of a checkpoint: Parameters, strings, lists of arrays and bytes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ckptload.errors import CorruptCheckpointError
+from ckptload.formats.ckpt import wire
+from ckptload.formats.entry import MAP, STRING
+from ckptload.tensors.parameter import Parameter
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ckptload.dtypes import Array
+    from ckptload.formats.entry import Entry
+
+    Value = Parameter | list[Array] | str | bytes
+
+
+def to_read(entries: list[Entry]) -> list[Entry]:
+    """Return the entries to read, with each map replaced by its parts."""
+    if any(entry.parts for entry in entries):
+        return [part for entry in entries for part in (entry.parts if entry.kind == MAP else (entry,))]
+    return entries
+
+
+def values(entries: list[Entry], found: list[Array]) -> dict[str, Value]:
+    """Make values from arrays; with a fast path if all are tensors, which is nearly always so."""
+    pairs = zip(entries, found, strict=False)
+    tensors: dict[str, Value] = {
+        entry.name: Parameter.adopt(array, entry.dtype, entry.name) for entry, array in pairs if entry.dtype is not None
+    }
+    if len(tensors) == len(entries):
+        return tensors
+    content = iter(found)
+    return {entry.name: _value(entry, content) for entry in entries}
+
+
+def _value(entry: Entry, content: Iterator[Array]) -> Value:
+    """Make a value from its arrays, the next ones in `content`."""
+    if entry.kind == MAP:
+        parts = [next(content) for _ in entry.parts]
+        for part in parts:
+            part.flags.writeable = False
+        return parts
+    array = next(content)
+    if entry.dtype is not None:
+        return Parameter.adopt(array, entry.dtype, entry.name)
+    data = array.tobytes()
+    return _text(data, entry) if entry.kind == STRING else data
+
+
+def _text(data: bytes, entry: Entry) -> str:
+    """Decode a string entry (docs/format.md, "Strings").
+
+    The encoding is UTF-32, little-endian. Trailing NULs are dropped, and lone surrogates are kept.
+
+    Raises:
+        CorruptCheckpointError: it has a code point above U+10FFFF.
+    """
+    try:
+        return data.decode("utf-32-le", "surrogatepass").rstrip("\0")
+    except UnicodeDecodeError as error:
+        place = entry.spans[0][0] + error.start if len(entry.spans) == 1 else entry.offset
+        raise CorruptCheckpointError(
+            "the string has a code point above U+10FFFF", name=entry.name, offset=place, hint=wire.CUT_HINT
+        ) from error
