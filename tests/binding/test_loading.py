@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
-import time
 import tracemalloc
 import warnings
 from collections import OrderedDict
@@ -23,7 +21,6 @@ from ckptload.errors import (
     ArgumentTypeError,
     BindingError,
     ChangedFileError,
-    CheckpointError,
     ClosedReaderError,
     CorruptCheckpointError,
     DecryptionError,
@@ -743,38 +740,6 @@ def test_memory_that_numpy_cannot_fill_is_written_by_the_net(dtype: DType, suppl
     supply = supplies.supply_of(supplied({name: param(array.reshape(2, 3, 1)) for name in "abc"}), "parameters")
     loading.plan_target(target, supply, strict=False).apply()
     assert cell.p0.asnumpy().tolist() == strided.array.tolist() == cell.p2.asnumpy().tolist() == array.tolist()
-
-
-def test_only_tensors_are_offered() -> None:
-    supply = supplies.supply_of(open_checkpoint(text("s", "text")), "parameters")
-    assert not supply.is_tensor("s")
-    with pytest.raises(ArgumentTypeError, match="not a tensor"):
-        supply.spec("s")
-
-
-def test_the_first_failure_of_a_job_ends_the_rest() -> None:
-    done: list[int] = []
-
-    def fail() -> None:
-        raise CheckpointError("the disk is gone")
-
-    def work() -> None:
-        time.sleep(0.01)
-        done.append(1)
-
-    with pytest.raises(CheckpointError, match="the disk is gone"):
-        supplies.run([fail, *[work] * 1000], size=1 << 30)
-    assert len(done) < 1000
-
-
-def test_jobs_are_done_where_no_threads_can_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: Any) -> None:
-        raise RuntimeError("can't start new thread")
-
-    monkeypatch.setattr(threading.Thread, "start", refuse)
-    done: list[int] = []
-    supplies.run([lambda: done.append(1), lambda: done.append(2)], size=1 << 30)
-    assert done == [1, 2]
 
 
 # -- all of it at random --------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ckptload
@@ -189,7 +189,7 @@ def compare(case: Case, counts: Counter[str]) -> None:
 def test_random_nets_hold_what_mindspore_loads_into_them(capfd: pytest.CaptureFixture[str]) -> None:
     counts: Counter[str] = Counter()
 
-    @settings(max_examples=400, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=400)
     @given(cases())
     def check(case: Case) -> None:
         compare(case, counts)
@@ -201,7 +201,7 @@ def test_random_nets_hold_what_mindspore_loads_into_them(capfd: pytest.CaptureFi
         assert counts[kind] >= least, counts
 
 
-@settings(max_examples=60, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60)
 @given(case=cases())
 def test_random_nets_hold_what_mindspore_loads_from_its_own_files(case: Case, tmp_path: Path) -> None:
     """The same by load_checkpoint, and by an open reader that fills the net directly."""

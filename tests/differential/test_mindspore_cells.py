@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 
 import ckptload
 from ckptload import dtypes, save
@@ -34,7 +34,7 @@ pytestmark = [
 
 MODES = [mindspore.PYNATIVE_MODE, mindspore.GRAPH_MODE]
 
-several = settings(max_examples=60, suppress_health_check=list(HealthCheck))
+several = settings(max_examples=60)
 
 
 def content(cell: Any) -> list[tuple[Any, ...]]:
