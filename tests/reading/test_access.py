@@ -80,7 +80,7 @@ def test_a_key_that_is_not_bytes_is_a_type_error(key: object) -> None:
 @pytest.mark.parametrize("mode", [None, 0, b"AES-GCM", ["AES-GCM"]], ids=type)
 def test_a_mode_that_is_not_text_is_a_type_error(mode: object) -> None:
     error = refused(ArgumentTypeError, mode=mode)
-    assert error.problem == f"dec_mode must be a str, not {type(mode).__name__}"
+    assert error.problem == f"dec_mode must be a string, not {type(mode).__name__}"
 
 
 @pytest.mark.parametrize("number", [None, 1.0, "1", True], ids=type)

@@ -15,7 +15,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ckptload import dtypes, open_checkpoint
+from ckptload import dtypes, open_checkpoint, save_checkpoint
+from ckptload.encryption.ciphers import MODES
 from ckptload.errors import (
     ArgumentError,
     ArgumentIndexError,
@@ -317,6 +318,24 @@ def test_fill_reads_into_the_callers_arrays(reader: Reader) -> None:
     assert np.array_equal(w, MATRIX)
     assert b.tolist() == [1, 2]
     reader.fill([])
+
+
+@pytest.mark.parametrize("encryption", [{}, *({"key": bytes(16), "mode": mode} for mode in MODES)], ids=str)
+def test_fill_reads_an_entry_into_several_arrays(encryption: dict[str, Any], tmp_path: Path) -> None:
+    values = {f"p{at}": np.arange(size, dtype="<f4") for at, size in enumerate([3, 1000, 70_000])}
+    save_checkpoint(
+        {name: Parameter(array) for name, array in values.items()},
+        tmp_path / "x.ckpt",
+        **{f"enc_{option}": value for option, value in encryption.items()},
+    )
+    names = [*values, *reversed(values), *values]
+    arrays_of_mine = [np.zeros_like(values[name]) for name in names]
+    with open_checkpoint(
+        tmp_path / "x.ckpt", **{f"dec_{option}": value for option, value in encryption.items()}
+    ) as opened:
+        opened.fill(zip(names, arrays_of_mine, strict=True))
+    for name, array in zip(names, arrays_of_mine, strict=True):
+        assert np.array_equal(array, values[name])
 
 
 @pytest.mark.parametrize(

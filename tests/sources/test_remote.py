@@ -161,6 +161,16 @@ def test_a_file_that_shrinks_is_told(server: Server) -> None:
             reader["layer3.weight"]
 
 
+def test_an_entry_is_fetched_into_several_arrays(server: Server) -> None:
+    data, values = checkpoint(4, 1 << 16)
+    names = [*values, *values]
+    with open_checkpoint(server.url("twice.ckpt", data)) as reader:
+        arrays = [np.zeros(reader.info(name).shape, np.float32) for name in names]
+        reader.fill(zip(names, arrays, strict=True))
+        for name, array in zip(names, arrays, strict=True):
+            assert np.array_equal(array, reader[name].asnumpy())
+
+
 def test_any_file_system_of_fsspec_will_do() -> None:
     fsspec.filesystem("memory").pipe("/lenet5.ckpt", LENET.read_bytes())
     with open_checkpoint("memory://lenet5.ckpt") as reader:

@@ -207,8 +207,7 @@ class _ReaderSupply:
             (straight if same else converted).append(transfer)
         converted.sort(key=lambda transfer: transfer.spec.place)
         self._convert(converted)
-        for once in _without_repeats(straight):
-            self._reader.fill([(transfer.key, transfer.memory) for transfer in once])
+        self._reader.fill([(transfer.key, transfer.memory) for transfer in straight])
 
     def _convert(self, transfers: Sequence[Transfer]) -> None:
         jobs: list[Job] = []
@@ -230,8 +229,7 @@ class _ReaderSupply:
                 size = _stored(transfer)
                 read.append((transfer.key, scratch[at : at + size].view(transfer.spec.dtype.numpy)))
                 at += _aligned(size)
-            for once in _without_repeats(read):
-                self._reader.fill(once)
+            self._reader.fill(read)
             for transfer, (_, array) in zip(transfers, read, strict=True):
                 casting.cast_into(array, transfer.spec.dtype, transfer.dtype, transfer.memory)
 
@@ -292,20 +290,6 @@ def _stored(transfer: Transfer) -> int:
 
 def _aligned(size: int) -> int:
     return -(-size // _ALIGNMENT) * _ALIGNMENT
-
-
-def _without_repeats(items: Iterable[Any]) -> Iterator[list[Any]]:
-    """Yield the items in lists without repeated keys, because a reader reads an entry only once per call."""
-    left = list(items)
-    while left:
-        keys: set[str] = set()
-        once: list[Any] = []
-        again: list[Any] = []
-        for item in left:
-            (again if item[0] in keys else once).append(item)
-            keys.add(item[0])
-        yield once
-        left = again
 
 
 def _bounds(array: Array) -> tuple[int, int]:
