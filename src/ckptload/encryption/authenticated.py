@@ -188,20 +188,20 @@ class TaggedSource(DecryptingSource):
         kept: list[tuple[tuple[int, int], memoryview]] = []
         for at in range(0, self._length(number), self._piece):
             size = self._size(number, len(marks))
-            sealed = cipher[:size]
-            self._inner.read_into(block.start + at, sealed)
-            marks.append(self._marker.mark(sealed))
+            ciphertext = cipher[:size]
+            self._inner.read_into(block.start + at, ciphertext)
+            marks.append(self._marker.mark(ciphertext))
             if wanted and wanted[0][0] == at and len(wanted[0][1]) >= size + SPARE:
                 # The buffer is longer than this piece, so it has the spare room to decrypt straight into it.
                 out = wanted[0][1]
-                stream.update_into(sealed, out[: size + SPARE])
+                stream.update_into(ciphertext, out[: size + SPARE])
                 wanted[0] = (at + size, out[size:])
                 seen.compare(at, out[:size])
                 continue
             if keeps:
                 plain = self._fresh(size)
                 kept.append(((number, len(marks) - 1), plain[:size]))
-            stream.update_into(sealed, plain)
+            stream.update_into(ciphertext, plain)
             seen.compare(at, plain[:size])
             _give_out(wanted, at, plain[:size])
         self._finish(number, stream, seen)
@@ -259,10 +259,10 @@ class TaggedSource(DecryptingSource):
     def _decrypt_small(self, number: int, out: memoryview) -> None:
         """Decrypt a block of one piece and check its tag."""
         block, size = self._chain[number], self._length(number)
-        sealed = self._room.cipher[:size]
-        self._inner.read_into(block.start, sealed)
+        ciphertext = self._room.cipher[:size]
+        self._inner.read_into(block.start, ciphertext)
         stream = self._cipher.gcm_decryptor(block.iv, block.tag)
-        stream.update_into(sealed, out)
+        stream.update_into(ciphertext, out)
         seen = Seen(self._seen.get(number, ()))
         seen.compare(0, out[:size])
         self._finish(number, stream, seen)
@@ -275,11 +275,11 @@ class TaggedSource(DecryptingSource):
             ChangedFileError: the piece has changed since the block's tag was checked.
         """
         block, at = self._chain[number], piece * self._piece
-        sealed = self._room.cipher[: len(out) - SPARE]
-        self._inner.read_into(block.start + at, sealed)
-        if self._marker.mark(sealed) != self._marks[number][piece]:
+        ciphertext = self._room.cipher[: len(out) - SPARE]
+        self._inner.read_into(block.start + at, ciphertext)
+        if self._marker.mark(ciphertext) != self._marks[number][piece]:
             raise self._changed(number, block.start + at)
-        self._cipher.gcm_keystream(block.iv, at // CIPHER_BLOCK).update_into(sealed, out)
+        self._cipher.gcm_keystream(block.iv, at // CIPHER_BLOCK).update_into(ciphertext, out)
 
     def _changed(self, number: int, offset: int) -> ChangedFileError:
         self._inner.check_unchanged()

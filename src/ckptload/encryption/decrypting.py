@@ -105,14 +105,14 @@ class DecryptingSource(Source):
             self._inner.read_into(block.start + at - CIPHER_BLOCK, cipher[: CIPHER_BLOCK + size])
             if stream is None:
                 stream = self._stream(block, at, cipher[:CIPHER_BLOCK])
-            sealed = cipher[CIPHER_BLOCK : CIPHER_BLOCK + size]
+            ciphertext = cipher[CIPHER_BLOCK : CIPHER_BLOCK + size]
             skip = max(place - at, 0)
             count = min(size - skip, len(out))
             if skip == 0 and len(out) >= size + SPARE:
                 # The buffer is longer than this piece, so it has the spare room to decrypt straight into it.
-                stream.update_into(sealed, out[: size + SPARE])
+                stream.update_into(ciphertext, out[: size + SPARE])
             else:
-                stream.update_into(sealed, plain)
+                stream.update_into(ciphertext, plain)
                 copy(out[:count], plain[skip : skip + count])
             out = out[count:]
             at += size

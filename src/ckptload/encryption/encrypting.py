@@ -88,12 +88,12 @@ class EncryptingWriter:
         self._cipher = prepare(key, mode)
         self._block_size = block_size
         self._nonce = nonce or (lambda: secrets.token_bytes(IV_SIZE))
-        self._sealed = np.empty(_PIECE + SPARE, np.uint8).data
+        self._ciphertext = np.empty(_PIECE + SPARE, np.uint8).data
         self._stream: Stream | None = None
         self._iv = b""
         self._start = 0
         self._plain_size = 0
-        self._sealed_size = 0
+        self._ciphertext_size = 0
         self._finished = False
 
     def write(self, data: Buffer) -> int:
@@ -118,14 +118,14 @@ class EncryptingWriter:
         if self._plain_size:
             self._finish_block()
         self._finished = True
-        self._sealed = memoryview(b"")
+        self._ciphertext = memoryview(b"")
 
     def _encrypt(self, data: Buffer) -> None:
         stream = self._stream or self._begin_block()
         for at in range(0, len(data), _PIECE):
-            size = stream.update_into(data[at : at + _PIECE], self._sealed)
-            self._file.write(self._sealed[:size])
-            self._sealed_size += size
+            size = stream.update_into(data[at : at + _PIECE], self._ciphertext)
+            self._file.write(self._ciphertext[:size])
+            self._ciphertext_size += size
         self._plain_size += len(data)
 
     def _begin_block(self) -> Stream:
@@ -147,8 +147,8 @@ class EncryptingWriter:
             raise CheckpointError("an encrypted block cannot be empty")
         stream.finalize()
         tag = cast("TaggedStream", stream).tag if variant.tagged else b""
-        header = HEADER.pack(self._sealed_size + BLOCK_OVERHEAD, IV_SIZE, self._iv, self._sealed_size)
+        header = HEADER.pack(self._ciphertext_size + BLOCK_OVERHEAD, IV_SIZE, self._iv, self._ciphertext_size)
         self._file.seek(self._start)
         self._file.write(variant.magic + tag + header)
-        self._file.seek(self._start + variant.header_size + self._sealed_size)
-        self._stream, self._plain_size, self._sealed_size = None, 0, 0
+        self._file.seek(self._start + variant.header_size + self._ciphertext_size)
+        self._stream, self._plain_size, self._ciphertext_size = None, 0, 0

@@ -51,10 +51,10 @@ def open_encrypted(
         )
     cipher = KeyedCipher(key, mode)
     kind = TaggedSource if chain.variant.tagged else UntaggedSource
-    sealed = kind(source, chain, cipher)
+    decrypting = kind(source, chain, cipher)
     for notice in _notices(chain, reason):
         warn(f"{source.label}: {notice}")
-    return sealed
+    return decrypting
 
 
 def _unauthenticated(chain: Chain, mode: str) -> str | None:
