@@ -76,7 +76,7 @@ class Plan:
         transient: gradient sums without an entry; they are not reported as missing.
         total: number of the net's parameters.
         entries: number of the checkpoint's entries.
-        source: path of the checkpoint, or None for a dictionary.
+        source: path of the checkpoint, or a description if it is not a file; None for a dictionary.
     """
 
     def __init__(self, slots: Mapping[str, Slot], supply: Supply, matching: Matching, *, strict: bool) -> None:

@@ -65,7 +65,7 @@ class Supply(Protocol):
 
     Attributes:
         keys: their names, in order; membership tests are fast.
-        label: the file's path, or None.
+        label: the file's path, or a description if it is not a file; None for a dictionary.
     """
 
     keys: Collection[str]

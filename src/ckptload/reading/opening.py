@@ -49,8 +49,14 @@ def open_checkpoint(
         manager. Values own their memory, unless `mmap` is True.
 
     Raises:
-        CheckpointError: the file cannot be read, is damaged, is encrypted and cannot be decrypted, or is
-            another kind of file.
+        ReadError: the file is missing or cannot be read. This and all below are CheckpointErrors.
+        EmptyCheckpointError: it has no bytes or no records.
+        WrongFormatError: it is another kind of file.
+        CorruptCheckpointError: it is damaged.
+        LimitError: it has more records than `max_records`, or exceeds another limit (docs/security.md).
+        EncryptedCheckpointError: it is encrypted, and `dec_key` was not given.
+        DecryptionError: `dec_key` or `dec_mode` does not fit it, or it needs `allow_unauthenticated`.
+        CipherUnavailableError: the installed ``cryptography`` does not support the mode.
         ArgumentError: the value of an argument is not allowed.
         ArgumentTypeError: an argument has the wrong type.
     """
