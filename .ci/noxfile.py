@@ -198,7 +198,8 @@ def readme(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Run all tests on the working tree, and see how much of it they enter."""
     session.install("-e", ".[dev]")
-    data = f"--data-file={session.create_tmp()}/coverage"
+    WORK.mkdir(parents=True, exist_ok=True)
+    data = f"--data-file={WORK}/coverage"
     session.run("coverage", "run", data, "-m", "pytest", "-q", *session.posargs)
     session.run("coverage", "report", data, "--skip-covered", f"--fail-under={MINIMUMS['COVERAGE']}")
 
@@ -254,7 +255,7 @@ def shared(session: nox.Session) -> None:
 def docs(session: nox.Session) -> None:
     """Build the pages; a warning is an error."""
     session.install("-e", ".[docs]")
-    pages = Path(session.create_tmp()) / "html"
+    pages = WORK / "html"
     shutil.rmtree(pages, ignore_errors=True)
     session.run("sphinx-build", "-q", "-W", "--keep-going", "-b", "html", "docs", str(pages))
     session.log(f"built {len(list(pages.rglob('*.html')))} pages")
