@@ -530,7 +530,7 @@ def test_a_function_leaves_entries_out_by_returning_none() -> None:
 def test_two_entries_of_one_name_are_refused() -> None:
     module = nn.Linear(3, 2)
     before = state(module)
-    with pytest.raises(ArgumentError, match="'weight' the same name 'x'"):
+    with pytest.raises(ArgumentError, match="'weight' and 'bias' would both have this name"):
         ckptload.load_param_into_net(module, for_linear(), name_map=lambda _: "x")
     assert state(module) == before
 
