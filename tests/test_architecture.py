@@ -232,10 +232,12 @@ def test_heavy_packages_are_imported_where_they_are_needed(module: str) -> None:
 
 @every_module
 def test_frameworks_are_imported_by_nets_alone(module: str) -> None:
-    found = {full.partition(".")[0] for full in imported(MODULES[module])} & {"torch", "mindspore"}
-    for node in ast.walk(MODULES[module]):
-        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
-            found -= {full.partition(".")[0] for full in imported(node)}
+    at_runtime = [
+        node
+        for node in MODULES[module].body
+        if not (isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING")
+    ]
+    found = {full.partition(".")[0] for node in at_runtime for full in imported(node)} & {"torch", "mindspore"}
     assert not found or package(module) == "nets"
 
 

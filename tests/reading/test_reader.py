@@ -320,6 +320,12 @@ def test_fill_reads_into_the_callers_arrays(reader: Reader) -> None:
     reader.fill([])
 
 
+def test_pieces_are_little_endian_bytes_of_an_entry(reader: Reader) -> None:
+    assert b"".join(reader.pieces(reader.info("w"))) == MATRIX.tobytes()
+    assert b"".join(reader.pieces(reader.info("state"))) == b"\x01\x02"
+    assert [b"".join(reader.pieces(part)) for part in reader.info("m").parts] == [bytes(16), bytes(8)]
+
+
 @pytest.mark.parametrize("encryption", [{}, *({"key": bytes(16), "mode": mode} for mode in MODES)], ids=str)
 def test_fill_reads_an_entry_into_several_arrays(encryption: dict[str, Any], tmp_path: Path) -> None:
     values = {f"p{at}": np.arange(size, dtype="<f4") for at, size in enumerate([3, 1000, 70_000])}
@@ -421,6 +427,7 @@ USES: dict[str, Callable[[Reader], Any]] = {
     "load": lambda reader: reader.load(),
     "select": lambda reader: reader.select(),
     "fill": lambda reader: reader.fill([("w", np.zeros((4, 3, 2), "<f4"))]),
+    "pieces": lambda reader: list(reader.pieces(open_checkpoint(DATA).info("w"))),
     "verify_crc": lambda reader: reader.verify_crc(),
     "authenticate": lambda reader: reader.authenticate(),
     "metadata": lambda reader: reader.metadata,
@@ -527,6 +534,7 @@ def cut(path: Path) -> None:
         lambda reader: reader.load(),
         lambda reader: reader.fill([("w", np.zeros((4, 3, 2), "<f4"))]),
         lambda reader: reader.get_slice("w").flat(0, 3),
+        lambda reader: list(reader.pieces(reader.info("w"))),
     ],
 )
 def test_a_file_that_was_changed_is_noticed_at_each_read(

@@ -9,7 +9,7 @@ from typing import Final
 
 from ckptload.errors import ArgumentError, ArgumentTypeError, Hint, LimitError
 
-#: The largest known models have about ten thousand tensors. An index of a million takes half a gigabyte.
+#: The largest known models have tens of thousands of tensors. An index of a million takes half a gigabyte.
 MAX_RECORDS: Final = 1_000_000
 
 

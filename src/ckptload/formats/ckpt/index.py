@@ -46,11 +46,10 @@ class CkptIndex:
             CheckpointError: two names are the same without the suffix.
         """
         chosen = list(chosen)
-        plain = dict(zip(chosen, chosen, strict=True))
-        if not any(schema.PARAM_KEY_MARK in name for name in plain):
+        if not any(schema.PARAM_KEY_MARK in name for name in chosen):
             # Few files have parameters with a cache.
-            return plain
-        plain.clear()
+            return dict(zip(chosen, chosen, strict=True))
+        plain: dict[str, str] = {}
         cut: dict[str, str] = {}
         for name in chosen:
             public, mark, _ = name.partition(schema.PARAM_KEY_MARK)

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 ENDING: Final = ".safetensors.index.json"
 #: Bytes of an index. That of a model of a million tensors is shorter.
 MAX_INDEX: Final = 100_000_000
-#: The largest known models have about a hundred. Each needs a few calls to the file system before anything is read.
+#: The largest known models have a few hundred. Each needs a few calls to the file system before anything is read.
 MAX_SHARDS: Final = 10_000
 
 _AGAIN: Final = "fetch the whole folder again; an index names files beside it and nothing else"
