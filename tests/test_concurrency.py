@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 import warnings
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -210,6 +211,43 @@ def test_a_reader_that_is_closed_while_threads_read_says_so_to_them(kind: str, t
                 return "told"
 
         assert at_once(work) == ["closed", *["told"] * (WORKERS - 1)]
+
+
+@contextmanager
+def closed_after(looks: int, thing: Any, attribute: str) -> Iterator[None]:
+    """Let a source or a reader be as if another thread closed it after so many looks at an attribute."""
+    kind: Any = type(thing)
+    left = [looks]
+
+    def look(self: Any, name: str) -> Any:
+        if name == attribute:
+            left[0] -= 1
+            if left[0] < 0:
+                return None
+        return object.__getattribute__(self, name)
+
+    thing.__class__ = type(kind.__name__, (kind,), {"__getattribute__": look})
+    try:
+        with suppress(ClosedReaderError):
+            yield
+    finally:
+        thing.__class__ = kind
+
+
+@pytest.mark.parametrize("looks", range(8))
+@pytest.mark.parametrize("kind", ["plain", "mapped"])
+def test_a_file_may_be_closed_between_any_two_steps_of_a_read(kind: str, looks: int, tmp_path: Path) -> None:
+    path, how = make(tmp_path, kind)
+    with open_checkpoint(path, **how) as reader, closed_after(looks, reader._open_index().source, "_file"):
+        assert digests(reader.load()) == WANTED
+
+
+@pytest.mark.parametrize("looks", range(8))
+@pytest.mark.parametrize("use", [repr, len, list, digests], ids=["repr", "len", "list", "load"])
+def test_a_reader_may_be_closed_between_any_two_steps(use: Callable[[Any], Any], looks: int, tmp_path: Path) -> None:
+    path, how = make(tmp_path, "plain")
+    with open_checkpoint(path, **how) as reader, closed_after(looks, reader, "_index"):
+        use(reader)
 
 
 @every_kind

@@ -356,12 +356,13 @@ class Reader(Mapping[str, Any]):
         return id(self)
 
     def __repr__(self) -> str:
-        if self._index is None or self.closed:
+        index = self._index
+        if index is None or self.closed:
             return f"<closed checkpoint {self._label}>"
         # Not len(self), which raises if public names collide: a repr must not raise.
-        count = len(self._index.names() if self._chosen is None else self._chosen)
-        cipher = f", {self._index.cipher}" if self._index.cipher else ""
-        return f"<{self._index.format} checkpoint {self._label}: {count} entries{cipher}>"
+        count = len(index.names() if self._chosen is None else self._chosen)
+        cipher = f", {index.cipher}" if index.cipher else ""
+        return f"<{index.format} checkpoint {self._label}: {count} entries{cipher}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
         if self._reopen is None or self._chosen is not None or self._index is None:
@@ -375,9 +376,10 @@ class Reader(Mapping[str, Any]):
     # -- inside -----------------------------------------------------------------------------------
 
     def _open_index(self) -> Index:
-        if self._index is None or self.closed:
+        index = self._index  # Once: another thread may close the reader at any moment.
+        if index is None or self.closed:
             raise ClosedReaderError("the reader was closed", path=self._label, hint="open the checkpoint again")
-        return self._index
+        return index
 
     def _tensor_info(self, name: str) -> Entry:
         entry = self.info(name)

@@ -131,9 +131,10 @@ class FileSource(Source):
             return cast("Any", file).readinto(out) or 0
 
     def _open_file(self) -> BinaryIO:
-        if self._file is None:
+        file = self._file  # Once: another thread may close it at any moment.
+        if file is None:
             raise ClosedReaderError("the checkpoint was closed", path=self.label)
-        return self._file
+        return file
 
     def check_unchanged(self) -> None:
         """Raise ChangedFileError unless size, modification time and identity are those at opening."""
