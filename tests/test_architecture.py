@@ -21,7 +21,7 @@ PACKAGE = Path(ckptload.__file__).parent
 PAGE = DOCS / "architecture.md"
 
 #: What everybody may import; these import nothing of the project.
-GROUND = {"_version", "errors", "messages", "parallel"}
+GROUND = {"_version", "errors", "messages", "threads"}
 
 #: The rule of each package, from the bottom up: what it may import beside the ground. A name stands for all below it.
 RULES: dict[str, set[str]] = {
@@ -35,16 +35,16 @@ RULES: dict[str, set[str]] = {
     "reading": {"sources", "formats", "encryption", "tensors", "dtypes", "filters"},
     "binding": {"reading", "nets", "tensors", "formats.entry", "sources.spans", "dtypes"},
     "writing": {"reading", "encryption", "nets", "tensors", "formats", "sources", "dtypes", "filters"},
-    "load": {"binding", "reading", "encryption", "formats", "filters"},
-    "save": {"writing", "nets", "encryption", "tensors", "formats"},
+    "loading": {"binding", "reading", "encryption", "formats", "filters"},
+    "saving": {"writing", "nets", "encryption", "tensors", "formats"},
     "frameworks": {"binding", "reading", "nets", "tensors"},
     "converting": {"binding", "writing", "reading", "encryption", "tensors", "formats", "filters", "dtypes"},
     "dtype": {"dtypes"},
     "common": {"dtype", "tensors"},
     "nn": {"nets"},
-    "train": {"load", "save", "converting", "binding"},
+    "train": {"loading", "saving", "converting", "binding"},
     "__init__": {
-        *("dtype", "common", "nn", "train", "load", "save", "frameworks", "converting"),
+        *("dtype", "common", "nn", "train", "loading", "saving", "frameworks", "converting"),
         *("binding", "reading", "nets", "tensors", "formats", "dtypes"),
     },
     "cli": {"__init__", "dtypes", "sources.spans", "writing.atomic"},

@@ -23,7 +23,7 @@ import pytest
 
 from ckptload import Cell, Parameter, Tensor, load_checkpoint, load_param_into_net, open_checkpoint, save_checkpoint
 from ckptload.errors import CheckpointError, ClosedReaderError
-from ckptload.save import _saves
+from ckptload.saving import _saves
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -25,9 +25,9 @@ import numpy as np
 import pytest
 
 from ckptload.errors import ChangedFileError, CheckpointError
-from ckptload.load import load_checkpoint
+from ckptload.loading import load_checkpoint
 from ckptload.reading.opening import open_checkpoint
-from ckptload.save import save_checkpoint
+from ckptload.saving import save_checkpoint
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,7 +52,7 @@ import errno, os, resource, signal, sys, time
 import numpy as np
 from ckptload import errors
 from ckptload import load_checkpoint, open_checkpoint
-from ckptload.save import save_checkpoint
+from ckptload.saving import save_checkpoint
 path = sys.argv[1]
 def content(value, size=4 << 20):
     return {name: np.full(size // 4, value, np.uint8) for name in "abcd"}
@@ -314,10 +314,10 @@ def test_an_interrupt_in_the_middle_of_a_save(tmp_path: Path) -> None:
             yield memoryview(bytes(1 << 20))
             os.kill(os.getpid(), signal.SIGINT)
             time.sleep(10)
-        from ckptload import dtypes, save
+        from ckptload import dtypes, saving
         from ckptload.formats.entry import TENSOR
         from ckptload.formats.item import Item
-        save.gather = lambda *_: [Item("w", TENSOR, dtypes.uint8, (2 << 20,), 2 << 20, values)]
+        saving.gather = lambda *_: [Item("w", TENSOR, dtypes.uint8, (2 << 20,), 2 << 20, values)]
         try:
             save_checkpoint({}, path)
         except KeyboardInterrupt:
@@ -377,8 +377,8 @@ def test_the_process_of_an_asynchronous_save_is_killed(tmp_path: Path) -> None:
         """
         for _ in range(3):
             save_checkpoint(content(1, 64 << 20), path, async_save="process")
-            from ckptload import save
-            os.kill(save._saves._running._child, signal.SIGKILL)
+            from ckptload import saving
+            os.kill(saving._saves._running._child, signal.SIGKILL)
             try:
                 save_checkpoint({}, path, async_save="process")
             except errors.BackgroundSaveError as error:

@@ -77,14 +77,14 @@ if TYPE_CHECKING:
     from ckptload.formats.index import Evidence, Facts
     from ckptload.formats.item import Item
     from ckptload.frameworks import from_torch, to_mindspore, to_torch_state_dict
-    from ckptload.load import ParamDictFuture, load_checkpoint, load_checkpoint_async
+    from ckptload.loading import ParamDictFuture, load_checkpoint, load_checkpoint_async
     from ckptload.nets.cell import Cell
     from ckptload.nets.containers import CellList, SequentialCell
     from ckptload.nets.pytorch.groups import guess_torch_names
     from ckptload.reading.opening import open_checkpoint
     from ckptload.reading.reader import Reader
     from ckptload.reading.slices import TensorSlice
-    from ckptload.save import save_checkpoint
+    from ckptload.saving import save_checkpoint
     from ckptload.tensors.parameter import Parameter, ParameterTuple
     from ckptload.tensors.tensor import Tensor
 
@@ -117,14 +117,14 @@ _HOMES: Final = {
         "formats.index": "Evidence Facts",
         "formats.item": "Item",
         "frameworks": "from_torch to_mindspore to_torch_state_dict",
-        "load": "ParamDictFuture load_checkpoint load_checkpoint_async",
+        "loading": "ParamDictFuture load_checkpoint load_checkpoint_async",
         "nets.cell": "Cell",
         "nets.containers": "CellList SequentialCell",
         "nets.pytorch.groups": "guess_torch_names",
         "reading.opening": "open_checkpoint",
         "reading.reader": "Reader",
         "reading.slices": "TensorSlice",
-        "save": "save_checkpoint",
+        "saving": "save_checkpoint",
         "tensors.parameter": "Parameter ParameterTuple",
         "tensors.tensor": "Tensor",
         "common": "common",

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ckptload import dtypes, parallel
+from ckptload import dtypes, threads
 from ckptload.binding import supplies
 from ckptload.binding.supplies import Transfer, supply_of
 from ckptload.errors import ArgumentTypeError, CheckpointError
@@ -157,7 +157,7 @@ def test_a_union_covers_the_same_and_overlaps_nowhere(pairs: list[tuple[int, int
 def test_little_content_or_a_single_job_needs_no_threads(
     number: int, size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(parallel, "share", lambda *_: pytest.fail("threads were asked for"))
+    monkeypatch.setattr(threads, "share", lambda *_: pytest.fail("threads were asked for"))
     done: list[int] = []
     supplies.run([lambda: done.append(1)] * number, size=size)
     assert done == [1] * number

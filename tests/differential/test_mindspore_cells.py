@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 
 import ckptload
-from ckptload import dtypes, save
+from ckptload import dtypes, saving
 from ckptload.errors import BindingError, UnsupportedTypeError
 from ckptload.tensors.parameter import Parameter
 
@@ -354,7 +354,7 @@ def both(folder: Path, saved: Any, **how: Any) -> tuple[bytes, bytes]:
     mindspore.train.serialization._async_save_close()
     for child in multiprocessing.active_children():
         child.join()
-    save._saves.wait()
+    saving._saves.wait()
     return (folder / f"theirs.{ending}").read_bytes(), (folder / f"ours.{ending}").read_bytes()
 
 

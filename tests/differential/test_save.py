@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from ckptload import dtypes, save
+from ckptload import dtypes, saving
 from ckptload.errors import CheckpointError
 from ckptload.formats.ckpt import encoding
 from ckptload.formats.safetensors import checksum
-from ckptload.load import load_checkpoint
+from ckptload.loading import load_checkpoint
 from ckptload.tensors.parameter import Parameter
 from ckptload.tensors.tensor import Tensor
 
@@ -59,11 +59,11 @@ def both(folder: Path, content: Any, *, ending: str = "ckpt", **how: Any) -> tup
     """Save with MindSpore and with ckptload, and return the bytes of both."""
     theirs, ours = folder / f"theirs.{ending}", folder / f"ours.{ending}"
     mindspore.save_checkpoint(as_mindspores(content), str(theirs), **with_tensors(how, as_mindspores))
-    save.save_checkpoint(content, str(ours), **how)
+    saving.save_checkpoint(content, str(ours), **how)
     serialization._async_save_close()
     for child in multiprocessing.active_children():
         child.join()
-    save._saves.wait()
+    saving._saves.wait()
     return theirs.read_bytes(), ours.read_bytes()
 
 
@@ -152,7 +152,7 @@ def test_types_without_numpys_help(tmp_path: Path, dtype: dtypes.DType, ending: 
     theirs, ours = tmp_path / f"theirs.{ending}", tmp_path / f"ours.{ending}"
     tensor = mindspore.Tensor([0, 1, 2, 3], getattr(mindspore, dtype.attribute))
     mindspore.save_checkpoint({"w": mindspore.Parameter(tensor, name="w")}, str(theirs), format=ending)
-    save.save_checkpoint({"w": Tensor.adopt(np.arange(4).astype(dtype.numpy), dtype)}, str(ours), format=ending)
+    saving.save_checkpoint({"w": Tensor.adopt(np.arange(4).astype(dtype.numpy), dtype)}, str(ours), format=ending)
     if ending == "ckpt":
         assert ours.read_bytes() == theirs.read_bytes()
         return
@@ -175,7 +175,7 @@ def test_a_net_gives_the_bytes_of_its_parameters(tmp_path: Path) -> None:
     net = Net()
     content = {parameter.name: parameter.asnumpy() for parameter in net.get_parameters()}
     mindspore.save_checkpoint(net, str(tmp_path / "theirs.ckpt"))
-    save.save_checkpoint(content, str(tmp_path / "ours.ckpt"))
+    saving.save_checkpoint(content, str(tmp_path / "ours.ckpt"))
     assert (tmp_path / "ours.ckpt").read_bytes() == (tmp_path / "theirs.ckpt").read_bytes()
 
 
@@ -184,7 +184,7 @@ def test_slices_are_cut_at_the_same_places(tmp_path: Path, monkeypatch: pytest.M
     """With the limit lowered to 1 KiB on both sides."""
     monkeypatch.setattr(serialization, "SLICE_SIZE", 1)
     ckpt: Any = encoding.ckpt
-    monkeypatch.setattr(save, "ckpt", lambda items, **how: ckpt(items, slice_size=1024, **how))
+    monkeypatch.setattr(saving, "ckpt", lambda items, **how: ckpt(items, slice_size=1024, **how))
     shapes = [(1023,), (1024,), (1025,), (5000,), (3, 500), (700, 3), (2, 3, 400), (1, 3000)]
     content = {
         f"{kind} {shape}": np.arange(np.prod(shape)).astype(kind).reshape(shape)
@@ -200,7 +200,7 @@ def test_tensors_without_elements_are_what_an_asynchronous_save_writes(tmp_path:
     content = {"e": np.zeros(0, np.float32), "f": np.zeros((0, 3), np.int8), "w": np.ones(2)}
     theirs, ours = both(tmp_path, content, async_save=True)
     assert ours == theirs
-    save.save_checkpoint(content, str(tmp_path / "x.ckpt"))
+    saving.save_checkpoint(content, str(tmp_path / "x.ckpt"))
     assert (tmp_path / "x.ckpt").read_bytes() == theirs
 
 
@@ -271,7 +271,7 @@ def test_maps_open_in_mindspore(tmp_path: Path, dtype: dtypes.DType) -> None:
     """It knows four types; its own writer does not sum map records, and its reader does."""
     parts = [np.arange(3, dtype=np.int32), np.ones((3, 2), dtype.numpy), np.zeros(3, np.int32)]
     path = str(tmp_path / "x.ckpt")
-    save.save_checkpoint({"m": parts, "w": np.ones(2)}, path, crc_check=True)
+    saving.save_checkpoint({"m": parts, "w": np.ones(2)}, path, crc_check=True)
     found = mindspore.load_checkpoint(path, crc_check=True)
     assert [(part.dtype, part.tolist()) for part in found["m"]] == [(part.dtype, part.tolist()) for part in parts]
 
@@ -330,6 +330,6 @@ def test_what_mindspore_refuses_is_refused_with_a_class_its_callers_know(
     with pytest.raises(Exception) as theirs:  # noqa: PT011 -- whatever it raises
         mindspore.save_checkpoint(**given)
     with pytest.raises(theirs.type) as ours:
-        save.save_checkpoint(**given)
+        saving.save_checkpoint(**given)
     if "choice_func" not in arguments:
         assert isinstance(ours.value, CheckpointError)

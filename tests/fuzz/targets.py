@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ckptload.encryption.encrypting import EncryptingWriter
 from ckptload.errors import CheckpointError
 from ckptload.formats import kinds
-from ckptload.load import load_checkpoint
+from ckptload.loading import load_checkpoint
 from ckptload.reading.opening import open_checkpoint
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from ckptload.formats.entry import BYTES, MAP, STRING, TENSOR
 from ckptload.nets.cell import Cell
 from ckptload.nets.containers import CellList
 from ckptload.reading.opening import open_checkpoint
-from ckptload.save import save_checkpoint
+from ckptload.saving import save_checkpoint
 from ckptload.tensors.parameter import Parameter
 from ckptload.tensors.tensor import Tensor
 from ckptload.writing.gathering import check_append_dict, detached, gather, snapshot

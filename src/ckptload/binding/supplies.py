@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 import numpy as np
 
-from ckptload import parallel
+from ckptload import threads
 from ckptload.errors import ArgumentTypeError
 from ckptload.formats.entry import TENSOR
 from ckptload.reading.reader import Reader
@@ -277,7 +277,7 @@ def _converting(batch: Iterable[_Piece]) -> Job:
 def run(jobs: Sequence[Job], size: int) -> None:
     """Run jobs that copy `size` bytes in total, in two threads if that is faster; the first failure ends it."""
     if size >= _PARALLEL_FROM and len(jobs) > 1:
-        parallel.share(lambda job: job(), jobs, "bind")
+        threads.share(lambda job: job(), jobs, "bind")
         return
     for job in jobs:
         job()

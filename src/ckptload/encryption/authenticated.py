@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
-from ckptload import parallel
+from ckptload import threads
 from ckptload.encryption.cache import Kept, Seen
 from ckptload.encryption.ciphers import CIPHER_BLOCK, SPARE, Marker, tag_error
 from ckptload.encryption.decrypting import DecryptingSource, copy
@@ -156,7 +156,7 @@ class TaggedSource(DecryptingSource):
         while batch := list(islice(jobs, _BATCH)):
             total = sum(job.amount if self._verified[job.number] else self._length(job.number) for job in batch)
             if len(batch) > 1 and total >= max(_PARALLEL_FROM, _WORTH_SHARING * len(batch)):
-                parallel.share(self._serve, batch, "decrypt")
+                threads.share(self._serve, batch, "decrypt")
             else:
                 for job in batch:
                     self._serve(job)

@@ -13,7 +13,7 @@ from abc import ABC, abstractmethod
 from itertools import groupby
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from ckptload import parallel
+from ckptload import threads
 from ckptload.errors import (
     CorruptCheckpointError,
 )
@@ -100,7 +100,7 @@ class Source(ABC):
         pays = total >= _PARALLEL_FROM and len(jobs) > 1 and total >= _WORTH_SHARING * len(requests)
         if pays:
             # Page faults on fresh memory, not copying, are the cost of a load.
-            parallel.share(self._scatter, jobs, "read")
+            threads.share(self._scatter, jobs, "read")
             return
         for job in jobs:
             self._scatter(job)

@@ -2,8 +2,8 @@
 
 from ckptload.binding.loading import load_param_into_net
 from ckptload.converting.converters import ckpt_to_safetensors, safetensors_to_ckpt
-from ckptload.load import load_checkpoint, load_checkpoint_async
-from ckptload.save import save_checkpoint
+from ckptload.loading import load_checkpoint, load_checkpoint_async
+from ckptload.saving import save_checkpoint
 
 __all__ = [
     "ckpt_to_safetensors",

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 
 import ckptload
-from ckptload import errors, save
+from ckptload import errors, saving
 from ckptload.errors import ArgumentError, ArgumentTypeError, CheckpointError, DecryptionError, TargetIsFolderError
-from ckptload.load import load_checkpoint
+from ckptload.loading import load_checkpoint
 from ckptload.reading.opening import open_checkpoint
-from ckptload.save import save_checkpoint
+from ckptload.saving import save_checkpoint
 from ckptload.tensors.parameter import Parameter
 from ckptload.tensors.tensor import Tensor
 from places import FIXTURES
@@ -45,7 +45,7 @@ def target(tmp_path: Path) -> str:
 
 def saved(save_obj: Any, path: str, **how: Any) -> bytes:
     save_checkpoint(save_obj, path, **how)
-    save._saves.wait()
+    saving._saves.wait()
     return Path(path).read_bytes()
 
 
@@ -240,7 +240,7 @@ def test_values_are_those_at_the_time_of_the_call(target: str, async_save: str |
     save_checkpoint(values, target, async_save=async_save)
     values["w"].asnumpy()[:] = 7
     values["v"][:] = 7
-    save._saves.wait()
+    saving._saves.wait()
     assert Path(target).read_bytes() == expected
 
 
@@ -248,7 +248,7 @@ def test_values_are_those_at_the_time_of_the_call(target: str, async_save: str |
 def test_a_reader_may_be_closed_when_the_call_returns(target: str, async_save: str | bool) -> None:
     with open_checkpoint(str(FIXTURES / "adam.ckpt")) as reader:
         save_checkpoint(reader, target, async_save=async_save)
-    save._saves.wait()
+    saving._saves.wait()
     assert Path(target).read_bytes() == (FIXTURES / "adam.ckpt").read_bytes()
 
 
@@ -318,7 +318,7 @@ def test_a_relative_name_is_taken_from_the_working_directory(tmp_path: Path, mon
     monkeypatch.chdir(tmp_path)
     save_checkpoint({"k": parameter()}, "x.ckpt", async_save=True)
     monkeypatch.chdir("/")
-    save._saves.wait()
+    saving._saves.wait()
     assert (tmp_path / "x.ckpt").exists()
 
 
