@@ -35,6 +35,7 @@ WORDS: Final[Words] = {
     "filter_result": None,
     "input_data": None,
     "module": None,
+    "own_parameters": None,
     "prefixes": None,
     "strict_load": None,
 }
