@@ -101,7 +101,8 @@ __all__ = [
     "UnsupportedTypeError", "WriteError", "WritePermissionError", "WrongFormatError", "__version__", "bfloat16",
     "bool_", "ckpt_to_safetensors", "common", "complex64", "complex128", "convert_checkpoint", "dtype", "errors",
     "float8_e4m3fn", "float8_e5m2", "float16", "float32", "float64", "from_torch", "guess_torch_names", "hifloat8",
-    "int8", "int16", "int32", "int64", "load_checkpoint", "load_checkpoint_async", "load_param_into_net", "mindspore", "nn",
+    "int8", "int16", "int32", "int64", "load_checkpoint", "load_checkpoint_async", "load_param_into_net", "mindspore",
+    "nn",
     "open_checkpoint", "plan_binding", "qint4x2", "renamed", "safetensors_to_ckpt", "save_checkpoint", "to_mindspore",
     "to_npz", "to_torch_state_dict", "train", "uint8", "uint16", "uint32", "uint64",
 ]  # fmt: skip

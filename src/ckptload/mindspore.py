@@ -90,10 +90,10 @@ class Installation:
 def install() -> Installation:
     """Put ckptload's checkpoint functions into the place of MindSpore's.
 
-    It replaces `load_checkpoint`, `load_checkpoint_async`, `load_param_into_net`, `save_checkpoint`, `ckpt_to_safetensors`
-    and `safetensors_to_ckpt` in every module that holds MindSpore's: those of MindSpore, whose callbacks save with
-    them, and those that have imported them by name. Modules that are imported later get ckptload's. MindSpore is
-    imported if it was not yet. Installing twice changes nothing more.
+    They are `load_checkpoint`, `load_checkpoint_async`, `load_param_into_net`, `save_checkpoint`,
+    `ckpt_to_safetensors` and `safetensors_to_ckpt`. They are replaced in every module that holds them: those of
+    MindSpore, whose callbacks save with them, and those that have imported them by name. Modules that are imported
+    later get ckptload's. MindSpore is imported if it was not yet. Installing twice changes nothing more.
 
     Returns:
         A context manager: ``with ckptload.mindspore.install(): ...`` ends with `uninstall`.
@@ -118,7 +118,7 @@ def install() -> Installation:
 
 
 def uninstall() -> None:
-    """Put MindSpore's own functions back, also in modules that were imported meanwhile; do nothing without `install`."""
+    """Put MindSpore's own functions back, also in modules imported meanwhile; do nothing without `install`."""
     with _lock:
         _replace({id(_STAND_INS[name]): theirs for name, theirs in _theirs.items()})
         _theirs.clear()

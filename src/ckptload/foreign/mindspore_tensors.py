@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import mindspore
 import numpy as np
@@ -21,21 +21,30 @@ def as_tensor(array: Array, dtype: DType) -> Any:
 
     The array must be C-contiguous and writable: MindSpore does not respect read-only memory.
     """
-    if dtype is dtypes.qint4x2:
-        return mindspore.Tensor(array, mindspore.qint4x2)
-    return mindspore.Tensor.from_numpy(array)
+    return _copied(array, dtype) if dtype is dtypes.qint4x2 else mindspore.Tensor.from_numpy(array)
+
+
+#: Up to this many bytes a Parameter is made by MindSpore's constructor, which copies: that takes no longer than
+#: sharing, and MindSpore prints tensors in its own memory in its own way.
+_COPIED: Final = 64 << 10
 
 
 def as_parameter(array: Array, dtype: DType, name: str, *, requires_grad: bool = True) -> Any:
-    """Return a ``mindspore.Parameter`` that shares an array's memory; see `as_tensor`.
+    """Return a ``mindspore.Parameter`` of an array, whose memory it shares unless it is small; see `as_tensor`.
 
     MindSpore's constructor copies its argument, so a small Parameter is made first and then takes the array.
     """
+    if array.nbytes <= _COPIED:
+        return mindspore.Parameter(_copied(array, dtype), name=name, requires_grad=requires_grad)
     parameter = mindspore.Parameter(_smallest(dtype), name=name, requires_grad=requires_grad)
     # Without slice_shape, another shape than that of the small one would be refused.
     parameter.set_data(as_tensor(array, dtype), slice_shape=True)
     parameter.sliced = False
     return parameter
+
+
+def _copied(array: Array, dtype: DType) -> Any:
+    return mindspore.Tensor(array, mindspore.qint4x2) if dtype is dtypes.qint4x2 else mindspore.Tensor(array)
 
 
 @cache
