@@ -46,6 +46,7 @@ WORDS: Final[Words] = {
     "input_data": "pass the values themselves as input_data",
     "module": "pass module=",
     "prefixes": "for example specify_prefix='conv' or specify_prefix=['conv1', 'fc.']",
+    "skip_misfits": "pass skip_misfits=True to load the rest",
     "strict_load": "strict_load=False allows conversions",
 }
 

@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ckptload import filters
-from ckptload.binding.loading import check_arguments, load_param_into_net
+from ckptload.binding.loading import check_arguments, check_flags, load_param_into_net
 from ckptload.encryption.ciphers import AES_GCM
 from ckptload.errors import ArgumentError, ArgumentTypeError, EmptyCheckpointError, Hint
 from ckptload.formats.entry import CKPT, SAFETENSORS, check_format
@@ -41,6 +41,7 @@ def load_checkpoint(
     *,
     allow_unauthenticated: bool = False,
     max_records: int = MAX_RECORDS,
+    skip_misfits: bool = False,
 ) -> dict[str, Any]:
     """Load all or some entries of a checkpoint.
 
@@ -63,6 +64,7 @@ def load_checkpoint(
         format: ``"ckpt"`` or ``"safetensors"``.
         allow_unauthenticated: open AES-GCM files with data that no tag covers (docs/security.md).
         max_records: largest number of records, or of tensors in a safetensors file (docs/security.md).
+        skip_misfits: with `net`: load what fits, if anything does; the other parameters keep their values.
 
     Returns:
         A plain dict in file order. It maps each name to a Parameter, a str, a list of read-only arrays
@@ -74,11 +76,12 @@ def load_checkpoint(
         ArgumentError: an argument has an invalid value.
         CheckpointError: the file cannot be read, is damaged, encrypted or of another kind, or the
             filter keeps nothing. All errors are ValueErrors.
-        BindingError: values do not fit `net`, which is then unchanged (also a RuntimeError).
+        BindingError: values do not fit `net`, or nothing matches, although `strict_load` is False; the net is
+            unchanged (also a RuntimeError).
     """
     filters.prefixes(specify_prefix, "specify_prefix")
     filters.prefixes(filter_prefix, "filter_prefix")
-    _check_flags(crc_check=crc_check, remove_redundancy=remove_redundancy)
+    check_flags(crc_check=crc_check, remove_redundancy=remove_redundancy, skip_misfits=skip_misfits)
     # None, too, is not a format here (MindSpore 2.10.0, train/serialization.py, _check_file).
     check_format(format)
     access = Access(
@@ -102,7 +105,7 @@ def load_checkpoint(
             warn(f"{reader.path} has no CRC-32, so crc_check=True checked nothing")
         values = wanted.load()
     if net is not None:
-        load_param_into_net(net, values, strict_load, remove_redundancy)
+        load_param_into_net(net, values, strict_load, remove_redundancy, skip_misfits=skip_misfits)
     return values
 
 
@@ -113,12 +116,6 @@ def _wanted(
     if not wanted:
         raise _nothing_left(reader, specify_prefix, filter_prefix)
     return wanted
-
-
-def _check_flags(**flags: object) -> None:
-    for argument, value in flags.items():
-        if not isinstance(value, bool):
-            raise ArgumentTypeError(f"{argument} must be True or False, not {value!r}")
 
 
 def _check_name(source: object, format: str) -> None:
@@ -207,6 +204,7 @@ def load_checkpoint_async(
     *,
     allow_unauthenticated: bool = False,
     max_records: int = MAX_RECORDS,
+    skip_misfits: bool = False,
 ) -> ParamDictFuture:
     """Start loading a checkpoint in the background.
 
@@ -227,6 +225,7 @@ def load_checkpoint_async(
             is given.
         allow_unauthenticated: open AES-GCM files with data that no tag covers (docs/security.md).
         max_records: largest number of records, or of tensors in a safetensors file (docs/security.md).
+        skip_misfits: with `net`: load what fits, if anything does; the other parameters keep their values.
 
     Returns:
         A future. Its ``result()`` returns or raises what `load_checkpoint` does.
@@ -253,6 +252,7 @@ def load_checkpoint_async(
         format=SAFETENSORS if path.endswith(("." + SAFETENSORS, ENDING)) else CKPT,
         allow_unauthenticated=allow_unauthenticated,
         max_records=max_records,
+        skip_misfits=skip_misfits,
     )
     return ParamDictFuture(_begun(load))
 

@@ -36,5 +36,6 @@ WORDS: Final[Words] = {
     "input_data": None,
     "module": None,
     "prefixes": None,
+    "skip_misfits": None,
     "strict_load": None,
 }
