@@ -71,7 +71,7 @@ def unmatched(plan: Plan) -> str:
         if name in plan.supply.keys:
             lines.append(f"{name!r} is not a tensor in the checkpoint")
         elif near:
-            lines.append(f"nearest to {name!r}: {listed(near)}")
+            lines.append(f"nearest to {name!r}: {near[0]!r}")
     return "no entry of the checkpoint matches a parameter of the net, and nothing was written:" + _lines(lines)
 
 
