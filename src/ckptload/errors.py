@@ -41,7 +41,6 @@ WORDS: Final[Words] = {
     "shard_size": "max_shard_size=",
     "to": "format",
     # Only in Python
-    "append_dict": "pass numbers in append_dict",
     "filter_result": "choice_func is called with each name and returns whether to load it",
     "input_data": "pass the values themselves as input_data",
     "module": "pass module=",

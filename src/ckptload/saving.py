@@ -57,7 +57,7 @@ def save_checkpoint(
 
     Args:
         save_obj: a Cell; a list of Parameters or of ``{"name": name, "data": tensor}``; a dictionary of names
-            and Parameters, Tensors, strings or numpy arrays, such as `load_checkpoint` returns; or an open
+            and Parameters, Tensors, numpy arrays, numbers or strings, such as `load_checkpoint` returns; or an open
             reader, which is copied in small pieces. A ``mindspore.nn.Cell``, MindSpore's own Parameters and
             Tensors, and a ``torch.nn.Module`` (converted as by `from_torch`) are saved, too. If a name occurs
             twice, the last value is saved.

@@ -31,7 +31,6 @@ WORDS: Final[Words] = {
     "shard_size": "--shard-size ",
     "to": "--to",
     # Only in Python
-    "append_dict": None,
     "filter_result": None,
     "input_data": None,
     "module": None,
