@@ -54,6 +54,7 @@ from ckptload.errors import (
     LimitError,
     MissingAttributeError,
     MissingFolderError,
+    MissingPackageError,
     OutOfMemoryError,
     ParentIsFileError,
     ReadError,
@@ -67,7 +68,7 @@ from ckptload.errors import (
 )
 
 if TYPE_CHECKING:
-    from ckptload import common, dtype, nn, train
+    from ckptload import common, dtype, mindspore, nn, train
     from ckptload.binding.loading import BindingPlan, load_param_into_net, plan_binding
     from ckptload.binding.plan import Load, Misfit
     from ckptload.binding.renaming import renamed
@@ -93,13 +94,15 @@ __all__ = [
     "BackgroundSaveError", "BindingError", "BindingPlan", "Cell", "CellList", "ChangedFileError", "CheckpointError",
     "ChecksumError", "CipherUnavailableError", "ClosedReaderError", "ComputationError", "CorruptCheckpointError",
     "DType", "DecryptionError", "EmptyCheckpointError", "EncryptedCheckpointError", "Entry", "Evidence", "Facts",
-    "IntegerRangeError", "Item", "LimitError", "Load", "Misfit", "MissingAttributeError", "MissingFolderError", "Move",
+    "IntegerRangeError", "Item", "LimitError", "Load", "Misfit", "MissingAttributeError", "MissingFolderError",
+    "MissingPackageError", "Move",
     "OutOfMemoryError", "ParamDictFuture", "Parameter", "ParameterTuple", "ParentIsFileError", "ReadError", "Reader",
     "SequentialCell", "TargetIsFolderError", "Tensor", "TensorSlice", "UnknownNameError", "UnsavableTypeError",
     "UnsupportedTypeError", "WriteError", "WritePermissionError", "WrongFormatError", "__version__", "bfloat16",
     "bool_", "ckpt_to_safetensors", "common", "complex64", "complex128", "convert_checkpoint", "dtype", "errors",
     "float8_e4m3fn", "float8_e5m2", "float16", "float32", "float64", "from_torch", "guess_torch_names", "hifloat8",
-    "int8", "int16", "int32", "int64", "load_checkpoint", "load_checkpoint_async", "load_param_into_net", "nn",
+    "int8", "int16", "int32", "int64", "load_checkpoint", "load_checkpoint_async", "load_param_into_net", "mindspore",
+    "nn",
     "open_checkpoint", "plan_binding", "qint4x2", "renamed", "safetensors_to_ckpt", "save_checkpoint", "to_mindspore",
     "to_npz", "to_torch_state_dict", "train", "uint8", "uint16", "uint32", "uint64",
 ]  # fmt: skip
@@ -129,6 +132,7 @@ _HOMES: Final = {
         "tensors.tensor": "Tensor",
         "common": "common",
         "dtype": "dtype",
+        "mindspore": "mindspore",
         "nn": "nn",
         "train": "train",
     }.items()

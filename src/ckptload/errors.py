@@ -44,6 +44,7 @@ WORDS: Final[Words] = {
     "filter_result": "choice_func is called with each name and returns whether to load it",
     "input_data": "pass the values themselves as input_data",
     "module": "pass module=",
+    "own_parameters": "load with parameters='ckptload'",
     "prefixes": "for example specify_prefix='conv' or specify_prefix=['conv1', 'fc.']",
     "skip_misfits": "pass skip_misfits=True to load the rest",
     "strict_load": "strict_load=False allows conversions",
@@ -243,6 +244,10 @@ class ParentIsFileError(WriteError, NotADirectoryError):
 
 class BackgroundSaveError(CheckpointError):
     """An asynchronous save failed after the call that started it had returned."""
+
+
+class MissingPackageError(CheckpointError, ImportError):
+    """A package that the call needs is not installed."""
 
 
 class OutOfMemoryError(CheckpointError, MemoryError):

@@ -10,14 +10,19 @@ from typing import TYPE_CHECKING, Any
 from ckptload.binding.loading import check_flags, plan_target
 from ckptload.binding.renaming import RenamedSupply
 from ckptload.binding.supplies import supply_of
+from ckptload.foreign.classes import MINDSPORE
+from ckptload.foreign.giving import chosen
 from ckptload.messages import counted, listed, warn
 from ckptload.nets.foreign import check_module
+from ckptload.reading.reader import Reader
+from ckptload.reading.values import given
+from ckptload.tensors.parameter import as_ours
+from ckptload.tensors.tensor import Tensor
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from ckptload.binding.renaming import NameMap
-    from ckptload.reading.reader import Reader
     from ckptload.tensors.parameter import Parameter
 
     Parameters = Mapping[str, Any] | Reader
@@ -87,15 +92,19 @@ def to_mindspore(parameters: Parameters) -> dict[str, Any]:
     """Convert a checkpoint to MindSpore's own Parameters, for ``mindspore.load_param_into_net``.
 
     Args:
-        parameters: what `load_checkpoint` returned, or an open reader.
+        parameters: what `load_checkpoint` returned, a dictionary of tensors of torch or numpy, or an open reader.
 
     Returns:
         Name to ``mindspore.Parameter``, which owns its memory; strings and maps are unchanged.
 
     Raises:
         UnsupportedTypeError: MindSpore cannot make a tensor of a dtype.
+        MissingPackageError: MindSpore is not installed.
     """
-    from ckptload.nets import mindspore_cell  # noqa: PLC0415 -- imports MindSpore
-
+    kind = chosen(MINDSPORE)
+    if isinstance(parameters, Reader):
+        return parameters.giving(kind).load()
     supply_of(parameters, "parameters")
-    return mindspore_cell.parameters_for(parameters)
+    ours = {name: as_ours(value) for name, value in parameters.items()}
+    # A copy: the caller goes on with the values that were passed.
+    return given({name: value.copy() if isinstance(value, Tensor) else value for name, value in ours.items()}, kind)

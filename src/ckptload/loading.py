@@ -12,12 +12,14 @@ from ckptload import filters
 from ckptload.binding.loading import check_arguments, check_flags, load_param_into_net
 from ckptload.encryption.ciphers import AES_GCM
 from ckptload.errors import ArgumentError, ArgumentTypeError, EmptyCheckpointError, Hint
+from ckptload.foreign.giving import AUTO, chosen
 from ckptload.formats.entry import CKPT, SAFETENSORS, check_format
 from ckptload.formats.limits import MAX_RECORDS
 from ckptload.formats.safetensors.shards import ENDING
 from ckptload.messages import closest, quoted, warn
 from ckptload.reading.access import Access
 from ckptload.reading.opening import open_with
+from ckptload.reading.values import given
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,6 +44,7 @@ def load_checkpoint(
     allow_unauthenticated: bool = False,
     max_records: int = MAX_RECORDS,
     skip_misfits: bool = False,
+    parameters: str = AUTO,
 ) -> dict[str, Any]:
     """Load all or some entries of a checkpoint.
 
@@ -65,6 +68,9 @@ def load_checkpoint(
         allow_unauthenticated: open AES-GCM files with data that no tag covers (docs/security.md).
         max_records: largest number of records, or of tensors in a safetensors file (docs/security.md).
         skip_misfits: with `net`: load what fits, if anything does; the other parameters keep their values.
+        parameters: what tensors are loaded as: ``"mindspore"`` for ``mindspore.Parameter``, ``"ckptload"`` for
+            `Parameter`, ``"torch"`` for ``torch.Tensor``, ``"numpy"`` for arrays. ``"auto"`` is ``"mindspore"``
+            if this process has imported MindSpore, and ``"ckptload"`` otherwise.
 
     Returns:
         A plain dict in file order. It maps each name to a Parameter, a str, a list of read-only arrays
@@ -76,9 +82,12 @@ def load_checkpoint(
         ArgumentError: an argument has an invalid value.
         CheckpointError: the file cannot be read, is damaged, encrypted or of another kind, or the
             filter keeps nothing. All errors are ValueErrors.
+        UnsupportedTypeError: the Parameters asked for cannot hold a dtype of the file; `net` is unchanged.
+        MissingPackageError: `parameters` needs a package that is not installed (also an ImportError).
         BindingError: values do not fit `net`, or nothing matches, although `strict_load` is False; the net is
             unchanged (also a RuntimeError).
     """
+    kind = chosen(parameters)
     filters.prefixes(specify_prefix, "specify_prefix")
     filters.prefixes(filter_prefix, "filter_prefix")
     check_flags(crc_check=crc_check, remove_redundancy=remove_redundancy, skip_misfits=skip_misfits)
@@ -103,10 +112,11 @@ def load_checkpoint(
         remove_redundancy = _redundancy(reader, remove_redundancy)
         if crc_check and not reader.verify_crc():
             warn(f"{reader.path} has no CRC-32, so crc_check=True checked nothing")
+        wanted.giving(kind).check_dtypes()
         values = wanted.load()
     if net is not None:
         load_param_into_net(net, values, strict_load, remove_redundancy, skip_misfits=skip_misfits)
-    return values
+    return given(values, kind)
 
 
 def _wanted(
@@ -205,6 +215,7 @@ def load_checkpoint_async(
     allow_unauthenticated: bool = False,
     max_records: int = MAX_RECORDS,
     skip_misfits: bool = False,
+    parameters: str = AUTO,
 ) -> ParamDictFuture:
     """Start loading a checkpoint in the background.
 
@@ -226,12 +237,16 @@ def load_checkpoint_async(
         allow_unauthenticated: open AES-GCM files with data that no tag covers (docs/security.md).
         max_records: largest number of records, or of tensors in a safetensors file (docs/security.md).
         skip_misfits: with `net`: load what fits, if anything does; the other parameters keep their values.
+        parameters: what tensors are loaded as; see `load_checkpoint`. ``"auto"`` is decided now.
 
     Returns:
         A future. Its ``result()`` returns or raises what `load_checkpoint` does.
 
     Raises:
-        ArgumentTypeError: `ckpt_file_name` is not a path. Every other error comes from ``result()``.
+        ArgumentTypeError: `ckpt_file_name` is not a path, or `parameters` not a str.
+        ArgumentError: `parameters` is not a known kind.
+        MissingPackageError: `parameters` needs a package that is not installed.
+            Every other error comes from ``result()``.
     """
     path = os.fspath(ckpt_file_name) if isinstance(ckpt_file_name, (str, os.PathLike)) else None
     if not isinstance(path, str):
@@ -253,6 +268,7 @@ def load_checkpoint_async(
         allow_unauthenticated=allow_unauthenticated,
         max_records=max_records,
         skip_misfits=skip_misfits,
+        parameters=chosen(parameters),
     )
     return ParamDictFuture(_begun(load))
 

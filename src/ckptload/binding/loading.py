@@ -11,6 +11,8 @@ import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ckptload.binding import report
 from ckptload.binding.matching import match
 from ckptload.binding.plan import Load, Plan
@@ -21,6 +23,8 @@ from ckptload.messages import listed, warn
 from ckptload.nets.slots import target_of
 from ckptload.reading.reader import Reader
 from ckptload.tensors import casting
+from ckptload.tensors.parameter import Parameter
+from ckptload.tensors.tensor import Tensor
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -202,12 +206,27 @@ def load_param_into_net(
             are converted.
     """
     check_arguments(net, strict_load, remove_redundancy, skip_misfits=skip_misfits)
+    _check_values(parameter_dict)
     supply = supply_of(parameter_dict, "parameter_dict")
     plan = plan_target(target_of(net), supply, strict=strict_load, name_map=name_map, skip_misfits=skip_misfits)
     plan.check()
     plan.warn()
     plan.apply()
     return plan.param_not_load, plan.ckpt_not_load
+
+
+def _check_values(parameter_dict: object) -> None:
+    """Refuse arrays and our own plain Tensors, as MindSpore does; other frameworks' tensors are taken.
+
+    `plan_binding` is not MindSpore's, and takes them all.
+    """
+    for key, value in parameter_dict.items() if isinstance(parameter_dict, dict) else ():
+        if isinstance(value, np.ndarray) or (isinstance(value, Tensor) and not isinstance(value, Parameter)):
+            raise ArgumentTypeError(
+                f"the value must be a Parameter, a str, a list or bytes, not {type(value).__name__}",
+                name=str(key),
+                hint="make a Parameter of it: Parameter(value); or plan_binding(net, values).apply() takes it as it is",
+            )
 
 
 def check_arguments(

@@ -34,6 +34,7 @@ WORDS: Final[Words] = {
     "filter_result": None,
     "input_data": None,
     "module": None,
+    "own_parameters": None,
     "prefixes": None,
     "skip_misfits": None,
     "strict_load": None,

@@ -18,9 +18,9 @@ from ckptload.formats.ckpt import records as ckpt_records
 from ckptload.formats.ckpt import schema
 from ckptload.formats.entry import BYTES, MAP, STRING, TENSOR
 from ckptload.formats.item import Item
-from ckptload.nets.foreign import foreign_tensor, module_parameters
+from ckptload.nets.foreign import module_parameters
 from ckptload.reading.reader import Reader
-from ckptload.tensors.parameter import Parameter
+from ckptload.tensors.parameter import Parameter, as_ours
 from ckptload.tensors.tensor import Tensor
 
 if TYPE_CHECKING:
@@ -75,18 +75,12 @@ def check_append_dict(append_dict: object) -> None:
     for name, value in append_dict.items():
         if not isinstance(name, str):
             raise ArgumentTypeError(f"a key of append_dict must be a str, not {type(name).__name__}")
-        if not _is_number(value) and not isinstance(_own(value), (str, Tensor)):
+        if not _is_number(value) and not isinstance(as_ours(value), (str, Tensor)):
             raise ArgumentTypeError(
                 f"a value of append_dict must be a number, a str, a Tensor or a Parameter, not {type(value).__name__}",
                 name=name,
                 hint="make a Tensor of it, for example Tensor(numpy.asarray(value))",
             )
-
-
-def _own(value: object) -> object:
-    """Return a foreign tensor as one of ours, with the same memory if possible; anything else is returned unchanged."""
-    tensor = None if isinstance(value, (Tensor, int, float, str)) else foreign_tensor(value)
-    return value if tensor is None else tensor
 
 
 def _checked(name: str) -> str:
@@ -140,13 +134,15 @@ def _listed(entries: Sequence[object]) -> Iterator[tuple[str, Tensor]]:
     if entries and isinstance(entries[0], dict):
         yield from map(_named, entries)
         return
-    for number, entry in enumerate(map(_own, entries)):
-        if not isinstance(entry, Parameter):
+    for number, entry in enumerate(entries):
+        parameter = as_ours(entry)
+        # Arrays, and tensors of torch, have no name.
+        if not isinstance(parameter, Parameter) or not getattr(entry, "name", None):
             raise ArgumentTypeError(
                 f"a list to be saved holds Parameters; entry {number} is {type(entry).__name__}",
                 hint="give other values by name: [{'name': name, 'data': tensor}, ...] or a dict",
             )
-        yield entry.name, entry
+        yield parameter.name, parameter
 
 
 def _named(entry: object) -> tuple[str, Tensor]:
@@ -155,7 +151,7 @@ def _named(entry: object) -> tuple[str, Tensor]:
             "each entry of the list to be saved must be a dict with 'name' and 'data'; "
             + (f"one has {sorted(map(str, entry))}" if isinstance(entry, dict) else f"one is {type(entry).__name__}")
         )
-    name, value = entry["name"], _own(entry["data"])
+    name, value = entry["name"], as_ours(entry["data"])
     if not isinstance(name, str):
         raise ArgumentTypeError(f"'name' in a list to be saved must be a str, not {type(name).__name__}")
     if not isinstance(value, Tensor):
@@ -184,7 +180,7 @@ def _value(name: str, value: object) -> Item:
         return Item(name, BYTES, None, (), len(value), value)
     if _is_number(value):
         return _number(name, value)
-    tensor = _own(value)
+    tensor = as_ours(value)
     if isinstance(tensor, Tensor):
         return _tensor(name, tensor)
     raise UnsavableTypeError(
