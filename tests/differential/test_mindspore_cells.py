@@ -77,8 +77,8 @@ def test_random_cells_hold_what_mindspore_loads_into_them(case: Case, tmp_path: 
         plan = ckptload.plan_binding(direct, reader, case.strict)
         if plan.unmatched:
             with pytest.raises(BindingError):
-                ckptload.load_checkpoint(path, ours, case.strict)
-            assert content(ours) == before
+                plan.apply()
+            assert content(direct) == before
             return
         if plan.misfits:
             if not reshapes(plan):
@@ -222,8 +222,11 @@ def test_a_cell_is_filled_with_what_fits_as_mindspore_fills_it() -> None:
 def test_a_cell_in_which_nothing_matches_is_left_alone() -> None:
     net = Net()
     before = content(net)
+    values = {"other." + name + ".x": value for name, value in parameters(1).items()}
+    with pytest.warns(UserWarning, match="no entry of the checkpoint matches a parameter of the net"):
+        ckptload.load_param_into_net(net, values)
     with pytest.raises(BindingError, match="no entry of the checkpoint matches a parameter of the net"):
-        ckptload.load_param_into_net(net, {"other." + name + ".x": value for name, value in parameters(1).items()})
+        ckptload.plan_binding(net, values).apply()
     assert content(net) == before
 
 

@@ -20,6 +20,7 @@ from ckptload.binding.renaming import RenamedSupply
 from ckptload.binding.supplies import Transfer, supply_of
 from ckptload.errors import ArgumentError, ArgumentTypeError, BindingError, Hint
 from ckptload.messages import listed, warn
+from ckptload.nets.foreign import is_module
 from ckptload.nets.slots import target_of
 from ckptload.reading.reader import Reader
 from ckptload.tensors import casting
@@ -58,18 +59,7 @@ class BindingPlan(Plan):
                 of them. Or the plan is `unmatched`; the message has names of both sides (also a RuntimeError).
         """
         if self.unmatched:
-            prefix = self.lacking
-            raise BindingError(
-                report.unmatched(self),
-                path=self.source,
-                hint=Hint(
-                    "check that this is the checkpoint of this net", "; if it is, rename its entries with {name_map}"
-                )
-                if prefix is None
-                else Hint(
-                    "add {prefix} to the names with {name_map}", ": lambda name: {prefix} + name", prefix=repr(prefix)
-                ),
-            )
+            raise self.no_match()
         if not self.misfits or (self.skips and self.loads):
             return
         by_dtype = self.strict and any(casting.can_cast(one.key_dtype, one.dtype) for one in self.misfits)
@@ -80,6 +70,19 @@ class BindingPlan(Plan):
                 "{skip_misfits}, or " if self.loads else "",
                 "rename entries with {name_map}",
                 "; {strict_load}" if by_dtype else "",
+            ),
+        )
+
+    def no_match(self) -> BindingError:
+        """Return the error of a plan that is `unmatched`: names of both sides, and what to do."""
+        prefix = self.lacking
+        return BindingError(
+            report.unmatched(self),
+            path=self.source,
+            hint=Hint("check that this is the checkpoint of this net", "; if it is, rename its entries with {name_map}")
+            if prefix is None
+            else Hint(
+                "add {prefix} to the names with {name_map}", ": lambda name: {prefix} + name", prefix=repr(prefix)
             ),
         )
 
@@ -197,18 +200,23 @@ def load_param_into_net(
     Raises:
         ArgumentTypeError: an argument is of the wrong type, or `remove_redundancy` is True (also a TypeError).
         ArgumentError: two parameters of the net have the same name.
-        BindingError: something does not fit; every misfit is listed. Or nothing matches, although there are
-            entries and `strict_load` is False (also a RuntimeError).
+        BindingError: something does not fit; every misfit is listed. Or nothing matches, and the call is not one
+            that MindSpore has: with an open reader, a module of torch, `name_map` or `skip_misfits` (also a
+            RuntimeError).
         CheckpointError: a wanted entry is damaged, or an encrypted file is not authentic.
 
     Warns:
-        UserWarning: the net has no parameters; or parameters are not loaded, are matched by the end of a name, or
-            are converted.
+        UserWarning: nothing matches; the net has no parameters; or parameters are not loaded, are matched by the end
+            of a name, or are converted.
     """
     check_arguments(net, strict_load, remove_redundancy, skip_misfits=skip_misfits)
     _check_values(parameter_dict)
     supply = supply_of(parameter_dict, "parameter_dict")
     plan = plan_target(target_of(net), supply, strict=strict_load, name_map=name_map, skip_misfits=skip_misfits)
+    ours = skip_misfits or name_map is not None or isinstance(parameter_dict, Reader) or is_module(net)
+    if plan.unmatched and not ours:
+        warn(str(plan.no_match()))
+        return plan.param_not_load, plan.ckpt_not_load
     plan.check()
     plan.warn()
     plan.apply()
