@@ -43,7 +43,6 @@ WORDS: Final[Words] = {
     # Only in Python
     "append_dict": "pass numbers in append_dict",
     "filter_result": "choice_func is called with each name and returns whether to load it",
-    "input_data": "pass the values themselves as input_data",
     "module": "pass module=",
     "prefixes": "for example specify_prefix='conv' or specify_prefix=['conv1', 'fc.']",
     "strict_load": "strict_load=False allows conversions",

@@ -33,7 +33,6 @@ WORDS: Final[Words] = {
     # Only in Python
     "append_dict": None,
     "filter_result": None,
-    "input_data": None,
     "module": None,
     "prefixes": None,
     "strict_load": None,

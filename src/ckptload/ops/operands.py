@@ -1,0 +1,65 @@
+"""What functions are given: tensors, and values that become tensors."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ckptload.errors import ArgumentTypeError
+from ckptload.tensors.spelling import spelled
+from ckptload.tensors.tensor import Tensor
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def tensor_of(name: str, value: Any) -> Tensor:
+    """Return a tensor as it is, and make one of a number or a list.
+
+    Raises:
+        ArgumentTypeError: no tensor can be made of it; `name` is the function that was called.
+    """
+    if isinstance(value, Tensor):
+        return value
+    if isinstance(value, (bool, int, float, complex, list, tuple)):
+        return Tensor(value)
+    raise ArgumentTypeError(f"{name} takes a Tensor, not {type(value).__name__}", hint="make one first: Tensor(value)")
+
+
+def method(name: str, doc: str | None = None, *, called: str | None = None, **names: str) -> Callable[..., Any]:
+    """Return the function that calls a method of its first argument.
+
+    Args:
+        name: the method of `Tensor`.
+        doc: docstring; None for the method's own.
+        called: name of the function, if it is another one.
+        names: other names of arguments, and the method's own; ``input`` and ``x`` are names of the first one.
+    """
+    own = getattr(Tensor, name)
+
+    @spelled(x="input", input_x="input", tensor="input", A="input", input_params="input")
+    def function(input: Any, *given: Any, **named: Any) -> Any:
+        return own(tensor_of(called or name, input), *given, **named)
+
+    if names:
+        function = spelled(**names)(function)
+    function.__name__ = function.__qualname__ = called or name
+    function.__doc__ = doc or own.__doc__
+    return function
+
+
+def several(name: str, tensors: Any) -> list[Tensor]:
+    """Return tensors that are given in a list or a tuple.
+
+    Raises:
+        ArgumentTypeError: it is not a list or a tuple of tensors, it is empty, or their dtypes differ.
+    """
+    if not isinstance(tensors, (list, tuple)) or not tensors:
+        raise ArgumentTypeError(f"{name} takes a list or a tuple of tensors, not {type(tensors).__name__}")
+    found = [tensor_of(name, one) for one in tensors]
+    kinds = {one.dtype: None for one in found}
+    if len(kinds) > 1:
+        raise ArgumentTypeError(
+            f"{name} takes tensors of one dtype, not of {' and '.join(map(str, kinds))}",
+            hint="convert them with astype first",
+        )
+    return found
