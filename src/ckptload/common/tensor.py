@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ckptload.absent import absent_from
-from ckptload.tensors.tensor import Tensor
+from ckptload.tensors.tensor import Tensor, is_tensor
 
 if TYPE_CHECKING:
     from ckptload.dtypes import Array, DType
@@ -28,11 +28,6 @@ def tensor(
 def from_numpy(array: Array) -> Tensor:
     """Wrap an ndarray, without a copy if possible; see `Tensor.from_numpy`."""
     return Tensor.from_numpy(array)
-
-
-def is_tensor(obj: Any) -> bool:
-    """Return whether it is a Tensor."""
-    return isinstance(obj, Tensor)
 
 
 if not TYPE_CHECKING:  # otherwise a type checker would accept any name

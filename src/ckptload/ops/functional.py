@@ -28,28 +28,188 @@ from ckptload.ops.creation import (
     zeros_like,
 )
 from ckptload.ops.joining import addn, cat, concat, dstack, hstack, pad, stack, vstack
-from ckptload.ops.operands import method, tensor_of
+from ckptload.ops.operands import kept, method, tensor_of
 from ckptload.tensors.spelling import integers, spelled
-from ckptload.tensors.tensor import Tensor
+from ckptload.tensors.tensor import Tensor, is_tensor
 
 __all__ = [
-    "abs", "absolute", "add", "addn", "all", "amax", "amin", "any", "arange", "argmax", "argmin", "argsort", "assign",
-    "assign_add", "assign_sub", "bitwise_and", "bitwise_or", "bitwise_xor", "bmm", "broadcast_to", "cast", "cat",
-    "ceil", "chunk", "clamp", "clip", "clip_by_value", "concat", "cos", "count_nonzero", "cumsum", "deepcopy", "diag",
-    "diagonal", "div", "divide", "dot", "dstack", "eq", "equal", "exp", "expand", "expand_as", "expand_dims", "expm1",
-    "eye", "flatten", "flip", "floor", "floor_div", "floor_divide", "floor_mod", "fmod", "full", "full_like",
-    "gather", "gather_d", "gather_elements", "ge", "greater", "greater_equal", "gt", "hstack", "identity",
-    "index_select", "isclose", "isfinite", "isinf", "isnan", "le", "less", "less_equal", "linspace", "log", "log1p",
-    "log2", "log10", "logical_and", "logical_not", "logical_or", "logical_xor", "lt", "masked_fill", "masked_select",
-    "matmul", "max", "maximum", "mean", "min", "minimum", "mm", "moveaxis", "movedim", "mul", "multiply", "narrow",
-    "ne", "neg", "negative", "nonzero", "norm", "normal", "not_equal", "numel", "ones", "ones_like", "outer", "pad",
-    "permute", "pow", "prod", "rand", "rand_like", "randn", "randn_like", "rank", "ravel", "reciprocal", "reduce_max",
-    "reduce_mean", "reduce_min", "reduce_sum", "relu", "remainder", "repeat_interleave", "reshape", "roll", "round",
-    "rsqrt", "select", "shape", "sigmoid", "sign", "sin", "size", "slice", "softmax", "sort", "split", "sqrt",
-    "square", "squeeze", "stack", "standard_normal", "std", "stop_gradient", "sub", "subtract", "sum", "swapaxes",
-    "swapdims", "t", "tan", "tanh", "tensor_add", "tensor_div", "tensor_mul", "tensor_sub", "tile", "topk",
-    "transpose", "tril", "triu", "true_divide", "trunc", "type_as", "unbind", "unsqueeze", "unstack", "var",
-    "view_as", "vstack", "where", "zeros", "zeros_like",
+    "abs",
+    "absolute",
+    "add",
+    "addn",
+    "all",
+    "amax",
+    "amin",
+    "any",
+    "arange",
+    "argmax",
+    "argmin",
+    "argsort",
+    "assign",
+    "assign_add",
+    "assign_sub",
+    "bitwise_and",
+    "bitwise_or",
+    "bitwise_xor",
+    "bmm",
+    "broadcast_to",
+    "cast",
+    "cat",
+    "ceil",
+    "chunk",
+    "clamp",
+    "clip",
+    "clip_by_value",
+    "concat",
+    "cos",
+    "count_nonzero",
+    "cumsum",
+    "deepcopy",
+    "diag",
+    "diagonal",
+    "div",
+    "divide",
+    "dot",
+    "dstack",
+    "eq",
+    "equal",
+    "exp",
+    "expand",
+    "expand_as",
+    "expand_dims",
+    "expm1",
+    "eye",
+    "flatten",
+    "flip",
+    "floor",
+    "floor_div",
+    "floor_divide",
+    "floor_mod",
+    "fmod",
+    "full",
+    "full_like",
+    "gather",
+    "gather_d",
+    "gather_elements",
+    "ge",
+    "greater",
+    "greater_equal",
+    "gt",
+    "hstack",
+    "identity",
+    "index_select",
+    "is_tensor",
+    "isclose",
+    "isfinite",
+    "isinf",
+    "isnan",
+    "le",
+    "less",
+    "less_equal",
+    "linspace",
+    "log",
+    "log1p",
+    "log2",
+    "log10",
+    "logical_and",
+    "logical_not",
+    "logical_or",
+    "logical_xor",
+    "lt",
+    "masked_fill",
+    "masked_select",
+    "matmul",
+    "max",
+    "maximum",
+    "mean",
+    "min",
+    "minimum",
+    "mm",
+    "moveaxis",
+    "movedim",
+    "mul",
+    "multiply",
+    "narrow",
+    "ne",
+    "neg",
+    "negative",
+    "nonzero",
+    "norm",
+    "normal",
+    "not_equal",
+    "numel",
+    "ones",
+    "ones_like",
+    "outer",
+    "pad",
+    "permute",
+    "pow",
+    "prod",
+    "rand",
+    "rand_like",
+    "randn",
+    "randn_like",
+    "rank",
+    "ravel",
+    "reciprocal",
+    "reduce_max",
+    "reduce_mean",
+    "reduce_min",
+    "reduce_prod",
+    "reduce_sum",
+    "relu",
+    "remainder",
+    "repeat_interleave",
+    "reshape",
+    "roll",
+    "round",
+    "rsqrt",
+    "select",
+    "shape",
+    "sigmoid",
+    "sign",
+    "sin",
+    "size",
+    "slice",
+    "softmax",
+    "sort",
+    "split",
+    "sqrt",
+    "square",
+    "squeeze",
+    "stack",
+    "standard_normal",
+    "std",
+    "stop_gradient",
+    "sub",
+    "subtract",
+    "sum",
+    "swapaxes",
+    "swapdims",
+    "t",
+    "tan",
+    "tanh",
+    "tensor_add",
+    "tensor_div",
+    "tensor_mul",
+    "tensor_sub",
+    "tile",
+    "topk",
+    "transpose",
+    "tril",
+    "triu",
+    "true_divide",
+    "trunc",
+    "type_as",
+    "unbind",
+    "unsqueeze",
+    "unstack",
+    "var",
+    "view_as",
+    "vstack",
+    "where",
+    "zeros",
+    "zeros_like",
 ]  # fmt: skip
 
 abs = method("abs")
@@ -153,7 +313,7 @@ amax = method("amax")
 amin = method("amin")
 argmax = method("argmax")
 argmin = method("argmin")
-cumsum = method("cumsum")
+cumsum = kept("cumsum", "cumsum")
 std = method("std")
 var = method("var")
 norm = method("norm")
@@ -163,7 +323,6 @@ sort = method("sort")
 argsort = method("argsort")
 topk = method("topk")
 matmul = method("matmul")
-cast = method("astype", called="cast")
 transpose = method("transpose")
 view_as = method("view_as")
 expand = method("expand")
@@ -179,7 +338,8 @@ tensor_div = div
 floor_div = floor_divide
 floor_mod = remainder
 gather_d = gather_elements
-reduce_sum = sum
+reduce_sum = kept("reduce_sum", "sum")
+reduce_prod = kept("reduce_prod", "prod")
 reduce_mean = mean
 reduce_max = amax
 reduce_min = amin
@@ -195,6 +355,14 @@ deepcopy = method("copy", called="deepcopy")
 def shape(input: Any) -> tuple[int, ...]:
     """Return the lengths of a tensor's dimensions."""
     return tensor_of("shape", input).shape
+
+
+@spelled(x="input", input_x="input")
+def cast(input: Any, dtype: Any) -> Tensor:
+    """Convert a tensor or a number to a dtype."""
+    if isinstance(input, (list, tuple)):
+        raise ArgumentTypeError(f"cast takes a Tensor or a number, not {type(input).__name__}")
+    return tensor_of("cast", input).astype(dtype)
 
 
 def max(input: Any, axis: int | None = None, keepdims: bool = False) -> tuple[Tensor, Tensor]:
@@ -241,7 +409,7 @@ def flatten(input: Any, order: str = "C", *, start_dim: int = 1, end_dim: int = 
     if order not in {"C", "F"}:
         raise ArgumentTypeError(f"order must be 'C' or 'F', not {order!r}")
     if order == "F":
-        tensor = tensor.transpose(0, *range(tensor.ndim - 1, 0, -1)) if tensor.ndim else tensor
+        tensor = tensor.transpose()
     if tensor.ndim <= 1:
         return tensor.reshape(-1)
     first, last = (integers("flatten", (one,))[0] % tensor.ndim for one in (start_dim, end_dim))
@@ -257,7 +425,9 @@ def outer(input: Any, vec2: Any) -> Tensor:
 @spelled(x="input")
 def relu(input: Any) -> Tensor:
     """Return the elements with 0 in place of negative ones."""
-    return tensor_of("relu", input).clamp(min=0)
+    tensor = tensor_of("relu", input)
+    found: Tensor = tensor.maximum(tensor.new_zeros(()))
+    return found
 
 
 @spelled(x="input")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ckptload.errors import ArgumentTypeError
+from ckptload.tensors import arithmetic
 from ckptload.tensors.spelling import spelled
 from ckptload.tensors.tensor import Tensor
 
@@ -12,14 +13,21 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-def tensor_of(name: str, value: Any) -> Tensor:
+def tensor_of(name: str, value: Any, beside: Any = None) -> Tensor:
     """Return a tensor as it is, and make one of a number or a list.
 
+    Args:
+        name: the function that was called.
+        value: the tensor, number or list.
+        beside: another operand; beside a tensor, a number has the dtype that it has in an operation.
+
     Raises:
-        ArgumentTypeError: no tensor can be made of it; `name` is the function that was called.
+        ArgumentTypeError: no tensor can be made of it.
     """
     if isinstance(value, Tensor):
         return value
+    if isinstance(beside, Tensor) and isinstance(value, (bool, int, float)):
+        return Tensor.adopt(*arithmetic.number(value, beside.dtype))
     if isinstance(value, (bool, int, float, complex, list, tuple)):
         return Tensor(value)
     raise ArgumentTypeError(f"{name} takes a Tensor, not {type(value).__name__}", hint="make one first: Tensor(value)")
@@ -38,12 +46,28 @@ def method(name: str, doc: str | None = None, *, called: str | None = None, **na
 
     @spelled(x="input", input_x="input", tensor="input", A="input", input_params="input")
     def function(input: Any, *given: Any, **named: Any) -> Any:
-        return own(tensor_of(called or name, input), *given, **named)
+        other = given[0] if given else None
+        return own(tensor_of(called or name, input, other), *given, **named)
 
     if names:
         function = spelled(**names)(function)
     function.__name__ = function.__qualname__ = called or name
     function.__doc__ = doc or own.__doc__
+    return function
+
+
+def kept(called: str, name: str) -> Callable[..., Any]:
+    """Return the function that calls a method of its first argument, and keeps that argument's dtype."""
+    compute = method(name, called=called)
+
+    @spelled(x="input")
+    def function(input: Any, *given: Any, **named: Any) -> Any:
+        tensor = tensor_of(called, input)
+        found = compute(tensor, *given, **named)
+        return found if named.get("dtype") is not None else found.astype(tensor.dtype, copy=False)
+
+    function.__name__ = function.__qualname__ = called
+    function.__doc__ = f"{compute.__doc__}\n\nThe dtype is kept unless one is given."
     return function
 
 

@@ -194,6 +194,9 @@ class Computing(Operators[Result], Casts[Result]):
 
     def _reduce(self, name: str, axis: Axis, keepdims: object, spelled: dict[str, Any]) -> Result:
         dtype = spelled.pop("dtype", None)
+        if isinstance(keepdims, dtypes.DType):
+            # Tensor.sum(axis, dtype, keepdims) is another order of MindSpore's.
+            keepdims, dtype = False, keepdims
         where = _where(name, axis, keepdims, spelled)
         if dtype is None:
             return self._plain(*arithmetic.reduce(name, *self._typed(), where))

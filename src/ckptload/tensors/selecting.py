@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ckptload import dtypes
-from ckptload.errors import ArgumentTypeError
+from ckptload.errors import ArgumentError, ArgumentTypeError
 from ckptload.tensors import arithmetic
 from ckptload.tensors.operators import Computing, Held, Result
 from ckptload.tensors.spelling import integer_of, spelled
@@ -25,18 +25,20 @@ class Selecting(Computing[Result]):
         places = _places("index_select", index)
         return self._shaped("index_select", lambda array: np.take(array, places, axis))
 
-    @spelled(input_indices="index", dim="axis")
-    def gather(self, axis: Any = None, index: Any = None) -> Result:
+    def gather(self, *given: Any, **named: Any) -> Result:
         """Return rows, or elements.
 
-        MindSpore has two functions of this name: ``gather(places, axis)`` returns the rows of a dimension at the
+        MindSpore has two methods of this name: ``gather(input_indices, axis)`` returns the rows of a dimension at the
         places in a tensor of any shape, ``gather(dim, index)`` is `gather_elements`.
         """
-        if isinstance(axis, Held) or not isinstance(index, Held):
-            axis, index = index, axis
-            places = _places("gather", index)
-            return self._shaped("gather", lambda array: np.take(array, places, integer_of("gather", axis)))
-        return self.gather_elements(axis, index)
+        rows = "input_indices" in named or (given and isinstance(given[0], Held))
+        return self._rows(*given, **named) if rows else self.gather_elements(*given, **named)
+
+    def _rows(self, input_indices: Any, axis: int, batch_dims: int = 0) -> Result:
+        places = _places("gather", input_indices)
+        if batch_dims:
+            raise ArgumentError("gather takes batch_dims=0 only", hint="use gather_elements(dim, index)")
+        return self._shaped("gather", lambda array: np.take(array, places, integer_of("gather", axis)))
 
     @spelled(axis="dim")
     def gather_elements(self, dim: int, index: Any) -> Result:

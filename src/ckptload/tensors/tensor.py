@@ -345,6 +345,11 @@ class Tensor(
             parent[place] = self
 
 
+def is_tensor(obj: Any) -> bool:
+    """Return whether it is a Tensor."""
+    return isinstance(obj, Tensor)
+
+
 def _initial(
     input_data: object, dtype: DType | None, shape: Any, init: str | float | Initializer | None
 ) -> tuple[Array, DType]:
