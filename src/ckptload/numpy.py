@@ -51,7 +51,7 @@ from ckptload.ops.functional import (
 from ckptload.ops.functional import arange as _arange
 from ckptload.ops.functional import concat as _concat
 from ckptload.ops.functional import full as _full
-from ckptload.ops.operands import method, tensor_of
+from ckptload.ops.operands import method, several, tensor_of
 from ckptload.tensors import arithmetic
 from ckptload.tensors.construction import as_dtype
 from ckptload.tensors.tensor import Tensor
@@ -132,7 +132,7 @@ def arange(start: Any, stop: Any = None, step: Any = 1, dtype: Any = None) -> Te
 def concatenate(arrays: Any, axis: int | None = 0) -> Tensor:
     """Join tensors along a dimension, or (None) flattened."""
     if axis is None:
-        return _concat([tensor_of("concatenate", one).ravel() for one in arrays])
+        return _concat([one.ravel() for one in several("concatenate", arrays)])
     return _concat(arrays, axis)
 
 

@@ -28,8 +28,10 @@ __all__ = [
 
 def _made(name: str, array: Array, dtype: Any) -> Tensor:
     """Return an array as a tensor of a dtype; without one, Float32 for floats and Int64 for integers."""
+    kept = {"f": dtypes.float32, "i": dtypes.int64, "b": dtypes.bool_}.get(array.dtype.kind)
+    if kept is None:
+        raise ArgumentTypeError(f"{name} takes real numbers, and these become {array.dtype}")
     with arithmetic.translated(name):
-        kept = {"f": dtypes.float32, "i": dtypes.int64, "b": dtypes.bool_}[array.dtype.kind]
         return Tensor.from_numpy(array).astype(kept if dtype is None else as_dtype(dtype), copy=False)
 
 
@@ -109,7 +111,8 @@ def linspace(start: Any, end: Any, steps: int, *, dtype: Any = None) -> Tensor:
 
 def rand(*size: Any, dtype: Any = None) -> Tensor:
     """Return random numbers from 0 to 1; they are not MindSpore's."""
-    return _made("rand", np.asarray(np.random.random_sample(integers("rand", size))), dtype)
+    with arithmetic.translated("rand"):
+        return _made("rand", np.asarray(np.random.random_sample(integers("rand", size))), dtype)
 
 
 def randn(*size: Any, dtype: Any = None) -> Tensor:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import builtins
+import math
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from ckptload.absent import absent_from
-from ckptload.errors import ArgumentTypeError
+from ckptload.errors import ArgumentError, ArgumentTypeError
 from ckptload.ops.assigning import assign, assign_add, assign_sub
 from ckptload.ops.creation import (
     arange,
@@ -33,183 +32,23 @@ from ckptload.tensors.spelling import integers, spelled
 from ckptload.tensors.tensor import Tensor, is_tensor
 
 __all__ = [
-    "abs",
-    "absolute",
-    "add",
-    "addn",
-    "all",
-    "amax",
-    "amin",
-    "any",
-    "arange",
-    "argmax",
-    "argmin",
-    "argsort",
-    "assign",
-    "assign_add",
-    "assign_sub",
-    "bitwise_and",
-    "bitwise_or",
-    "bitwise_xor",
-    "bmm",
-    "broadcast_to",
-    "cast",
-    "cat",
-    "ceil",
-    "chunk",
-    "clamp",
-    "clip",
-    "clip_by_value",
-    "concat",
-    "cos",
-    "count_nonzero",
-    "cumsum",
-    "deepcopy",
-    "diag",
-    "diagonal",
-    "div",
-    "divide",
-    "dot",
-    "dstack",
-    "eq",
-    "equal",
-    "exp",
-    "expand",
-    "expand_as",
-    "expand_dims",
-    "expm1",
-    "eye",
-    "flatten",
-    "flip",
-    "floor",
-    "floor_div",
-    "floor_divide",
-    "floor_mod",
-    "fmod",
-    "full",
-    "full_like",
-    "gather",
-    "gather_d",
-    "gather_elements",
-    "ge",
-    "greater",
-    "greater_equal",
-    "gt",
-    "hstack",
-    "identity",
-    "index_select",
-    "is_tensor",
-    "isclose",
-    "isfinite",
-    "isinf",
-    "isnan",
-    "le",
-    "less",
-    "less_equal",
-    "linspace",
-    "log",
-    "log1p",
-    "log2",
-    "log10",
-    "logical_and",
-    "logical_not",
-    "logical_or",
-    "logical_xor",
-    "lt",
-    "masked_fill",
-    "masked_select",
-    "matmul",
-    "max",
-    "maximum",
-    "mean",
-    "min",
-    "minimum",
-    "mm",
-    "moveaxis",
-    "movedim",
-    "mul",
-    "multiply",
-    "narrow",
-    "ne",
-    "neg",
-    "negative",
-    "nonzero",
-    "norm",
-    "normal",
-    "not_equal",
-    "numel",
-    "ones",
-    "ones_like",
-    "outer",
-    "pad",
-    "permute",
-    "pow",
-    "prod",
-    "rand",
-    "rand_like",
-    "randn",
-    "randn_like",
-    "rank",
-    "ravel",
-    "reciprocal",
-    "reduce_max",
-    "reduce_mean",
-    "reduce_min",
-    "reduce_prod",
-    "reduce_sum",
-    "relu",
-    "remainder",
-    "repeat_interleave",
-    "reshape",
-    "roll",
-    "round",
-    "rsqrt",
-    "select",
-    "shape",
-    "sigmoid",
-    "sign",
-    "sin",
-    "size",
-    "slice",
-    "softmax",
-    "sort",
-    "split",
-    "sqrt",
-    "square",
-    "squeeze",
-    "stack",
-    "standard_normal",
-    "std",
-    "stop_gradient",
-    "sub",
-    "subtract",
-    "sum",
-    "swapaxes",
-    "swapdims",
-    "t",
-    "tan",
-    "tanh",
-    "tensor_add",
-    "tensor_div",
-    "tensor_mul",
-    "tensor_sub",
-    "tile",
-    "topk",
-    "transpose",
-    "tril",
-    "triu",
-    "true_divide",
-    "trunc",
-    "type_as",
-    "unbind",
-    "unsqueeze",
-    "unstack",
-    "var",
-    "view_as",
-    "vstack",
-    "where",
-    "zeros",
-    "zeros_like",
+    "abs", "absolute", "add", "addn", "all", "amax", "amin", "any", "arange", "argmax", "argmin", "argsort", "assign",
+    "assign_add", "assign_sub", "bitwise_and", "bitwise_or", "bitwise_xor", "bmm", "broadcast_to", "cast", "cat",
+    "ceil", "chunk", "clamp", "clip", "clip_by_value", "concat", "cos", "count_nonzero", "cumsum", "deepcopy", "diag",
+    "diagonal", "div", "divide", "dot", "dstack", "eq", "equal", "exp", "expand", "expand_as", "expand_dims", "expm1",
+    "eye", "flatten", "flip", "floor", "floor_div", "floor_divide", "floor_mod", "fmod", "full", "full_like",
+    "gather", "gather_d", "gather_elements", "ge", "greater", "greater_equal", "gt", "hstack", "identity",
+    "index_select", "is_tensor", "isclose", "isfinite", "isinf", "isnan", "le", "less", "less_equal", "linspace",
+    "log", "log1p", "log2", "log10", "logical_and", "logical_not", "logical_or", "logical_xor", "lt", "masked_fill",
+    "masked_select", "matmul", "max", "maximum", "mean", "min", "minimum", "mm", "moveaxis", "movedim", "mul",
+    "multiply", "narrow", "ne", "neg", "negative", "nonzero", "norm", "normal", "not_equal", "numel", "ones",
+    "ones_like", "outer", "pad", "permute", "pow", "prod", "rand", "rand_like", "randn", "randn_like", "rank",
+    "ravel", "reciprocal", "reduce_max", "reduce_mean", "reduce_min", "reduce_prod", "reduce_sum", "relu",
+    "remainder", "repeat_interleave", "reshape", "roll", "round", "rsqrt", "select", "shape", "sigmoid", "sign",
+    "sin", "size", "slice", "softmax", "sort", "split", "sqrt", "square", "squeeze", "stack", "standard_normal",
+    "std", "stop_gradient", "sub", "subtract", "sum", "swapaxes", "swapdims", "t", "tan", "tanh", "tensor_add",
+    "tensor_div", "tensor_mul", "tensor_sub", "tile", "topk", "transpose", "tril", "triu", "true_divide", "trunc",
+    "type_as", "unbind", "unsqueeze", "unstack", "var", "view_as", "vstack", "where", "zeros", "zeros_like",
 ]  # fmt: skip
 
 abs = method("abs")
@@ -406,15 +245,18 @@ def flatten(input: Any, order: str = "C", *, start_dim: int = 1, end_dim: int = 
         ArgumentTypeError: ``order`` is neither ``"C"`` nor ``"F"``.
     """
     tensor = tensor_of("flatten", input)
-    if order not in {"C", "F"}:
+    if not isinstance(order, str) or order not in {"C", "F"}:
         raise ArgumentTypeError(f"order must be 'C' or 'F', not {order!r}")
     if order == "F":
         tensor = tensor.transpose()
     if tensor.ndim <= 1:
         return tensor.reshape(-1)
-    first, last = (integers("flatten", (one,))[0] % tensor.ndim for one in (start_dim, end_dim))
+    first, last = integers("flatten", (start_dim, end_dim))
+    if not (-tensor.ndim <= first < tensor.ndim and -tensor.ndim <= last < tensor.ndim):
+        raise ArgumentError(f"a tensor of {tensor.ndim} dimensions has not both {first} and {last}")
+    first, last = first % tensor.ndim, last % tensor.ndim
     lengths = tensor.shape
-    return tensor.reshape((*lengths[:first], int(np.prod(lengths[first : last + 1])), *lengths[last + 1 :]))
+    return tensor.reshape((*lengths[:first], math.prod(lengths[first : last + 1]), *lengths[last + 1 :]))
 
 
 def outer(input: Any, vec2: Any) -> Tensor:
@@ -446,9 +288,10 @@ def clip_by_value(x: Any, clip_value_min: Any = None, clip_value_max: Any = None
 @spelled(x="input")
 def slice(input: Any, begin: Any, size: Any) -> Tensor:
     """Return a block of elements: where it begins and how long it is, for each dimension."""
-    return tensor_of("slice", input)[
-        tuple(builtins.slice(first, first + length) for first, length in zip(begin, size, strict=False))
-    ]
+    firsts, lengths = integers("slice", (begin,)), integers("slice", (size,))
+    # As in MindSpore, a length of -1 means the rest.
+    ends = (None if length == -1 else first + length for first, length in zip(firsts, lengths, strict=False))
+    return tensor_of("slice", input)[tuple(map(builtins.slice, firsts, ends))]
 
 
 if not TYPE_CHECKING:  # otherwise a type checker would accept any name

@@ -91,7 +91,7 @@ def pad(input: Any, padding: Any, mode: str = "constant", value: float | None = 
     pairs = list(zip(numbers[::2], numbers[1::2], strict=True))
     widths = [*[(0, 0)] * (tensor.ndim - len(pairs)), *reversed(pairs)]
     modes = {"constant": "constant", "reflect": "reflect", "replicate": "edge"}
-    if mode not in modes:
+    if not isinstance(mode, str) or mode not in modes:
         raise ArgumentError(f"mode must be one of {', '.join(map(repr, modes))}, not {mode!r}")
     with arithmetic.translated("pad"):
         if mode == "constant":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import TYPE_CHECKING, Any
 
 from ckptload.errors import ArgumentTypeError
@@ -33,14 +34,12 @@ def tensor_of(name: str, value: Any, beside: Any = None) -> Tensor:
     raise ArgumentTypeError(f"{name} takes a Tensor, not {type(value).__name__}", hint="make one first: Tensor(value)")
 
 
-def method(name: str, doc: str | None = None, *, called: str | None = None, **names: str) -> Callable[..., Any]:
+def method(name: str, *, called: str | None = None) -> Callable[..., Any]:
     """Return the function that calls a method of its first argument.
 
     Args:
         name: the method of `Tensor`.
-        doc: docstring; None for the method's own.
         called: name of the function, if it is another one.
-        names: other names of arguments, and the method's own; ``input`` and ``x`` are names of the first one.
     """
     own = getattr(Tensor, name)
 
@@ -49,10 +48,10 @@ def method(name: str, doc: str | None = None, *, called: str | None = None, **na
         other = given[0] if given else None
         return own(tensor_of(called or name, input, other), *given, **named)
 
-    if names:
-        function = spelled(**names)(function)
     function.__name__ = function.__qualname__ = called or name
-    function.__doc__ = doc or own.__doc__
+    function.__doc__ = own.__doc__
+    first, *others = inspect.signature(own).parameters.values()
+    vars(function)["__signature__"] = inspect.Signature([first.replace(name="input"), *others])
     return function
 
 
@@ -68,6 +67,7 @@ def kept(called: str, name: str) -> Callable[..., Any]:
 
     function.__name__ = function.__qualname__ = called
     function.__doc__ = f"{compute.__doc__}\n\nThe dtype is kept unless one is given."
+    vars(function)["__signature__"] = inspect.signature(compute)
     return function
 
 

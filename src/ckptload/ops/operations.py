@@ -10,6 +10,7 @@ from ckptload.errors import ArgumentError
 from ckptload.ops import functional
 from ckptload.ops.operands import tensor_of
 from ckptload.ops.primitives import primitive
+from ckptload.tensors.spelling import integer_of, integers
 
 if TYPE_CHECKING:
     from ckptload.tensors.tensor import Tensor
@@ -53,11 +54,12 @@ def _argmin(x: Any, *, axis: int, output_type: Any) -> Tensor:
 
 
 def _pad(x: Any, *, paddings: Any) -> Tensor:
-    return functional.pad(x, [number for pair in reversed(paddings) for number in pair])
+    pairs = [integers("Pad", (pair,)) for pair in paddings] if isinstance(paddings, (tuple, list)) else []
+    return functional.pad(x, [number for pair in reversed(pairs) for number in pair])
 
 
 def _split(x: Any, *, axis: int, output_num: int) -> tuple[Tensor, ...]:
-    tensor = tensor_of("Split", x)
+    tensor, axis, output_num = tensor_of("Split", x), integer_of("Split", axis), integer_of("Split", output_num)
     if not -tensor.ndim <= axis < tensor.ndim or output_num < 1 or tensor.shape[axis] % output_num:
         raise ArgumentError(f"a tensor of shape {tensor.shape} cannot be cut into {output_num} parts along axis {axis}")
     return tensor.split(max(1, tensor.shape[axis] // output_num), axis)

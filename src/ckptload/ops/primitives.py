@@ -15,20 +15,22 @@ class Primitive:
 
     Attributes:
         function: what the operation computes.
+        settings: with which it was made.
     """
 
     function: Callable[..., Any]
+    settings: dict[str, Any]
     _defaults: dict[str, Any]
 
     def __init__(self, *given: Any, **named: Any) -> None:
         names = list(self._defaults)
         if len(given) > len(names) or not named.keys() <= set(names[len(given) :]):
             raise ArgumentTypeError(f"{type(self).__name__} takes {', '.join(names) or 'no arguments'}")
-        self._settings = {**self._defaults, **dict(zip(names, given, strict=False)), **named}
+        self.settings = {**self._defaults, **dict(zip(names, given, strict=False)), **named}
 
     def __call__(self, *operands: Any) -> Any:
         """Compute the function of the operands."""
-        return type(self).function(*operands, **self._settings)
+        return type(self).function(*operands, **self.settings)
 
 
 def primitive(name: str, function: Callable[..., Any], **defaults: Any) -> type[Primitive]:

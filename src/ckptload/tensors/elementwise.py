@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from ckptload import dtypes
 from ckptload.errors import ArgumentError, ArgumentTypeError, ComputationError
 from ckptload.tensors import arithmetic
 from ckptload.tensors.operators import Held, Operators, Result
-from ckptload.tensors.spelling import spelled
+from ckptload.tensors.spelling import integer_of, spelled
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,11 +46,12 @@ def _operation(name: str, key: str, doc: str) -> Method:
     return _named(method, name, doc)
 
 
-def _in_place(name: str) -> Method:
+def _in_place(base: Method) -> Method:
     """Return the method that writes the result of another one into the tensor."""
+    name = base.__name__
 
     def method(self: Elementwise[Any], *given: Any, **named: Any) -> Any:
-        result = getattr(self, name)(*given, **named)
+        result = base(self, *given, **named)
         if not arithmetic.can_hold(self._dtype, result.dtype):
             raise ComputationError(
                 f"{name} of {self._dtype} gives {result.dtype}, which this tensor cannot hold",
@@ -57,6 +59,7 @@ def _in_place(name: str) -> Method:
             )
         return self.copy_(result)
 
+    vars(method)["__signature__"] = inspect.signature(base)
     return _named(method, f"{name}_", f"Set each element to the result of `{name}`, and return the tensor itself.")
 
 
@@ -132,7 +135,7 @@ class Elementwise(Operators[Result]):
 
     def round(self, decimals: int = 0) -> Result:
         """Round to so many decimals, ties to even."""
-        if decimals == 0:
+        if integer_of("round", decimals) == 0:
             return self._plain(*arithmetic.transform("round", *self._typed()))
         with arithmetic.translated("round"):
             return self._plain(np.round(self._array, decimals), self._dtype)
@@ -150,6 +153,8 @@ class Elementwise(Operators[Result]):
     subtract = sub
 
     def _scaled(self, other: object, alpha: float) -> Any:
+        if not isinstance(alpha, (int, float)):
+            raise ArgumentTypeError(f"alpha must be a number, not {type(alpha).__name__}")
         scaled: Any = self._plain(*self._operand(other))
         return other if alpha == 1 else scaled.mul(alpha)
 
@@ -236,16 +241,16 @@ class Elementwise(Operators[Result]):
         """Set each element to 0, and return the tensor itself."""
         return self.fill_(0)
 
-    add_ = _in_place("add")
-    sub_ = _in_place("sub")
-    mul_ = _in_place("mul")
-    div_ = _in_place("div")
-    floor_divide_ = _in_place("floor_divide")
-    remainder_ = _in_place("remainder")
-    clamp_ = _in_place("clamp")
-    exp_ = _in_place("exp")
-    floor_ = _in_place("floor")
-    log_ = _in_place("log")
-    sigmoid_ = _in_place("sigmoid")
-    sign_ = _in_place("sign")
-    tanh_ = _in_place("tanh")
+    add_ = _in_place(add)
+    sub_ = _in_place(sub)
+    mul_ = _in_place(mul)
+    div_ = _in_place(div)
+    floor_divide_ = _in_place(floor_divide)
+    remainder_ = _in_place(remainder)
+    clamp_ = _in_place(clamp)
+    exp_ = _in_place(exp)
+    floor_ = _in_place(floor)
+    log_ = _in_place(log)
+    sigmoid_ = _in_place(sigmoid)
+    sign_ = _in_place(sign)
+    tanh_ = _in_place(tanh)

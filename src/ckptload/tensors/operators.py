@@ -14,7 +14,7 @@ from ckptload import dtypes
 from ckptload.errors import ArgumentTypeError
 from ckptload.tensors import arithmetic
 from ckptload.tensors.construction import from_python
-from ckptload.tensors.spelling import integers
+from ckptload.tensors.spelling import dimensions, integers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -264,14 +264,12 @@ def _beside(dtype: DType, value: Any) -> arithmetic.Typed:
 
 
 def _where(name: str, axis: Any, keepdims: Any, spelled: dict[str, Any]) -> arithmetic.Over:
-    """Collect a reduction's arguments under the names that MindSpore, its mint package and numpy use.
-
-    A list of dimensions is taken as a tuple; an empty one means all dimensions.
-    """
+    """Collect a reduction's arguments under the names that MindSpore, its mint package and numpy use."""
     axis = spelled.pop("dim", axis)
     for other in ("keep_dims", "keepdim"):
         keepdims = spelled.pop(other, keepdims)
     if spelled:
         raise ArgumentTypeError(f"{name} takes axis and keepdims, not {', '.join(spelled)}")
-    axis = tuple(axis) if isinstance(axis, list) else axis
-    return arithmetic.Over(None if axis == () else axis, bool(keepdims))
+    if not isinstance(keepdims, (bool, int, np.integer)):
+        raise ArgumentTypeError(f"{name} takes keepdims as a bool, not as {type(keepdims).__name__}")
+    return arithmetic.Over(dimensions(name, axis), bool(keepdims))

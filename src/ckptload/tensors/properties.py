@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ckptload import dtypes
+from ckptload.errors import ArgumentTypeError
 from ckptload.tensors import arithmetic
+from ckptload.tensors.construction import as_dtype, from_python
 from ckptload.tensors.operators import Held, Result
 from ckptload.tensors.spelling import integers
 
@@ -69,6 +71,8 @@ class Properties(Held[Result]):
 
     def type_as(self, other: Held[Any]) -> Result:
         """Convert the elements to the dtype of another tensor."""
+        if not isinstance(other, Held):
+            raise ArgumentTypeError(f"type_as takes a Tensor, not {type(other).__name__}")
         return self.astype(other.dtype)
 
     def int(self) -> Result:
@@ -95,10 +99,9 @@ class Properties(Held[Result]):
 
     def new_full(self, size: Any, fill_value: Any, *, dtype: DType | None = None) -> Result:
         """Return a tensor of one number, with this dtype unless another is given."""
-        wanted = self._dtype if dtype is None else dtype
+        wanted = self._dtype if dtype is None else as_dtype(dtype)
         with arithmetic.translated("new_full"):
-            number: Any = self._plain(np.array(fill_value), dtypes.from_numpy(np.array(fill_value).dtype))
-            element = number.astype(wanted).asnumpy()
+            element, _ = from_python(fill_value, wanted)
             return self._plain(np.full(integers("new_full", (size,)), element, wanted.numpy), wanted)
 
     def new_zeros(self, size: Any, dtype: DType | None = None) -> Result:

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ckptload import dtypes
-from ckptload.errors import ComputationError
+from ckptload.errors import ArgumentTypeError, ComputationError
 from ckptload.tensors import arithmetic
 from ckptload.tensors.operators import Computing, Result
-from ckptload.tensors.spelling import integer_of, spelled
+from ckptload.tensors.spelling import dimensions, integer_of, spelled
 
 if TYPE_CHECKING:
     from ckptload.dtypes import Array, DType
@@ -121,7 +121,7 @@ class Reductions(Computing[Result]):
         """Return how many elements are not 0, as Int32."""
         with arithmetic.translated("count_nonzero"):
             array = self._array.astype(np.bool_)
-            number = np.sum(array, axis=_dimensions(axis), keepdims=keepdims, dtype=np.int32)
+            number = np.sum(array, axis=dimensions("count_nonzero", axis), keepdims=keepdims, dtype=np.int32)
             return self._plain(np.asarray(number), dtypes.int32)
 
     @spelled(dim="axis", correction="ddof", keepdim="keepdims")
@@ -133,12 +133,12 @@ class Reductions(Computing[Result]):
             ddof: what is subtracted from the number of elements before it divides their sum.
             keepdims: whether to keep these dimensions, with length 1.
         """
-        return self._float("var", lambda array: np.var(array, _dimensions(axis), ddof=ddof, keepdims=keepdims))
+        return self._float("var", lambda array: _variance(array, dimensions("var", axis), ddof, keepdims))
 
     @spelled(dim="axis", correction="ddof", keepdim="keepdims")
     def std(self, axis: Axis = None, ddof: int = 0, keepdims: bool = False) -> Result:
         """Return the standard deviation; see `var`."""
-        return self._float("std", lambda array: np.std(array, _dimensions(axis), ddof=ddof, keepdims=keepdims))
+        return self._float("std", lambda array: np.sqrt(_variance(array, dimensions("std", axis), ddof, keepdims)))
 
     @spelled(axis="dim", p="ord", keepdims="keepdim")
     def norm(self, ord: Any = None, dim: Axis = None, keepdim: bool = False, *, dtype: Any = None) -> Result:
@@ -154,7 +154,7 @@ class Reductions(Computing[Result]):
             converted: Any = self.astype(dtype)
             result: Result = converted.norm(ord, dim, keepdim)
             return result
-        return self._float("norm", lambda array: np.linalg.norm(array, ord, _dimensions(dim), keepdims=keepdim))
+        return self._float("norm", lambda array: np.linalg.norm(array, ord, dimensions("norm", dim), keepdims=keepdim))
 
     def _float(self, name: str, compute: Any) -> Result:
         """Compute in floats: 16-bit floats are rounded once, from Float32."""
@@ -166,13 +166,19 @@ class Reductions(Computing[Result]):
             return self._plain(np.asarray(compute(self._array.astype(wide))).astype(dtype.numpy), dtype)
 
 
+def _variance(array: Array, axis: Any, ddof: int, keepdims: bool) -> Array:
+    """Return the variance; it is not a number where there are not more elements than `ddof`, of which numpy warns."""
+    if isinstance(ddof, bool) or not isinstance(ddof, (int, float)):
+        raise ArgumentTypeError(f"ddof must be a number, not {type(ddof).__name__}")
+    total = np.sum(array, axis=axis, keepdims=True)
+    count = array.size // max(total.size, 1)
+    squares = np.abs(array - total / total.dtype.type(count)) ** 2
+    found = np.asarray(np.sum(squares, axis=axis, keepdims=keepdims))
+    return np.asarray(found / found.dtype.type(count - ddof))
+
+
 def _ordered(array: Array) -> Array:
     """Return elements that numpy can sort."""
     if array.dtype.kind == "c":
         raise ComputationError(f"elements of {array.dtype} are not ordered")
     return array.astype(np.float32) if array.dtype.kind == "V" else array
-
-
-def _dimensions(axis: Any) -> Any:
-    axis = tuple(axis) if isinstance(axis, list) else axis
-    return None if axis == () else axis

@@ -9,6 +9,7 @@ import numpy as np
 from ckptload import dtypes
 from ckptload.errors import ArgumentError, ArgumentTypeError
 from ckptload.tensors import arithmetic
+from ckptload.tensors.construction import from_python
 from ckptload.tensors.operators import Computing, Held, Result
 from ckptload.tensors.spelling import integer_of, spelled
 
@@ -25,31 +26,34 @@ class Selecting(Computing[Result]):
         places = _places("index_select", index)
         return self._shaped("index_select", lambda array: np.take(array, places, axis))
 
-    def gather(self, *given: Any, **named: Any) -> Result:
+    def gather(
+        self, dim: Any = None, index: Any = None, batch_dims: int = 0, *, input_indices: Any = None, axis: Any = None
+    ) -> Result:
         """Return rows, or elements.
 
         MindSpore has two methods of this name: ``gather(input_indices, axis)`` returns the rows of a dimension at the
         places in a tensor of any shape, ``gather(dim, index)`` is `gather_elements`.
         """
-        rows = "input_indices" in named or (given and isinstance(given[0], Held))
-        return self._rows(*given, **named) if rows else self.gather_elements(*given, **named)
-
-    def _rows(self, input_indices: Any, axis: int, batch_dims: int = 0) -> Result:
-        places = _places("gather", input_indices)
-        if batch_dims:
+        if isinstance(dim, Held):
+            dim, input_indices = None, dim
+        if input_indices is None:
+            return self.gather_elements(dim, index)
+        if batch_dims != 0:
             raise ArgumentError("gather takes batch_dims=0 only", hint="use gather_elements(dim, index)")
-        return self._shaped("gather", lambda array: np.take(array, places, integer_of("gather", axis)))
+        places, rows = _places("gather", input_indices), integer_of("gather", index if axis is None else axis)
+        return self._shaped("gather", lambda array: np.take(array, places, rows))
 
     @spelled(axis="dim")
     def gather_elements(self, dim: int, index: Any) -> Result:
         """Return the elements whose place in a dimension stands in a tensor of the result's shape."""
-        places = _places("gather_elements", index)
+        places, dim = _places("gather_elements", index), integer_of("gather_elements", dim)
 
         def gathered(array: Array) -> Array:
-            room = tuple(
-                slice(length) if axis != dim % array.ndim else slice(None) for axis, length in enumerate(places.shape)
-            )
-            return np.take_along_axis(array[room], places, dim)
+            if places.ndim != array.ndim or not -array.ndim <= dim < array.ndim:
+                raise ArgumentError(f"places of shape {places.shape} do not fit axis {dim} of shape {array.shape}")
+            room = [slice(length) for length in places.shape]
+            room[dim] = slice(None)
+            return np.take_along_axis(array[tuple(room)], places, dim)
 
         return self._shaped("gather_elements", gathered)
 
@@ -106,7 +110,7 @@ class Selecting(Computing[Result]):
 
 def _places(name: str, index: Any) -> Array:
     """Return places, which are given as a tensor, a list or a number, as an array of integers."""
-    places = index.asnumpy() if isinstance(index, Held) else np.asarray(index)
+    places = index.asnumpy() if isinstance(index, Held) else from_python(index, None)[0]
     if places.dtype.kind not in "iu":
         raise ArgumentTypeError(f"{name} takes places as integers, not as {places.dtype}")
     return places
@@ -114,7 +118,7 @@ def _places(name: str, index: Any) -> Array:
 
 def _mask(name: str, mask: Any) -> Array:
     """Return a mask as an array of Bool."""
-    array = mask.asnumpy() if isinstance(mask, Held) else np.asarray(mask)
+    array = mask.asnumpy() if isinstance(mask, Held) else from_python(mask, None)[0]
     if array.dtype != np.bool_:
         raise ArgumentTypeError(f"{name} takes a mask of Bool, not of {array.dtype}", hint="compare it first: x != 0")
     return array

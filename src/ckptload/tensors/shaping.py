@@ -10,7 +10,7 @@ import numpy as np
 from ckptload.errors import ArgumentError, ArgumentTypeError
 from ckptload.tensors import arithmetic
 from ckptload.tensors.operators import Computing, Held, Result
-from ckptload.tensors.spelling import integer_of, integers, spelled
+from ckptload.tensors.spelling import dimensions, integer_of, integers, spelled
 
 
 class Shaping(Computing[Result]):
@@ -188,7 +188,10 @@ class Shaping(Computing[Result]):
 
     def roll(self, shifts: Any, dims: Any = None) -> Result:
         """Move elements along dimensions; those that leave come in again at the other end."""
-        return self._shaped("roll", lambda array: np.roll(array, shifts, dims))
+        steps, axes = dimensions("roll", shifts), dimensions("roll", dims)
+        if steps is None:
+            raise ArgumentTypeError("roll needs a number of places")
+        return self._shaped("roll", lambda array: np.roll(array, steps, axes))
 
     def tril(self, diagonal: int = 0) -> Result:
         """Set the elements above a diagonal to 0."""

@@ -48,6 +48,19 @@ def integer_of(name: str, value: Any) -> int:
     return int(value)
 
 
+def dimensions(name: str, axis: Any) -> int | tuple[int, ...] | None:
+    """Return the dimensions that a reduction is given: one, several in a tuple or a list, or None or () for all.
+
+    Raises:
+        ArgumentTypeError: it is something else; `name` is the reduction.
+    """
+    if axis is None:
+        return None
+    if isinstance(axis, (tuple, list)):
+        return tuple(integer_of(name, one) for one in axis) or None
+    return integer_of(name, axis)
+
+
 def integers(name: str, given: tuple[Any, ...]) -> tuple[int, ...]:
     """Return integers that are given one by one, or in one tuple or list.
 
