@@ -82,7 +82,7 @@ def test_no_module_takes_the_place_of_a_function() -> None:
 
 
 def test_functions_and_classes_are_callable_by_their_names() -> None:
-    modules = {"common", "context", "dtype", "errors", "log", "mint", "nn", "numpy", "ops", "train"}
+    modules = {"common", "context", "dtype", "errors", "log", "mindspore", "mint", "nn", "numpy", "ops", "train"}
     values: dict[str, Any] = {name: getattr(ckptload, name) for name in ckptload.__all__ if name not in modules}
     not_callable = {name for name, value in values.items() if not callable(value)}
     constants = {"COMPATIBLE", "GRAPH_MODE", "LAX", "PYNATIVE_MODE", "STRICT", "__version__"}

@@ -55,6 +55,7 @@ from ckptload.errors import (
     LimitError,
     MissingAttributeError,
     MissingFolderError,
+    MissingPackageError,
     OutOfMemoryError,
     ParentIsFileError,
     ReadError,
@@ -68,7 +69,7 @@ from ckptload.errors import (
 )
 
 if TYPE_CHECKING:
-    from ckptload import common, context, dtype, log, mint, nn, numpy, ops, train
+    from ckptload import common, context, dtype, log, mindspore, mint, nn, numpy, ops, train
     from ckptload.binding.loading import BindingPlan, load_param_into_net, plan_binding
     from ckptload.binding.plan import Load, Misfit
     from ckptload.binding.renaming import renamed
@@ -145,20 +146,20 @@ __all__ = [
     "CipherUnavailableError", "ClosedReaderError", "ComputationError", "CorruptCheckpointError", "DType",
     "DecryptionError", "EmptyCheckpointError", "EncryptedCheckpointError", "Entry", "Evidence", "Facts",
     "IntegerRangeError", "Item", "LimitError", "Load", "Misfit", "MissingAttributeError", "MissingFolderError",
-    "Move", "OutOfMemoryError", "ParallelMode", "ParamDictFuture", "Parameter", "ParameterTuple", "ParentIsFileError",
-    "ReadError", "Reader", "SequentialCell", "TargetIsFolderError", "Tensor", "TensorSlice", "Type",
-    "UnknownNameError", "UnsavableTypeError", "UnsupportedTypeError", "WriteError", "WritePermissionError",
-    "WrongFormatError", "__version__", "bfloat16", "bool_", "byte", "cdouble", "cfloat", "ckpt_to_safetensors",
-    "common", "complex64", "complex128", "context", "convert_checkpoint", "double", "dtype", "dtype_to_nptype",
-    "dtype_to_pytype", "errors", "float8_e4m3fn", "float8_e5m2", "float16", "float32", "float64", "float_",
-    "from_numpy", "from_torch", "get_auto_parallel_context", "get_context", "get_current_device", "get_seed",
-    "guess_torch_names", "half", "hifloat8", "int8", "int16", "int32", "int64", "int_", "intc", "intp", "is_tensor",
-    "jit", "list_", "load_checkpoint", "load_checkpoint_async", "load_param_into_net", "log", "long", "mint", "nn",
-    "number", "numpy", "open_checkpoint", "ops", "plan_binding", "pytype_to_dtype", "qint4x2", "renamed",
-    "reset_auto_parallel_context", "safetensors_to_ckpt", "save_checkpoint", "set_auto_parallel_context",
-    "set_context", "set_deterministic", "set_device", "set_recursion_limit", "set_seed", "short", "single", "string",
-    "tensor", "tensor_type", "to_mindspore", "to_npz", "to_torch_state_dict", "train", "tuple_", "type_none", "ubyte",
-    "uint", "uint8", "uint16", "uint32", "uint64", "uintc", "uintp", "ushort",
+    "MissingPackageError", "Move", "OutOfMemoryError", "ParallelMode", "ParamDictFuture", "Parameter",
+    "ParameterTuple", "ParentIsFileError", "ReadError", "Reader", "SequentialCell", "TargetIsFolderError", "Tensor",
+    "TensorSlice", "Type", "UnknownNameError", "UnsavableTypeError", "UnsupportedTypeError", "WriteError",
+    "WritePermissionError", "WrongFormatError", "__version__", "bfloat16", "bool_", "byte", "cdouble", "cfloat",
+    "ckpt_to_safetensors", "common", "complex64", "complex128", "context", "convert_checkpoint", "double", "dtype",
+    "dtype_to_nptype", "dtype_to_pytype", "errors", "float8_e4m3fn", "float8_e5m2", "float16", "float32", "float64",
+    "float_", "from_numpy", "from_torch", "get_auto_parallel_context", "get_context", "get_current_device",
+    "get_seed", "guess_torch_names", "half", "hifloat8", "int8", "int16", "int32", "int64", "int_", "intc", "intp",
+    "is_tensor", "jit", "list_", "load_checkpoint", "load_checkpoint_async", "load_param_into_net", "log", "long",
+    "mindspore", "mint", "nn", "number", "numpy", "open_checkpoint", "ops", "plan_binding", "pytype_to_dtype",
+    "qint4x2", "renamed", "reset_auto_parallel_context", "safetensors_to_ckpt", "save_checkpoint",
+    "set_auto_parallel_context", "set_context", "set_deterministic", "set_device", "set_recursion_limit", "set_seed",
+    "short", "single", "string", "tensor", "tensor_type", "to_mindspore", "to_npz", "to_torch_state_dict", "train",
+    "tuple_", "type_none", "ubyte", "uint", "uint8", "uint16", "uint32", "uint64", "uintc", "uintp", "ushort",
 ]  # fmt: skip
 
 #: Where each name that is imported late is found; a module stands for itself.
@@ -199,6 +200,7 @@ _HOMES: Final = {
             "ushort bool float int"
         ),
         "log": "log",
+        "mindspore": "mindspore",
         "mint": "mint",
         "nn": "nn",
         "numpy": "numpy",

@@ -26,8 +26,9 @@ class Type:
 class DType(Type):
     """A MindSpore data type: ``str(float32)`` is ``Float32``, ``repr`` is ``mindspore.float32``.
 
-    The instances are the constants of this module. Each type has exactly one, so comparison and hashing are by
-    identity.
+    The instances are the constants of this module, and each type has exactly one. A dtype equals the dtype of
+    MindSpore, torch or numpy that stands for the same type; ``mindspore.float32 == ckptload.float32`` is False all
+    the same, because MindSpore's dtypes answer first.
 
     Attributes:
         name: name in a checkpoint.
@@ -55,6 +56,20 @@ class DType(Type):
 
     def __repr__(self) -> str:
         return f"mindspore.{self.spelling}"
+
+    def __eq__(self, other: object) -> bool:
+        if self is other:
+            return True
+        if isinstance(other, str) and in_file(other) is not None:
+            # MindSpore says False, and the script goes on in the wrong branch.
+            raise ArgumentTypeError(
+                f"a dtype is never equal to a str, and {other!r} is one",
+                hint=f"compare it with ckptload.{self.attribute}, or str(dtype) with {self.name!r}",
+            )
+        return like(other) is self
+
+    def __hash__(self) -> int:
+        return id(self)
 
     def __reduce__(self) -> str:
         # Pickled as a reference to the constant, so that identity survives.
@@ -138,3 +153,26 @@ def from_numpy(numpy: np.dtype[Any]) -> DType:
             hint="convert it with ndarray.astype to one of: " + ", ".join(d.attribute for d in ALL),
         )
     return found
+
+
+#: Classes of numpy's scalars that stand for no single type, such as ``numpy.floating``.
+_ABSTRACT: Final = {
+    base for scalar in (np.float64, np.int64, np.uint64, np.complex128, np.str_) for base in scalar.__mro__[1:]
+}
+
+
+def like(value: object) -> DType | None:
+    """Find the type that a dtype of this package, MindSpore, torch or numpy stands for; None for anything else.
+
+    No framework is imported: its dtypes are recognised by their classes, and found by their names.
+    """
+    if isinstance(value, DType):
+        return value
+    if isinstance(value, np.dtype) or (
+        isinstance(value, type) and issubclass(value, np.generic) and value not in _ABSTRACT
+    ):
+        return _BY_NUMPY.get(np.dtype(value).newbyteorder("<"))
+    classes = {(cls.__module__.partition(".")[0], cls.__name__) for cls in type(value).__mro__}
+    if ("torch", "dtype") in classes or ("mindspore", "Type") in classes:
+        return in_file(str(value))
+    return None

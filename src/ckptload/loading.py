@@ -9,15 +9,17 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ckptload import filters
-from ckptload.binding.loading import check_arguments, load_param_into_net
+from ckptload.binding.loading import check_arguments, check_flags, load_param_into_net
 from ckptload.encryption.ciphers import AES_GCM
 from ckptload.errors import ArgumentError, ArgumentTypeError, EmptyCheckpointError, Hint
+from ckptload.foreign.giving import AUTO, chosen
 from ckptload.formats.entry import CKPT, SAFETENSORS, check_format
 from ckptload.formats.limits import MAX_RECORDS
 from ckptload.formats.safetensors.shards import ENDING
 from ckptload.messages import closest, quoted, warn
 from ckptload.reading.access import Access
 from ckptload.reading.opening import open_with
+from ckptload.reading.values import given
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,6 +43,8 @@ def load_checkpoint(
     *,
     allow_unauthenticated: bool = False,
     max_records: int = MAX_RECORDS,
+    skip_misfits: bool = False,
+    parameters: str = AUTO,
 ) -> dict[str, Any]:
     """Load all or some entries of a checkpoint.
 
@@ -63,6 +67,10 @@ def load_checkpoint(
         format: ``"ckpt"`` or ``"safetensors"``.
         allow_unauthenticated: open AES-GCM files with data that no tag covers (docs/security.md).
         max_records: largest number of records, or of tensors in a safetensors file (docs/security.md).
+        skip_misfits: with `net`: load what fits, if anything does; the other parameters keep their values.
+        parameters: what tensors are loaded as: ``"mindspore"`` for ``mindspore.Parameter``, ``"ckptload"`` for
+            `Parameter`, ``"torch"`` for ``torch.Tensor``, ``"numpy"`` for arrays. ``"auto"`` is ``"mindspore"``
+            if this process has imported MindSpore, and ``"ckptload"`` otherwise.
 
     Returns:
         A plain dict in file order. It maps each name to a Parameter, a str, a list of read-only arrays
@@ -74,11 +82,15 @@ def load_checkpoint(
         ArgumentError: an argument has an invalid value.
         CheckpointError: the file cannot be read, is damaged, encrypted or of another kind, or the
             filter keeps nothing. All errors are ValueErrors.
-        BindingError: values do not fit `net`, which is then unchanged (also a RuntimeError).
+        UnsupportedTypeError: the Parameters asked for cannot hold a dtype of the file; `net` is unchanged.
+        MissingPackageError: `parameters` needs a package that is not installed (also an ImportError).
+        BindingError: values do not fit `net`, or nothing matches, although `strict_load` is False; the net is
+            unchanged (also a RuntimeError).
     """
+    kind = chosen(parameters)
     filters.prefixes(specify_prefix, "specify_prefix")
     filters.prefixes(filter_prefix, "filter_prefix")
-    _check_flags(crc_check=crc_check, remove_redundancy=remove_redundancy)
+    check_flags(crc_check=crc_check, remove_redundancy=remove_redundancy, skip_misfits=skip_misfits)
     # None, too, is not a format here (MindSpore 2.10.0, train/serialization.py, _check_file).
     check_format(format)
     access = Access(
@@ -100,10 +112,11 @@ def load_checkpoint(
         remove_redundancy = _redundancy(reader, remove_redundancy)
         if crc_check and not reader.verify_crc():
             warn(f"{reader.path} has no CRC-32, so crc_check=True checked nothing")
+        wanted.giving(kind).check_dtypes()
         values = wanted.load()
     if net is not None:
-        load_param_into_net(net, values, strict_load, remove_redundancy)
-    return values
+        load_param_into_net(net, values, strict_load, remove_redundancy, skip_misfits=skip_misfits)
+    return given(values, kind)
 
 
 def _wanted(
@@ -113,12 +126,6 @@ def _wanted(
     if not wanted:
         raise _nothing_left(reader, specify_prefix, filter_prefix)
     return wanted
-
-
-def _check_flags(**flags: object) -> None:
-    for argument, value in flags.items():
-        if not isinstance(value, bool):
-            raise ArgumentTypeError(f"{argument} must be True or False, not {value!r}")
 
 
 def _check_name(source: object, format: str) -> None:
@@ -207,6 +214,8 @@ def load_checkpoint_async(
     *,
     allow_unauthenticated: bool = False,
     max_records: int = MAX_RECORDS,
+    skip_misfits: bool = False,
+    parameters: str = AUTO,
 ) -> ParamDictFuture:
     """Start loading a checkpoint in the background.
 
@@ -227,12 +236,17 @@ def load_checkpoint_async(
             is given.
         allow_unauthenticated: open AES-GCM files with data that no tag covers (docs/security.md).
         max_records: largest number of records, or of tensors in a safetensors file (docs/security.md).
+        skip_misfits: with `net`: load what fits, if anything does; the other parameters keep their values.
+        parameters: what tensors are loaded as; see `load_checkpoint`. ``"auto"`` is decided now.
 
     Returns:
         A future. Its ``result()`` returns or raises what `load_checkpoint` does.
 
     Raises:
-        ArgumentTypeError: `ckpt_file_name` is not a path. Every other error comes from ``result()``.
+        ArgumentTypeError: `ckpt_file_name` is not a path, or `parameters` not a str.
+        ArgumentError: `parameters` is not a known kind.
+        MissingPackageError: `parameters` needs a package that is not installed.
+            Every other error comes from ``result()``.
     """
     path = os.fspath(ckpt_file_name) if isinstance(ckpt_file_name, (str, os.PathLike)) else None
     if not isinstance(path, str):
@@ -253,6 +267,8 @@ def load_checkpoint_async(
         format=SAFETENSORS if path.endswith(("." + SAFETENSORS, ENDING)) else CKPT,
         allow_unauthenticated=allow_unauthenticated,
         max_records=max_records,
+        skip_misfits=skip_misfits,
+        parameters=chosen(parameters),
     )
     return ParamDictFuture(_begun(load))
 

@@ -163,6 +163,7 @@ OTHERS: dict[str, Any] = {
     "allow_unauthenticated": True,
     "max_records": 7,
     "mapped": True,
+    "gives": "numpy",
     "watches_name": False,
     "authenticates": False,
 }

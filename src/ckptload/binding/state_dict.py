@@ -8,9 +8,9 @@ import numpy as np
 
 from ckptload.binding.supplies import Transfer
 from ckptload.errors import BindingError, Hint
+from ckptload.foreign.torch_tensors import as_tensor
 from ckptload.messages import counted, listed, warn
 from ckptload.nets.pytorch.groups import guess_torch_names
-from ckptload.nets.pytorch.tensors import as_tensor
 
 if TYPE_CHECKING:
     import torch

@@ -14,11 +14,13 @@ import numpy as np
 
 from ckptload import threads
 from ckptload.errors import ArgumentTypeError
+from ckptload.foreign.giving import OURS
 from ckptload.formats.entry import TENSOR
 from ckptload.reading.reader import Reader
 from ckptload.sources.spans import batches
 from ckptload.tensors import casting
-from ckptload.tensors.parameter import Parameter
+from ckptload.tensors.parameter import as_ours
+from ckptload.tensors.tensor import Tensor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -95,24 +97,27 @@ def supply_of(parameters: object, argument: str) -> Supply:
 
     Raises:
         ArgumentTypeError: it is neither, or a key or a value is of the wrong type.
+        UnsupportedTypeError: a tensor of another framework cannot be read.
     """
     if isinstance(parameters, Reader):
-        return _ReaderSupply(parameters)
+        return _ReaderSupply(parameters.giving(OURS))
     if not isinstance(parameters, dict):
         raise ArgumentTypeError(
             f"{argument} must be a dict or an open checkpoint, not {type(parameters).__name__}",
             hint="load_checkpoint() returns such a dict, open_checkpoint() opens a checkpoint",
         )
-    for key, value in parameters.items():
+    ours: dict[str, Any] = {}
+    for key, given in parameters.items():
         if not isinstance(key, str):
             raise ArgumentTypeError(f"a key of {argument} must be a str, not {type(key).__name__}: {key!r}")
-        if not isinstance(value, (Parameter, str, list, bytes)):
+        value = ours[key] = as_ours(given)
+        if not isinstance(value, (Tensor, str, list, bytes)):
             raise ArgumentTypeError(
                 f"the value must be a Parameter, a str, a list or bytes, not {type(value).__name__}",
                 name=key,
                 hint="make a Parameter of it: Parameter(value)",
             )
-    return _DictSupply(parameters)
+    return _DictSupply(ours)
 
 
 class _DictSupply:
@@ -128,7 +133,7 @@ class _DictSupply:
         return key
 
     def is_tensor(self, key: str) -> bool:
-        return isinstance(self._parameters[key], Parameter)
+        return isinstance(self._parameters[key], Tensor)
 
     def spec(self, key: str) -> Spec:
         parameter = self._parameters[key]
@@ -195,7 +200,8 @@ class _ReaderSupply:
         self._reader.authenticate()
 
     def array(self, key: str) -> Array:
-        return self._reader.get_tensor(key).asnumpy()
+        array: Array = self._reader.get_tensor(key).asnumpy()
+        return array
 
     def transfer(self, transfers: Sequence[Transfer]) -> None:
         # An empty read still checks that the file is open and unchanged.

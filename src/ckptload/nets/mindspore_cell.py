@@ -1,4 +1,4 @@
-"""A ``mindspore.nn.Cell`` as a binding target, and tensors for MindSpore itself."""
+"""A ``mindspore.nn.Cell`` as a binding target."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ import numpy as np
 
 from ckptload import dtypes
 from ckptload.dtypes import DType
-from ckptload.errors import UnsupportedTypeError
-from ckptload.tensors.parameter import Parameter
+from ckptload.foreign.mindspore_tensors import as_tensor, refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection
 
     from ckptload.dtypes import Array
 
@@ -65,7 +64,7 @@ class MindSporeSlot:
 
     def refusal(self) -> str | None:
         """Return why nothing can be written into it, or None."""
-        return _refusal(self._parameter)
+        return refusal(self._parameter)
 
     def memory(self) -> Array | None:
         """View the parameter's memory if numpy can write to it, or return None."""
@@ -73,80 +72,11 @@ class MindSporeSlot:
             return None
         if self._parameter.has_init:
             # Its initial values have not been made yet, and are no longer needed.
-            self._parameter.set_data(_tensor(np.empty(self.shape, self.dtype.numpy), self.dtype))
+            self._parameter.set_data(as_tensor(np.empty(self.shape, self.dtype.numpy), self.dtype))
         array: Array = self._parameter.asnumpy()
         # For a view of another tensor, asnumpy() may return a copy.
         return array.view(self.dtype.numpy) if array.flags.writeable and self._parameter.is_contiguous() else None
 
     def write(self, array: Array) -> None:
         """Set new data in the parameter."""
-        self._parameter.set_data(_tensor(np.array(array, order="C"), self.dtype))
-
-
-def _refusal(tensor: Any) -> str | None:
-    if type(tensor).__name__ == "MapParameter":
-        return "it is a map, which MindSpore fills by itself"
-    if str(tensor.dtype) not in dtypes.BY_NAME:
-        return f"the dtype {tensor.dtype} is not known"
-    if str(tensor.dtype) == dtypes.bfloat16.name and int(np.__version__.partition(".")[0]) > 1:
-        return "MindSpore 2.10 has bfloat16 under numpy 1 only"
-    return None
-
-
-def _tensor(array: Array, dtype: DType) -> Any:
-    """Return a tensor that shares an array's memory; Int4 is copied."""
-    if dtype is dtypes.qint4x2:
-        return mindspore.Tensor(array, mindspore.qint4x2)
-    return mindspore.Tensor.from_numpy(array)
-
-
-# -- to MindSpore -----------------------------------------------------------------------------------------
-
-
-def parameters_for(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a checkpoint's entries with MindSpore's Parameters instead of ours; other entries are unchanged.
-
-    Raises:
-        UnsupportedTypeError: MindSpore cannot make a tensor of a dtype.
-    """
-    return {
-        name: _parameter(name, value) if isinstance(value, Parameter) else value for name, value in parameters.items()
-    }
-
-
-def _parameter(name: str, value: Parameter) -> Any:
-    refusal = _refusal(value)
-    if refusal is not None:
-        raise UnsupportedTypeError(refusal, name=name, hint="leave the entry out")
-    cause: Exception | None = None
-    try:
-        tensor = _tensor(value.asnumpy().copy(), value.dtype)
-        if str(tensor.dtype) == value.dtype.name:
-            return mindspore.Parameter(tensor, name=name, requires_grad=value.requires_grad)
-    except (TypeError, ValueError, RuntimeError) as error:
-        cause = error
-    raise UnsupportedTypeError(
-        f"MindSpore {mindspore.__version__} cannot make a tensor of {value.dtype} from numpy",
-        name=name,
-        hint="leave it out",
-    ) from cause
-
-
-# -- from MindSpore ---------------------------------------------------------------------------------------
-
-
-def parameter_of(tensor: Any) -> Parameter:
-    """Return MindSpore's Tensor or Parameter as one of ours, which may share its memory.
-
-    Raises:
-        UnsupportedTypeError: its values cannot be read.
-    """
-    name = getattr(tensor, "name", None) or ""
-    refusal = _refusal(tensor)
-    if refusal is not None:
-        raise UnsupportedTypeError(refusal, name=name or None)
-    if tensor.has_init:
-        tensor.init_data()
-    dtype = dtypes.BY_NAME[str(tensor.dtype)]
-    # Not ascontiguousarray, which changes shape () to (1,).
-    return Parameter.adopt(np.asarray(tensor.asnumpy(), order="C").view(dtype.numpy), dtype, name)
+        self._parameter.set_data(as_tensor(np.array(array, order="C"), self.dtype))

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from ckptload.encryption.ciphers import AES_GCM, check_types
 from ckptload.errors import ArgumentError
+from ckptload.foreign.giving import OURS
 from ckptload.formats import limits
 from ckptload.formats.entry import SAFETENSORS, check_format
 
@@ -21,6 +22,7 @@ class Access:
         allow_unauthenticated: open AES-GCM files with data that no tag covers (docs/security.md).
         max_records: the largest number of records, or of tensors in a safetensors file (docs/security.md).
         mapped: map the file, so that tensors are views of it.
+        gives: kind of the Parameters that are read (`giving.KINDS`), without ``auto``.
         watches_name: raise an error if the path names another file than the one that was opened.
         authenticates: check the tags of the blocks with headers at opening. If False, the caller must do
             all reading inside `Reader.vouched`.
@@ -37,6 +39,7 @@ class Access:
     allow_unauthenticated: bool = False
     max_records: int = limits.MAX_RECORDS
     mapped: bool = False
+    gives: str = OURS
     watches_name: bool = True
     authenticates: bool = True
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ckptload.encryption.ciphers import AES_GCM
+from ckptload.foreign.giving import AUTO, chosen
 from ckptload.formats.entry import CKPT
 from ckptload.formats.limits import MAX_RECORDS
 from ckptload.formats.safetensors.shards import ShardedSource, is_index
@@ -29,6 +30,7 @@ def open_checkpoint(
     allow_unauthenticated: bool = False,
     mmap: bool = False,
     max_records: int = MAX_RECORDS,
+    parameters: str = AUTO,
 ) -> Reader:
     """Open a checkpoint of any size without reading its tensor data.
 
@@ -43,6 +45,9 @@ def open_checkpoint(
         mmap: map the file; tensors are then views of it that may be unaligned. If another program truncates
             a mapped file, reading it ends this process (docs/lazy.md).
         max_records: the largest number of records, or of tensors in a safetensors file (docs/security.md).
+        parameters: what tensors are read as: ``"mindspore"`` for ``mindspore.Parameter``, ``"ckptload"`` for
+            `Parameter`, ``"torch"`` for ``torch.Tensor``, ``"numpy"`` for arrays. ``"auto"`` is ``"mindspore"``
+            if this process has imported MindSpore, and ``"ckptload"`` otherwise.
 
     Returns:
         A mapping of names to values, each read on access. It keeps the file open; use it as a context
@@ -59,6 +64,7 @@ def open_checkpoint(
         CipherUnavailableError: the installed ``cryptography`` does not support the mode.
         ArgumentError: the value of an argument is not allowed.
         ArgumentTypeError: an argument has the wrong type.
+        MissingPackageError: `parameters` needs a package that is not installed.
     """
     return open_with(
         source,
@@ -69,6 +75,7 @@ def open_checkpoint(
             allow_unauthenticated=allow_unauthenticated,
             max_records=max_records,
             mapped=mmap,
+            gives=chosen(parameters),
         ),
     )
 
@@ -94,4 +101,4 @@ def open_with(source: Any, access: Access) -> Reader:
         index = open_index(opened, access)
         stack.pop_all()
     again = opened.path is not None and access.key is None
-    return Reader(index, reopen=(open_with, (opened.path, access)) if again else None)
+    return Reader(index, gives=access.gives, reopen=(open_with, (opened.path, access)) if again else None)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from ckptload import filters, messages
 from ckptload.errors import (
@@ -22,11 +22,12 @@ from ckptload.errors import (
     UnknownNameError,
     UnsupportedTypeError,
 )
+from ckptload.foreign.giving import OURS, chosen
 from ckptload.formats.entry import TENSOR
 from ckptload.formats.safetensors import strings
 from ckptload.reading import arrays
 from ckptload.reading.slices import TensorSlice
-from ckptload.reading.values import to_read, values
+from ckptload.reading.values import check_kind, given, to_read, values
 
 if TYPE_CHECKING:
     from ckptload.dtypes import Array
@@ -34,11 +35,12 @@ if TYPE_CHECKING:
     from ckptload.formats.entry import Entry
     from ckptload.formats.index import Facts, Index
     from ckptload.sources.base import Source
-    from ckptload.tensors.parameter import Parameter
 
 
 class Reader(Mapping[str, Any]):
     """An open checkpoint: name to Parameter, str, list of arrays (a map) or bytes (a random state).
+
+    Its Parameters are of the kind that it was opened with (`open_checkpoint`, ``parameters``).
 
     Reading is thread-safe. Every returned value owns its memory, unless the reader was opened with
     ``mmap=True``. The file must not change while it is open: a read raises ChangedFileError if it has.
@@ -51,6 +53,7 @@ class Reader(Mapping[str, Any]):
         *,
         parent: Reader | None = None,
         reopen: tuple[Any, ...] | None = None,
+        gives: str = OURS,
     ) -> None:
         self._index: Index | None = index
         # Names in the file for a selection; None for the reader of the whole file, which owns the source.
@@ -61,6 +64,8 @@ class Reader(Mapping[str, Any]):
         self._entries: dict[str, Entry] = {}
         # The results of `arrays.begins_of` for tensors that `get_slice` was called with.
         self._begins: dict[str, list[int]] = {}
+        # The kind of the Parameters that are read (`giving.KINDS`).
+        self._gives = gives
         # The function and arguments with which pickle opens the same file again, if that is possible.
         self._reopen = reopen
 
@@ -182,7 +187,27 @@ class Reader(Mapping[str, Any]):
                 specify_prefix=specify_prefix,
                 filter_prefix=filter_prefix,
             )
-        return Reader(index, chosen, parent=self)
+        return Reader(index, chosen, parent=self, gives=self._gives)
+
+    def giving(self, parameters: str) -> Reader:
+        """Return a reader of the same names whose Parameters are of another kind.
+
+        Args:
+            parameters: as for `open_checkpoint`.
+
+        Returns:
+            A reader that keeps this one alive and is closed with it; this one if it is of that kind.
+
+        Raises:
+            ArgumentError: there is no such kind.
+            MissingPackageError: the kind needs a package that is not installed.
+        """
+        kind, index = chosen(parameters), self._open_index()
+        if kind == self._gives:
+            return self
+        with self._in_file():
+            names = index.names() if self._chosen is None else self._chosen
+        return Reader(index, names, parent=self, gives=kind)
 
     # -- reading ----------------------------------------------------------------------------------
 
@@ -199,11 +224,21 @@ class Reader(Mapping[str, Any]):
         index = self._open_index()
         with self._in_file():
             entries = self._judged(self if wanted is None else wanted)
+            check_kind(entries, self._gives)
             found = arrays.load(index.source, to_read(entries))
             index.source.check_unchanged()
-            return values(entries, found)
+            return given(values(entries, found), self._gives)
 
-    def get_tensor(self, name: str) -> Parameter:
+    def check_dtypes(self) -> None:
+        """Check, without reading, that the reader's kind of Parameters can hold every tensor.
+
+        Raises:
+            UnsupportedTypeError: it cannot hold a dtype; the message names the entry and the way out.
+        """
+        with self._in_file():
+            check_kind(self._judged(self), self._gives)
+
+    def get_tensor(self, name: str) -> Any:
         """Read one tensor; like ``reader[name]``, but only for tensors.
 
         Raises:
@@ -211,7 +246,7 @@ class Reader(Mapping[str, Any]):
             UnsupportedTypeError: the entry is a string, a map or a random state.
         """
         self._tensor_info(name)
-        return cast("Parameter", self[name])
+        return self[name]
 
     def get_slice(self, name: str) -> TensorSlice:
         """Return an object that reads parts of a tensor: ``reader.get_slice(name)[10:20]``.
@@ -222,7 +257,9 @@ class Reader(Mapping[str, Any]):
         begins = self._begins.get(name)
         if begins is None:
             begins = self._begins[name] = arrays.begins_of(entry)
-        return TensorSlice(entry, begins, self._read_rows, self._label)
+        with self._in_file():
+            check_kind([entry], self._gives)
+        return TensorSlice(entry, begins, self._read_rows, self._label, gives=self._gives)
 
     def fill(self, pairs: Iterable[tuple[str, Array]]) -> None:
         """Read tensors directly into arrays of the caller.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from ckptload.errors import ArgumentIndexError, ArgumentTypeError, CheckpointError
+from ckptload.foreign.giving import OURS, tensor
 from ckptload.reading import arrays
 from ckptload.tensors.tensor import Tensor
 
@@ -24,8 +25,9 @@ if TYPE_CHECKING:
 class TensorSlice:
     """A tensor of an open checkpoint; indexing it like a numpy array reads that part."""
 
-    def __init__(self, entry: Entry, begins: Sequence[int], read: Read, path: str) -> None:
+    def __init__(self, entry: Entry, begins: Sequence[int], read: Read, path: str, *, gives: str = OURS) -> None:
         self._entry = entry
+        self._gives = gives
         # Computed only once, because a tensor may have many slices and rows may be read one by one.
         self._begins = begins
         self._read = read
@@ -46,18 +48,18 @@ class TensorSlice:
             raise ArgumentTypeError("a scalar has no length", name=self._entry.name, path=self._path)
         return self.shape[0]
 
-    def __iter__(self) -> Iterator[Tensor]:
+    def __iter__(self) -> Iterator[Any]:
         """Read and yield the rows one by one."""
         return (self[row] for row in range(len(self)))
 
-    def __getitem__(self, index: Any) -> Tensor:
+    def __getitem__(self, index: Any) -> Any:
         """Read the part of the tensor that `index` selects.
 
         An int or a slice on the first axis reads only those rows; any other index reads the whole
         tensor. The other axes are indexed after reading.
 
         Returns:
-            A Tensor that owns its memory.
+            A tensor of the reader's kind that owns its memory.
 
         Raises:
             ArgumentIndexError: the index does not fit the shape.
@@ -76,7 +78,7 @@ class TensorSlice:
         if not isinstance(picked, np.ndarray) or picked.base is not None or not picked.flags.c_contiguous:
             # It may be a scalar, or a view that keeps a larger array alive.
             picked = np.array(picked, self.dtype.numpy, order="C")
-        return Tensor.adopt(picked, self.dtype)
+        return self._given(picked)
 
     def _pick(self, index: tuple[Any, ...]) -> Any:
         first, rest = (index[0], index[1:]) if index else (..., ())
@@ -90,7 +92,7 @@ class TensorSlice:
             return self._rows(slice(row, row + 1))[(0, *rest)]
         return self._rows(slice(None))[index]
 
-    def flat(self, start: int, stop: int) -> Tensor:
+    def flat(self, start: int, stop: int) -> Any:
         """Read a range of elements in C order, whatever the shape, for example to read a tensor in equal parts.
 
         Args:
@@ -98,14 +100,20 @@ class TensorSlice:
             stop: index after the last element; it may be beyond the end, as in a slice.
 
         Returns:
-            A Tensor of one dimension that owns its memory.
+            A tensor of one dimension, of the reader's kind, that owns its memory.
         """
         entry = self._entry
         size = math.prod(entry.shape)
         line = entry._replace(shape=(size,))
         wanted = range(size)[start:stop]
         result = self._read(lambda source: arrays.load_rows(source, line, wanted, self._begins))
-        return Tensor.adopt(result, self.dtype)
+        return self._given(result)
+
+    def _given(self, array: Array) -> Any:
+        """Return a part as a tensor of the reader's kind."""
+        if self._gives == OURS:
+            return Tensor.adopt(array, self.dtype)
+        return tensor(self._gives, array, self.dtype, self._entry.name)
 
     def _rows(self, rows: slice) -> Array:
         entry = self._entry

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ckptload.errors import CorruptCheckpointError
+from ckptload.foreign import giving
 from ckptload.formats.ckpt import wire
 from ckptload.formats.entry import MAP, STRING
 from ckptload.tensors.parameter import Parameter
+from ckptload.tensors.tensor import Tensor
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from ckptload.dtypes import Array
     from ckptload.formats.entry import Entry
@@ -35,6 +37,34 @@ def values(entries: list[Entry], found: list[Array]) -> dict[str, Value]:
         return tensors
     content = iter(found)
     return {entry.name: _value(entry, content) for entry in entries}
+
+
+def check_kind(entries: Iterable[Entry], kind: str) -> None:
+    """Raise UnsupportedTypeError for the first tensor that a kind of Parameters cannot hold (`giving.KINDS`)."""
+    if kind not in (giving.OURS, giving.NUMPY):
+        giving.check(kind, ((entry.name, entry.dtype) for entry in entries if entry.dtype is not None))
+
+
+def given(values: dict[str, Any], kind: str) -> dict[str, Any]:
+    """Return values with their Parameters in another kind, which takes over their memory; others are unchanged.
+
+    Raises:
+        UnsupportedTypeError: the kind cannot hold a dtype.
+    """
+    if kind == giving.OURS:
+        return values
+    return {
+        name: giving.parameter(
+            kind,
+            value.asnumpy(),
+            value.dtype,
+            name,
+            requires_grad=not isinstance(value, Parameter) or value.requires_grad,
+        )
+        if isinstance(value, Tensor)
+        else value
+        for name, value in values.items()
+    }
 
 
 def _value(entry: Entry, content: Iterator[Array]) -> Value:

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from ckptload import dtypes
-from ckptload.dtypes import DType
 from ckptload.errors import ArgumentOverflowError, ArgumentTypeError
+from ckptload.foreign.taking import taken
 from ckptload.tensors import casting
 
 if TYPE_CHECKING:
-    from ckptload.dtypes import Array
+    from ckptload.dtypes import Array, DType
 
 
 # Dtypes of lists and plain numbers, as in MindSpore (mindspore/common/tensor.py, _set_default_dtype).
@@ -38,26 +38,25 @@ _NAMED: Final[dict[Any, DType]] = {
 
 
 def as_dtype(value: object) -> DType:
-    """Return the dtype for a DType, a name, a Python type or a numpy type.
+    """Return the dtype for one of ours, of MindSpore, torch or numpy, for a name or for a Python type.
 
     Raises:
         ArgumentTypeError: it is not a dtype.
     """
-    if isinstance(value, DType):
-        return value
     if isinstance(value, (str, type)) and value in _NAMED:
         return _NAMED[value]
-    if isinstance(value, np.dtype) or (isinstance(value, type) and issubclass(value, np.generic)):
-        return dtypes.from_numpy(np.dtype(value))
+    found = dtypes.like(value)
+    if found is not None:
+        return found
     raise ArgumentTypeError(
         f"{value!r} is not a dtype", hint="use one of: " + ", ".join(dtype.attribute for dtype in dtypes.ALL)
     )
 
 
 def from_python(data: object, dtype: DType | None) -> tuple[Array, DType]:
-    """Make a new array from a number, a nested list or tuple, a numpy scalar or an ndarray.
+    """Make a new array from a number, a nested list or tuple, a numpy scalar, or a tensor of numpy, MindSpore or torch.
 
-    Without ``dtype``, an ndarray or numpy scalar keeps its type; integers become Int64 and floats Float32.
+    Without ``dtype``, a tensor or numpy scalar keeps its type; integers become Int64 and floats Float32.
     Big-endian arrays are converted to little-endian.
 
     Returns:
@@ -66,7 +65,11 @@ def from_python(data: object, dtype: DType | None) -> tuple[Array, DType]:
     Raises:
         ArgumentTypeError: MindSpore cannot make a tensor of the value.
     """
-    if not isinstance(data, (np.ndarray, np.generic, list, tuple, int, float, complex)):
+    found = taken(data)
+    if found is not None:
+        array, source = found.array, found.dtype
+        return (np.array(array, order="C"), source) if dtype is None else (convert(array, source, dtype), dtype)
+    if not isinstance(data, (np.generic, list, tuple, int, float, complex)):
         raise ArgumentTypeError(
             f"a tensor cannot be made from {type(data).__name__}",
             hint="give a number, a list, a tuple, a numpy.ndarray or a Tensor",
@@ -75,16 +78,14 @@ def from_python(data: object, dtype: DType | None) -> tuple[Array, DType]:
         array = np.asarray(data)
     except (ValueError, TypeError) as error:
         raise ArgumentTypeError(f"the elements do not form a tensor: {error}") from error
-    if array.dtype == object and not isinstance(data, np.ndarray):
+    if array.dtype == object:
         raise ArgumentTypeError(
             "the elements do not form a tensor of numbers",
             hint="all rows need the same length, and integers must fit Int64 or UInt64",
         )
     source = dtypes.from_numpy(array.dtype)
     if dtype is None:
-        keeps = isinstance(data, (np.ndarray, np.generic))
-        dtype = source if keeps else _DEFAULTS.get(source.numpy, source)
-    # This also swaps the bytes of big-endian arrays.
+        dtype = source if isinstance(data, np.generic) else _DEFAULTS.get(source.numpy, source)
     array = np.array(array, source.numpy, order="C")
     return (array, dtype) if dtype is source else (convert(array, source, dtype), dtype)
 

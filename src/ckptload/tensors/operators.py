@@ -12,6 +12,7 @@ import numpy as np
 
 from ckptload import dtypes
 from ckptload.errors import ArgumentTypeError
+from ckptload.foreign.taking import taken
 from ckptload.tensors import arithmetic
 from ckptload.tensors.construction import from_python
 from ckptload.tensors.spelling import dimensions, integers
@@ -148,7 +149,7 @@ class Operators(Held[Result]):
         return self._combine("bitwise xor", other)
 
     def __matmul__(self, other: object) -> Result:
-        if not isinstance(other, Held):
+        if not isinstance(other, Held) and taken(other) is None:
             raise ArgumentTypeError(f"a matrix product takes a Tensor, not {type(other).__name__}")
         return self._combine("matrix product", other)
 
@@ -162,12 +163,12 @@ class Operators(Held[Result]):
 
     abs = __abs__
 
+    # What holds no numbers is never equal to a tensor.
     def __eq__(self, other: object) -> Any:
-        # Anything else is never equal to a tensor.
-        return self._combine("==", other) if isinstance(other, (Held, int, float)) else False
+        return self._combine("==", other) if _is_numeric(other) else False
 
     def __ne__(self, other: object) -> Any:
-        return self._combine("!=", other) if isinstance(other, (Held, int, float)) else True
+        return self._combine("!=", other) if _is_numeric(other) else True
 
     def __hash__(self) -> int:
         return id(self)
@@ -255,12 +256,20 @@ class Computing(Operators[Result], Casts[Result]):
 
 
 def _beside(dtype: DType, value: Any) -> arithmetic.Typed:
-    """Return the other operand of an operation as an array: a tensor, a list of numbers, or a number."""
+    """Return the other operand of an operation as an array: any framework's tensor, a list of numbers, or a number."""
     if isinstance(value, Held):
         return value.asnumpy(), value.dtype
     if isinstance(value, (list, tuple)):
         return from_python(value, None)
-    return arithmetic.number(value, dtype)
+    found = taken(value)
+    return arithmetic.number(value, dtype) if found is None else (found.array, found.dtype)
+
+
+def _is_numeric(value: object) -> bool:
+    """Tell whether a value can be compared with a tensor element by element."""
+    return isinstance(value, (Held, int, float, complex, np.number, np.bool_, np.ndarray, list, tuple)) or (
+        taken(value) is not None
+    )
 
 
 def _where(name: str, axis: Any, keepdims: Any, spelled: dict[str, Any]) -> arithmetic.Over:

@@ -11,6 +11,7 @@ import numpy as np
 from ckptload import dtypes
 from ckptload.errors import ArgumentError, ArgumentTypeError
 from ckptload.filters import MAX_NAME
+from ckptload.foreign.taking import taken
 from ckptload.tensors.construction import convert, from_python, integer
 from ckptload.tensors.tensor import Tensor
 
@@ -56,8 +57,8 @@ class Parameter(Tensor):
     """A tensor with a name, as nets hold it.
 
     Args:
-        default_input: a Tensor, an ndarray or a list, whose dtype is that of `Tensor`; an int, which becomes Int32;
-            or a float, which becomes Float32. The values are copied.
+        default_input: a tensor of this package, MindSpore, torch or numpy, or a list, whose dtype is that of `Tensor`;
+            an int, which becomes Int32; or a float, which becomes Float32. The values are copied.
         name: name in nets and checkpoints; None for an automatic one.
         requires_grad: whether training changes the parameter.
         layerwise_parallel: stored as an attribute, without effect.
@@ -178,7 +179,7 @@ class Parameter(Tensor):
         return self._plain(self._array, self._dtype)
 
     @data.setter
-    def data(self, value: Tensor) -> None:
+    def data(self, value: Any) -> None:
         self.assign_value(value)
 
     def value(self) -> Tensor:
@@ -192,7 +193,7 @@ class Parameter(Tensor):
         (mindspore/common/parameter.py, Parameter.set_data).
 
         Args:
-            data: a Tensor, whose values are copied, or an int or a float.
+            data: a tensor of this package, MindSpore, torch or numpy, whose values are copied; or an int or a float.
             slice_shape: new value of ``sliced``.
 
         Returns:
@@ -202,8 +203,11 @@ class Parameter(Tensor):
             ArgumentTypeError: ``data`` is of another type, or is a float and the parameter has integers.
             ArgumentOverflowError: an int does not fit the parameter's dtype.
         """
+        found = taken(data)
         if isinstance(data, Tensor):
             self._array = convert(data.asnumpy(), data.dtype, self._dtype)
+        elif found is not None:
+            self._array = convert(found.array, found.dtype, self._dtype)
         elif isinstance(data, (int, float)):
             self._array = self._number(data)
         else:
@@ -287,12 +291,29 @@ def _values(default_input: Any) -> tuple[Array, DType]:
         return integer(default_input, dtypes.int32), dtypes.int32
     if isinstance(default_input, float):
         return from_python(float(default_input), dtypes.float32)
-    if isinstance(default_input, (np.ndarray, list)):
+    if isinstance(default_input, list) or taken(default_input) is not None:
         return from_python(default_input, None)
     raise ArgumentTypeError(
         f"a parameter cannot be made from {type(default_input).__name__}",
         hint="give a Tensor, a numpy.ndarray, a list, an int or a float",
     )
+
+
+def as_ours(value: object) -> object:
+    """Return a tensor of MindSpore, torch or numpy as a Parameter, which shares its memory if that is possible.
+
+    Anything else is returned unchanged.
+
+    Raises:
+        UnsupportedTypeError: its values cannot be read.
+        ArgumentTypeError: MindSpore does not have the type of a numpy array.
+    """
+    found = None if isinstance(value, Tensor) else taken(value)
+    if found is None:
+        return value
+    parameter = Parameter.adopt(found.array, found.dtype, found.name)
+    parameter.requires_grad = found.requires_grad
+    return parameter
 
 
 class ParameterTuple(tuple[Parameter, ...]):

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ckptload import dtypes
-from ckptload.dtypes import DType
 from ckptload.errors import (
     ArgumentError,
     ArgumentIndexError,
@@ -16,6 +15,7 @@ from ckptload.errors import (
     CheckpointError,
     MissingAttributeError,
 )
+from ckptload.foreign.taking import taken
 from ckptload.tensors import arithmetic, printing
 from ckptload.tensors.construction import as_dtype, convert, from_python
 from ckptload.tensors.elementwise import Elementwise
@@ -28,7 +28,7 @@ from ckptload.tensors.shaping import Shaping
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ckptload.dtypes import Array
+    from ckptload.dtypes import Array, DType
 
 
 class Tensor(
@@ -44,8 +44,9 @@ class Tensor(
     An ndarray is copied. A Tensor without ``dtype`` is not: the new one shares its memory, as in MindSpore.
 
     Args:
-        input_data: number, nested list or tuple, numpy scalar, ndarray or Tensor.
-        dtype: dtype of the elements; values that do not fit wrap around.
+        input_data: number, nested list or tuple, numpy scalar, Tensor, or a tensor of numpy, MindSpore or torch,
+            which is copied.
+        dtype: dtype of the elements, one of ours, of MindSpore, torch or numpy; values that do not fit wrap around.
         shape: shape of a tensor of zeros, instead of ``input_data``.
         init: name of an initializer, or one of `common.initializer`, for a tensor made from ``shape``.
         const_arg: accepted, without effect.
@@ -64,16 +65,15 @@ class Tensor(
     def __init__(
         self,
         input_data: Any = None,
-        dtype: DType | None = None,
+        dtype: Any = None,
         shape: Any = None,
         init: Any = None,
         const_arg: bool = False,
         device: str | None = None,
     ) -> None:
-        if dtype is not None and not isinstance(dtype, DType):
-            raise ArgumentTypeError(
-                f"dtype must be a dtype of ckptload, not {dtype!r}", hint="such as ckptload.float32"
-            )
+        if dtype is not None and dtypes.like(dtype) is None:
+            raise ArgumentTypeError(f"dtype must be a dtype, not {dtype!r}", hint="such as ckptload.float32")
+        dtype = dtypes.like(dtype)
         if not isinstance(const_arg, bool):
             raise ArgumentTypeError(f"const_arg must be a bool, not {type(const_arg).__name__}")
         if device not in {None, "CPU"}:
@@ -282,15 +282,19 @@ class Tensor(
         self._array, self._dtype = convert(self._array, self._dtype, target), target
         return target
 
-    def assign_value(self, value: Tensor) -> Tensor:
-        """Take the values, shape and dtype of another tensor, and share its memory.
+    def assign_value(self, value: Any) -> Tensor:
+        """Take the values, shape and dtype of another Tensor, and share its memory; others' tensors are copied.
 
         Raises:
-            ArgumentTypeError: ``value`` is not a Tensor.
+            ArgumentTypeError: ``value`` is not a tensor.
         """
-        if not isinstance(value, Tensor):
+        if isinstance(value, Tensor):
+            self._array, self._dtype = value.asnumpy(), value.dtype
+            return self
+        found = taken(value)
+        if found is None:
             raise ArgumentTypeError(f"values can be taken from a Tensor, not from {type(value).__name__}")
-        self._array, self._dtype = value.asnumpy(), value.dtype
+        self._array, self._dtype = found.array.copy(), found.dtype
         return self
 
     # -- printing and attributes ------------------------------------------------------------------
@@ -323,17 +327,16 @@ class Tensor(
             yield self[position]
 
     def __contains__(self, element: object) -> bool:
-        if not isinstance(element, (Tensor, int, float, np.number)):
-            return False
-        # Not `==`, which does not accept numpy scalars as numbers, as in MindSpore.
-        return bool(self._combine("==", element).asnumpy().any())
+        equal = self == element
+        return equal is not False and bool(equal.asnumpy().any())
 
     def __getitem__(self, index: Any) -> Tensor:
         with arithmetic.translated("indexing"):
             return Tensor._part(np.array(self._array[_index(index)]), self._dtype, (self, index))
 
     def __setitem__(self, index: Any, value: Any) -> None:
-        if not isinstance(value, (Tensor, int, float, complex, np.number, np.bool_, list, tuple)):
+        found = taken(value)
+        if found is None and not isinstance(value, (Tensor, int, float, complex, np.number, np.bool_, list, tuple)):
             raise ArgumentTypeError(
                 f"an element cannot be set to {type(value).__name__}", hint="give a number, a list, a tuple or a Tensor"
             )

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from ckptload.dtypes import DType
-from ckptload.nets.pytorch.names import is_lazy, places
-from ckptload.nets.pytorch.tensors import as_array, as_tensor, dtype_of
+from ckptload.foreign.torch_tensors import as_array, as_tensor, dtype_of, refusal_of
+from ckptload.nets.pytorch.names import places
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
@@ -122,21 +122,6 @@ class TorchSlot:
         )
         with torch.inference_mode(self._tensor.is_inference()), torch.no_grad():
             self._tensor.copy_(source)
-
-
-def refusal_of(tensor: torch.Tensor) -> str | None:
-    """Return why the values of a tensor cannot be read or written, or None."""
-    if is_lazy(tensor):
-        return "the lazy module has no parameters yet; run it once on an input"
-    if dtype_of(tensor) is None:
-        return f"MindSpore has no counterpart of {tensor.dtype}"
-    if tensor.is_meta:
-        return "the module is on the meta device, which holds no values; call to_empty(device='cpu') first"
-    if tensor.layout is not torch.strided:
-        return f"the tensor's layout is {tensor.layout}, not torch.strided"
-    if type(tensor.detach()) is not torch.Tensor:
-        return f"how a {type(tensor.detach()).__name__} keeps its values is not known"
-    return None
 
 
 def _is_expanded(tensor: torch.Tensor) -> bool:

@@ -11,11 +11,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-import torch
 from torch import nn
+
+from ckptload.foreign.torch_tensors import is_lazy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    import torch
 
     Shape = tuple[int, ...]
     Rules = tuple[tuple[tuple[type[nn.Module], ...], dict[str, str]], ...]
@@ -113,8 +116,3 @@ def _rule(module: nn.Module, rules: Rules) -> dict[str, str]:
 def _is_compiled(module: nn.Module) -> bool:
     kind = type(module)
     return (kind.__module__, kind.__qualname__) == _COMPILED
-
-
-def is_lazy(tensor: torch.Tensor) -> bool:
-    """Tell whether a tensor of a lazy module does not have a shape yet."""
-    return isinstance(tensor, (nn.parameter.UninitializedParameter, nn.parameter.UninitializedBuffer))

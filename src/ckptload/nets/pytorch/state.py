@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ckptload.errors import ArgumentError, BindingError
+from ckptload.foreign.torch_tensors import dtype_of, is_lazy, refusal_of, taken
 from ckptload.messages import counted
-from ckptload.nets.pytorch.module import TorchSlot, choose, refusal_of
-from ckptload.nets.pytorch.names import is_lazy, places
-from ckptload.nets.pytorch.tensors import as_array, dtype_of
+from ckptload.nets.pytorch.module import TorchSlot, choose
+from ckptload.nets.pytorch.names import places
 from ckptload.tensors.parameter import Parameter
 
 if TYPE_CHECKING:
@@ -57,15 +57,14 @@ def parameters_of(module: Any) -> dict[str, Parameter]:
         if place.is_optional:
             continue
         name, shape = place.names[0], place.shapes[0]
-        refusal, dtype = refusal_of(place.tensor), dtype_of(place.tensor)
-        if refusal is not None or dtype is None:
+        refusal = refusal_of(place.tensor)
+        if refusal is not None:
             refused.append(f"{place.path!r}: {refusal}")
             continue
         if name in found:
             raise ArgumentError(f"{paths[name]!r} and {place.path!r} would have the same name in MindSpore", name=name)
-        tensor = place.tensor.detach().resolve_conj().resolve_neg()
-        tensor = tensor.to("cpu", copy=True, memory_format=torch.contiguous_format)
-        found[name] = Parameter.adopt(as_array(tensor, dtype).reshape(shape), dtype, name)
+        array, dtype, *_ = taken(place.tensor, copy=True)
+        found[name] = Parameter.adopt(array.reshape(shape), dtype, name)
         found[name].requires_grad = place.tensor.requires_grad
         paths[name] = place.path
     if refused:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Final
 import torch
 
 from ckptload import dtypes
-from ckptload.errors import UnsupportedTypeError
+from ckptload.errors import Hint, UnsupportedTypeError
+from ckptload.foreign.taken import Taken
 
 if TYPE_CHECKING:
     from ckptload.dtypes import Array, DType
@@ -61,18 +62,65 @@ def as_array(tensor: torch.Tensor, dtype: DType) -> Array:
     return found
 
 
+def check(dtype: DType, name: str) -> None:
+    """Raise UnsupportedTypeError unless this version of torch has a dtype."""
+    if dtype not in _TORCH:
+        raise UnsupportedTypeError(
+            f"torch {torch.__version__} has no dtype for {dtype}",
+            name=name,
+            hint=Hint("leave the entry out", " with {exclude}"),
+        )
+
+
 def as_tensor(array: Array, dtype: DType, name: str) -> torch.Tensor:
     """View an array as a tensor; both share memory.
 
     Raises:
         UnsupportedTypeError: this version of torch does not have the dtype.
     """
-    wanted = _TORCH.get(dtype)
-    if wanted is None:
-        raise UnsupportedTypeError(
-            f"torch {torch.__version__} has no dtype for {dtype}", name=name, hint="leave the entry out"
-        )
+    check(dtype, name)
     if dtype in (dtypes.bfloat16, dtypes.float8_e4m3fn, dtypes.float8_e5m2):
         integers = array.view("u1" if dtype.itemsize == 1 else "<i2")
-        return torch.from_numpy(integers).view(wanted)
+        return torch.from_numpy(integers).view(_TORCH[dtype])
     return torch.from_numpy(array)
+
+
+# -- from torch -------------------------------------------------------------------------------------------
+
+
+def is_lazy(tensor: torch.Tensor) -> bool:
+    """Tell whether a tensor of a lazy module does not have a shape yet."""
+    return isinstance(tensor, (torch.nn.parameter.UninitializedParameter, torch.nn.parameter.UninitializedBuffer))
+
+
+def refusal_of(tensor: torch.Tensor) -> str | None:
+    """Return why the values of a tensor cannot be read or written, or None."""
+    if is_lazy(tensor):
+        return "the lazy module has no parameters yet; run it once on an input"
+    if dtype_of(tensor) is None:
+        return f"MindSpore has no counterpart of {tensor.dtype}"
+    if tensor.is_meta:
+        return "it is on the meta device, which holds no values; call to_empty(device='cpu') on the module first"
+    if tensor.layout is not torch.strided:
+        return f"the tensor's layout is {tensor.layout}, not torch.strided"
+    if type(tensor.detach()) is not torch.Tensor:
+        return f"how a {type(tensor.detach()).__name__} keeps its values is not known"
+    return None
+
+
+def taken(tensor: torch.Tensor, *, copy: bool = False) -> Taken:
+    """Return a tensor on any device as an array, which shares its memory if that is possible.
+
+    Args:
+        tensor: the tensor; its gradient is not followed.
+        copy: whether the array must own its memory.
+
+    Raises:
+        UnsupportedTypeError: its values cannot be read.
+    """
+    refusal, dtype = refusal_of(tensor), dtype_of(tensor)
+    if refusal is not None or dtype is None:
+        raise UnsupportedTypeError(f"a torch.Tensor cannot be taken: {refusal}")
+    values = tensor.detach().resolve_conj().resolve_neg()
+    values = values.to("cpu", copy=copy, memory_format=torch.contiguous_format).contiguous()
+    return Taken(as_array(values, dtype), dtype, requires_grad=tensor.requires_grad)

@@ -1,0 +1,1 @@
+"""Values of MindSpore, PyTorch and numpy: what they are, taken as arrays, and made from arrays."""

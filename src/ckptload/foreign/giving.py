@@ -1,0 +1,100 @@
+"""The kinds of Parameters that a load can return, and how one is made from an array."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from ckptload.errors import ArgumentError, ArgumentTypeError, Hint, MissingPackageError
+from ckptload.foreign.classes import MINDSPORE, TORCH, imported_mindspore
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from ckptload.dtypes import Array, DType
+
+#: Values of ``parameters=``. AUTO stands for MindSpore's if this process has imported MindSpore, else for ours.
+AUTO: Final = "auto"
+OURS: Final = "ckptload"
+NUMPY: Final = "numpy"
+KINDS: Final = (AUTO, MINDSPORE, OURS, NUMPY, TORCH)
+
+
+def chosen(parameters: object) -> str:
+    """Return the kind that an argument ``parameters`` stands for; never AUTO.
+
+    Raises:
+        ArgumentTypeError: it is not a str.
+        ArgumentError: there is no such kind.
+        MissingPackageError: the framework is not installed.
+    """
+    if not isinstance(parameters, str):
+        raise ArgumentTypeError(f"parameters must be a str, not {type(parameters).__name__}")
+    if parameters not in KINDS:
+        raise ArgumentError(f"parameters must be one of {', '.join(map(repr, KINDS))}, not {parameters!r}")
+    if parameters == AUTO:
+        return OURS if imported_mindspore() is None else MINDSPORE
+    if parameters in (MINDSPORE, TORCH) and not _is_installed(parameters):
+        raise MissingPackageError(
+            f"parameters={parameters!r} needs {parameters}, which is not installed here",
+            hint=Hint("install it", ", or {own_parameters}"),
+        )
+    return parameters
+
+
+def _is_installed(framework: str) -> bool:
+    try:
+        return find_spec(framework) is not None
+    except (ImportError, ValueError):  # it, or what stands in its place, has no spec
+        return False
+
+
+def check(kind: str, tensors: Iterable[tuple[str, DType]]) -> None:
+    """Raise UnsupportedTypeError for the first tensor, given by name and dtype, that a kind cannot hold."""
+    if kind == MINDSPORE:
+        from ckptload.foreign import mindspore_tensors  # noqa: PLC0415 -- imports MindSpore
+
+        for name, dtype in tensors:
+            mindspore_tensors.check(dtype, name)
+    elif kind == TORCH:
+        from ckptload.foreign import torch_tensors  # noqa: PLC0415 -- imports torch
+
+        for name, dtype in tensors:
+            torch_tensors.check(dtype, name)
+
+
+def parameter(kind: str, array: Array, dtype: DType, name: str, *, requires_grad: bool = True) -> Any:
+    """Make what a kind holds a named tensor in, from an array whose memory it takes over.
+
+    An array that is read-only or unaligned, such as a view of a mapped file, is copied unless the kind is numpy's.
+
+    Raises:
+        UnsupportedTypeError: the kind cannot hold the dtype.
+    """
+    if kind == NUMPY:
+        return array
+    array = _writable(array)
+    if kind == TORCH:
+        from ckptload.foreign import torch_tensors  # noqa: PLC0415 -- imports torch
+
+        return torch_tensors.as_tensor(array, dtype, name)
+    from ckptload.foreign import mindspore_tensors  # noqa: PLC0415 -- imports MindSpore
+
+    mindspore_tensors.check(dtype, name)
+    return mindspore_tensors.as_parameter(array, dtype, name, requires_grad=requires_grad)
+
+
+def tensor(kind: str, array: Array, dtype: DType, name: str) -> Any:
+    """Make a tensor without a name, such as a part of one; see `parameter`. `name` is for errors."""
+    if kind != MINDSPORE:
+        return parameter(kind, array, dtype, name)
+    from ckptload.foreign import mindspore_tensors  # noqa: PLC0415 -- imports MindSpore
+
+    mindspore_tensors.check(dtype, name)
+    return mindspore_tensors.as_tensor(_writable(array), dtype)
+
+
+def _writable(array: Array) -> Array:
+    return np.require(array, requirements=("C", "A", "W"))

@@ -1,0 +1,103 @@
+"""MindSpore's tensors and Parameters as numpy arrays that share memory, and back."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING, Any, Final
+
+import mindspore
+import numpy as np
+
+from ckptload import dtypes
+from ckptload.errors import Hint, UnsupportedTypeError
+from ckptload.foreign.taken import Taken
+
+if TYPE_CHECKING:
+    from ckptload.dtypes import Array, DType
+
+
+def as_tensor(array: Array, dtype: DType) -> Any:
+    """Return a ``mindspore.Tensor`` that shares an array's memory; Int4 is copied.
+
+    The array must be C-contiguous and writable: MindSpore does not respect read-only memory.
+    """
+    return _copied(array, dtype) if dtype is dtypes.qint4x2 else mindspore.Tensor.from_numpy(array)
+
+
+#: Up to this many bytes a Parameter is made by MindSpore's constructor, which copies: that takes no longer than
+#: sharing, and MindSpore prints tensors in its own memory in its own way.
+_COPIED: Final = 64 << 10
+
+
+def as_parameter(array: Array, dtype: DType, name: str, *, requires_grad: bool = True) -> Any:
+    """Return a ``mindspore.Parameter`` of an array, whose memory it shares unless it is small; see `as_tensor`.
+
+    MindSpore's constructor copies its argument, so a small Parameter is made first and then takes the array.
+    """
+    if array.nbytes <= _COPIED:
+        return mindspore.Parameter(_copied(array, dtype), name=name, requires_grad=requires_grad)
+    parameter = mindspore.Parameter(_smallest(dtype), name=name, requires_grad=requires_grad)
+    # Without slice_shape, another shape than that of the small one would be refused.
+    parameter.set_data(as_tensor(array, dtype), slice_shape=True)
+    parameter.sliced = False
+    return parameter
+
+
+def _copied(array: Array, dtype: DType) -> Any:
+    return mindspore.Tensor(array, mindspore.qint4x2) if dtype is dtypes.qint4x2 else mindspore.Tensor(array)
+
+
+@cache
+def _smallest(dtype: DType) -> Any:
+    return as_tensor(np.zeros((), dtype.numpy), dtype)
+
+
+@cache
+def can_hold(dtype: DType) -> bool:
+    """Tell whether this version of MindSpore, with this version of numpy, makes tensors of a dtype from arrays."""
+    try:
+        tensor = as_tensor(np.zeros(1, dtype.numpy), dtype)
+        # Under numpy 2, MindSpore 2.10 takes arrays of bfloat16 but gives none.
+        return str(tensor.dtype) == dtype.name and tensor.asnumpy().size == 1
+    except (TypeError, ValueError, RuntimeError):
+        return False
+
+
+def check(dtype: DType, name: str) -> None:
+    """Raise UnsupportedTypeError unless MindSpore can hold a dtype."""
+    if not can_hold(dtype):
+        raise UnsupportedTypeError(
+            f"MindSpore {mindspore.__version__} with numpy {np.__version__} cannot make a tensor of {dtype}",
+            name=name,
+            hint=Hint("leave the entry out with {exclude}", ", or {own_parameters}"),
+        )
+
+
+def refusal(tensor: Any) -> str | None:
+    """Return why the values of a tensor cannot be read or written, or None."""
+    if type(tensor).__name__ == "MapParameter":
+        return "it is a map, which MindSpore fills by itself"
+    dtype = dtypes.BY_NAME.get(str(tensor.dtype))
+    if dtype is None:
+        return f"the dtype {tensor.dtype} is not known"
+    if dtype is dtypes.bfloat16 and not can_hold(dtype):
+        return f"MindSpore {mindspore.__version__} does not convert bfloat16 with numpy {np.__version__}"
+    return None
+
+
+def taken(tensor: Any) -> Taken:
+    """Return a ``mindspore.Tensor`` or ``mindspore.Parameter`` as an array, which may share its memory.
+
+    Raises:
+        UnsupportedTypeError: its values cannot be read.
+    """
+    name = getattr(tensor, "name", None) or ""
+    reason = refusal(tensor)
+    if reason is not None:
+        raise UnsupportedTypeError(reason, name=name or None)
+    if tensor.has_init:
+        tensor.init_data()
+    dtype = dtypes.BY_NAME[str(tensor.dtype)]
+    # Not ascontiguousarray, which changes shape () to (1,).
+    array = np.asarray(tensor.asnumpy(), order="C").view(dtype.numpy)
+    return Taken(array, dtype, name, requires_grad=bool(getattr(tensor, "requires_grad", True)))

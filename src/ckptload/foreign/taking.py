@@ -1,0 +1,30 @@
+"""The one function that takes values from tensors of MindSpore, PyTorch and numpy."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ckptload import dtypes
+from ckptload.foreign.classes import MINDSPORE, TORCH, is_a
+from ckptload.foreign.taken import Taken
+
+
+def taken(value: object) -> Taken | None:
+    """Return a tensor of MindSpore, PyTorch or numpy as an array with its dtype, and None for anything else.
+
+    Raises:
+        UnsupportedTypeError: its values cannot be read.
+        ArgumentTypeError: MindSpore does not have the type of a numpy array.
+    """
+    if isinstance(value, np.ndarray):
+        dtype = dtypes.from_numpy(value.dtype)
+        return Taken(np.asarray(value, dtype.numpy, order="C"), dtype)
+    if is_a(value, TORCH, "Tensor"):
+        from ckptload.foreign import torch_tensors  # noqa: PLC0415 -- imports torch, which the value comes from
+
+        return torch_tensors.taken(value)
+    if is_a(value, MINDSPORE, "Tensor") or is_a(value, MINDSPORE, "Parameter"):
+        from ckptload.foreign import mindspore_tensors  # noqa: PLC0415 -- imports MindSpore, likewise
+
+        return mindspore_tensors.taken(value)
+    return None
