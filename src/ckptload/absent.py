@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from difflib import SequenceMatcher
 from typing import TYPE_CHECKING, Any, Final
 
 from ckptload.errors import MissingAttributeError
@@ -27,9 +26,13 @@ def absent(module: str, name: str, instead: str | None = None) -> MissingAttribu
     problem = f"module {module!r} has no attribute {name!r}"
     if name.startswith("_"):
         return MissingAttributeError(problem)
+    import difflib  # noqa: PLC0415 -- needed only for errors
+
     theirs = "mindspore" + module.removeprefix("ckptload")
     near = closest(name, getattr(sys.modules[module], "__all__", ()), 1)
-    meant = f"did you mean {near[0]!r}? " if near and SequenceMatcher(None, name, near[0]).ratio() >= _ALIKE else ""
+    meant = (
+        f"did you mean {near[0]!r}? " if near and difflib.SequenceMatcher(None, name, near[0]).ratio() >= _ALIKE else ""
+    )
     hint = f"ckptload loads, converts and saves; take anything else from MindSpore: from {theirs} import {name}"
     return MissingAttributeError(problem, hint=f"{meant}{hint}" + (f"; or {instead}" if instead else ""))
 

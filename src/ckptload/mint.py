@@ -129,9 +129,7 @@ from ckptload.ops.functional import (
 )
 from ckptload.ops.functional import flatten as _flatten
 from ckptload.ops.operands import method, tensor_of
-
-if TYPE_CHECKING:
-    from ckptload.tensors.tensor import Tensor
+from ckptload.tensors.tensor import Tensor
 
 __all__ = [
     "abs", "add", "all", "allclose", "amax", "amin", "any", "arange", "argmax", "argmin", "argsort", "bitwise_and",
@@ -149,10 +147,23 @@ __all__ = [
 ]  # fmt: skip
 
 allclose = method("allclose")
-max = method("max")
-min = method("min")
 select = method("select")
 transpose = method("swapaxes", called="transpose")
+
+
+def max(input: Any, dim: Any = None, keepdim: bool = False, *, other: Any = None) -> Any:
+    """Return the largest elements as `Tensor.max` does, or of two tensors the larger elements."""
+    return _extreme("max", maximum, input, dim, keepdim, other)
+
+
+def min(input: Any, dim: Any = None, keepdim: bool = False, *, other: Any = None) -> Any:
+    """Return the smallest elements as `Tensor.min` does, or of two tensors the smaller elements."""
+    return _extreme("min", minimum, input, dim, keepdim, other)
+
+
+def _extreme(name: str, of_two: Any, input: Any, dim: Any, keepdim: bool, other: Any) -> Any:
+    other = dim if isinstance(dim, Tensor) else other
+    return getattr(tensor_of(name, input), name)(dim, keepdim) if other is None else of_two(input, other)
 
 
 def equal(input: Any, other: Any) -> bool:
