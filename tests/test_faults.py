@@ -325,7 +325,7 @@ def test_a_file_object_that_is_closed_while_a_reader_uses_it_is_a_read_error() -
 
 def test_a_text_file_is_an_argument_type_error() -> None:
     with LENET.open(encoding="latin-1") as file:
-        refused(lambda: load_checkpoint(file), "not from TextIOWrapper", ArgumentTypeError)
+        refused(lambda: load_checkpoint(file), "not from io.TextIOWrapper", ArgumentTypeError)
 
 
 class Failing(io.FileIO):

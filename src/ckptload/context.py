@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ckptload.absent import absent_from
 from ckptload.errors import ArgumentError, ArgumentTypeError
-from ckptload.messages import closest
+from ckptload.messages import closest, type_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container
@@ -65,7 +65,7 @@ class _Settings:
     def get(self, name: object) -> Any:
         """Return an option that was set, or its default."""
         if not isinstance(name, str):
-            raise ArgumentTypeError(f"an option is a str, not {type(name).__name__}")
+            raise ArgumentTypeError(f"an option is a str, not {type_name(name)}")
         self._known(name)
         return deepcopy(self.values.get(name, self._defaults[name]))
 
@@ -76,7 +76,7 @@ class _Settings:
             types = self._types.get(name, type(self._defaults[name]))
             if not isinstance(value, types):
                 wanted = " or ".join(kind.__name__ for kind in (types if isinstance(types, tuple) else (types,)))
-                raise ArgumentTypeError(f"{name} must be of type {wanted}, not {type(value).__name__}")
+                raise ArgumentTypeError(f"{name} must be of type {wanted}, not {type_name(value)}")
             choices = self._choices.get(name)
             if choices is not None and value not in choices:
                 raise ArgumentError(f"{name} must be one of {choices}, not {value!r}")
@@ -204,7 +204,7 @@ def get_current_device() -> tuple[str, int]:
 def set_deterministic(deterministic: bool) -> None:
     """Keep whether a training run should be repeatable; everything in ckptload is."""
     if not isinstance(deterministic, bool):
-        raise ArgumentTypeError(f"deterministic must be a bool, not {type(deterministic).__name__}")
+        raise ArgumentTypeError(f"deterministic must be a bool, not {type_name(deterministic)}")
     set_context(deterministic="ON" if deterministic else "OFF")
 
 

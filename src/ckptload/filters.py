@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from ckptload.errors import ArgumentError, ArgumentTypeError, CheckpointError, Hint
+from ckptload.messages import type_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -29,16 +30,14 @@ def prefixes(value: object, argument: str) -> tuple[str, ...] | None:
         return None
     if not isinstance(value, (str, list, tuple)):
         raise ArgumentTypeError(
-            f"{argument} must be a str, a list or a tuple of str, not {type(value).__name__}", hint=_PREFIX_HINT
+            f"{argument} must be a str, a list or a tuple of str, not {type_name(value)}", hint=_PREFIX_HINT
         )
     found = (value,) if isinstance(value, str) else tuple(value)
     if not found:
         raise ArgumentError(f"{argument} is empty", hint="pass None for no filter")
     for index, prefix in enumerate(found):
         if not isinstance(prefix, str):
-            raise ArgumentTypeError(
-                f"{argument}[{index}] must be a str, not {type(prefix).__name__}", hint=_PREFIX_HINT
-            )
+            raise ArgumentTypeError(f"{argument}[{index}] must be a str, not {type_name(prefix)}", hint=_PREFIX_HINT)
         if not prefix:
             raise ArgumentError(
                 f"{argument} has an empty prefix, which matches every name", hint="pass None for no filter"

@@ -16,7 +16,7 @@ from ckptload.foreign.giving import AUTO, chosen
 from ckptload.formats.entry import CKPT, SAFETENSORS, check_format
 from ckptload.formats.limits import MAX_RECORDS
 from ckptload.formats.safetensors.shards import ENDING
-from ckptload.messages import closest, quoted, warn
+from ckptload.messages import closest, quoted, type_name, warn
 from ckptload.reading.access import Access
 from ckptload.reading.opening import open_with
 from ckptload.reading.values import given
@@ -142,7 +142,7 @@ def _check_name(source: object, format: str) -> None:
             )
     if isinstance(source, (bytes, bytearray, memoryview)):
         raise ArgumentTypeError(
-            f"a checkpoint is loaded from a path or a binary file object, not from {type(source).__name__}",
+            f"a checkpoint is loaded from a path or a binary file object, not from {type_name(source)}",
             hint="wrap content in io.BytesIO; pass a path as str",
         )
 
@@ -251,7 +251,7 @@ def load_checkpoint_async(
     path = os.fspath(ckpt_file_name) if isinstance(ckpt_file_name, (str, os.PathLike)) else None
     if not isinstance(path, str):
         raise ArgumentTypeError(
-            f"a checkpoint is loaded in the background from a path, not from {type(ckpt_file_name).__name__}",
+            f"a checkpoint is loaded in the background from a path, not from {type_name(ckpt_file_name)}",
             hint="load open files and bytes with load_checkpoint",
         )
     load = partial(

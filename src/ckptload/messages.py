@@ -67,7 +67,7 @@ def type_name(value: object) -> str:
         if cls.__module__ in {"builtins", "__main__"}:
             return cls.__qualname__
         place = ""
-        for part in cls.__module__.split("."):
+        for part in cls.__module__.lstrip("_").split("."):  # the classes of _io are imported from io
             place += part
             module = sys.modules.get(place)
             # The names of our own package are imported when they are first used.

@@ -14,6 +14,7 @@ from ckptload.encryption.ciphers import AES_GCM, check_types
 from ckptload.errors import ArgumentError, ArgumentTypeError, OutOfMemoryError, TargetIsFolderError
 from ckptload.formats.ckpt.encoding import ckpt
 from ckptload.formats.entry import CKPT, SAFETENSORS, check_format
+from ckptload.messages import type_name
 from ckptload.nets.cell import Cell
 from ckptload.nets.foreign import is_foreign_net
 from ckptload.writing.background import Saves
@@ -143,11 +144,11 @@ def _target(save_obj: object, name: object, format: object) -> str:
     check_format(format)
     if not isinstance(save_obj, (Cell, list, Mapping)) and not is_foreign_net(save_obj):
         raise ArgumentTypeError(
-            f"save_obj must be a network, a list, a dict or an open reader, not {type(save_obj).__name__}"
+            f"save_obj must be a network, a list, a dict or an open reader, not {type_name(save_obj)}"
         )
     given = os.fspath(name) if isinstance(name, os.PathLike) else name
     if not isinstance(given, str):
-        raise ArgumentTypeError(f"ckpt_file_name must be a str or a pathlib.Path, not {type(given).__name__}")
+        raise ArgumentTypeError(f"ckpt_file_name must be a str or a pathlib.Path, not {type_name(given)}")
     try:
         path = os.path.realpath(given)
     except ValueError as error:

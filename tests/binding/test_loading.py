@@ -639,7 +639,7 @@ def test_what_is_neither_a_dictionary_nor_a_reader_is_refused(other: Any) -> Non
 @pytest.mark.parametrize("value", [None, 1.0, np.ones(1), Tensor([1.0]), (1,)], ids=lambda value: type(value).__name__)
 def test_values_of_other_types_are_refused(value: Any) -> None:
     cell = net({"a": (1,)})
-    with pytest.raises(ArgumentTypeError, match=r"'b': the value must be a Parameter.*not " + type(value).__name__):
+    with pytest.raises(ArgumentTypeError, match=r"'b': the value must be a Parameter.*not \S*" + type(value).__name__):
         load_param_into_net(cell, {"a": param([1.0]), "b": value})
     assert values(cell) == {"a": [-1]}
 

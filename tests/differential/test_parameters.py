@@ -14,7 +14,7 @@ import pytest
 
 import ckptload
 from ckptload import dtypes
-from ckptload.errors import ArgumentError, CheckpointError, UnsupportedTypeError
+from ckptload.errors import ArgumentError, ArgumentTypeError, CheckpointError, UnsupportedTypeError
 from ckptload.tensors.parameter import Parameter
 from ckptload.tensors.tensor import Tensor
 
@@ -731,3 +731,13 @@ def test_what_holds_no_values_is_refused_by_our_errors(value: object) -> None:
     for call in (Tensor, lambda v: Parameter(v, name="p"), tensor.assign_value, lambda v: tensor + v):
         with pytest.raises(CheckpointError):
             call(value)
+
+
+def test_messages_name_the_module_of_a_class() -> None:
+    for value, name in (
+        (mindspore.Parameter(mindspore.Tensor(1.0)), "mindspore.Parameter"),
+        (mindspore.Tensor(1.0), "mindspore.Tensor"),
+        (mindspore.nn.Dense(1, 1), "mindspore.nn.Dense"),
+    ):
+        with pytest.raises(ArgumentTypeError, match=f"not {name}"):
+            ckptload.load_checkpoint("x.ckpt", specify_prefix=value)

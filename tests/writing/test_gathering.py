@@ -125,11 +125,11 @@ def test_scalars_and_empty_tensors_keep_their_shape(shape: tuple[int, ...]) -> N
 @pytest.mark.parametrize(
     ("save_obj", "words"),
     [
-        ([parameter(1.0, "a"), Tensor([1.0])], "entry 1 is Tensor"),
+        ([parameter(1.0, "a"), Tensor([1.0])], "entry 1 is ckptload.Tensor"),
         ([parameter(1.0, "a"), {"name": "b", "data": Tensor([1.0])}], "entry 1 is dict"),
-        ([np.ones(1)], "entry 0 is ndarray"),
+        ([np.ones(1)], "entry 0 is numpy.ndarray"),
         ([{"name": "a"}], r"one has \['name'\]"),
-        ([{"name": "a", "data": Tensor([1.0])}, parameter(1.0)], "one is Parameter"),
+        ([{"name": "a", "data": Tensor([1.0])}, parameter(1.0)], "one is ckptload.Parameter"),
         ([{"name": 1, "data": Tensor([1.0])}], "'name' .* not int"),
         ([{"name": "a", "data": "text"}], "'data' .* not str"),
         ([{"name": "a", "data": [1.0]}], "'data' .* not list"),

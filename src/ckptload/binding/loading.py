@@ -19,7 +19,7 @@ from ckptload.binding.plan import Load, Plan
 from ckptload.binding.renaming import RenamedSupply
 from ckptload.binding.supplies import Transfer, supply_of
 from ckptload.errors import ArgumentError, ArgumentTypeError, BindingError, Hint
-from ckptload.messages import listed, warn
+from ckptload.messages import listed, type_name, warn
 from ckptload.nets.foreign import is_module
 from ckptload.nets.slots import target_of
 from ckptload.reading.reader import Reader
@@ -231,7 +231,7 @@ def _check_values(parameter_dict: object) -> None:
     for key, value in parameter_dict.items() if isinstance(parameter_dict, dict) else ():
         if isinstance(value, np.ndarray) or (isinstance(value, Tensor) and not isinstance(value, Parameter)):
             raise ArgumentTypeError(
-                f"the value must be a Parameter, a str, a list or bytes, not {type(value).__name__}",
+                f"the value must be a Parameter, a str, a list or bytes, not {type_name(value)}",
                 name=str(key),
                 hint="make a Parameter of it: Parameter(value); or plan_binding(net, values).apply() takes it as it is",
             )

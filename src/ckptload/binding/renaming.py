@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from ckptload.errors import ArgumentError, ArgumentTypeError, Hint
+from ckptload.messages import type_name
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -37,14 +38,14 @@ def renamed(names: Iterable[str], name_map: NameMap) -> dict[str, str]:
     if name_map is None:
         return {name: name for name in names}
     if not isinstance(name_map, Mapping) and not callable(name_map):
-        raise ArgumentTypeError(f"name_map must be a dict or a function, not {type(name_map).__name__}", hint=_HINT)
+        raise ArgumentTypeError(f"name_map must be a dict or a function, not {type_name(name_map)}", hint=_HINT)
     found: dict[str, str] = {}
     for name in names:
         new = _by_parts(name, name_map) if isinstance(name_map, Mapping) else name_map(name)
         if new is None:
             continue
         if not isinstance(new, str):
-            raise ArgumentTypeError(f"name_map gave {type(new).__name__}, not a str", name=name, hint=_HINT)
+            raise ArgumentTypeError(f"name_map gave {type_name(new)}, not a str", name=name, hint=_HINT)
         if new in found:
             raise ArgumentError(
                 f"{found[new]!r} and {name!r} would both have this name",

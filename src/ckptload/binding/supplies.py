@@ -16,6 +16,7 @@ from ckptload import threads
 from ckptload.errors import ArgumentTypeError
 from ckptload.foreign.giving import OURS
 from ckptload.formats.entry import TENSOR
+from ckptload.messages import type_name
 from ckptload.reading.reader import Reader
 from ckptload.sources.spans import batches
 from ckptload.tensors import casting
@@ -103,17 +104,17 @@ def supply_of(parameters: object, argument: str) -> Supply:
         return _ReaderSupply(parameters.giving(OURS))
     if not isinstance(parameters, dict):
         raise ArgumentTypeError(
-            f"{argument} must be a dict or an open checkpoint, not {type(parameters).__name__}",
+            f"{argument} must be a dict or an open checkpoint, not {type_name(parameters)}",
             hint="load_checkpoint() returns such a dict, open_checkpoint() opens a checkpoint",
         )
     ours: dict[str, Any] = {}
     for key, given in parameters.items():
         if not isinstance(key, str):
-            raise ArgumentTypeError(f"a key of {argument} must be a str, not {type(key).__name__}: {key!r}")
+            raise ArgumentTypeError(f"a key of {argument} must be a str, not {type_name(key)}: {key!r}")
         value = ours[key] = as_ours(given)
         if not isinstance(value, (Tensor, str, list, bytes)):
             raise ArgumentTypeError(
-                f"the value must be a Parameter, a str, a list or bytes, not {type(value).__name__}",
+                f"the value must be a Parameter, a str, a list or bytes, not {type_name(value)}",
                 name=key,
                 hint="make a Parameter of it: Parameter(value)",
             )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ckptload.absent import absent_from
 from ckptload.dtypes import float32
 from ckptload.errors import ArgumentError, ArgumentTypeError
+from ckptload.messages import type_name
 from ckptload.tensors.initializers import (
     Constant,
     Dirac,
@@ -59,9 +60,7 @@ def initializer(init: Any, shape: Any = None, dtype: DType = float32) -> Tensor:
             raise ArgumentError(f"a tensor of shape {init.shape} cannot give values of shape {lengths}")
         return init
     if not isinstance(init, (str, numbers.Number, Initializer)):
-        raise ArgumentTypeError(
-            f"init must be an initializer, its name, a number or a Tensor, not {type(init).__name__}"
-        )
+        raise ArgumentTypeError(f"init must be an initializer, its name, a number or a Tensor, not {type_name(init)}")
     if shape is None or dtype is None:
         raise ArgumentError("an initializer needs a shape and a dtype")
     lengths = _lengths(shape)

@@ -15,6 +15,7 @@ from ckptload.errors import ArgumentTypeError
 from ckptload.formats.entry import CKPT, SAFETENSORS
 from ckptload.formats.limits import MAX_RECORDS
 from ckptload.formats.safetensors.shards import ENDING
+from ckptload.messages import type_name
 from ckptload.reading.access import Access
 from ckptload.reading.opening import open_with
 from ckptload.reading.reader import Reader
@@ -215,7 +216,7 @@ def _check_map(name_map: object) -> None:
     if name_map is None:
         return
     if not isinstance(name_map, dict):
-        raise ArgumentTypeError(f"name_map must be a dict or None, not {type(name_map).__name__}")
+        raise ArgumentTypeError(f"name_map must be a dict or None, not {type_name(name_map)}")
     for old, new in name_map.items():
         if not isinstance(old, str) or not isinstance(new, str):
             raise ArgumentTypeError(f"name_map must map names to names; it has {old!r}: {new!r}")

@@ -12,7 +12,7 @@ from typing import IO, TYPE_CHECKING, Any, Final, NamedTuple
 from ckptload.errors import ArgumentError, ArgumentTypeError, CheckpointError, OutOfMemoryError, ReadError
 from ckptload.formats.entry import SAFETENSORS
 from ckptload.formats.safetensors.shards import ENDING, ShardedSource
-from ckptload.messages import warn
+from ckptload.messages import type_name, warn
 from ckptload.writing.atomic import failure
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def path_of(argument: str, value: object) -> str:
     """
     text = os.fspath(value) if isinstance(value, (str, os.PathLike)) else None
     if not isinstance(text, str):
-        raise ArgumentTypeError(f"{argument} must be a str or a Path, not {type(value).__name__}")
+        raise ArgumentTypeError(f"{argument} must be a str or a Path, not {type_name(value)}")
     return text
 
 
@@ -115,7 +115,7 @@ def _matcher(expression: object) -> Callable[[str], bool]:
     if expression is None:
         return lambda _: True
     if not isinstance(expression, str):
-        raise ArgumentTypeError(f"file_name_regex must be a str or None, not {type(expression).__name__}")
+        raise ArgumentTypeError(f"file_name_regex must be a str or None, not {type_name(expression)}")
     try:
         compiled = re.compile(expression)
     except (re.error, RecursionError, OverflowError) as error:
@@ -261,7 +261,7 @@ def _check_targets(found: list[Job]) -> None:
 
 def _check(processes_num: object, progress: object) -> None:
     if not isinstance(processes_num, int):
-        raise ArgumentTypeError(f"processes_num must be an int, not {type(processes_num).__name__}")
+        raise ArgumentTypeError(f"processes_num must be an int, not {type_name(processes_num)}")
     if processes_num < 1:
         raise ArgumentError(f"processes_num must be 1 or more, not {processes_num}")
     check_progress(progress)
@@ -270,7 +270,7 @@ def _check(processes_num: object, progress: object) -> None:
 def check_progress(progress: object) -> None:
     """Raise ArgumentTypeError unless `progress` is None or callable."""
     if progress is not None and not callable(progress):
-        raise ArgumentTypeError(f"progress must be callable or None, not {type(progress).__name__}")
+        raise ArgumentTypeError(f"progress must be callable or None, not {type_name(progress)}")
 
 
 def _size(job: Job, max_records: int) -> int:

@@ -24,6 +24,7 @@ from ckptload.formats.ckpt.encoding import ckpt
 from ckptload.formats.entry import CKPT, SAFETENSORS, STRING
 from ckptload.formats.safetensors import strings
 from ckptload.formats.safetensors.shards import ENDING
+from ckptload.messages import type_name
 from ckptload.reading.reader import Reader
 from ckptload.tensors import casting
 from ckptload.writing.gathering import gather
@@ -111,7 +112,7 @@ def convert_checkpoint(
             written.
     """
     if not isinstance(source, Reader):
-        raise ArgumentTypeError(f"source must be an open reader, not {type(source).__name__}")
+        raise ArgumentTypeError(f"source must be an open reader, not {type_name(source)}")
     limit = None if max_shard_size is None else parse_size(max_shard_size)
     place = Path(path_of("path", path)).absolute()
     target = Target(place, format or _format_of(place, limit), limit, enc_key, enc_mode, crc_check=crc_check)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from ckptload.errors import ArgumentError, ArgumentTypeError, Hint
 from ckptload.formats.safetensors.shards import ENDING
+from ckptload.messages import type_name
 from ckptload.writing.atomic import Replacement
 from ckptload.writing.output import write_file
 
@@ -40,7 +41,7 @@ def parse_size(value: object) -> int:
         ArgumentError: the size is below 1, or the text is not a size.
     """
     if isinstance(value, bool) or not isinstance(value, (int, str)):
-        raise ArgumentTypeError(f"max_shard_size must be an int or a str, not {type(value).__name__}", hint=_HINT)
+        raise ArgumentTypeError(f"max_shard_size must be an int or a str, not {type_name(value)}", hint=_HINT)
     size = value if isinstance(value, int) else _parsed(value)
     if size < 1:
         raise ArgumentError(f"the shard size must be 1 byte or more, not {value!r}", hint=_HINT)

@@ -17,6 +17,7 @@ from ckptload.errors import (
     DecryptionError,
     Hint,
 )
+from ckptload.messages import type_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -75,11 +76,11 @@ def check_types(key: object, mode: object, *, argument: str = "dec_key") -> None
     """
     if key is not None and not isinstance(key, bytes):
         raise ArgumentTypeError(
-            f"{argument} must be bytes or None, not {type(key).__name__}", hint="for example bytes.fromhex('...')"
+            f"{argument} must be bytes or None, not {type_name(key)}", hint="for example bytes.fromhex('...')"
         )
     if not isinstance(mode, str):
         raise ArgumentTypeError(
-            f"{argument.replace('key', 'mode')} must be a string, not {type(mode).__name__}", hint=_one_of(MODES)
+            f"{argument.replace('key', 'mode')} must be a string, not {type_name(mode)}", hint=_one_of(MODES)
         )
 
 

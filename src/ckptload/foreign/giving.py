@@ -9,6 +9,7 @@ import numpy as np
 
 from ckptload.errors import ArgumentError, ArgumentTypeError, Hint, MissingPackageError
 from ckptload.foreign.classes import MINDSPORE, TORCH, imported_mindspore
+from ckptload.messages import type_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -31,7 +32,7 @@ def chosen(parameters: object) -> str:
         MissingPackageError: the framework is not installed.
     """
     if not isinstance(parameters, str):
-        raise ArgumentTypeError(f"parameters must be a str, not {type(parameters).__name__}")
+        raise ArgumentTypeError(f"parameters must be a str, not {type_name(parameters)}")
     if parameters not in KINDS:
         raise ArgumentError(f"parameters must be one of {', '.join(map(repr, KINDS))}, not {parameters!r}")
     if parameters == AUTO:

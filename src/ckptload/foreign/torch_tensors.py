@@ -9,6 +9,7 @@ import torch
 from ckptload import dtypes
 from ckptload.errors import Hint, UnsupportedTypeError
 from ckptload.foreign.taken import Taken
+from ckptload.messages import type_name
 
 if TYPE_CHECKING:
     from ckptload.dtypes import Array, DType
@@ -104,7 +105,7 @@ def refusal_of(tensor: torch.Tensor) -> str | None:
     if tensor.layout is not torch.strided:
         return f"the tensor's layout is {tensor.layout}, not torch.strided"
     if type(tensor.detach()) is not torch.Tensor:
-        return f"how a {type(tensor.detach()).__name__} keeps its values is not known"
+        return f"how a {type_name(tensor.detach())} keeps its values is not known"
     return None
 
 

@@ -13,6 +13,7 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, Final
 
 from ckptload.errors import ArgumentError, ArgumentNameError, ArgumentTypeError, MissingAttributeError
+from ckptload.messages import type_name
 from ckptload.nets.states import Stateful
 from ckptload.tensors.parameter import AUTOMATIC_PREFIX, Parameter, ParameterTuple
 from ckptload.tensors.tensor import Tensor
@@ -65,7 +66,7 @@ class Cell(Stateful):
             self._replace_parameter(name, value)
         elif name in self.__dict__.get("_cells", ()):
             if value is not None:
-                raise ArgumentTypeError(f"{name!r} is a child cell and cannot become {type(value).__name__}")
+                raise ArgumentTypeError(f"{name!r} is a child cell and cannot become {type_name(value)}")
             self._cells[name] = None
         else:
             object.__setattr__(self, name, value)
@@ -104,14 +105,14 @@ class Cell(Stateful):
             parameter.set_data(value)
         else:
             raise ArgumentTypeError(
-                f"{name!r} is a parameter and cannot become {type(value).__name__}",
+                f"{name!r} is a parameter and cannot become {type_name(value)}",
                 hint="assign a Parameter, a Tensor with new values, or None",
             )
 
     def _begun(self) -> None:
         if "_params" not in self.__dict__:
             raise MissingAttributeError(
-                f"{type(self).__name__} has not been initialised", hint="call super().__init__() before assigning"
+                f"{type_name(self)} has not been initialised", hint="call super().__init__() before assigning"
             )
 
     def __getattr__(self, name: str) -> Any:
@@ -119,7 +120,7 @@ class Cell(Stateful):
             members = self.__dict__.get(table, {})
             if name in members:
                 return members[name]
-        raise MissingAttributeError(f"the {type(self).__name__} object has no attribute {name!r}")
+        raise MissingAttributeError(f"the {type_name(self)} object has no attribute {name!r}")
 
     def __delattr__(self, name: str) -> None:
         for table in ("_params", "_cells"):
@@ -129,7 +130,7 @@ class Cell(Stateful):
         try:
             object.__delattr__(self, name)
         except AttributeError as error:
-            raise MissingAttributeError(f"the {type(self).__name__} object has no attribute {name!r}") from error
+            raise MissingAttributeError(f"the {type_name(self)} object has no attribute {name!r}") from error
 
     def __bool__(self) -> bool:
         return True
@@ -158,7 +159,7 @@ class Cell(Stateful):
         if param_name not in self._params and hasattr(self, param_name):
             raise ArgumentNameError(f"{type(self).__name__} already has an attribute {param_name!r}")
         if param is not None and not isinstance(param, Parameter):
-            raise ArgumentTypeError(f"{param_name!r} must be a Parameter, not {type(param).__name__}")
+            raise ArgumentTypeError(f"{param_name!r} must be a Parameter, not {type_name(param)}")
         if param is not None and param.name.startswith(AUTOMATIC_PREFIX):
             param.name = param_name
         self._params[param_name] = param
@@ -175,14 +176,14 @@ class Cell(Stateful):
             ArgumentTypeError: the name is not a str, or ``child_cell`` is neither a Cell nor None.
         """
         if not isinstance(child_name, str):
-            raise ArgumentTypeError(f"a child's name must be a str, not {type(child_name).__name__}")
+            raise ArgumentTypeError(f"a child's name must be a str, not {type_name(child_name)}")
         if not child_name or "." in child_name:
             raise ArgumentNameError(f"{child_name!r} cannot name a child: a name is not empty and has no dot")
         self._begun()
         if child_name not in self._cells and hasattr(self, child_name):
             raise ArgumentNameError(f"{type(self).__name__} already has an attribute {child_name!r}")
         if child_cell is not None and not isinstance(child_cell, Cell):
-            raise ArgumentTypeError(f"{child_name!r} must be a Cell, not {type(child_cell).__name__}")
+            raise ArgumentTypeError(f"{child_name!r} must be a Cell, not {type_name(child_cell)}")
         self._cells[child_name] = child_cell
 
     # -- walking ----------------------------------------------------------------------------------
@@ -270,7 +271,7 @@ class Cell(Stateful):
             ArgumentError: the prefix has other characters.
         """
         if not isinstance(prefix, str):
-            raise ArgumentTypeError(f"prefix must be a str, not {type(prefix).__name__}")
+            raise ArgumentTypeError(f"prefix must be a str, not {type_name(prefix)}")
         if _PREFIX.match(prefix) is None:
             raise ArgumentError(
                 f"{prefix!r} cannot be a prefix", hint="use letters, digits, underscores, dots and hyphens"

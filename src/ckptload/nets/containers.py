@@ -12,6 +12,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from ckptload.errors import ArgumentIndexError, ArgumentTypeError
+from ckptload.messages import type_name
 from ckptload.nets.cell import Cell
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ class _Children(Cell):
             return self._part(list(self._cells.items())[index])
         length = len(self)
         if not isinstance(index, int):
-            raise ArgumentTypeError(f"a place in {type(self).__name__} is an int, not {type(index).__name__}")
+            raise ArgumentTypeError(f"a place in {type_name(self)} is an int, not {type_name(index)}")
         if not -length <= index < length:
             raise ArgumentIndexError(f"{index} is not a place in a {type(self).__name__} of {length} cells")
         return list(self._cells.values())[index]
@@ -70,7 +71,7 @@ class _Children(Cell):
 
     def _check(self, cell: object) -> None:
         if not isinstance(cell, Cell):
-            raise ArgumentTypeError(f"{type(self).__name__} holds cells, not {type(cell).__name__}")
+            raise ArgumentTypeError(f"{type_name(self)} holds cells, not {type_name(cell)}")
 
 
 class CellList(_Children):
@@ -99,7 +100,7 @@ class CellList(_Children):
             ArgumentTypeError: ``cells`` is not a list of cells.
         """
         if not isinstance(cells, list):
-            raise ArgumentTypeError(f"{type(self).__name__} is extended by a list, not by {type(cells).__name__}")
+            raise ArgumentTypeError(f"{type(self).__name__} is extended by a list, not by {type_name(cells)}")
         prefix = _prefix(self._cells)
         for cell in cells:
             self._place(prefix, cell)
@@ -124,9 +125,7 @@ class SequentialCell(_Children):
         if isinstance(given, Cell):
             given = [given]
         if not isinstance(given, (list, OrderedDict)):
-            raise ArgumentTypeError(
-                f"{type(self).__name__} takes cells, a list or an OrderedDict, not {type(given).__name__}"
-            )
+            raise ArgumentTypeError(f"{type_name(self)} takes cells, a list or an OrderedDict, not {type_name(given)}")
         if not isinstance(given, OrderedDict):
             given = {str(place): cell for place, cell in enumerate(given)}
         for key, cell in given.items():

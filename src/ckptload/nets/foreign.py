@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from ckptload.errors import ArgumentTypeError
 from ckptload.foreign.classes import MINDSPORE, TORCH, is_a
+from ckptload.messages import type_name
 
 if TYPE_CHECKING:
     from ckptload.nets.mindspore_cell import MindSporeTarget
@@ -28,7 +29,7 @@ def is_module(net: object) -> bool:
 def check_module(module: object) -> None:
     """Raise ArgumentTypeError unless it is a ``torch.nn.Module``."""
     if not is_module(module):
-        raise ArgumentTypeError(f"module must be a torch.nn.Module, not {type(module).__name__}")
+        raise ArgumentTypeError(f"module must be a torch.nn.Module, not {type_name(module)}")
 
 
 def foreign_target(net: object) -> TorchTarget | MindSporeTarget | None:

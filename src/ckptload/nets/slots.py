@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from ckptload.errors import ArgumentTypeError
+from ckptload.messages import type_name
 from ckptload.nets.cell import Cell
 from ckptload.nets.foreign import foreign_target
 
@@ -69,7 +70,7 @@ def target_of(net: object) -> Target:
     if target is not None:
         return target
     raise ArgumentTypeError(
-        f"net must be a Cell, a mindspore.nn.Cell or a torch.nn.Module, not {type(net).__name__}",
+        f"net must be a Cell, a mindspore.nn.Cell or a torch.nn.Module, not {type_name(net)}",
         hint="derive the network's class from ckptload.nn.Cell",
     )
 

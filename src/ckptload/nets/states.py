@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ckptload.errors import ArgumentTypeError, BindingError
-from ckptload.messages import counted
+from ckptload.messages import counted, type_name
 from ckptload.tensors.tensor import Tensor
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class Stateful:
             BindingError: a value is not a tensor or has another shape, or paths differ; nothing has changed then.
         """
         if not isinstance(state_dict, Mapping):
-            raise ArgumentTypeError(f"state_dict must be a dictionary, not {type(state_dict).__name__}")
+            raise ArgumentTypeError(f"state_dict must be a dictionary, not {type_name(state_dict)}")
         own = self.state_dict()
         keys = _IncompatibleKeys(
             [path for path in own if path not in state_dict], [path for path in state_dict if path not in own]
@@ -91,7 +91,7 @@ class Stateful:
 
 def _misfit(path: str, parameter: Parameter, value: object) -> str | None:
     if not isinstance(value, Tensor):
-        return f"{path!r} must be a Tensor, not {type(value).__name__}"
+        return f"{path!r} must be a Tensor, not {type_name(value)}"
     if value.shape != parameter.shape:
         return f"{path!r} has shape {parameter.shape} in the cell and {value.shape} in the dictionary"
     return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ckptload.errors import ArgumentError, ArgumentTypeError
+from ckptload.messages import type_name
 from ckptload.ops.operands import tensor_of
 from ckptload.tensors.tensor import Tensor
 
@@ -22,7 +23,7 @@ def assign(variable: Any, value: Any) -> Tensor:
         ArgumentError: the shapes differ.
     """
     if not isinstance(variable, Tensor):
-        raise ArgumentTypeError(f"assign takes a Parameter, not {type(variable).__name__}")
+        raise ArgumentTypeError(f"assign takes a Parameter, not {type_name(variable)}")
     found = tensor_of("assign", value)
     if found.shape != variable.shape:
         raise ArgumentError(f"values of shape {found.shape} cannot be assigned to shape {variable.shape}")

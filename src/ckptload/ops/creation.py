@@ -8,6 +8,7 @@ import numpy as np
 
 from ckptload import dtypes
 from ckptload.errors import ArgumentTypeError
+from ckptload.messages import type_name
 from ckptload.ops.operands import tensor_of
 from ckptload.tensors import arithmetic
 from ckptload.tensors.construction import as_dtype, from_python
@@ -44,7 +45,7 @@ def full(size: Any, fill_value: Any, *, dtype: Any = None) -> Tensor:
     """Return a tensor of one number; without a dtype, an integer gives Int64 and a float Float32."""
     value = fill_value.item() if isinstance(fill_value, Tensor) else fill_value
     if not isinstance(value, (int, float, np.number, np.bool_)):
-        raise ArgumentTypeError(f"full takes a number, not {type(fill_value).__name__}")
+        raise ArgumentTypeError(f"full takes a number, not {type_name(fill_value)}")
     if dtype is None:
         dtype = dtypes.float32 if isinstance(value, (float, np.floating)) else dtypes.int64
     wanted = as_dtype(dtype)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ckptload.absent import absent_from
 from ckptload.errors import ArgumentError, ArgumentTypeError
+from ckptload.messages import type_name
 from ckptload.ops.assigning import assign, assign_add, assign_sub
 from ckptload.ops.creation import (
     arange,
@@ -200,7 +201,7 @@ def shape(input: Any) -> tuple[int, ...]:
 def cast(input: Any, dtype: Any) -> Tensor:
     """Convert a tensor or a number to a dtype."""
     if isinstance(input, (list, tuple)):
-        raise ArgumentTypeError(f"cast takes a Tensor or a number, not {type(input).__name__}")
+        raise ArgumentTypeError(f"cast takes a Tensor or a number, not {type_name(input)}")
     return tensor_of("cast", input).astype(dtype)
 
 

@@ -6,6 +6,7 @@ import inspect
 from typing import TYPE_CHECKING, Any
 
 from ckptload.errors import ArgumentTypeError
+from ckptload.messages import type_name
 from ckptload.tensors import arithmetic
 from ckptload.tensors.spelling import spelled
 from ckptload.tensors.tensor import Tensor
@@ -31,7 +32,7 @@ def tensor_of(name: str, value: Any, beside: Any = None) -> Tensor:
         return Tensor.adopt(*arithmetic.number(value, beside.dtype))
     if isinstance(value, (bool, int, float, complex, list, tuple)):
         return Tensor(value)
-    raise ArgumentTypeError(f"{name} takes a Tensor, not {type(value).__name__}", hint="make one first: Tensor(value)")
+    raise ArgumentTypeError(f"{name} takes a Tensor, not {type_name(value)}", hint="make one first: Tensor(value)")
 
 
 def method(name: str, *, called: str | None = None) -> Callable[..., Any]:
@@ -78,7 +79,7 @@ def several(name: str, tensors: Any) -> list[Tensor]:
         ArgumentTypeError: it is not a list or a tuple of tensors, it is empty, or their dtypes differ.
     """
     if not isinstance(tensors, (list, tuple)) or not tensors:
-        raise ArgumentTypeError(f"{name} takes a list or a tuple of tensors, not {type(tensors).__name__}")
+        raise ArgumentTypeError(f"{name} takes a list or a tuple of tensors, not {type_name(tensors)}")
     found = [tensor_of(name, one) for one in tensors]
     kinds = {one.dtype: None for one in found}
     if len(kinds) > 1:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ckptload.errors import ArgumentTypeError
+from ckptload.messages import type_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,7 +26,7 @@ class Primitive:
     def __init__(self, *given: Any, **named: Any) -> None:
         names = list(self._defaults)
         if len(given) > len(names) or not named.keys() <= set(names[len(given) :]):
-            raise ArgumentTypeError(f"{type(self).__name__} takes {', '.join(names) or 'no arguments'}")
+            raise ArgumentTypeError(f"{type_name(self)} takes {', '.join(names) or 'no arguments'}")
         self.settings = {**self._defaults, **dict(zip(names, given, strict=False)), **named}
 
     def __call__(self, *operands: Any) -> Any:

@@ -7,6 +7,7 @@ import os
 from typing import BinaryIO, cast
 
 from ckptload.errors import ArgumentTypeError
+from ckptload.messages import type_name
 from ckptload.sources.base import Source
 from ckptload.sources.files import FileSource, MappedSource, unreadable
 from ckptload.sources.memory import BufferSource, FileObjectSource
@@ -33,7 +34,7 @@ def open_source(source: object, *, mapped: bool = False) -> Source:
         return BufferSource(source)
     if isinstance(source, io.TextIOBase) or not hasattr(source, "read") or not hasattr(source, "seek"):
         raise ArgumentTypeError(
-            f"a checkpoint is opened from a path, bytes or a binary file object, not from {type(source).__name__}",
+            f"a checkpoint is opened from a path, bytes or a binary file object, not from {type_name(source)}",
             hint="open text files again with mode 'rb'",
         )
     return FileObjectSource(cast("BinaryIO", source))

@@ -23,6 +23,7 @@ from ckptload.errors import (
     ComputationError,
     OutOfMemoryError,
 )
+from ckptload.messages import type_name
 from ckptload.tensors.construction import convert, integer
 
 if TYPE_CHECKING:
@@ -118,7 +119,7 @@ def number(value: Any, beside: DType) -> Typed:
         dtype = beside if _kind(beside) >= _FLOAT else dtypes.float32
         return convert(np.array(value, np.float64), dtypes.float64, dtype), dtype
     raise ArgumentTypeError(
-        f"a tensor cannot be combined with {type(value).__name__}", hint="make a Tensor of it first, or give a number"
+        f"a tensor cannot be combined with {type_name(value)}", hint="make a Tensor of it first, or give a number"
     )
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from ckptload import dtypes
 from ckptload.errors import ArgumentOverflowError, ArgumentTypeError
 from ckptload.foreign.taking import taken
+from ckptload.messages import type_name
 from ckptload.tensors import casting
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def from_python(data: object, dtype: DType | None) -> tuple[Array, DType]:
         return (np.array(array, order="C"), source) if dtype is None else (convert(array, source, dtype), dtype)
     if not isinstance(data, (np.generic, list, tuple, int, float, complex)):
         raise ArgumentTypeError(
-            f"a tensor cannot be made from {type(data).__name__}",
+            f"a tensor cannot be made from {type_name(data)}",
             hint="give a number, a list, a tuple, a numpy.ndarray or a Tensor",
         )
     try:

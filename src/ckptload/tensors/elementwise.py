@@ -9,6 +9,7 @@ import numpy as np
 
 from ckptload import dtypes
 from ckptload.errors import ArgumentError, ArgumentTypeError, ComputationError
+from ckptload.messages import type_name
 from ckptload.tensors import arithmetic
 from ckptload.tensors.operators import Held, Operators, Result
 from ckptload.tensors.spelling import integer_of, spelled
@@ -154,7 +155,7 @@ class Elementwise(Operators[Result]):
 
     def _scaled(self, other: object, alpha: float) -> Any:
         if not isinstance(alpha, (int, float)):
-            raise ArgumentTypeError(f"alpha must be a number, not {type(alpha).__name__}")
+            raise ArgumentTypeError(f"alpha must be a number, not {type_name(alpha)}")
         scaled: Any = self._plain(*self._operand(other))
         return other if alpha == 1 else scaled.mul(alpha)
 
@@ -221,7 +222,7 @@ class Elementwise(Operators[Result]):
         """
         del non_blocking
         if not isinstance(src, Held):
-            raise ArgumentTypeError(f"elements can be copied from a Tensor, not from {type(src).__name__}")
+            raise ArgumentTypeError(f"elements can be copied from a Tensor, not from {type_name(src)}")
         try:
             np.broadcast_to(src.asnumpy(), self._array.shape)
         except ValueError as error:

@@ -12,7 +12,7 @@ import numpy as np
 
 from ckptload import dtypes
 from ckptload.errors import ArgumentError, ArgumentTypeError
-from ckptload.messages import closest
+from ckptload.messages import closest, type_name
 from ckptload.tensors import arithmetic
 from ckptload.tensors.construction import convert
 from ckptload.tensors.spelling import integers
@@ -39,7 +39,7 @@ class Initializer:
         self._initialize(arr)
 
     def _initialize(self, arr: Array) -> None:
-        raise ArgumentTypeError(f"{type(self).__name__} has no _initialize(arr), which would fill {arr.shape}")
+        raise ArgumentTypeError(f"{type_name(self)} has no _initialize(arr), which would fill {arr.shape}")
 
 
 class Zero(Initializer):
@@ -299,7 +299,7 @@ def initial(init: str | float | Initializer, shape: Any, dtype: DType) -> Array:
     elif isinstance(init, (int, float)):
         init = Constant(init)
     if not isinstance(init, Initializer):
-        raise ArgumentTypeError(f"init must be an initializer, its name or a number, not {type(init).__name__}")
+        raise ArgumentTypeError(f"init must be an initializer, its name or a number, not {type_name(init)}")
     lengths = integers("an initializer", (shape,))
     with arithmetic.translated("an initializer"):
         if isinstance(init, Zero):  # no second array, for any dtype

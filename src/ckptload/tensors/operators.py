@@ -13,6 +13,7 @@ import numpy as np
 from ckptload import dtypes
 from ckptload.errors import ArgumentTypeError
 from ckptload.foreign.taking import taken
+from ckptload.messages import type_name
 from ckptload.tensors import arithmetic
 from ckptload.tensors.construction import from_python
 from ckptload.tensors.spelling import dimensions, integers
@@ -150,7 +151,7 @@ class Operators(Held[Result]):
 
     def __matmul__(self, other: object) -> Result:
         if not isinstance(other, Held) and taken(other) is None:
-            raise ArgumentTypeError(f"a matrix product takes a Tensor, not {type(other).__name__}")
+            raise ArgumentTypeError(f"a matrix product takes a Tensor, not {type_name(other)}")
         return self._combine("matrix product", other)
 
     matmul = __matmul__
@@ -280,5 +281,5 @@ def _where(name: str, axis: Any, keepdims: Any, spelled: dict[str, Any]) -> arit
     if spelled:
         raise ArgumentTypeError(f"{name} takes axis and keepdims, not {', '.join(spelled)}")
     if not isinstance(keepdims, (bool, int, np.integer)):
-        raise ArgumentTypeError(f"{name} takes keepdims as a bool, not as {type(keepdims).__name__}")
+        raise ArgumentTypeError(f"{name} takes keepdims as a bool, not as {type_name(keepdims)}")
     return arithmetic.Over(dimensions(name, axis), bool(keepdims))

@@ -12,6 +12,7 @@ from ckptload import dtypes
 from ckptload.errors import ArgumentError, ArgumentTypeError
 from ckptload.filters import MAX_NAME
 from ckptload.foreign.taking import taken
+from ckptload.messages import type_name
 from ckptload.tensors.construction import convert, from_python, integer
 from ckptload.tensors.tensor import Tensor
 
@@ -48,7 +49,7 @@ class _Flag:
 
     def __set__(self, parameter: Parameter, value: bool) -> None:
         if not isinstance(value, bool):
-            raise ArgumentTypeError(f"{self._name} must be a bool, not {type(value).__name__}")
+            raise ArgumentTypeError(f"{self._name} must be a bool, not {type_name(value)}")
         if value is not self.__get__(parameter):
             parameter.__dict__[f"_{self._name}"] = value
 
@@ -133,7 +134,7 @@ class Parameter(Tensor):
     @name.setter
     def name(self, name: str | None) -> None:
         if name is not None and not isinstance(name, str):
-            raise ArgumentError(f"a parameter's name must be a str or None, not {type(name).__name__}")
+            raise ArgumentError(f"a parameter's name must be a str or None, not {type_name(name)}")
         name = (name or "").strip()
         if len(name) > MAX_NAME:
             raise ArgumentError(f"a parameter's name has {len(name)} characters; {MAX_NAME} are allowed")
@@ -147,7 +148,7 @@ class Parameter(Tensor):
     @comm_fusion.setter
     def comm_fusion(self, value: int) -> None:
         if isinstance(value, bool) or not isinstance(value, int):
-            raise ArgumentTypeError(f"comm_fusion must be an int, not {type(value).__name__}")
+            raise ArgumentTypeError(f"comm_fusion must be an int, not {type_name(value)}")
         if value < 0:
             raise ArgumentError(f"comm_fusion must not be negative, and {value} is")
         self._comm_fusion = value
@@ -160,7 +161,7 @@ class Parameter(Tensor):
     @key.setter
     def key(self, value: int) -> None:
         if not isinstance(value, int):
-            raise ArgumentTypeError(f"key must be an int, not {type(value).__name__}")
+            raise ArgumentTypeError(f"key must be an int, not {type_name(value)}")
         self._key = value
 
     @property
@@ -212,7 +213,7 @@ class Parameter(Tensor):
             self._array = self._number(data)
         else:
             raise ArgumentTypeError(
-                f"a parameter's data must be a Tensor, an int or a float, not {type(data).__name__}",
+                f"a parameter's data must be a Tensor, an int or a float, not {type_name(data)}",
                 hint="make a Tensor of it first",
             )
         self.sliced = slice_shape
@@ -294,7 +295,7 @@ def _values(default_input: Any) -> tuple[Array, DType]:
     if isinstance(default_input, list) or taken(default_input) is not None:
         return from_python(default_input, None)
     raise ArgumentTypeError(
-        f"a parameter cannot be made from {type(default_input).__name__}",
+        f"a parameter cannot be made from {type_name(default_input)}",
         hint="give a Tensor, a numpy.ndarray, a list, an int or a float",
     )
 
@@ -334,11 +335,11 @@ class ParameterTuple(tuple[Parameter, ...]):
         try:
             parameters = tuple(iterable)
         except TypeError as error:
-            raise ArgumentTypeError(f"ParameterTuple takes parameters, not {type(iterable).__name__}") from error
+            raise ArgumentTypeError(f"ParameterTuple takes parameters, not {type_name(iterable)}") from error
         known: dict[str, Parameter] = {}
         for parameter in parameters:
             if not isinstance(parameter, Parameter):
-                raise ArgumentTypeError(f"ParameterTuple takes parameters, not {type(parameter).__name__}")
+                raise ArgumentTypeError(f"ParameterTuple takes parameters, not {type_name(parameter)}")
             if known.setdefault(parameter.name, parameter) is not parameter:
                 raise ArgumentError(
                     "two parameters have this name", name=parameter.name, hint="give each parameter a name of its own"
@@ -356,7 +357,7 @@ class ParameterTuple(tuple[Parameter, ...]):
             ArgumentError: the prefix has other characters.
         """
         if not isinstance(prefix, str):
-            raise ArgumentTypeError(f"prefix must be a str, not {type(prefix).__name__}")
+            raise ArgumentTypeError(f"prefix must be a str, not {type_name(prefix)}")
         if _NAMESPACE.match(prefix) is None:
             raise ArgumentError(f"{prefix!r} cannot be a prefix", hint="use letters, digits, underscores and dots")
         clones = []

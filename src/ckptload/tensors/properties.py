@@ -8,6 +8,7 @@ import numpy as np
 
 from ckptload import dtypes
 from ckptload.errors import ArgumentTypeError
+from ckptload.messages import type_name
 from ckptload.tensors import arithmetic
 from ckptload.tensors.construction import as_dtype, from_python
 from ckptload.tensors.operators import Held, Result
@@ -72,7 +73,7 @@ class Properties(Held[Result]):
     def type_as(self, other: Held[Any]) -> Result:
         """Convert the elements to the dtype of another tensor."""
         if not isinstance(other, Held):
-            raise ArgumentTypeError(f"type_as takes a Tensor, not {type(other).__name__}")
+            raise ArgumentTypeError(f"type_as takes a Tensor, not {type_name(other)}")
         return self.astype(other.dtype)
 
     def int(self) -> Result:

@@ -8,6 +8,7 @@ import numpy as np
 
 from ckptload import dtypes
 from ckptload.errors import ArgumentTypeError, ComputationError
+from ckptload.messages import type_name
 from ckptload.tensors import arithmetic
 from ckptload.tensors.operators import Computing, Result
 from ckptload.tensors.spelling import dimensions, integer_of, spelled
@@ -169,7 +170,7 @@ class Reductions(Computing[Result]):
 def _variance(array: Array, axis: Any, ddof: int, keepdims: bool) -> Array:
     """Return the variance; it is not a number where there are not more elements than `ddof`, of which numpy warns."""
     if isinstance(ddof, bool) or not isinstance(ddof, (int, float)):
-        raise ArgumentTypeError(f"ddof must be a number, not {type(ddof).__name__}")
+        raise ArgumentTypeError(f"ddof must be a number, not {type_name(ddof)}")
     total = np.sum(array, axis=axis, keepdims=True)
     count = array.size // max(total.size, 1)
     squares = np.abs(array - total / total.dtype.type(count)) ** 2

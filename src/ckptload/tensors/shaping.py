@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ckptload.errors import ArgumentError, ArgumentTypeError
+from ckptload.messages import type_name
 from ckptload.tensors import arithmetic
 from ckptload.tensors.operators import Computing, Held, Result
 from ckptload.tensors.spelling import dimensions, integer_of, integers, spelled
@@ -213,5 +214,5 @@ class Shaping(Computing[Result]):
 
 def _shape_of(name: str, other: object) -> tuple[int, ...]:
     if not isinstance(other, Held):
-        raise ArgumentTypeError(f"{name} takes a Tensor, not {type(other).__name__}")
+        raise ArgumentTypeError(f"{name} takes a Tensor, not {type_name(other)}")
     return tuple(other.asnumpy().shape)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import numpy as np
 
 from ckptload.errors import ArgumentTypeError
+from ckptload.messages import type_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,7 +45,7 @@ def integer_of(name: str, value: Any) -> int:
         ArgumentTypeError: it is something else; `name` is what it is for.
     """
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
-        raise ArgumentTypeError(f"{name} takes integers, not {type(value).__name__}")
+        raise ArgumentTypeError(f"{name} takes integers, not {type_name(value)}")
     return int(value)
 
 

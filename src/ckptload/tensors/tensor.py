@@ -16,6 +16,7 @@ from ckptload.errors import (
     MissingAttributeError,
 )
 from ckptload.foreign.taking import taken
+from ckptload.messages import type_name
 from ckptload.tensors import arithmetic, printing
 from ckptload.tensors.construction import as_dtype, convert, from_python
 from ckptload.tensors.elementwise import Elementwise
@@ -75,7 +76,7 @@ class Tensor(
             raise ArgumentTypeError(f"dtype must be a dtype, not {dtype!r}", hint="such as ckptload.float32")
         dtype = dtypes.like(dtype)
         if not isinstance(const_arg, bool):
-            raise ArgumentTypeError(f"const_arg must be a bool, not {type(const_arg).__name__}")
+            raise ArgumentTypeError(f"const_arg must be a bool, not {type_name(const_arg)}")
         if device not in {None, "CPU"}:
             raise ArgumentError(f"device {device!r} is not available: tensors are in CPU memory")
         if init is not None or shape is not None:
@@ -114,7 +115,7 @@ class Tensor(
             ArgumentTypeError: it is not an ndarray, or MindSpore does not have its type.
         """
         if not isinstance(array, np.ndarray):
-            raise ArgumentTypeError(f"from_numpy takes a numpy.ndarray, not {type(array).__name__}")
+            raise ArgumentTypeError(f"from_numpy takes a numpy.ndarray, not {type_name(array)}")
         dtype = dtypes.from_numpy(array.dtype)
         return Tensor.adopt(np.asarray(array, dtype.numpy, order="C"), dtype)
 
@@ -293,7 +294,7 @@ class Tensor(
             return self
         found = taken(value)
         if found is None:
-            raise ArgumentTypeError(f"values can be taken from a Tensor, not from {type(value).__name__}")
+            raise ArgumentTypeError(f"values can be taken from a Tensor, not from {type_name(value)}")
         self._array, self._dtype = found.array.copy(), found.dtype
         return self
 
@@ -309,7 +310,7 @@ class Tensor(
 
         def __getattr__(self, name: str) -> Any:
             raise MissingAttributeError(
-                f"ckptload's {type(self).__name__} has no attribute {name!r}",
+                f"ckptload's {type_name(self)} has no attribute {name!r}",
                 hint=None if name.startswith("_") else "asnumpy() gives the elements as a numpy array to compute with",
             )
 
@@ -338,7 +339,7 @@ class Tensor(
         found = taken(value)
         if found is None and not isinstance(value, (Tensor, int, float, complex, np.number, np.bool_, list, tuple)):
             raise ArgumentTypeError(
-                f"an element cannot be set to {type(value).__name__}", hint="give a number, a list, a tuple or a Tensor"
+                f"an element cannot be set to {type_name(value)}", hint="give a number, a list, a tuple or a Tensor"
             )
         array, dtype = (value.asnumpy(), value.dtype) if isinstance(value, Tensor) else from_python(value, None)
         with arithmetic.translated("setting elements"):
@@ -379,6 +380,6 @@ def _index(index: Any) -> Any:
     if isinstance(index, tuple):
         return tuple(_index(part) for part in index)
     raise ArgumentIndexError(
-        f"{type(index).__name__} cannot index a tensor",
+        f"{type_name(index)} cannot index a tensor",
         hint="use integers, slices, ..., None, lists, tuples or Tensors",
     )

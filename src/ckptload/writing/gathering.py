@@ -18,6 +18,7 @@ from ckptload.formats.ckpt import records as ckpt_records
 from ckptload.formats.ckpt import schema
 from ckptload.formats.entry import BYTES, MAP, STRING, TENSOR
 from ckptload.formats.item import Item
+from ckptload.messages import type_name
 from ckptload.nets.foreign import module_parameters
 from ckptload.reading.reader import Reader
 from ckptload.tensors.parameter import Parameter, as_ours
@@ -71,13 +72,13 @@ def check_append_dict(append_dict: object) -> None:
     if append_dict is None:
         return
     if not isinstance(append_dict, dict):
-        raise ArgumentTypeError(f"append_dict must be a dict or None, not {type(append_dict).__name__}")
+        raise ArgumentTypeError(f"append_dict must be a dict or None, not {type_name(append_dict)}")
     for name, value in append_dict.items():
         if not isinstance(name, str):
-            raise ArgumentTypeError(f"a key of append_dict must be a str, not {type(name).__name__}")
+            raise ArgumentTypeError(f"a key of append_dict must be a str, not {type_name(name)}")
         if not _is_number(value) and not isinstance(as_ours(value), (str, Tensor)):
             raise ArgumentTypeError(
-                f"a value of append_dict must be a number, a str, a Tensor or a Parameter, not {type(value).__name__}",
+                f"a value of append_dict must be a number, a str, a Tensor or a Parameter, not {type_name(value)}",
                 name=name,
                 hint="make a Tensor of it, for example Tensor(numpy.asarray(value))",
             )
@@ -112,7 +113,7 @@ def _everything(save_obj: Any) -> Iterator[tuple[str, str, Callable[[str, Any], 
     elif isinstance(save_obj, Mapping):
         for name, value in save_obj.items():
             if not isinstance(name, str):
-                raise ArgumentTypeError(f"a key of save_obj must be a str, not {type(name).__name__}")
+                raise ArgumentTypeError(f"a key of save_obj must be a str, not {type_name(name)}")
             yield name, name, _value, value
     elif isinstance(save_obj, list):
         for name, value in _listed(save_obj):
@@ -139,7 +140,7 @@ def _listed(entries: Sequence[object]) -> Iterator[tuple[str, Tensor]]:
         # Arrays, and tensors of torch, have no name.
         if not isinstance(parameter, Parameter) or not getattr(entry, "name", None):
             raise ArgumentTypeError(
-                f"a list to be saved holds Parameters; entry {number} is {type(entry).__name__}",
+                f"a list to be saved holds Parameters; entry {number} is {type_name(entry)}",
                 hint="give other values by name: [{'name': name, 'data': tensor}, ...] or a dict",
             )
         yield parameter.name, parameter
@@ -149,14 +150,14 @@ def _named(entry: object) -> tuple[str, Tensor]:
     if not isinstance(entry, dict) or "name" not in entry or "data" not in entry:
         raise ArgumentTypeError(
             "each entry of the list to be saved must be a dict with 'name' and 'data'; "
-            + (f"one has {sorted(map(str, entry))}" if isinstance(entry, dict) else f"one is {type(entry).__name__}")
+            + (f"one has {sorted(map(str, entry))}" if isinstance(entry, dict) else f"one is {type_name(entry)}")
         )
     name, value = entry["name"], as_ours(entry["data"])
     if not isinstance(name, str):
-        raise ArgumentTypeError(f"'name' in a list to be saved must be a str, not {type(name).__name__}")
+        raise ArgumentTypeError(f"'name' in a list to be saved must be a str, not {type_name(name)}")
     if not isinstance(value, Tensor):
         raise ArgumentTypeError(
-            f"'data' in a list to be saved must be a Tensor or a Parameter, not {type(value).__name__}",
+            f"'data' in a list to be saved must be a Tensor or a Parameter, not {type_name(value)}",
             name=name,
             hint="a dict of names and values may hold arrays, numbers and strings too",
         )
@@ -184,8 +185,7 @@ def _value(name: str, value: object) -> Item:
     if isinstance(tensor, Tensor):
         return _tensor(name, tensor)
     raise UnsavableTypeError(
-        f"a value to be saved must be a Parameter, a Tensor, a numpy array, a number or a str, "
-        f"not {type(value).__name__}",
+        f"a value to be saved must be a Parameter, a Tensor, a numpy array, a number or a str, not {type_name(value)}",
         name=name,
         hint="from_torch(module) gives what can be saved of a torch module",
     )
@@ -237,7 +237,7 @@ def _map(name: str, value: list[object]) -> Item:
     for part in value:
         if not isinstance(part, np.ndarray) or not part.ndim:
             raise UnsavableTypeError(
-                f"a list is saved as a map and must hold arrays of one dimension or more, not {type(part).__name__}",
+                f"a list is saved as a map and must hold arrays of one dimension or more, not {type_name(part)}",
                 name=name,
             )
         parts.append(_array(name, part))
