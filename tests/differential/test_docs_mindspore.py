@@ -1,4 +1,4 @@
-"""The examples of docs/mindspore.md run as they stand."""
+"""The examples of the pages and of the README that need MindSpore run as they stand."""
 
 from __future__ import annotations
 
@@ -13,14 +13,28 @@ from places import ROOT
 if TYPE_CHECKING:
     from pathlib import Path
 
-PAGE = ROOT / "docs" / "mindspore.md"
+DOCS = ROOT / "docs"
+README = ROOT / "README.md"
 
 pytestmark = pytest.mark.mindspore
 
 
-@pytest.mark.skipif(not PAGE.exists(), reason="the documentation is not here")
-def test_the_page_shows_what_happens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.skipif(not DOCS.exists(), reason="the documentation is not here")
+@pytest.mark.parametrize("page", ["mindspore", "migrating"])
+def test_the_page_shows_what_happens(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("mindspore")
     shutil.copy(ROOT / "tests" / "fixtures" / "lenet5.ckpt", tmp_path)
     monkeypatch.chdir(tmp_path)
-    assert run_page(PAGE, shown=UserWarning) > 12
+    assert run_page(DOCS / f"{page}.md", shown=UserWarning) > 12
+
+
+@pytest.mark.skipif(not README.exists(), reason="the README is not here")
+def test_the_first_example_of_the_readme_is_a_script_with_mindspore(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("mindspore")
+    monkeypatch.chdir(ROOT)
+    example = README.read_text("utf-8").partition("```python\n")[2].partition("```")[0]
+    assert "import mindspore" in example
+    exec(compile(example, str(README), "exec"), {})  # noqa: S102 -- the README is ours
+    assert example.splitlines()[-1] == "# " + capsys.readouterr().out.strip()
