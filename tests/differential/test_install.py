@@ -254,15 +254,16 @@ def test_many_threads_install_and_take_out() -> None:
 
 
 class Net(nn.Cell):
-    """A dense layer, and a normalisation, whose moving averages are not trained."""
+    """A dense layer, and a factor that is not trained."""
 
     def __init__(self) -> None:
         super().__init__()
         self.fc = nn.Dense(4, 3)
-        self.bn = nn.BatchNorm1d(3)
+        factor = mindspore.Tensor(np.full(3, 0.5, np.float32))
+        self.factor = mindspore.Parameter(factor, name="factor", requires_grad=False)
 
     def construct(self, x: Any) -> Any:
-        return self.bn(self.fc(x))
+        return self.fc(x) * self.factor
 
 
 def content(parameters: Any) -> list[tuple[Any, ...]]:
