@@ -261,7 +261,7 @@ def test_a_file_of_another_user_in_a_folder_for_all() -> None:
 # -- bad input ----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("bad", [object(), 5, np.array([None]), [np.array(3)] * 3, None], ids=repr)
+@pytest.mark.parametrize("bad", [object(), 5j, 2**64, np.array([None]), [np.array(3)] * 3, None], ids=repr)
 def test_a_bad_value_in_the_last_entry(tmp_path: Path, bad: object) -> None:
     target = tmp_path / "x.ckpt"
     old(target)

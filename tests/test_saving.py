@@ -61,7 +61,7 @@ def plain(values: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def test_the_signature_is_mindspores() -> None:
+def test_the_signature_is_mindspores_and_what_is_added_is_given_by_name() -> None:
     found = [
         (name, parameter.default, parameter.kind)
         for name, parameter in inspect.signature(save_checkpoint).parameters.items()
@@ -78,6 +78,7 @@ def test_the_signature_is_mindspores() -> None:
         ("choice_func", None, either),
         ("crc_check", False, either),
         ("format", "ckpt", either),
+        ("mode", None, inspect.Parameter.KEYWORD_ONLY),
         ("kwargs", inspect.Parameter.empty, inspect.Parameter.VAR_KEYWORD),
     ]
 
@@ -307,6 +308,38 @@ def test_the_name_is_completed_as_in_mindspore(tmp_path: Path, given: str, kind:
 def test_the_file_can_be_read_by_its_owner_only(tmp_path: Path, kind: str) -> None:
     save_checkpoint({"k": parameter()}, tmp_path / "x", format=kind)
     assert stat.S_IMODE((tmp_path / f"x.{kind}").stat().st_mode) == 0o400
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs a POSIX system")
+@pytest.mark.parametrize(
+    "how", [{}, {"async_save": True}, {"async_save": "process"}, {"format": "safetensors"}], ids=repr
+)
+def test_mode_says_who_may_do_what_with_the_file(tmp_path: Path, how: dict[str, Any]) -> None:
+    """The old file's mode does not matter: without the argument, it is MindSpore's again."""
+    path = tmp_path / f"x.{how.get('format', 'ckpt')}"
+    for mode, expected in ((0o640, 0o640), (0o604, 0o604), (None, 0o400), (0, 0)):
+        save_checkpoint({"k": parameter()}, path, mode=mode, **how)
+        saving._saves.wait()
+        assert stat.S_IMODE(path.stat().st_mode) == expected
+
+
+@pytest.mark.parametrize(
+    ("mode", "kind", "words"),
+    [
+        (True, ArgumentTypeError, "mode must be an int or None, not True"),
+        ("0644", ArgumentTypeError, "mode must be an int or None, not '0644'"),
+        (0o644 + 0.0, ArgumentTypeError, "mode must be an int or None, not 420.0"),
+        (644, ArgumentError, "between 0 and 0o777, not 0o1204"),
+        (0o1000, ArgumentError, "between 0 and 0o777, not 0o1000"),
+        (-1, ArgumentError, "between 0 and 0o777, not -0o1"),
+    ],
+    ids=str,
+)
+def test_a_mode_is_permission_bits(tmp_path: Path, mode: Any, kind: type[Exception], words: str) -> None:
+    with pytest.raises(kind, match=words) as caught:
+        save_checkpoint({"k": parameter()}, tmp_path / "x.ckpt", mode=mode)
+    assert "0o644" in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_path_object_is_a_name(tmp_path: Path) -> None:

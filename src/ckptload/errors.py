@@ -41,12 +41,12 @@ WORDS: Final[Words] = {
     "shard_size": "max_shard_size=",
     "to": "format",
     # Only in Python
-    "append_dict": "pass numbers in append_dict",
     "filter_result": "choice_func is called with each name and returns whether to load it",
     "input_data": "pass the values themselves as input_data",
     "module": "pass module=",
     "own_parameters": "load with parameters='ckptload'",
     "prefixes": "for example specify_prefix='conv' or specify_prefix=['conv1', 'fc.']",
+    "skip_misfits": "pass skip_misfits=True to load the rest",
     "strict_load": "strict_load=False allows conversions",
 }
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ckptload.binding.loading import plan_target
+from ckptload.binding.loading import check_flags, plan_target
 from ckptload.binding.renaming import RenamedSupply
 from ckptload.binding.supplies import supply_of
 from ckptload.foreign.classes import MINDSPORE
@@ -28,7 +28,9 @@ if TYPE_CHECKING:
     Parameters = Mapping[str, Any] | Reader
 
 
-def to_torch_state_dict(parameters: Parameters, module: Any = None, name_map: NameMap = None) -> dict[str, Any]:
+def to_torch_state_dict(
+    parameters: Parameters, module: Any = None, name_map: NameMap = None, *, skip_misfits: bool = False
+) -> dict[str, Any]:
     """Convert a checkpoint to a PyTorch state dictionary.
 
     Args:
@@ -38,24 +40,27 @@ def to_torch_state_dict(parameters: Parameters, module: Any = None, name_map: Na
             it, and a warning lists the ambiguous ones.
         name_map: new names: a dictionary whose keys are names or their leading parts up to a dot (the longest
             counts), or a function of a name. None as a new name leaves the entry out.
+        skip_misfits: with `module`: convert what fits, if anything does, and warn of the rest.
 
     Returns:
         Name to ``torch.Tensor`` on the CPU; the tensors own their memory. Parameters of `module` that the
-        checkpoint lacks are not included.
+        checkpoint lacks, or that do not fit, are not included.
 
     Raises:
-        BindingError: something does not fit `module`; the message lists every misfit (also a RuntimeError).
+        BindingError: something does not fit `module`; the message lists every misfit. Or nothing matches, although
+            there are entries (also a RuntimeError).
         ArgumentTypeError: an argument is of the wrong type (also a TypeError).
     """
     from ckptload.binding import state_dict  # noqa: PLC0415 -- imports torch
     from ckptload.nets.pytorch import state  # noqa: PLC0415 -- imports torch
 
+    check_flags(skip_misfits=skip_misfits)
     supply = supply_of(parameters, "parameters")
     if module is None:
         return state_dict.state_without_module(supply if name_map is None else RenamedSupply(supply, name_map))
     check_module(module)
     target = state.StateTarget(module)
-    plan = plan_target(target, supply, strict=False, name_map=name_map)
+    plan = plan_target(target, supply, strict=False, name_map=name_map, skip_misfits=skip_misfits)
     plan.check()
     plan.warn()
     if plan.ckpt_not_load:

@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ckptload import filters
-from ckptload.binding.loading import check_arguments, load_param_into_net
+from ckptload.binding.loading import check_arguments, check_flags, load_param_into_net
 from ckptload.encryption.ciphers import AES_GCM
 from ckptload.errors import ArgumentError, ArgumentTypeError, EmptyCheckpointError, Hint
 from ckptload.foreign.giving import AUTO, chosen
@@ -43,6 +43,7 @@ def load_checkpoint(
     *,
     allow_unauthenticated: bool = False,
     max_records: int = MAX_RECORDS,
+    skip_misfits: bool = False,
     parameters: str = AUTO,
 ) -> dict[str, Any]:
     """Load all or some entries of a checkpoint.
@@ -66,6 +67,7 @@ def load_checkpoint(
         format: ``"ckpt"`` or ``"safetensors"``.
         allow_unauthenticated: open AES-GCM files with data that no tag covers (docs/security.md).
         max_records: largest number of records, or of tensors in a safetensors file (docs/security.md).
+        skip_misfits: with `net`: load what fits, if anything does; the other parameters keep their values.
         parameters: what tensors are loaded as: ``"mindspore"`` for ``mindspore.Parameter``, ``"ckptload"`` for
             `Parameter`, ``"torch"`` for ``torch.Tensor``, ``"numpy"`` for arrays. ``"auto"`` is ``"mindspore"``
             if this process has imported MindSpore, and ``"ckptload"`` otherwise.
@@ -82,12 +84,13 @@ def load_checkpoint(
             filter keeps nothing. All errors are ValueErrors.
         UnsupportedTypeError: the Parameters asked for cannot hold a dtype of the file; `net` is unchanged.
         MissingPackageError: `parameters` needs a package that is not installed (also an ImportError).
-        BindingError: values do not fit `net`, which is then unchanged (also a RuntimeError).
+        BindingError: values do not fit `net`, or nothing matches, although `strict_load` is False; the net is
+            unchanged (also a RuntimeError).
     """
     kind = chosen(parameters)
     filters.prefixes(specify_prefix, "specify_prefix")
     filters.prefixes(filter_prefix, "filter_prefix")
-    _check_flags(crc_check=crc_check, remove_redundancy=remove_redundancy)
+    check_flags(crc_check=crc_check, remove_redundancy=remove_redundancy, skip_misfits=skip_misfits)
     # None, too, is not a format here (MindSpore 2.10.0, train/serialization.py, _check_file).
     check_format(format)
     access = Access(
@@ -112,7 +115,7 @@ def load_checkpoint(
         wanted.giving(kind).check_dtypes()
         values = wanted.load()
     if net is not None:
-        load_param_into_net(net, values, strict_load, remove_redundancy)
+        load_param_into_net(net, values, strict_load, remove_redundancy, skip_misfits=skip_misfits)
     return given(values, kind)
 
 
@@ -123,12 +126,6 @@ def _wanted(
     if not wanted:
         raise _nothing_left(reader, specify_prefix, filter_prefix)
     return wanted
-
-
-def _check_flags(**flags: object) -> None:
-    for argument, value in flags.items():
-        if not isinstance(value, bool):
-            raise ArgumentTypeError(f"{argument} must be True or False, not {value!r}")
 
 
 def _check_name(source: object, format: str) -> None:
@@ -217,6 +214,7 @@ def load_checkpoint_async(
     *,
     allow_unauthenticated: bool = False,
     max_records: int = MAX_RECORDS,
+    skip_misfits: bool = False,
     parameters: str = AUTO,
 ) -> ParamDictFuture:
     """Start loading a checkpoint in the background.
@@ -238,6 +236,7 @@ def load_checkpoint_async(
             is given.
         allow_unauthenticated: open AES-GCM files with data that no tag covers (docs/security.md).
         max_records: largest number of records, or of tensors in a safetensors file (docs/security.md).
+        skip_misfits: with `net`: load what fits, if anything does; the other parameters keep their values.
         parameters: what tensors are loaded as; see `load_checkpoint`. ``"auto"`` is decided now.
 
     Returns:
@@ -268,6 +267,7 @@ def load_checkpoint_async(
         format=SAFETENSORS if path.endswith(("." + SAFETENSORS, ENDING)) else CKPT,
         allow_unauthenticated=allow_unauthenticated,
         max_records=max_records,
+        skip_misfits=skip_misfits,
         parameters=chosen(parameters),
     )
     return ParamDictFuture(_begun(load))

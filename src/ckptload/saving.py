@@ -34,6 +34,12 @@ if TYPE_CHECKING:
 _THREAD: Final = "thread"
 _PROCESS: Final = "process"
 
+#: Permission bits of a file unless `mode` says otherwise, as in MindSpore (2.10.0, train/serialization.py:473): the
+#: owner may read, nobody may write.
+_MODE: Final = 0o400
+_MOST: Final = 0o777
+_OCTAL: Final = "permission bits are written in octal, for example 0o644"
+
 _saves: Final = Saves()
 
 
@@ -48,16 +54,18 @@ def save_checkpoint(
     choice_func: Callable[[str], Any] | None = None,
     crc_check: bool = False,
     format: str = CKPT,
+    *,
+    mode: int | None = None,
     **kwargs: Any,
 ) -> None:
     """Save parameters to a file that MindSpore and ckptload can load.
 
     The file is complete and on the disk before it replaces an old one: if anything goes wrong, the old file
-    is unchanged. The new file is readable by its owner only and writable by nobody (mode 0400).
+    is unchanged. Unless `mode` says otherwise, the new file is readable by its owner only and writable by nobody.
 
     Args:
         save_obj: a Cell; a list of Parameters or of ``{"name": name, "data": tensor}``; a dictionary of names
-            and Parameters, Tensors, strings or numpy arrays, such as `load_checkpoint` returns; or an open
+            and Parameters, Tensors, numpy arrays, numbers or strings, such as `load_checkpoint` returns; or an open
             reader, which is copied in small pieces. A ``mindspore.nn.Cell``, MindSpore's own Parameters and
             Tensors, and a ``torch.nn.Module`` (converted as by `from_torch`) are saved, too. If a name occurs
             twice, the last value is saved.
@@ -75,6 +83,8 @@ def save_checkpoint(
             exceptions are not caught. It is not applied to `append_dict`.
         crc_check: add a CRC-32 to the file; it detects accidental damage but not tampering.
         format: ``"ckpt"`` or ``"safetensors"``.
+        mode: permission bits of the file, 0 to 0o777, whatever the umask and the mode of an old file. None for 0o400,
+            as in MindSpore.
         **kwargs: `remove_redundancy` (True or False) is recorded in a safetensors file; `incremental` and
             `global_step_num` are accepted for .ckpt files. All others are ignored, as in MindSpore.
 
@@ -89,6 +99,7 @@ def save_checkpoint(
     path = _target(save_obj, ckpt_file_name, format)
     _check_types(integrated_save, async_save, append_dict, enc_key, enc_mode, crc_check, kwargs)
     _check_combination(format, enc_key, enc_mode, crc_check, kwargs)
+    permissions = _MODE if mode is None else _checked_mode(mode)
     try:
         items = gather(save_obj, append_dict, choice_func)
         if enc_key is not None:
@@ -96,14 +107,14 @@ def save_checkpoint(
         encode = _encoder(format, items, crc_check, kwargs.get("remove_redundancy"), by_rows=bool(async_save))
         if not async_save:
             _saves.wait()
-            write_file(path, encode(items), key=enc_key, mode=enc_mode)
+            write_file(path, encode(items), key=enc_key, mode=enc_mode, permissions=permissions)
             return
         forks = async_save == _PROCESS and hasattr(os, "fork")
 
         def prepare() -> Callable[[], None]:
             # A forked process has its own copy of the memory, but shares the position in an open file.
             taken = [detached(item) if forks else snapshot(item) for item in items]
-            return lambda: write_file(path, encode(taken), key=enc_key, mode=enc_mode)
+            return lambda: write_file(path, encode(taken), key=enc_key, mode=enc_mode, permissions=permissions)
 
         _saves.start(path, prepare, process=forks)
     except MemoryError as error:
@@ -171,6 +182,14 @@ def _check_types(
     flag = kwargs.get("remove_redundancy")
     if flag is not None and not isinstance(flag, bool):
         raise ArgumentTypeError(f"remove_redundancy must be True, False or None, not {flag!r}")
+
+
+def _checked_mode(mode: object) -> int:
+    if isinstance(mode, bool) or not isinstance(mode, int):
+        raise ArgumentTypeError(f"mode must be an int or None, not {mode!r}", hint=_OCTAL)
+    if not 0 <= mode <= _MOST:
+        raise ArgumentError(f"mode must be between 0 and 0o777, not {mode:#o}", hint=_OCTAL)
+    return mode
 
 
 def _check_combination(

@@ -26,6 +26,7 @@ from ckptload.errors import (
     DecryptionError,
     UnsupportedTypeError,
 )
+from ckptload.loading import load_checkpoint, load_checkpoint_async
 from ckptload.nets.cell import Cell
 from ckptload.nets.slots import CellSlot
 from ckptload.reading.opening import open_checkpoint
@@ -215,9 +216,187 @@ def test_gradient_sums_that_the_checkpoint_lacks_are_not_missed(supplied: Suppli
     assert values(cell) == {"accu_grads.a": [-1], "accu_grads.b": [2], "a": [1]}
 
 
+# -- nothing matches --------------------------------------------------------------------------------
+
+
+def test_a_load_in_which_nothing_matches_names_both_sides(supplied: Supplied) -> None:
+    cell = net({"conv.weight": (1,), "conv.bias": (1,)})
+    before = state(cell)
+    with pytest.raises(RuntimeError) as caught:
+        plan_binding(cell, supplied({"conv.wieght": param([1.0]), "epoch": "three"})).apply()
+    assert isinstance(caught.value, BindingError)
+    lines = [line.strip() for line in str(caught.value).splitlines() if "in file" not in line]
+    assert lines == [
+        "no entry of the checkpoint matches a parameter of the net, and nothing was written:",
+        "the net has 2 parameters: 'conv.weight', 'conv.bias'",
+        "the checkpoint has 2 entries: 'conv.wieght', 'epoch'",
+        "nearest to 'conv.weight': 'conv.wieght'",
+        "nearest to 'conv.bias': 'conv.wieght'",
+        "hint: check that this is the checkpoint of this net; if it is, rename its entries with name_map",
+    ]
+    assert state(cell) == before
+
+
+def test_a_call_that_mindspore_has_warns_and_returns_the_lists(tmp_path: Path) -> None:
+    """As recorded of MindSpore 2.10.0."""
+    path, cell = tmp_path / "x.ckpt", net({"a": (1,)})
+    path.write_bytes(encoded({"b": param([1.0])}))
+    doors: list[Callable[[], object]] = [
+        lambda: load_checkpoint(path, cell),
+        lambda: load_checkpoint_async(path, cell).result(),
+        lambda: load_param_into_net(cell, {"b": param([1.0])}),
+    ]
+    for door in doors:
+        with pytest.warns(UserWarning, match=r"(?s)matches a parameter of the net.*'b'.*hint: check that"):
+            found = door()
+    assert found == (["a"], ["b"])
+    assert values(cell) == {"a": [-1]}
+
+
+def test_every_door_of_ours_refuses_a_load_in_which_nothing_matches(tmp_path: Path) -> None:
+    path, cell = tmp_path / "x.ckpt", net({"a": (1,)})
+    path.write_bytes(encoded({"b": param([1.0])}))
+    plan = plan_binding(cell, {"b": param([1.0])})
+    reader = open_checkpoint(path)
+    doors: list[Callable[[], object]] = [
+        plan.check,
+        plan.apply,
+        lambda: load_param_into_net(cell, reader),
+        lambda: load_param_into_net(cell, {"b": param([1.0])}, skip_misfits=True),
+        lambda: load_param_into_net(cell, {"a": param([1.0])}, name_map={"a": "b"}),
+    ]
+    for door in doors:
+        with pytest.raises(BindingError, match="matches a parameter of the net"):
+            door()
+    assert values(cell) == {"a": [-1]}
+
+
+def test_a_prefix_that_only_the_net_has_is_told_with_what_adds_it() -> None:
+    cell, checkpoint = net({"net.a": (1,), "net.b": (1,)}), {"a": param([1.0]), "b": param([2.0])}
+    with pytest.raises(BindingError) as caught:
+        plan_binding(cell, checkpoint).check()
+    assert caught.value.hint == "add 'net.' to the names with name_map: lambda name: 'net.' + name"
+    assert load_param_into_net(cell, checkpoint, name_map=lambda name: "net." + name) == ([], [])
+
+
+def test_a_string_of_a_parameters_name_is_no_match(supplied: Supplied) -> None:
+    with pytest.raises(BindingError, match="'a' is not a tensor in the checkpoint"):
+        plan_binding(net({"a": (1,)}), supplied({"a": "text"})).check()
+
+
+def test_strict_loading_lists_what_does_not_match(supplied: Supplied) -> None:
+    assert load_param_into_net(net({"a": (1,)}), supplied({"x.a": param([1.0])}), strict_load=True) == (["a"], ["x.a"])
+
+
 def test_nothing_to_load_and_nothing_to_fill() -> None:
     assert load_param_into_net(net({"a": (1,)}), {}) == (["a"], [])
-    assert load_param_into_net(Cell(), {"a": param([1.0])}) == ([], ["a"])
+    assert load_param_into_net(Cell(), {}) == ([], [])
+    assert load_param_into_net(net({"accu_grads.a": (1,)}), {"b": param([1.0])}) == ([], ["b"])
+    with pytest.warns(UserWarning, match="the net has no parameters; 1 entry of the checkpoint not loaded"):
+        assert load_param_into_net(Cell(), {"a": param([1.0])}) == ([], ["a"])
+
+
+# -- misfits are skipped ----------------------------------------------------------------------------
+
+
+def test_what_fits_is_loaded_and_the_rest_is_listed(supplied: Supplied) -> None:
+    checkpoint = {"a": param([1.0]), "b": param([1.0, 2.0]), "c": param([3], dtypes.int32), "d": param([4.0])}
+    cell = net({"b": (1,), "a": (1,), "c": (1,), "e": (1,)})
+    before = state(cell)
+    with pytest.raises(BindingError, match="pass skip_misfits=True to load the rest"):
+        load_param_into_net(cell, supplied(checkpoint))
+    assert state(cell) == before
+    with pytest.warns(UserWarning, match="keep their values") as caught:
+        lists = load_param_into_net(cell, supplied(checkpoint), skip_misfits=True)
+    assert lists == (["b", "c", "e"], ["b", "c", "d"])
+    assert values(cell) == {"b": [-1], "a": [1], "c": [-1], "e": [-1]}
+    (warning,) = caught
+    assert str(warning.message).splitlines() == [
+        (
+            "3 of 4 parameters keep their values: 1 because the checkpoint has no tensor of that name: 'e'; "
+            "2 because their entries do not fit:"
+        ),
+        "    'b': the net has Float32 (1,), the checkpoint Float32 (2,); the shapes differ",
+        "    'c': the net has Float32 (1,), the checkpoint Int32 (1,); there is no conversion between these dtypes",
+    ]
+
+
+def test_a_plan_shows_what_it_skips() -> None:
+    plan = plan_binding(net({"a": (1,), "b": (1,)}), {"a": param([1.0]), "b": param([1.0, 2.0])}, skip_misfits=True)
+    assert [load.name for load in plan.loads] == ["a"]
+    assert [misfit.name for misfit in plan.misfits] == plan.param_not_load == plan.ckpt_not_load == ["b"]
+    assert str(plan).splitlines() == [
+        "1 of 2 parameters can be loaded from 2 entries",
+        "  1 matched by name: 'a'",
+        "  1 misfit; skipped:",
+        "    'b': the net has Float32 (1,), the checkpoint Float32 (2,); the shapes differ",
+        "  1 entry of the checkpoint not used: 'b'",
+    ]
+    plan.check()
+
+
+@pytest.mark.parametrize("other", ["moment1.w", "ema.w", "net.w"])
+def test_another_entry_never_takes_the_place_of_a_misfit(other: str, supplied: Supplied) -> None:
+    """The other one would fit."""
+    checkpoint = {other: param([5.0]), "w": param([1.0, 2.0]), "a": param([1.0])}
+    cell = net({"w": (1,), "a": (1,)})
+    assert load_param_into_net(cell, supplied(checkpoint), skip_misfits=True) == (["w"], [other, "w"])
+    assert values(cell) == {"w": [-1], "a": [1]}
+
+
+def test_a_misfit_behind_a_prefix_is_not_replaced_by_optimizer_state(supplied: Supplied) -> None:
+    checkpoint = {"net.w": param([1.0, 2.0]), "net.a": param([1.0]), "moment1.w": param([5.0])}
+    cell = net({"w": (1,), "a": (1,)})
+    assert load_param_into_net(cell, supplied(checkpoint), skip_misfits=True) == (["w"], ["net.w", "moment1.w"])
+
+
+def test_an_entry_that_also_fits_another_parameter_is_used(supplied: Supplied) -> None:
+    cell = net({"x.a": (2,), "a": (1,)})
+    assert load_param_into_net(cell, supplied({"x.a": param([1.0])}), skip_misfits=True) == (["x.a"], [])
+
+
+def test_memory_that_cannot_be_written_is_skipped_too() -> None:
+    cell = net({"a": (1,), "b": (1,)})
+    cell.p0.asnumpy().flags.writeable = False
+    checkpoint = {"a": param([1.0]), "b": param([2.0])}
+    assert load_param_into_net(cell, checkpoint, skip_misfits=True) == (["a"], ["a"])
+    assert values(cell) == {"a": [-1], "b": [2]}
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_if_nothing_at_all_fits_skipping_refuses(strict: bool, supplied: Supplied) -> None:
+    cell = net({"a": (1,), "b": (1,)})
+    with pytest.raises(BindingError, match="1 of 2 parameters cannot be loaded, and nothing was written") as caught:
+        load_param_into_net(cell, supplied({"a": param([1.0, 2.0])}), strict, skip_misfits=True)
+    assert "skip_misfits" not in str(caught.value)
+
+
+def test_strict_loading_skips_what_it_would_have_to_convert() -> None:
+    checkpoint = {"a": param([1.0], F16), "b": param([2.0])}
+    cell = net({"a": (1,), "b": (1,)})
+    assert load_param_into_net(cell, checkpoint, strict_load=True, skip_misfits=True) == (["a"], ["a"])
+
+
+def test_a_checkpoint_is_loaded_with_its_misfits_skipped(tmp_path: Path) -> None:
+    path = tmp_path / "x.ckpt"
+    path.write_bytes(encoded({"a": param([1.0]), "b": param([1.0, 2.0])}))
+    first, second = net({"a": (1,), "b": (1,)}), net({"a": (1,), "b": (1,)})
+    assert list(load_checkpoint(path, first, skip_misfits=True)) == ["a", "b"]
+    load_checkpoint_async(path, second, skip_misfits=True).result()
+    assert values(first) == values(second) == {"a": [1], "b": [-1]}
+
+
+def test_a_warning_lists_a_few_misfits_and_counts_the_rest() -> None:
+    spec: dict[str, Any] = {f"w{number}": (1,) for number in range(30)}
+    cell = net({"a": (1,), **spec})
+    (message,) = warned(cell, {"a": param([1.0]), **{name: param([1.0, 2.0]) for name in spec}}, skip_misfits=True)
+    first, *lines = message.splitlines()
+    assert first == "30 of 31 parameters keep their values, because their entries do not fit:"
+    assert len(lines) == 11
+    assert lines[-1] == "    and 20 more"
+
+
+# -- names ------------------------------------------------------------------------------------------
 
 
 def test_names_count_and_not_attributes_nor_an_entrys_own_name() -> None:
@@ -470,7 +649,7 @@ def test_keys_of_other_types_are_refused() -> None:
         load_param_into_net(net({"a": (1,)}), {1: param([1.0])})  # type: ignore[dict-item]
 
 
-@pytest.mark.parametrize("flag", ["strict_load", "remove_redundancy"])
+@pytest.mark.parametrize("flag", ["strict_load", "remove_redundancy", "skip_misfits"])
 @pytest.mark.parametrize("value", [0, 1, None, "x", np.bool_(False)], ids=repr)
 def test_flags_are_bools(flag: str, value: Any) -> None:
     with pytest.raises(ArgumentTypeError, match=f"{flag} must be True or False"):
@@ -480,10 +659,10 @@ def test_flags_are_bools(flag: str, value: Any) -> None:
 # -- warnings and logs ----------------------------------------------------------------------------
 
 
-def warned(cell: Cell, parameters: Any) -> list[str]:
+def warned(cell: Cell, parameters: Any, **how: Any) -> list[str]:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        load_param_into_net(cell, parameters)
+        load_param_into_net(cell, parameters, **how)
     assert {(each.category, each.filename) for each in caught} <= {(UserWarning, __file__)}
     return [str(each.message) for each in caught]
 
@@ -497,8 +676,8 @@ def test_what_keeps_its_values_is_counted_and_named(supplied: Supplied) -> None:
     (message,) = warned(net({"a": (1,), **spec}), supplied({"a": param([1.0])}))
     assert message.startswith("30 of 31 parameters keep their values")
     assert message.endswith("'w0', 'w1', 'w2', 'w3', 'w4', 'w5', 'w6', 'w7' and 22 more")
-    (message,) = warned(net({"a": (1,)}), supplied({"b": param([1.0])}))
-    assert message.startswith("1 of 1 parameters keeps its values")
+    (message,) = warned(net({"a": (1,), "c": (1,)}), supplied({"a": param([1.0]), "b": param([1.0])}))
+    assert message.startswith("1 of 2 parameters keeps its values")
 
 
 def test_prefixes_are_counted_and_named(supplied: Supplied) -> None:
@@ -771,6 +950,7 @@ def test_a_net_holds_afterwards_what_the_rules_say(
         expected[name] = value.asnumpy().reshape(shape).astype(dtype.numpy) if fits else expected[name]
     before = state(cell)
     supply = open_checkpoint(encoded(checkpoint)) if from_file and checkpoint else checkpoint
+    fits &= bool(found.matches or not found.missing or strict or isinstance(supply, dict))
     if fits:
         assert load_param_into_net(cell, supply, strict) == (found.missing, found.unused)
         assert {p.name: p.get_bytes() for p in cell.get_parameters()} == {n: a.tobytes() for n, a in expected.items()}

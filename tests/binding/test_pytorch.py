@@ -375,8 +375,8 @@ def test_a_module_of_an_unknown_type_keeps_its_own_names() -> None:
             self.register_buffer("running_mean", torch.zeros(3))
 
     module = nn.Sequential(Scale())
-    with pytest.warns(UserWarning, match=r"2 of 2 parameters .*'0.weight', '0.running_mean'"):
-        assert ckptload.load_param_into_net(module, bn("0.")) == (["0.weight", "0.running_mean"], list(bn("0.")))
+    with pytest.raises(BindingError, match=r"the net has 2 parameters: .*running_mean"):
+        ckptload.load_param_into_net(module, bn("0."))
     assert load(module, {"0.weight": numbers(3), "0.running_mean": numbers(3)}) == ([], [])
 
 
@@ -644,8 +644,10 @@ def test_strings_and_maps_never_reach_a_tensor() -> None:
     module = nn.Linear(3, 2)
     before = state(module)
     checkpoint = {"weight": "text", "bias": [np.zeros(2, np.float32)] * 3, "seed": b"1"}
+    with pytest.raises(BindingError, match="'weight' is not a tensor in the checkpoint"):
+        ckptload.load_param_into_net(module, checkpoint)
     with pytest.warns(UserWarning, match="2 of 2 parameters"):
-        result = ckptload.load_param_into_net(module, checkpoint)
+        result = ckptload.load_param_into_net(module, checkpoint, strict_load=True)
     assert result == (["weight", "bias"], ["weight", "bias", "seed"])
     assert state(module) == before
 
@@ -706,11 +708,43 @@ def test_a_state_dictionary_has_the_modules_dtypes_and_lies_on_the_cpu() -> None
 def test_what_a_state_dictionary_lacks_and_leaves_is_told() -> None:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        new = ckptload.to_torch_state_dict({**bn(), "global_step": param(3, dtypes.int32)}, nn.Linear(3, 2))
-    assert new == {}
+        new = ckptload.to_torch_state_dict({**bn(), "weight": numbers(2, 3)}, nn.Linear(3, 2))
+    assert list(new) == ["weight"]
     assert [warning.filename for warning in caught] == [__file__] * 2
-    assert "'weight', 'bias'" in str(caught[0].message)
-    assert "the module has no tensor for 5 entries: 'gamma', 'beta'" in str(caught[1].message)
+    assert "no tensor of that name: 'bias'" in str(caught[0].message)
+    assert "the module has no tensor for 4 entries: 'gamma', 'beta'" in str(caught[1].message)
+
+
+def test_a_module_in_which_nothing_matches_is_refused(supplied: Supplied) -> None:
+    module = nn.Linear(3, 2)
+    before = state(module)
+    for convert in (
+        ckptload.load_param_into_net,
+        lambda net, parameters: ckptload.to_torch_state_dict(parameters, net),
+    ):
+        with pytest.raises(BindingError, match="the net has 2 parameters: 'weight', 'bias'"):
+            convert(module, supplied({**bn(), "global_step": param(3, dtypes.int32)}))
+    assert state(module) == before
+
+
+def test_a_module_and_its_state_dictionary_are_filled_with_what_fits(supplied: Supplied) -> None:
+    module, checkpoint = nn.Linear(3, 2), {**for_linear(outer=2), "bias": numbers(7), "moment1.bias": numbers(2)}
+    before = state(module)
+    with pytest.warns(UserWarning, match="1 of 2 parameters keeps its values, because its entry does not fit:"):
+        lists = ckptload.load_param_into_net(module, supplied(checkpoint), skip_misfits=True)
+    assert lists == (["bias"], ["bias", "moment1.bias"])
+    assert raw(module.weight) == checkpoint["weight"].get_bytes()
+    assert state(module)["bias"] == before["bias"]
+    with pytest.raises(BindingError, match="skip_misfits=True"):
+        ckptload.to_torch_state_dict(supplied(checkpoint), module)
+    with pytest.warns(UserWarning, match=r"does not fit:|no tensor for 2 entries: 'bias', 'moment1.bias'"):
+        assert list(ckptload.to_torch_state_dict(supplied(checkpoint), module, skip_misfits=True)) == ["weight"]
+
+
+@pytest.mark.parametrize("module", [None, nn.Linear(3, 2)], ids=["without", "with"])
+def test_skip_misfits_is_true_or_false(module: Any) -> None:
+    with pytest.raises(ArgumentTypeError, match="skip_misfits must be True or False, not 1"):
+        ckptload.to_torch_state_dict(for_linear(), module, skip_misfits=1)  # type: ignore[arg-type]
 
 
 def test_groups_of_names_say_what_they_are() -> None:

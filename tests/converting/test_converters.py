@@ -107,8 +107,34 @@ def test_a_ckpt_becomes_a_safetensors_file_beside_it(ckpt: Path) -> None:
         assert found[name].dtype == array.dtype
         assert found[name].shape == array.shape
         assert found[name].tobytes() == array.tobytes()
-    if os.name == "posix":
-        assert stat.S_IMODE(target.stat().st_mode) == 0o400
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs a POSIX system")
+def test_the_umask_says_who_may_read_a_result_and_an_old_file_keeps_its_mode(ckpt: Path, tmp_path: Path) -> None:
+    """Its source may be read by its owner only, as `save_checkpoint` leaves it."""
+    out = tmp_path / "out"
+
+    def convert() -> dict[str, int]:
+        ckpt_to_safetensors(ckpt, out)
+        safetensors_to_ckpt(out / ckpt.with_suffix(".safetensors").name, out)
+        to_npz(ckpt, out / "a.npz")
+        ckpt_to_safetensors(ckpt, out / "shards", max_shard_size=64)
+        with open_checkpoint(ckpt) as reader:
+            convert_checkpoint(reader, out / "sealed.ckpt", enc_key=KEY)
+        return {path.name: stat.S_IMODE(path.stat().st_mode) for path in out.rglob("*") if path.is_file()}
+
+    assert stat.S_IMODE(ckpt.stat().st_mode) == 0o400
+    before = os.umask(0o027)
+    try:
+        modes = convert()
+        assert len(modes) > 6
+        assert "model.safetensors.index.json" in modes
+        assert set(modes.values()) == {0o640}
+        for path in out.rglob("*.*"):
+            path.chmod(0o604)
+        assert set(convert().values()) == {0o604}
+    finally:
+        os.umask(before)
 
 
 def test_there_and_back_again_nothing_is_lost(ckpt: Path, tmp_path: Path) -> None:

@@ -8,13 +8,18 @@ import stat
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from ckptload.errors import CheckpointError, MissingFolderError, ParentIsFileError, TargetIsFolderError, WriteError
 from ckptload.writing import atomic
 from ckptload.writing.atomic import Replacement
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 posix = pytest.mark.skipif(os.name != "posix", reason="POSIX locks and modes")
 
@@ -79,30 +84,73 @@ def test_an_open_reader_keeps_the_old_content(tmp_path: Path) -> None:
         assert reader.read() == b"old"
 
 
-def test_the_file_can_be_read_by_its_owner_only(tmp_path: Path) -> None:
-    replace(tmp_path / "x.ckpt", b"new")
-    assert stat.S_IMODE((tmp_path / "x.ckpt").stat().st_mode) == 0o400
-
-
-@posix
-def test_nobody_else_can_read_it_while_it_is_written(tmp_path: Path) -> None:
-    with Replacement(str(tmp_path / "x.ckpt")):
-        (temporary,) = tmp_path.iterdir()
-        assert stat.S_IMODE(temporary.stat().st_mode) == 0o400
-
-
-@posix
-def test_the_mode_does_not_depend_on_the_umask(tmp_path: Path) -> None:
-    before = os.umask(0o777)
+@contextmanager
+def umask(value: int) -> Iterator[None]:
+    before = os.umask(value)
     try:
-        replace(tmp_path / "x.ckpt", b"new")
+        yield
     finally:
         os.umask(before)
-    assert stat.S_IMODE((tmp_path / "x.ckpt").stat().st_mode) == 0o400
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+@posix
+@pytest.mark.parametrize("permissions", [0o400, 0o640, 0o644, 0o666, 0o777, 0], ids=oct)
+@pytest.mark.parametrize("hidden", [0, 0o022, 0o777], ids=oct)
+def test_permissions_that_are_given_do_not_depend_on_the_umask(tmp_path: Path, permissions: int, hidden: int) -> None:
+    """The old file's do not matter either; and nobody may do more with the new one while it is written."""
+    target = tmp_path / "x.ckpt"
+    for _ in ("a new file", "in place of one"):
+        with umask(hidden), Replacement(str(target), permissions=permissions):
+            (temporary,) = (path for path in tmp_path.iterdir() if path != target)
+            assert mode(temporary) == permissions
+        assert mode(target) == permissions
+        target.chmod(0o604)
+
+
+@posix
+@pytest.mark.parametrize("hidden", [0o022, 0o027, 0o077, 0], ids=oct)
+def test_a_new_file_has_what_the_umask_leaves(tmp_path: Path, hidden: int) -> None:
+    target = tmp_path / "x.ckpt"
+    with umask(hidden), Replacement(str(target)):
+        (temporary,) = tmp_path.iterdir()
+        assert mode(temporary) == 0o666 & ~hidden
+    assert mode(target) == 0o666 & ~hidden
+
+
+@posix
+@pytest.mark.parametrize("old", [0o600, 0o400, 0o646, 0o755, 0], ids=oct)
+def test_a_file_that_is_replaced_keeps_its_mode(tmp_path: Path, old: int) -> None:
+    target = tmp_path / "x.ckpt"
+    target.write_bytes(b"old")
+    target.chmod(old)
+    with Replacement(str(target)) as file:
+        file.write(b"new")
+        (temporary,) = (path for path in tmp_path.iterdir() if path != target)
+        assert mode(temporary) == old
+    assert mode(target) == old
+
+
+@posix
+def test_a_link_that_is_replaced_gives_the_mode_of_its_file(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_bytes(b"old")
+    (tmp_path / "secret").chmod(0o600)
+    (tmp_path / "x.ckpt").symlink_to("secret")
+    (tmp_path / "y.ckpt").symlink_to("nothing")
+    with umask(0o022):
+        replace(tmp_path / "x.ckpt", b"new")
+        replace(tmp_path / "y.ckpt", b"new")
+    assert mode(tmp_path / "x.ckpt") == 0o600
+    assert mode(tmp_path / "y.ckpt") == 0o644
+    assert (tmp_path / "secret").read_bytes() == b"old"
 
 
 def test_a_write_protected_file_is_replaced(tmp_path: Path) -> None:
     replace(tmp_path / "x.ckpt", b"old")
+    (tmp_path / "x.ckpt").chmod(0o400)
     replace(tmp_path / "x.ckpt", b"new")
     assert content(tmp_path) == {"x.ckpt": b"new"}
 
@@ -198,7 +246,7 @@ def test_a_link_with_the_name_of_a_leftover_is_not_followed(tmp_path: Path) -> N
 def test_a_saver_whose_file_was_taken_for_a_leftover_begins_again(tmp_path: Path) -> None:
     """Between a file's creation and its lock, another saver may find and remove it."""
     path = tmp_path / "temporary"
-    number = os.open(path, atomic._CREATE, atomic.MODE)
+    number = os.open(path, atomic._CREATE, 0o400)
     try:
         path.unlink()
         assert not atomic._lock(number, path)
@@ -221,20 +269,22 @@ def no_locks(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_without_locks_files_are_replaced_all_the_same(tmp_path: Path) -> None:
     target = tmp_path / "x.ckpt"
     replace(target, b"old")
+    target.chmod(0o400)
     replace(target, b"new")
     assert content(tmp_path) == {"x.ckpt": b"new"}
-    assert stat.S_IMODE(target.stat().st_mode) == 0o400
+    assert mode(target) == 0o400
 
 
 @pytest.mark.usefixtures("no_locks")
 def test_without_locks_a_file_that_cannot_be_replaced_keeps_its_mode(tmp_path: Path) -> None:
     target = tmp_path / "x.ckpt"
     replace(target, b"old")
+    target.chmod(0o400)
     with pytest.raises(MissingFolderError), Replacement(str(target)):
         # The temporary file vanishes, so that it cannot take the target's place.
         next(path for path in tmp_path.iterdir() if path != target).unlink()
     assert content(tmp_path) == {"x.ckpt": b"old"}
-    assert stat.S_IMODE(target.stat().st_mode) == 0o400
+    assert mode(target) == 0o400
 
 
 @pytest.mark.usefixtures("no_locks")

@@ -134,9 +134,9 @@ def test_scalars_and_empty_tensors_keep_their_shape(shape: tuple[int, ...]) -> N
         ([{"name": "a", "data": "text"}], "'data' .* not str"),
         ([{"name": "a", "data": [1.0]}], "'data' .* not list"),
         ({1: Tensor([1.0])}, "a key .* not int"),
-        ({"a": 5}, "parameter 'a': .* not int"),
+        ({"a": 1j}, "parameter 'a': .* not complex"),
         ({"a": None}, "parameter 'a': .* not NoneType"),
-        ({"a": np.float32(1)}, "parameter 'a': .* not float32"),
+        ({"a": np.timedelta64(1, "s")}, "parameter 'a': .* no type for arrays of timedelta64"),
         ({"a": np.array(["text"])}, "parameter 'a': .* no type for arrays of <U4"),
         ({"a": np.array([None])}, "parameter 'a': .* no type for arrays of object"),
         ({"a": np.zeros(1, "M8[D]")}, "parameter 'a': .* no type for arrays of datetime64"),
@@ -182,7 +182,7 @@ def test_what_choice_func_raises_passes_through() -> None:
         gather({"a": Tensor([1.0])}, None, lambda _: 1 / 0)
 
 
-# -- append_dict --------------------------------------------------------------------------------------------
+# -- numbers and append_dict --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -196,19 +196,29 @@ def test_what_choice_func_raises_passes_through() -> None:
         (1.5, dtypes.float32, np.float32(1.5)),
         (1e300, dtypes.float32, np.float32(np.inf)),
         (np.float64(0.1), dtypes.float64, np.float64(0.1)),
+        (np.float16(0.5), dtypes.float16, np.float16(0.5)),
+        (np.uint8(7), dtypes.uint8, np.uint8(7)),
+        (np.bool_(False), dtypes.bool_, np.bool_(False)),
+        (dtypes.bfloat16.numpy.type(0.5), dtypes.bfloat16, dtypes.bfloat16.numpy.type(0.5)),
     ],
     ids=str,
 )
-def test_a_number_becomes_a_scalar_of_mindspores_choice(value: Any, dtype: dtypes.DType, expected: np.generic) -> None:
-    (item,) = gather({}, {"k": value}, None)
+@pytest.mark.parametrize("where", ["save_obj", "append_dict"])
+def test_a_number_becomes_a_scalar_of_mindspores_choice(
+    where: str, value: Any, dtype: dtypes.DType, expected: np.generic
+) -> None:
+    """A dictionary and ``append_dict`` follow the same rule."""
+    check_append_dict({"k": value})
+    (item,) = gather({"k": value}, None, None) if where == "save_obj" else gather({}, {"k": value}, None)
     assert (item.dtype, item.shape, b"".join(item.pieces())) == (dtype, (), expected.tobytes())
 
 
 @pytest.mark.parametrize("value", [2**64, -(2**63) - 1, 10**30], ids=str)
-def test_an_integer_that_fits_no_type_is_refused(value: int) -> None:
+@pytest.mark.parametrize("where", ["save_obj", "append_dict"])
+def test_an_integer_that_fits_no_type_is_refused(where: str, value: int) -> None:
     """MindSpore raises a RuntimeError."""
     with pytest.raises(IntegerRangeError, match="parameter 'k'") as caught:
-        gather({}, {"k": value}, None)
+        gather({"k": value}, None, None) if where == "save_obj" else gather({}, {"k": value}, None)
     assert isinstance(caught.value, RuntimeError)
     assert isinstance(caught.value, OverflowError)
 
@@ -228,7 +238,7 @@ def test_the_mark_of_a_save_after_an_exception_is_no_entry() -> None:
 
 @pytest.mark.parametrize(
     "append_dict",
-    [[1], 5, "text", {1: 1}, {"a": None}, {"a": [1]}, {"a": b"x"}, {"a": {}}, {"a": np.int64(1)}, {"a": np.bool_(1)}],
+    [[1], 5, "text", {1: 1}, {"a": None}, {"a": [1]}, {"a": b"x"}, {"a": {}}, {"a": np.bytes_(b"x")}, {"a": 1j}],
     ids=repr,
 )
 def test_append_dict_takes_numbers_strings_and_tensors_only(append_dict: object) -> None:

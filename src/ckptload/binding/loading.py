@@ -20,6 +20,7 @@ from ckptload.binding.renaming import RenamedSupply
 from ckptload.binding.supplies import Transfer, supply_of
 from ckptload.errors import ArgumentError, ArgumentTypeError, BindingError, Hint
 from ckptload.messages import listed, warn
+from ckptload.nets.foreign import is_module
 from ckptload.nets.slots import target_of
 from ckptload.reading.reader import Reader
 from ckptload.tensors import casting
@@ -51,25 +52,42 @@ class BindingPlan(Plan):
         )
 
     def check(self) -> None:
-        """Raise if anything does not fit.
+        """Raise if the plan cannot be applied: something does not fit, or nothing matches.
 
         Raises:
-            BindingError: there are misfits; the message lists all of them (also a RuntimeError).
+            BindingError: there are misfits that are not skipped, or nothing is left to load; the message lists all
+                of them. Or the plan is `unmatched`; the message has names of both sides (also a RuntimeError).
         """
-        if not self.misfits:
+        if self.unmatched:
+            raise self.no_match()
+        if not self.misfits or (self.skips and self.loads):
             return
         by_dtype = self.strict and any(casting.can_cast(one.key_dtype, one.dtype) for one in self.misfits)
         raise BindingError(
             report.misfits(self.misfits, self.total),
             path=self.source,
             hint=Hint(
-                "leave entries out with {exclude}, or rename keys, to load the rest",
+                "{skip_misfits}, or " if self.loads else "",
+                "rename entries with {name_map}",
                 "; {strict_load}" if by_dtype else "",
             ),
         )
 
+    def no_match(self) -> BindingError:
+        """Return the error of a plan that is `unmatched`: names of both sides, and what to do."""
+        prefix = self.lacking
+        return BindingError(
+            report.unmatched(self),
+            path=self.source,
+            hint=Hint("check that this is the checkpoint of this net", "; if it is, rename its entries with {name_map}")
+            if prefix is None
+            else Hint(
+                "add {prefix} to the names with {name_map}", ": lambda name: {prefix} + name", prefix=repr(prefix)
+            ),
+        )
+
     def warn(self) -> None:
-        """Warn of parameters that are not loaded, are matched by the end of a name, or are converted.
+        """Warn of a net without parameters, and of parameters that are not loaded, matched by an ending, or converted.
 
         Each of these gives one warning, which names the line of the script that called this package.
         """
@@ -82,8 +100,7 @@ class BindingPlan(Plan):
         The net does not share memory with the checkpoint or the dictionary.
 
         Raises:
-            BindingError: something does not fit, or the net has changed since the plan was made; nothing
-                was written.
+            BindingError: as for `check`, or the net has changed since the plan was made; nothing was written.
             CheckpointError: the file can no longer be read; if part of it was read, the net is partly loaded.
         """
         self.check()
@@ -119,7 +136,12 @@ class BindingPlan(Plan):
 
 
 def plan_binding(
-    net: Any, parameters: Parameters, strict_load: bool = False, *, name_map: NameMap = None
+    net: Any,
+    parameters: Parameters,
+    strict_load: bool = False,
+    *,
+    name_map: NameMap = None,
+    skip_misfits: bool = False,
 ) -> BindingPlan:
     """Plan how a checkpoint would be loaded into a net; nothing is written and no tensor data is read.
 
@@ -130,6 +152,7 @@ def plan_binding(
             converted between float dtypes and between signed integer dtypes.
         name_map: renames the entries first: a dictionary of names, or of their beginnings up to a dot; or a
             function that takes a name and returns one (see `renaming.renamed`).
+        skip_misfits: load what fits, if anything does; the other parameters keep their values.
 
     Returns:
         The plan: what would be loaded, from where, with which conversion, and what does not fit. It keeps
@@ -140,8 +163,9 @@ def plan_binding(
         ArgumentError: two parameters of the net have the same name.
         CheckpointError: a wanted entry is damaged, or an encrypted file is not authentic.
     """
-    check_arguments(net, strict_load)
-    return plan_target(target_of(net), supply_of(parameters, "parameters"), strict=strict_load, name_map=name_map)
+    check_arguments(net, strict_load, skip_misfits=skip_misfits)
+    supply = supply_of(parameters, "parameters")
+    return plan_target(target_of(net), supply, strict=strict_load, name_map=name_map, skip_misfits=skip_misfits)
 
 
 def load_param_into_net(
@@ -151,6 +175,7 @@ def load_param_into_net(
     remove_redundancy: bool = False,
     *,
     name_map: NameMap = None,
+    skip_misfits: bool = False,
 ) -> tuple[list[str], list[str]]:
     """Load parameters into a net.
 
@@ -167,6 +192,7 @@ def load_param_into_net(
         remove_redundancy: must be False; it only applies to parallel training.
         name_map: renames the entries first: a dictionary of names, or of their beginnings up to a dot; or a
             function that takes a name and returns one (see `renaming.renamed`).
+        skip_misfits: load what fits, if anything does; the other parameters keep their values.
 
     Returns:
         The names of the net's parameters that were not loaded, and the keys that were not used.
@@ -174,16 +200,23 @@ def load_param_into_net(
     Raises:
         ArgumentTypeError: an argument is of the wrong type, or `remove_redundancy` is True (also a TypeError).
         ArgumentError: two parameters of the net have the same name.
-        BindingError: something does not fit; every misfit is listed (also a RuntimeError).
+        BindingError: something does not fit; every misfit is listed. Or nothing matches, and the call is not one
+            that MindSpore has: with an open reader, a module of torch, `name_map` or `skip_misfits` (also a
+            RuntimeError).
         CheckpointError: a wanted entry is damaged, or an encrypted file is not authentic.
 
     Warns:
-        UserWarning: parameters are not loaded, are matched by the end of a name, or are converted.
+        UserWarning: nothing matches; the net has no parameters; or parameters are not loaded, are matched by the end
+            of a name, or are converted.
     """
-    check_arguments(net, strict_load, remove_redundancy)
+    check_arguments(net, strict_load, remove_redundancy, skip_misfits=skip_misfits)
     _check_values(parameter_dict)
     supply = supply_of(parameter_dict, "parameter_dict")
-    plan = plan_target(target_of(net), supply, strict=strict_load, name_map=name_map)
+    plan = plan_target(target_of(net), supply, strict=strict_load, name_map=name_map, skip_misfits=skip_misfits)
+    ours = skip_misfits or name_map is not None or isinstance(parameter_dict, Reader) or is_module(net)
+    if plan.unmatched and not ours:
+        warn(str(plan.no_match()))
+        return plan.param_not_load, plan.ckpt_not_load
     plan.check()
     plan.warn()
     plan.apply()
@@ -204,16 +237,16 @@ def _check_values(parameter_dict: object) -> None:
             )
 
 
-def check_arguments(net: object, strict_load: object, remove_redundancy: object = False) -> None:
+def check_arguments(
+    net: object, strict_load: object, remove_redundancy: object = False, *, skip_misfits: object = False
+) -> None:
     """Check the arguments, before a file is opened.
 
     Raises:
         ArgumentTypeError: an argument is of the wrong type, or `remove_redundancy` is True.
     """
     target_of(net)
-    for argument, value in (("strict_load", strict_load), ("remove_redundancy", remove_redundancy)):
-        if not isinstance(value, bool):
-            raise ArgumentTypeError(f"{argument} must be True or False, not {value!r}")
+    check_flags(strict_load=strict_load, remove_redundancy=remove_redundancy, skip_misfits=skip_misfits)
     if remove_redundancy:
         raise ArgumentTypeError(
             "remove_redundancy=True only applies to parallel training, where each device holds a part of the net",
@@ -221,13 +254,22 @@ def check_arguments(net: object, strict_load: object, remove_redundancy: object 
         )
 
 
-def plan_target(target: Target, supply: Supply, *, strict: bool, name_map: NameMap = None) -> BindingPlan:
+def check_flags(**flags: object) -> None:
+    """Raise ArgumentTypeError for an argument that is neither True nor False."""
+    for argument, value in flags.items():
+        if not isinstance(value, bool):
+            raise ArgumentTypeError(f"{argument} must be True or False, not {value!r}")
+
+
+def plan_target(
+    target: Target, supply: Supply, *, strict: bool, name_map: NameMap = None, skip_misfits: bool = False
+) -> BindingPlan:
     """Plan how a supply would be loaded into a target; see `plan_binding`."""
     if name_map is not None:
         supply = RenamedSupply(supply, name_map)
     slots = _unique(target.slots(supply.keys))
     matching = match(list(slots), supply.keys, supply.is_tensor, exact=strict)
-    plan = BindingPlan(slots, supply, matching, strict=strict)
+    plan = BindingPlan(slots, supply, matching, strict=strict, skips=skip_misfits)
     supply.authenticate()
     for prefix, rivals in matching.rivals.items():
         if rivals:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 #: Number of misfits for which the nearest names are looked up; each lookup goes through all names.
 _EXPLAINED: Final = 50
+#: Number of missing parameters for which a prefix is looked for.
+_TRIED: Final = 3
 
 
 class Load(NamedTuple):
@@ -70,22 +72,30 @@ class Plan:
 
     Attributes:
         loads: what will be written, in the net's order.
-        misfits: parameters that cannot be loaded; the plan can only be applied if there are none.
-        param_not_load: parameters of the net without a matching name in the checkpoint, in the net's order.
+        misfits: parameters that cannot be loaded. The plan can only be applied if there are none, or if they are
+            skipped and something else is loaded.
+        missing: parameters of the net without a matching name in the checkpoint, in the net's order.
+        param_not_load: the same, and misfits that are skipped.
         ckpt_not_load: entries that are not used, in the checkpoint's order.
         transient: gradient sums without an entry; they are not reported as missing.
         total: number of the net's parameters.
         entries: number of the checkpoint's entries.
         source: path of the checkpoint, or a description if it is not a file; None for a dictionary.
+        strict: whether only equal names and dtypes match.
+        skips: whether misfits are skipped.
     """
 
-    def __init__(self, slots: Mapping[str, Slot], supply: Supply, matching: Matching, *, strict: bool) -> None:
+    def __init__(
+        self, slots: Mapping[str, Slot], supply: Supply, matching: Matching, *, strict: bool, skips: bool = False
+    ) -> None:
         self.slots = slots
         self.supply = supply
         self.strict = strict
+        self.skips = skips
         self._specs: dict[str, Spec] = {}
         self.loads: list[Load] = []
         self.misfits: list[Misfit] = []
+        self.missing = matching.missing
         self.param_not_load = matching.missing
         self.ckpt_not_load = [supply.original(key) for key in matching.unused]
         self.transient = matching.transient
@@ -95,6 +105,8 @@ class Plan:
         self._from_optimizer = {each.name for each in matching.matches if each.from_optimizer}
         for each in matching.matches:
             self._judge(each)
+        if skips and self.misfits:
+            self._skip()
 
     def _judge(self, match: Match) -> None:
         """Add a load or a misfit for a match."""
@@ -111,7 +123,22 @@ class Plan:
         self._specs[key] = spec
         self.loads.append(Load(name, key, prefix, shape, dtype, spec.dtype))
 
+    def _skip(self) -> None:
+        """Count misfits and their entries as not loaded. They were matched by name, and nothing else replaces them."""
+        without = {*self.missing, *(misfit.name for misfit in self.misfits)}
+        used = {load.key for load in self.loads}
+        self.param_not_load = [name for name in self.slots if name in without]
+        self.ckpt_not_load = [self.supply.original(key) for key in self.supply.keys if key not in used]
+
     # -- its contents -----------------------------------------------------------------------------
+
+    @property
+    def unmatched(self) -> bool:
+        """Whether no parameter matches any of the entries, so that loading is most likely a mistake.
+
+        Not under `strict`, nor if there are no entries (docs/binding.md, "Nothing matches").
+        """
+        return bool(self.missing and self.entries) and not (self.loads or self.misfits or self.strict)
 
     @property
     def exact(self) -> list[str]:
@@ -140,6 +167,15 @@ class Plan:
             if load.key_dtype is not load.dtype:
                 found.setdefault((load.key_dtype, load.dtype), []).append(load.name)
         return found
+
+    @property
+    def lacking(self) -> str | None:
+        """The prefix that some name of the net has before that of an entry; None if there is none."""
+        for name in self.missing[:_TRIED]:
+            for key in self.nearest(name):
+                if name.endswith(f".{key}"):
+                    return name.removesuffix(key)
+        return None
 
     def nearest(self, name: str) -> list[str]:
         """Return up to three entries whose names are most similar to a parameter's, best first."""

@@ -11,19 +11,19 @@ if TYPE_CHECKING:
 
     from ckptload.binding.plan import Misfit, Plan
 
-#: Number of missing parameters that are listed, each with the nearest names.
+#: Number of missing parameters, or of misfits in a warning, that are listed, each with the nearest names.
 _EXPLAINED: Final = 10
+#: Number of parameters for which the nearest names are given if nothing matches.
+_NEAR: Final = 3
 
 
 def warnings_of(plan: Plan) -> Iterable[str]:
     """Yield the warnings for a plan that is about to be applied, one for each kind."""
     total = f"{plan.total} parameters"
+    if plan.entries and not plan.total:
+        yield f"the net has no parameters; {counted(plan.entries, 'entry', 'entries')} of the checkpoint not loaded"
     if plan.param_not_load:
-        keep = "keeps its values" if len(plan.param_not_load) == 1 else "keep their values"
-        yield (
-            f"{len(plan.param_not_load)} of {total} {keep}, because the checkpoint has no tensor of that name: "
-            f"{listed(plan.param_not_load)}"
-        )
+        yield _kept(plan)
     optimizer = {load.name for load in plan.from_optimizer}
     prefixes = {prefix: [n for n in names if n not in optimizer] for prefix, names in plan.prefixes.items()}
     by_end = sum(map(len, prefixes.values()))
@@ -45,10 +45,40 @@ def warnings_of(plan: Plan) -> Iterable[str]:
         yield f"{counted(number, 'parameter')} {_be(number)} converted to the net's dtype: {_joined(kinds)}"
 
 
+def _kept(plan: Plan) -> str:
+    """Describe which parameters keep their values, and why."""
+    keep = "keeps its values" if len(plan.param_not_load) == 1 else "keep their values"
+    head = f"{len(plan.param_not_load)} of {plan.total} parameters {keep}"
+    absent = f"because the checkpoint has no tensor of that name: {listed(plan.missing)}"
+    if not plan.misfits:
+        return f"{head}, {absent}"
+    number = len(plan.misfits)
+    lines = [misfit(found) for found in plan.misfits[:_EXPLAINED]]
+    if number > _EXPLAINED:
+        lines.append(f"and {number - _EXPLAINED} more")
+    unfit = f"because {'its entry does not' if number == 1 else 'their entries do not'} fit:" + _lines(lines)
+    return f"{head}: {len(plan.missing)} {absent}; {number} {unfit}" if plan.missing else f"{head}, {unfit}"
+
+
+def unmatched(plan: Plan) -> str:
+    """Describe a load in which nothing matches: names of both sides, and those that come closest."""
+    lines = [
+        f"the net has {counted(plan.total, 'parameter')}: {listed(list(plan.slots))}",
+        f"the checkpoint has {counted(plan.entries, 'entry', 'entries')}: {listed(list(plan.supply.keys))}",
+    ]
+    for name in plan.missing[:_NEAR]:
+        near = plan.nearest(name)
+        if name in plan.supply.keys:
+            lines.append(f"{name!r} is not a tensor in the checkpoint")
+        elif near:
+            lines.append(f"nearest to {name!r}: {near[0]!r}")
+    return "no entry of the checkpoint matches a parameter of the net, and nothing was written:" + _lines(lines)
+
+
 def misfits(found: Sequence[Misfit], total: int) -> str:
     """Describe all misfits, one per line, below a heading."""
     head = f"{len(found)} of {total} parameters cannot be loaded, and nothing was written:"
-    return "\n    ".join([head, *map(misfit, found)])
+    return head + _lines(map(misfit, found))
 
 
 def misfit(found: Misfit) -> str:
@@ -76,14 +106,17 @@ def describe(plan: Plan) -> str:
         lines.append(f"{len(taken)} of these from optimizer state, because nothing else matches: {listed(taken)}")
     for (old, new), names in plan.conversions.items():
         lines.append(f"{len(names)} converted from {old} to {new}: {listed(names)}")
+    if plan.unmatched:
+        lines.append("nothing matches; nothing will be written")
     if plan.misfits:
-        lines.append(f"{counted(len(plan.misfits), 'misfit')}; nothing will be written:")
+        outcome = "skipped" if plan.skips and plan.loads else "nothing will be written"
+        lines.append(f"{counted(len(plan.misfits), 'misfit')}; {outcome}:")
         lines.extend("  " + misfit(found) for found in plan.misfits)
-    if plan.param_not_load:
-        lines.append(f"{counted(len(plan.param_not_load), 'parameter')} of the net not in the checkpoint:")
-        lines.extend("  " + _missing(name, plan) for name in plan.param_not_load[:_EXPLAINED])
-        if len(plan.param_not_load) > _EXPLAINED:
-            lines.append(f"  and {len(plan.param_not_load) - _EXPLAINED} more")
+    if plan.missing:
+        lines.append(f"{counted(len(plan.missing), 'parameter')} of the net not in the checkpoint:")
+        lines.extend("  " + _missing(name, plan) for name in plan.missing[:_EXPLAINED])
+        if len(plan.missing) > _EXPLAINED:
+            lines.append(f"  and {len(plan.missing) - _EXPLAINED} more")
     if plan.transient:
         lines.append(f"{len(plan.transient)} ignored, because gradient sums need no values: {listed(plan.transient)}")
     if plan.ckpt_not_load:
@@ -95,6 +128,10 @@ def describe(plan: Plan) -> str:
 def _missing(name: str, plan: Plan) -> str:
     near = plan.nearest(name)
     return f"{name!r}; the nearest names are {listed(near)}" if near else repr(name)
+
+
+def _lines(items: Iterable[str]) -> str:
+    return "".join("\n    " + item for item in items)
 
 
 def _joined(items: Sequence[str]) -> str:

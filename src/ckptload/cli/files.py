@@ -76,11 +76,11 @@ def open_file(
         CheckpointError: it is damaged or cannot be read.
     """
     mode = choice.mode
-    limits: dict[str, Any] = {} if max_records is None else {"max_records": max_records}
+    how: dict[str, Any] = {"parameters": "ckptload", **({} if max_records is None else {"max_records": max_records})}
     if key is None:
-        return open_checkpoint(path, **limits)
+        return open_checkpoint(path, **how)
     try:
-        reader = open_checkpoint(path, **limits)
+        reader = open_checkpoint(path, **how)
     except EncryptedCheckpointError as error:
         if mode is None and len(error.modes) != 1:
             raise ArgumentError(
@@ -96,7 +96,7 @@ def open_file(
         dec_key=key,
         dec_mode=mode or "AES-GCM",
         allow_unauthenticated=choice.allow_unauthenticated,
-        **limits,
+        **how,
     )
 
 

@@ -33,8 +33,6 @@ if TYPE_CHECKING:
 
 #: The beginning of every page; a file that begins otherwise must not be replaced.
 _MARK: Final = "<!doctype html>\n<!-- ckptload report -->"
-#: Permissions of a page, which the umask reduces.
-_MODE: Final = 0o666
 _LONGEST_VALUE: Final = 300
 
 
@@ -339,5 +337,5 @@ def _write(target: str, page: str, terminal: Terminal) -> None:
     if target == "-":
         terminal.write([page.rstrip("\n")])
         return
-    with Replacement(os.path.abspath(target), synced=False, mode=_MODE) as file:  # noqa: PTH100 -- links are not followed
+    with Replacement(os.path.abspath(target), synced=False) as file:  # noqa: PTH100 -- links are not followed
         file.write(page.encode())

@@ -31,11 +31,11 @@ WORDS: Final[Words] = {
     "shard_size": "--shard-size ",
     "to": "--to",
     # Only in Python
-    "append_dict": None,
     "filter_result": None,
     "input_data": None,
     "module": None,
     "own_parameters": None,
     "prefixes": None,
+    "skip_misfits": None,
     "strict_load": None,
 }

@@ -12,23 +12,28 @@ if TYPE_CHECKING:
     from ckptload.nets.pytorch.module import TorchTarget
     from ckptload.tensors.parameter import Parameter
 
-__all__ = ["check_module", "foreign_target", "is_foreign_net", "module_parameters"]
+__all__ = ["check_module", "foreign_target", "is_foreign_net", "is_module", "module_parameters"]
 
 
 def is_foreign_net(net: object) -> bool:
     """Tell whether it is a ``torch.nn.Module`` or a ``mindspore.nn.Cell``."""
-    return is_a(net, TORCH, "Module") or is_a(net, MINDSPORE, "Cell")
+    return is_module(net) or is_a(net, MINDSPORE, "Cell")
+
+
+def is_module(net: object) -> bool:
+    """Tell whether it is a ``torch.nn.Module``."""
+    return is_a(net, TORCH, "Module")
 
 
 def check_module(module: object) -> None:
     """Raise ArgumentTypeError unless it is a ``torch.nn.Module``."""
-    if not is_a(module, TORCH, "Module"):
+    if not is_module(module):
         raise ArgumentTypeError(f"module must be a torch.nn.Module, not {type(module).__name__}")
 
 
 def foreign_target(net: object) -> TorchTarget | MindSporeTarget | None:
     """Return a ``torch.nn.Module`` or a ``mindspore.nn.Cell`` as a target, and None for anything else."""
-    if is_a(net, TORCH, "Module"):
+    if is_module(net):
         from ckptload.nets.pytorch.module import TorchTarget  # noqa: PLC0415 -- imports torch
 
         return TorchTarget(net)
@@ -45,7 +50,7 @@ def module_parameters(net: object) -> dict[str, Parameter] | None:
     Raises:
         CheckpointError: a part of it cannot be saved.
     """
-    if not is_a(net, TORCH, "Module"):
+    if not is_module(net):
         return None
     from ckptload.nets.pytorch.state import parameters_of  # noqa: PLC0415 -- imports torch
 

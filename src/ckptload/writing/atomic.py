@@ -36,8 +36,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import TracebackType
 
-#: Mode 0400, as in MindSpore (2.10.0, train/serialization.py:473): the owner may read, nobody may write.
-MODE: Final = stat.S_IRUSR
+#: Permission bits of a new file if nothing else is said; the system takes those of the umask away.
+_ORDINARY: Final = 0o666
+#: All permission bits.
+_ALL: Final = 0o777
 #: Size of the write buffer, in bytes; larger writes go to the system directly, without a copy.
 _BUFFER: Final = 1 << 18
 #: Without file locks, a temporary file counts as left behind this many seconds after the last write.
@@ -78,17 +80,18 @@ class Replacement:
         path: an absolute path; the file there may be write-protected.
         synced: whether the new file is synced to the disk before it replaces the old one. If it is not, a crash
             of the machine may lose both.
-        mode: permissions of the new file. Other ones than `MODE` are reduced by the umask, as usual.
+        permissions: permission bits of the new file, whatever the umask; None for those of the file at the path, or,
+            if there is none, those that the umask leaves. While it is written, the file never has more.
 
     Raises:
         WriteError: the system could not write; `errno` and `__cause__` have its reason. Other
             exceptions of the block pass through.
     """
 
-    def __init__(self, path: str, *, synced: bool = True, mode: int = MODE) -> None:
+    def __init__(self, path: str, *, synced: bool = True, permissions: int | None = None) -> None:
         self.path = Path(path)
         self._synced = synced
-        self._mode = mode
+        self._permissions = permissions
         self._temporary = self.path
         self._file: io.BufferedWriter | None = None
 
@@ -96,7 +99,8 @@ class Replacement:
         folder, prefix = self.path.parent, _prefix(self.path)
         try:
             _remove_leftovers(folder, prefix)
-            self._temporary, number = _create(folder, prefix, self._mode)
+            permissions = _permissions_of(self.path) if self._permissions is None else self._permissions
+            self._temporary, number = _create(folder, prefix, permissions)
         except OSError as error:
             raise failure(error, str(self.path)) from error
         self._file = io.BufferedWriter(io.FileIO(number, "wb"), _BUFFER)
@@ -167,14 +171,26 @@ def _prefix(path: Path) -> str:
     return f".ckptload-{digest}-"
 
 
-def _create(folder: Path, prefix: str, mode: int) -> tuple[Path, int]:
-    """Create and lock a temporary file under a new name; return its path and descriptor."""
+def _permissions_of(path: Path) -> int | None:
+    """Return the permission bits of the file at a path, or of the one that it links to; None if there is no file."""
+    with suppress(OSError):
+        mode = path.stat().st_mode
+        if stat.S_ISREG(mode):
+            return mode & _ALL
+    return None
+
+
+def _create(folder: Path, prefix: str, permissions: int | None) -> tuple[Path, int]:
+    """Create and lock a temporary file under a new name; return its path and descriptor.
+
+    Only the system applies the umask: a program can read it only by changing it for all threads.
+    """
     while True:
         path = folder / f"{prefix}{os.getpid()}-{secrets.token_hex(8)}{_SUFFIX}"
-        number = os.open(path, _CREATE, mode)
+        number = os.open(path, _CREATE, _ORDINARY if permissions is None else permissions)
         try:
-            if mode == MODE:
-                _protect(number)
+            if permissions is not None:
+                _permit(number, permissions)
             if _lock(number, path):
                 return path, number
         except OSError:
@@ -184,12 +200,12 @@ def _create(folder: Path, prefix: str, mode: int) -> tuple[Path, int]:
         os.close(number)
 
 
-def _protect(number: int) -> None:
-    """Give a new file the mode `MODE`, because the umask may remove even the owner's permission."""
-    if stat.S_IMODE(os.fstat(number).st_mode) != MODE and hasattr(os, "fchmod"):
+def _permit(number: int, permissions: int) -> None:
+    """Give a new file its permission bits, because the umask may have removed some, even the owner's."""
+    if stat.S_IMODE(os.fstat(number).st_mode) != permissions and hasattr(os, "fchmod"):
         # Some file systems have no modes.
         with suppress(PermissionError):
-            os.fchmod(number, MODE)
+            os.fchmod(number, permissions)
 
 
 def _lock(number: int, path: Path) -> bool:
@@ -248,7 +264,7 @@ def _is_old(path: Path) -> bool:
 
 def _remove(path: Path) -> None:
     if fcntl is None:
-        path.chmod(MODE | stat.S_IWUSR)
+        path.chmod(stat.S_IRUSR | stat.S_IWUSR)
     path.unlink()
 
 

@@ -7,12 +7,12 @@ strings are encoded here, because they have no bytes of their own yet.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeGuard
 
 import numpy as np
 
 from ckptload import dtypes
-from ckptload.errors import ArgumentError, ArgumentTypeError, Hint, IntegerRangeError, UnsavableTypeError
+from ckptload.errors import ArgumentError, ArgumentTypeError, IntegerRangeError, UnsavableTypeError
 from ckptload.filters import MAX_NAME
 from ckptload.formats.ckpt import records as ckpt_records
 from ckptload.formats.ckpt import schema
@@ -58,7 +58,7 @@ def gather(
             found[name] = make(_checked(name), value)
     for name, value in (append_dict or {}).items():
         if name != _EXCEPTION_MARK:
-            found[name] = _appended(_checked(name), value)
+            found[name] = _value(_checked(name), value)
     return list(found.values())
 
 
@@ -75,10 +75,9 @@ def check_append_dict(append_dict: object) -> None:
     for name, value in append_dict.items():
         if not isinstance(name, str):
             raise ArgumentTypeError(f"a key of append_dict must be a str, not {type(name).__name__}")
-        if not isinstance(as_ours(value), (int, float, str, Tensor)):
+        if not _is_number(value) and not isinstance(as_ours(value), (str, Tensor)):
             raise ArgumentTypeError(
-                f"a value of append_dict must be an int, a float, a bool, a str, a Tensor or a Parameter, "
-                f"not {type(value).__name__}",
+                f"a value of append_dict must be a number, a str, a Tensor or a Parameter, not {type(value).__name__}",
                 name=name,
                 hint="make a Tensor of it, for example Tensor(numpy.asarray(value))",
             )
@@ -159,7 +158,7 @@ def _named(entry: object) -> tuple[str, Tensor]:
         raise ArgumentTypeError(
             f"'data' in a list to be saved must be a Tensor or a Parameter, not {type(value).__name__}",
             name=name,
-            hint="a dict of names and values may hold arrays and strings too",
+            hint="a dict of names and values may hold arrays, numbers and strings too",
         )
     return name, value
 
@@ -168,7 +167,7 @@ def _named(entry: object) -> tuple[str, Tensor]:
 
 
 def _value(name: str, value: object) -> Item:
-    """Make an item of a value of a dictionary, such as `load_checkpoint` returns."""
+    """Make an item of a value of a dictionary, such as `load_checkpoint` returns, or of ``append_dict``."""
     if isinstance(value, Tensor):
         return _tensor(name, value)
     if isinstance(value, str):
@@ -179,13 +178,16 @@ def _value(name: str, value: object) -> Item:
         return _map(name, value)
     if isinstance(value, bytes):
         return Item(name, BYTES, None, (), len(value), value)
+    if _is_number(value):
+        return _number(name, value)
     tensor = as_ours(value)
     if isinstance(tensor, Tensor):
         return _tensor(name, tensor)
     raise UnsavableTypeError(
-        f"a value to be saved must be a Parameter, a Tensor, a str or a numpy array, not {type(value).__name__}",
+        f"a value to be saved must be a Parameter, a Tensor, a numpy array, a number or a str, "
+        f"not {type(value).__name__}",
         name=name,
-        hint=Hint("{append_dict}; ", "from_torch(module) gives what can be saved of a torch module"),
+        hint="from_torch(module) gives what can be saved of a torch module",
     )
 
 
@@ -200,6 +202,28 @@ def _array(name: str, value: Array) -> Item:
     except ArgumentTypeError as error:
         raise UnsavableTypeError(error.problem, name=name, hint=error.advice) from error
     return Item(name, TENSOR, dtype, value.shape, value.nbytes, value)
+
+
+def _is_number(value: object) -> TypeGuard[float | np.generic]:
+    """Tell whether a value is a number of Python or of numpy; texts and bytes of numpy are not."""
+    return isinstance(value, (int, float)) or (isinstance(value, np.generic) and not isinstance(value, (str, bytes)))
+
+
+def _number(name: str, value: float | np.generic) -> Item:
+    """Make an item of a number, which becomes a scalar tensor.
+
+    Its dtype is the one that MindSpore chooses for ``append_dict`` (2.10.0, train/serialization.py:750; docs/format.md,
+    "Appended values"). Numbers of numpy keep their dtype, as ``numpy.float64`` does there.
+    """
+    if isinstance(value, (bool, np.generic)):
+        return _array(name, np.array(value))
+    if isinstance(value, int):
+        for width in (np.int64, np.uint64):
+            if np.iinfo(width).min <= value <= np.iinfo(width).max:
+                return _array(name, np.array(value, width))
+        raise IntegerRangeError("the integer fits neither Int64 nor UInt64", name=name)
+    with np.errstate(over="ignore"):
+        return _array(name, np.array(value, np.float32))
 
 
 def _string(name: str, value: str) -> Item:
@@ -227,25 +251,6 @@ def _whole_map(name: str, parts: Sequence[Item]) -> Item:
             name=name,
         )
     return Item(name, MAP, None, (), sum(part.nbytes for part in parts), b"", tuple(parts))
-
-
-def _appended(name: str, value: object) -> Item:
-    """Make an item of a value of ``append_dict``; a number becomes a scalar tensor.
-
-    Its dtype is the one that MindSpore chooses (2.10.0, train/serialization.py:750; docs/format.md, "Appended values").
-    """
-    value = as_ours(value)
-    if isinstance(value, (Tensor, str)):
-        return _value(name, value)
-    if isinstance(value, bool):
-        return _array(name, np.array(value))
-    if isinstance(value, int):
-        for width in (np.int64, np.uint64):
-            if np.iinfo(width).min <= value <= np.iinfo(width).max:
-                return _array(name, np.array(value, width))
-        raise IntegerRangeError("the integer fits neither Int64 nor UInt64", name=name)
-    with np.errstate(over="ignore"):
-        return _array(name, np.array(value, np.float64 if isinstance(value, np.float64) else np.float32))
 
 
 # -- entries of an open checkpoint --------------------------------------------------------------------------

@@ -23,6 +23,7 @@ def write_file(
     key: bytes | None = None,
     mode: str = AES_GCM,
     synced: bool = True,
+    permissions: int | None = None,
     advance: Callable[[int], object] | None = None,
     finish: Callable[[], object] | None = None,
 ) -> None:
@@ -34,6 +35,7 @@ def write_file(
         key: key to encrypt with; None for a plain file.
         mode: cipher of an encrypted file.
         synced: see `Replacement`.
+        permissions: see `Replacement`.
         advance: called with the size of each buffer, in bytes, after it is written.
         finish: called after everything is written and before the file is replaced.
 
@@ -42,7 +44,7 @@ def write_file(
     """
     if key is not None:
         prepare(key, mode)
-    with Replacement(path, synced=synced) as file:
+    with Replacement(path, synced=synced, permissions=permissions) as file:
         encrypting = None if key is None else EncryptingWriter(file, key, mode)
         write = file.write if encrypting is None else encrypting.write
         for buffer in buffers:
