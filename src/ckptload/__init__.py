@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ckptload import errors
 from ckptload._version import __version__
+from ckptload.absent import absent
 from ckptload.dtypes import (
     DType,
     bfloat16,
@@ -68,12 +69,61 @@ from ckptload.errors import (
 )
 
 if TYPE_CHECKING:
-    from ckptload import common, dtype, mindspore, nn, train
+    from ckptload import common, context, dtype, log, mindspore, mint, nn, numpy, ops, train
     from ckptload.binding.loading import BindingPlan, load_param_into_net, plan_binding
     from ckptload.binding.plan import Load, Misfit
     from ckptload.binding.renaming import renamed
+    from ckptload.common.api import jit
+    from ckptload.common.seed import get_seed, set_seed
+    from ckptload.common.tensor import from_numpy, is_tensor, tensor
+    from ckptload.context import (
+        COMPATIBLE,
+        GRAPH_MODE,
+        LAX,
+        PYNATIVE_MODE,
+        STRICT,
+        ParallelMode,
+        get_auto_parallel_context,
+        get_context,
+        get_current_device,
+        reset_auto_parallel_context,
+        set_auto_parallel_context,
+        set_context,
+        set_deterministic,
+        set_device,
+        set_recursion_limit,
+    )
     from ckptload.converting.converters import ckpt_to_safetensors, safetensors_to_ckpt, to_npz
     from ckptload.converting.rewriting import Move, convert_checkpoint
+    from ckptload.dtype import (
+        Type,
+        byte,
+        cdouble,
+        cfloat,
+        double,
+        dtype_to_nptype,
+        dtype_to_pytype,
+        float_,
+        half,
+        int_,
+        intc,
+        intp,
+        list_,
+        long,
+        number,
+        pytype_to_dtype,
+        short,
+        single,
+        string,
+        tensor_type,
+        tuple_,
+        type_none,
+        ubyte,
+        uint,
+        uintc,
+        uintp,
+        ushort,
+    )
     from ckptload.formats.entry import Entry
     from ckptload.formats.index import Evidence, Facts
     from ckptload.formats.item import Item
@@ -90,21 +140,26 @@ if TYPE_CHECKING:
     from ckptload.tensors.tensor import Tensor
 
 __all__ = [
-    "ArgumentError", "ArgumentIndexError", "ArgumentNameError", "ArgumentOverflowError", "ArgumentTypeError",
-    "BackgroundSaveError", "BindingError", "BindingPlan", "Cell", "CellList", "ChangedFileError", "CheckpointError",
-    "ChecksumError", "CipherUnavailableError", "ClosedReaderError", "ComputationError", "CorruptCheckpointError",
-    "DType", "DecryptionError", "EmptyCheckpointError", "EncryptedCheckpointError", "Entry", "Evidence", "Facts",
+    "COMPATIBLE", "GRAPH_MODE", "LAX", "PYNATIVE_MODE", "STRICT", "ArgumentError", "ArgumentIndexError",
+    "ArgumentNameError", "ArgumentOverflowError", "ArgumentTypeError", "BackgroundSaveError", "BindingError",
+    "BindingPlan", "Cell", "CellList", "ChangedFileError", "CheckpointError", "ChecksumError",
+    "CipherUnavailableError", "ClosedReaderError", "ComputationError", "CorruptCheckpointError", "DType",
+    "DecryptionError", "EmptyCheckpointError", "EncryptedCheckpointError", "Entry", "Evidence", "Facts",
     "IntegerRangeError", "Item", "LimitError", "Load", "Misfit", "MissingAttributeError", "MissingFolderError",
-    "MissingPackageError", "Move",
-    "OutOfMemoryError", "ParamDictFuture", "Parameter", "ParameterTuple", "ParentIsFileError", "ReadError", "Reader",
-    "SequentialCell", "TargetIsFolderError", "Tensor", "TensorSlice", "UnknownNameError", "UnsavableTypeError",
-    "UnsupportedTypeError", "WriteError", "WritePermissionError", "WrongFormatError", "__version__", "bfloat16",
-    "bool_", "ckpt_to_safetensors", "common", "complex64", "complex128", "convert_checkpoint", "dtype", "errors",
-    "float8_e4m3fn", "float8_e5m2", "float16", "float32", "float64", "from_torch", "guess_torch_names", "hifloat8",
-    "int8", "int16", "int32", "int64", "load_checkpoint", "load_checkpoint_async", "load_param_into_net", "mindspore",
-    "nn",
-    "open_checkpoint", "plan_binding", "qint4x2", "renamed", "safetensors_to_ckpt", "save_checkpoint", "to_mindspore",
-    "to_npz", "to_torch_state_dict", "train", "uint8", "uint16", "uint32", "uint64",
+    "MissingPackageError", "Move", "OutOfMemoryError", "ParallelMode", "ParamDictFuture", "Parameter",
+    "ParameterTuple", "ParentIsFileError", "ReadError", "Reader", "SequentialCell", "TargetIsFolderError", "Tensor",
+    "TensorSlice", "Type", "UnknownNameError", "UnsavableTypeError", "UnsupportedTypeError", "WriteError",
+    "WritePermissionError", "WrongFormatError", "__version__", "bfloat16", "bool_", "byte", "cdouble", "cfloat",
+    "ckpt_to_safetensors", "common", "complex64", "complex128", "context", "convert_checkpoint", "double", "dtype",
+    "dtype_to_nptype", "dtype_to_pytype", "errors", "float8_e4m3fn", "float8_e5m2", "float16", "float32", "float64",
+    "float_", "from_numpy", "from_torch", "get_auto_parallel_context", "get_context", "get_current_device",
+    "get_seed", "guess_torch_names", "half", "hifloat8", "int8", "int16", "int32", "int64", "int_", "intc", "intp",
+    "is_tensor", "jit", "list_", "load_checkpoint", "load_checkpoint_async", "load_param_into_net", "log", "long",
+    "mindspore", "mint", "nn", "number", "numpy", "open_checkpoint", "ops", "plan_binding", "pytype_to_dtype",
+    "qint4x2", "renamed", "reset_auto_parallel_context", "safetensors_to_ckpt", "save_checkpoint",
+    "set_auto_parallel_context", "set_context", "set_deterministic", "set_device", "set_recursion_limit", "set_seed",
+    "short", "single", "string", "tensor", "tensor_type", "to_mindspore", "to_npz", "to_torch_state_dict", "train",
+    "tuple_", "type_none", "ubyte", "uint", "uint8", "uint16", "uint32", "uint64", "uintc", "uintp", "ushort",
 ]  # fmt: skip
 
 #: Where each name that is imported late is found; a module stands for itself.
@@ -114,6 +169,14 @@ _HOMES: Final = {
         "binding.loading": "BindingPlan load_param_into_net plan_binding",
         "binding.plan": "Load Misfit",
         "binding.renaming": "renamed",
+        "common.api": "jit",
+        "common.seed": "get_seed set_seed",
+        "common.tensor": "from_numpy is_tensor tensor",
+        "context": (
+            "context COMPATIBLE GRAPH_MODE LAX PYNATIVE_MODE STRICT ParallelMode get_auto_parallel_context get_context "
+            "get_current_device reset_auto_parallel_context set_auto_parallel_context set_context set_deterministic "
+            "set_device set_recursion_limit"
+        ),
         "converting.converters": "ckpt_to_safetensors safetensors_to_ckpt to_npz",
         "converting.rewriting": "Move convert_checkpoint",
         "formats.entry": "Entry",
@@ -131,9 +194,17 @@ _HOMES: Final = {
         "tensors.parameter": "Parameter ParameterTuple",
         "tensors.tensor": "Tensor",
         "common": "common",
-        "dtype": "dtype",
+        "dtype": (
+            "dtype Type byte cdouble cfloat double dtype_to_nptype dtype_to_pytype float_ half int_ intc intp list_ "
+            "long number pytype_to_dtype short single string tensor_type tuple_ type_none ubyte uint uintc uintp "
+            "ushort bool float int"
+        ),
+        "log": "log",
         "mindspore": "mindspore",
+        "mint": "mint",
         "nn": "nn",
+        "numpy": "numpy",
+        "ops": "ops",
         "train": "train",
     }.items()
     for name in names.split()
@@ -149,7 +220,7 @@ if not TYPE_CHECKING:  # or a type checker would take any name for a public one
     def __getattr__(name: str) -> Any:
         home = _HOMES.get(name)
         if home is None:
-            raise AttributeError(f"module 'ckptload' has no attribute {name!r}")
+            raise absent("ckptload", name)
         module = importlib.import_module(home)
         found = module if home == f"ckptload.{name}" else getattr(module, name)
         globals()[name] = found

@@ -17,7 +17,13 @@ from ckptload.errors import ArgumentTypeError
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
-class DType:
+class Type:
+    """Base of data types, and of the kinds that MindSpore's scripts name, such as any float."""
+
+    __slots__ = ()
+
+
+class DType(Type):
     """A MindSpore data type: ``str(float32)`` is ``Float32``, ``repr`` is ``mindspore.float32``.
 
     The instances are the constants of this module, and each type has exactly one. A dtype equals the dtype of

@@ -151,13 +151,13 @@ def test_an_unknown_attribute_says_where_to_compute() -> None:
     assert not hasattr(Tensor([1.0]), "__array_interface__")
 
 
-@pytest.mark.parametrize("name", ["std", "argmax", "prod", "int", "ravel", "type_as", "is_complex", "contiguous"])
+@pytest.mark.parametrize("name", ["softmax", "median", "cholesky", "erf", "scatter", "top_k", "unique", "detach"])
 def test_what_is_left_to_numpy_says_so(name: str) -> None:
     with pytest.raises(errors.MissingAttributeError, match=rf"{name}'\n.*asnumpy\(\)"):
         getattr(Tensor([1.0]), name)
 
 
-@pytest.mark.parametrize("operator", ["//", "%", "**", "&", "|", "^", "<<"])
+@pytest.mark.parametrize("operator", ["<<", ">>"])
 def test_operators_that_are_left_to_numpy_raise_a_type_error(operator: str) -> None:
     for sides in ("tensor", "1"), ("1", "tensor"):
         with pytest.raises(TypeError, match="Tensor"):
@@ -170,13 +170,13 @@ def test_a_number_of_any_kind_is_found_among_the_elements(kind: Any) -> None:
     assert kind(7) not in sample(dtypes.float32)
 
 
-def test_an_axis_by_position_is_refused_where_mindspore_gives_a_pair() -> None:
+def test_the_largest_of_an_axis_are_values_and_of_a_dim_a_pair() -> None:
     tensor = sample(dtypes.float32)
     assert tensor.max(axis=0).tolist() == [3, 4, 5]
     assert tensor.min(axis=1, keepdims=True).tolist() == [[0], [3]]
-    for reduction in (tensor.max, tensor.min):
-        with pytest.raises(TypeError, match="positional"):
-            reduction(0)  # type: ignore[call-arg]
+    for reduction, places in ((tensor.max, [1, 1, 1]), (tensor.min, [0, 0, 0])):
+        values, found = reduction(0)
+        assert (values.dtype, found.dtype, found.tolist()) == (dtypes.float32, dtypes.int64, places)
 
 
 def test_computing_warns_of_nothing() -> None:
@@ -207,7 +207,7 @@ def test_integers_of_a_fixed_width_wrap_around(values: list[int], other: int, na
         (lambda: Tensor([[1], [2, 3]]), "elements"),
         (lambda: Tensor([2**70]), "elements"),
         (lambda: Tensor([1], "float32"), "ckptload.float32"),
-        (lambda: Tensor([1], init=1), "initializers"),
+        (lambda: Tensor([1], init=1), "of its own"),
         (lambda: Tensor([1, 2]).item(), "2"),
         (lambda: Tensor([1, 2]).reshape(3), "reshape"),
         (lambda: Tensor([1, 2])[7], "7"),

@@ -13,6 +13,7 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, Final
 
 from ckptload.errors import ArgumentError, ArgumentNameError, ArgumentTypeError, MissingAttributeError
+from ckptload.nets.states import Stateful
 from ckptload.tensors.parameter import AUTOMATIC_PREFIX, Parameter, ParameterTuple
 from ckptload.tensors.tensor import Tensor
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 _PREFIX: Final = re.compile(r"^\w*[0-9a-zA-Z_.\-]*$", re.ASCII)
 
 
-class Cell:
+class Cell(Stateful):
     """A net or a part of one: parameters and child cells, registered by assigning them to attributes.
 
     A subclass calls ``super().__init__()`` and assigns its parameters and children. A cell holds weights; it does not

@@ -71,6 +71,11 @@ def _kind(dtype: DType) -> int:
     return _KINDS[dtype.numpy.kind]
 
 
+def can_hold(dtype: DType, other: DType) -> bool:
+    """Tell whether elements of one dtype can be set to those of another without losing a fraction or a sign."""
+    return _kind(other) <= _kind(dtype)
+
+
 def _computable(dtype: DType) -> None:
     """Raise ArgumentTypeError for a dtype that only stores elements."""
     if dtype in _STORAGE_ONLY:
@@ -117,12 +122,17 @@ def number(value: Any, beside: DType) -> Typed:
     )
 
 
+def together(a: Typed, b: Typed) -> tuple[Array, Array, DType]:
+    """Convert both operands to their common dtype."""
+    dtype = _promote(a[1], b[1])
+    left, right = (array if own is dtype else convert(array, own, dtype) for array, own in (a, b))
+    return left, right, dtype
+
+
 def combine(name: str, a: Typed, b: Typed) -> Typed:
     """Compute one of `OPERATIONS` in the common dtype of both operands."""
     with translated(name):
-        dtype = _promote(a[1], b[1])
-        left, right = (array if own is dtype else convert(array, own, dtype) for array, own in (a, b))
-        return OPERATIONS[name](left, right, dtype)
+        return OPERATIONS[name](*together(a, b))
 
 
 def _plain(function: Callable[[Array, Array], Array]) -> Callable[[Array, Array, DType], Typed]:
@@ -140,6 +150,40 @@ def _plain(function: Callable[[Array, Array], Array]) -> Callable[[Array, Array,
 def _comparison(function: Callable[[Array, Array], Array]) -> Callable[[Array, Array, DType], Typed]:
     def compute(left: Array, right: Array, _dtype: DType) -> Typed:
         return np.asarray(function(left, right), np.bool_), dtypes.bool_
+
+    return compute
+
+
+def _real(function: Callable[[Array, Array], Array]) -> Callable[[Array, Array, DType], Typed]:
+    """Compute as `_plain` does, for numbers that are ordered."""
+
+    def compute(left: Array, right: Array, dtype: DType) -> Typed:
+        if _kind(dtype) == _COMPLEX:
+            raise ComputationError(f"{dtype} is not ordered")
+        return _plain(function)(left, right, dtype)
+
+    return compute
+
+
+def _power(left: Array, right: Array) -> Array:
+    if left.dtype.kind == "i" and (right < 0).any():
+        # numpy refuses them; as in MindSpore, 1 / 2**n is rounded toward zero.
+        return np.power(left.astype(np.float64), right.astype(np.float64)).astype(left.dtype)
+    return np.asarray(np.power(left, right))
+
+
+def _bits(function: Callable[[Array, Array], Array]) -> Callable[[Array, Array, DType], Typed]:
+    def compute(left: Array, right: Array, dtype: DType) -> Typed:
+        if _kind(dtype) > _INTEGER:
+            raise ArgumentTypeError(f"{dtype} has no bits to combine", hint="convert both operands to integers or Bool")
+        return np.asarray(function(left, right)), dtype
+
+    return compute
+
+
+def _logical(function: Callable[[Array, Array], Array]) -> Callable[[Array, Array, DType], Typed]:
+    def compute(left: Array, right: Array, _dtype: DType) -> Typed:
+        return np.asarray(function(left.astype(np.bool_), right.astype(np.bool_))), dtypes.bool_
 
     return compute
 
@@ -169,6 +213,18 @@ OPERATIONS: Final[dict[str, Callable[[Array, Array, DType], Typed]]] = {
     "subtraction": _plain(np.subtract),
     "multiplication": _plain(np.multiply),
     "division": _divide,
+    "power": _plain(_power),
+    "floor division": _real(np.floor_divide),
+    "modulo": _real(np.mod),
+    "remainder of a division": _real(np.fmod),
+    "maximum": _real(np.maximum),
+    "minimum": _real(np.minimum),
+    "bitwise and": _bits(np.bitwise_and),
+    "bitwise or": _bits(np.bitwise_or),
+    "bitwise xor": _bits(np.bitwise_xor),
+    "logical and": _logical(np.logical_and),
+    "logical or": _logical(np.logical_or),
+    "logical xor": _logical(np.logical_xor),
     "matrix product": _matmul,
     "==": _comparison(np.equal),
     "!=": _comparison(np.not_equal),
@@ -191,6 +247,79 @@ def magnitude(array: Array, dtype: DType) -> Typed:
     """Return absolute values; for complex numbers the result stays complex, as in MindSpore."""
     _computable(dtype)
     return np.abs(array).astype(dtype.numpy, copy=False), dtype
+
+
+def transform(name: str, array: Array, dtype: DType) -> Typed:
+    """Compute one of `FUNCTIONS`."""
+    _computable(dtype)
+    with translated(name):
+        return FUNCTIONS[name](array, dtype)
+
+
+def _floating(function: Callable[[Array], Array]) -> Callable[[Array, DType], Typed]:
+    """Compute in floats: Bool and integers give Float32, and BFloat16 is rounded from Float32."""
+
+    def compute(array: Array, dtype: DType) -> Typed:
+        if _kind(dtype) < _FLOAT:
+            dtype = dtypes.float32
+        wide = array.astype(np.float32) if dtype in {dtypes.float32, dtypes.bfloat16} else array
+        return np.asarray(function(wide)).astype(dtype.numpy, copy=False), dtype
+
+    return compute
+
+
+def _stepped(function: Callable[[Array], Array]) -> Callable[[Array, DType], Typed]:
+    """Round floats; Bool and integers are what they are."""
+
+    def compute(array: Array, dtype: DType) -> Typed:
+        if _kind(dtype) == _COMPLEX:
+            raise ComputationError(f"{dtype} is not ordered")
+        return (array.copy() if _kind(dtype) < _FLOAT else np.asarray(function(array)).astype(dtype.numpy)), dtype
+
+    return compute
+
+
+def _same(function: Callable[[Array], Array]) -> Callable[[Array, DType], Typed]:
+    return lambda array, dtype: (np.asarray(function(array)).astype(dtype.numpy, copy=False), dtype)
+
+
+def _asked(function: Callable[[Array], Array]) -> Callable[[Array, DType], Typed]:
+    """Ask a question about each element; the answers are Bool."""
+    return lambda array, _dtype: (np.asarray(function(array), np.bool_), dtypes.bool_)
+
+
+def _sigmoid(array: Array) -> Array:
+    # Written so that exp is never asked for a number that is too large.
+    small = np.exp(-np.abs(array))
+    return np.where(array.real >= 0, 1 / (1 + small), small / (1 + small)).astype(array.dtype)
+
+
+FUNCTIONS: Final[dict[str, Callable[[Array, DType], Typed]]] = {
+    "sqrt": _floating(np.sqrt),
+    "rsqrt": _floating(lambda array: 1 / np.sqrt(array)),
+    "exp": _floating(np.exp),
+    "expm1": _floating(np.expm1),
+    "log": _floating(np.log),
+    "log2": _floating(np.log2),
+    "log10": _floating(np.log10),
+    "log1p": _floating(np.log1p),
+    "sin": _floating(np.sin),
+    "cos": _floating(np.cos),
+    "tan": _floating(np.tan),
+    "tanh": _floating(np.tanh),
+    "sigmoid": _floating(_sigmoid),
+    "reciprocal": _floating(lambda array: 1 / array),
+    "square": _same(lambda array: array * array),
+    "sign": _same(lambda array: np.sign(array.astype(np.int8) if array.dtype == np.bool_ else array)),
+    "ceil": _stepped(np.ceil),
+    "floor": _stepped(np.floor),
+    "round": _stepped(np.rint),
+    "trunc": _stepped(np.trunc),
+    "isnan": _asked(np.isnan),
+    "isinf": _asked(np.isinf),
+    "isfinite": _asked(np.isfinite),
+    "logical not": _asked(lambda array: ~array.astype(np.bool_)),
+}
 
 
 def reduce(name: str, array: Array, dtype: DType, where: Over) -> Typed:

@@ -6,7 +6,7 @@ They cover what scripts do with loaded weights: average, scale, merge, compare a
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from ckptload.errors import ArgumentTypeError
 from ckptload.foreign.taking import taken
 from ckptload.tensors import arithmetic
 from ckptload.tensors.construction import from_python
+from ckptload.tensors.spelling import dimensions, integers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -84,6 +85,10 @@ class Casts(Held[Result]):
 class Operators(Held[Result]):
     """Operators and comparisons, element by element, and the matrix product."""
 
+    def _operand(self, other: object) -> arithmetic.Typed:
+        """Return the other operand of an operation as an array."""
+        return _beside(self._dtype, other)
+
     def _combine(self, name: str, other: object) -> Result:
         return self._plain(*arithmetic.combine(name, self._typed(), _beside(self._dtype, other)))
 
@@ -115,6 +120,33 @@ class Operators(Held[Result]):
         # A reciprocal and a product (mindspore/common/tensor.py, __rtruediv__); one division rounds differently.
         inverse = arithmetic.combine("division", _beside(self._dtype, 1), self._typed())
         return self._plain(*arithmetic.combine("multiplication", inverse, _beside(inverse[1], other)))
+
+    def __pow__(self, other: object) -> Result:
+        return self._combine("power", other)
+
+    def __rpow__(self, other: object) -> Result:
+        return self._under("power", other)
+
+    def __floordiv__(self, other: object) -> Result:
+        return self._combine("floor division", other)
+
+    def __rfloordiv__(self, other: object) -> Result:
+        return self._under("floor division", other)
+
+    def __mod__(self, other: object) -> Result:
+        return self._combine("modulo", other)
+
+    def __rmod__(self, other: object) -> Result:
+        return self._under("modulo", other)
+
+    def __and__(self, other: object) -> Result:
+        return self._combine("bitwise and", other)
+
+    def __or__(self, other: object) -> Result:
+        return self._combine("bitwise or", other)
+
+    def __xor__(self, other: object) -> Result:
+        return self._combine("bitwise xor", other)
 
     def __matmul__(self, other: object) -> Result:
         if not isinstance(other, Held) and taken(other) is None:
@@ -157,12 +189,21 @@ class Operators(Held[Result]):
 class Computing(Operators[Result], Casts[Result]):
     """Reductions and changes of shape.
 
-    A reduction takes ``axis`` and ``keepdims`` under every name that MindSpore accepts for them.
+    A reduction takes ``axis`` and ``keepdims`` under every name that MindSpore accepts for them, and ``dtype``, to
+    which the elements are converted first.
     """
 
     def _reduce(self, name: str, axis: Axis, keepdims: object, spelled: dict[str, Any]) -> Result:
+        dtype = spelled.pop("dtype", None)
+        if isinstance(keepdims, dtypes.DType):
+            # Tensor.sum(axis, dtype, keepdims) is another order of MindSpore's.
+            keepdims, dtype = False, keepdims
         where = _where(name, axis, keepdims, spelled)
-        return self._plain(*arithmetic.reduce(name, *self._typed(), where))
+        if dtype is None:
+            return self._plain(*arithmetic.reduce(name, *self._typed(), where))
+        operand: Any = self.astype(dtype)
+        reduced: Any = self._plain(*arithmetic.reduce(name, operand.asnumpy(), operand.dtype, where))
+        return cast("Result", reduced.astype(dtype))
 
     def sum(self, axis: Axis = None, keepdims: bool = False, **spelled: Any) -> Result:
         """Return the sum; Bool, UInt8 and signed integers give Int64."""
@@ -171,15 +212,6 @@ class Computing(Operators[Result], Casts[Result]):
     def mean(self, axis: Axis = None, keepdims: bool = False, **spelled: Any) -> Result:
         """Return the mean, in the tensor's own dtype."""
         return self._reduce("mean", axis, keepdims, spelled)
-
-    # With a positional axis, MindSpore's max and min return a pair, so the axis is keyword-only here.
-    def max(self, *, axis: Axis = None, keepdims: bool = False, **spelled: Any) -> Result:
-        """Return the largest elements."""
-        return self._reduce("max", axis, keepdims, spelled)
-
-    def min(self, *, axis: Axis = None, keepdims: bool = False, **spelled: Any) -> Result:
-        """Return the smallest elements."""
-        return self._reduce("min", axis, keepdims, spelled)
 
     def all(self, axis: Axis = None, keepdims: bool = False, **spelled: Any) -> Result:
         """Return whether all elements are true, as Bool."""
@@ -201,7 +233,7 @@ class Computing(Operators[Result], Casts[Result]):
             ArgumentError: the number of elements does not fit.
             ArgumentTypeError: a length is not an integer.
         """
-        lengths = _integers("reshape", shape)
+        lengths = integers("reshape", shape)
         return self._shaped("reshape", lambda array: array.reshape(lengths))
 
     view = reshape
@@ -217,30 +249,10 @@ class Computing(Operators[Result], Casts[Result]):
 
     def transpose(self, *axes: Any) -> Result:
         """Return the tensor with its dimensions in another order, reversed if none is given."""
-        order = _integers("transpose", axes) if axes else None
+        order = integers("transpose", axes) if axes else None
         return self._shaped("transpose", lambda array: array.transpose(order))
 
     permute = transpose
-
-    def swapaxes(self, axis0: int, axis1: int) -> Result:
-        """Return the tensor with two dimensions exchanged."""
-        return self._shaped("swapaxes", lambda array: array.swapaxes(axis0, axis1))
-
-    def squeeze(self, axis: int | None = None) -> Result:
-        """Drop dimensions of length 1: all of them, or the one given if its length is 1."""
-        return self._shaped(
-            "squeeze", lambda array: array if axis is not None and array.shape[axis] != 1 else array.squeeze(axis)
-        )
-
-    def expand_dims(self, axis: int) -> Result:
-        """Insert a dimension of length 1."""
-        return self._shaped("expand_dims", lambda array: np.expand_dims(array, axis))
-
-    unsqueeze = expand_dims
-
-    def broadcast_to(self, shape: tuple[int, ...]) -> Result:
-        """Repeat the tensor along new dimensions and along those of length 1."""
-        return self._shaped("broadcast_to", lambda array: np.broadcast_to(array, shape))
 
 
 def _beside(dtype: DType, value: Any) -> arithmetic.Typed:
@@ -261,26 +273,12 @@ def _is_numeric(value: object) -> bool:
 
 
 def _where(name: str, axis: Any, keepdims: Any, spelled: dict[str, Any]) -> arithmetic.Over:
-    """Collect a reduction's arguments under the names that MindSpore, its mint package and numpy use.
-
-    A list of dimensions is taken as a tuple; an empty one means all dimensions.
-    """
+    """Collect a reduction's arguments under the names that MindSpore, its mint package and numpy use."""
     axis = spelled.pop("dim", axis)
     for other in ("keep_dims", "keepdim"):
         keepdims = spelled.pop(other, keepdims)
     if spelled:
         raise ArgumentTypeError(f"{name} takes axis and keepdims, not {', '.join(spelled)}")
-    axis = tuple(axis) if isinstance(axis, list) else axis
-    return arithmetic.Over(None if axis == () else axis, bool(keepdims))
-
-
-def _integers(name: str, given: tuple[Any, ...]) -> tuple[int, ...]:
-    """Return integers that are given one by one, or in one tuple or list."""
-    if len(given) == 1 and isinstance(given[0], (tuple, list)):
-        given = tuple(given[0])
-    elif not given:
-        raise ArgumentTypeError(f"{name} needs a shape")
-    for value in given:
-        if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
-            raise ArgumentTypeError(f"{name} takes integers, not {type(value).__name__}")
-    return tuple(int(value) for value in given)
+    if not isinstance(keepdims, (bool, int, np.integer)):
+        raise ArgumentTypeError(f"{name} takes keepdims as a bool, not as {type(keepdims).__name__}")
+    return arithmetic.Over(dimensions(name, axis), bool(keepdims))

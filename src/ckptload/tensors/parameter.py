@@ -163,6 +163,11 @@ class Parameter(Tensor):
             raise ArgumentTypeError(f"key must be an int, not {type(value).__name__}")
         self._key = value
 
+    @property
+    def param_info(self) -> Parameter:
+        """The parameter itself, which has the attributes that MindSpore keeps in an object of their own."""
+        return self
+
     # -- values -----------------------------------------------------------------------------------
 
     @property

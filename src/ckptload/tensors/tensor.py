@@ -13,13 +13,17 @@ from ckptload.errors import (
     ArgumentOverflowError,
     ArgumentTypeError,
     CheckpointError,
-    Hint,
     MissingAttributeError,
 )
 from ckptload.foreign.taking import taken
 from ckptload.tensors import arithmetic, printing
 from ckptload.tensors.construction import as_dtype, convert, from_python
-from ckptload.tensors.operators import Computing
+from ckptload.tensors.elementwise import Elementwise
+from ckptload.tensors.initializers import Initializer, initial
+from ckptload.tensors.properties import Properties
+from ckptload.tensors.reductions import Reductions
+from ckptload.tensors.selecting import Selecting
+from ckptload.tensors.shaping import Shaping
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,7 +31,13 @@ if TYPE_CHECKING:
     from ckptload.dtypes import Array, DType
 
 
-class Tensor(Computing["Tensor"]):
+class Tensor(
+    Elementwise["Tensor"],
+    Shaping["Tensor"],
+    Selecting["Tensor"],
+    Reductions["Tensor"],
+    Properties["Tensor"],
+):
     """An array with a MindSpore dtype.
 
     Without ``dtype``, arrays and numpy scalars keep their type, integers become Int64 and floats Float32.
@@ -38,7 +48,7 @@ class Tensor(Computing["Tensor"]):
             which is copied.
         dtype: dtype of the elements, one of ours, of MindSpore, torch or numpy; values that do not fit wrap around.
         shape: shape of a tensor of zeros, instead of ``input_data``.
-        init: not supported, because ckptload has no initializers.
+        init: name of an initializer, or one of `common.initializer`, for a tensor made from ``shape``.
         const_arg: accepted, without effect.
         device: ``"CPU"`` or None.
 
@@ -68,10 +78,8 @@ class Tensor(Computing["Tensor"]):
             raise ArgumentTypeError(f"const_arg must be a bool, not {type(const_arg).__name__}")
         if device not in {None, "CPU"}:
             raise ArgumentError(f"device {device!r} is not available: tensors are in CPU memory")
-        if init is not None:
-            raise ArgumentError("ckptload has no initializers", hint=Hint("{input_data}"))
-        if shape is not None:
-            self._array, self._dtype = _zeros(input_data, dtype, shape)
+        if init is not None or shape is not None:
+            self._array, self._dtype = _initial(input_data, dtype, shape, init)
         elif isinstance(input_data, Tensor):
             source = input_data.dtype
             self._dtype = source if dtype is None else dtype
@@ -154,6 +162,10 @@ class Tensor(Computing["Tensor"]):
     def data(self) -> Tensor:
         """The values as another Tensor that shares memory with this one."""
         return self._plain(self._array, self._dtype)
+
+    def init_data(self) -> Tensor:
+        """Return the tensor itself, because its values always exist."""
+        return self
 
     def dim(self) -> int:
         """Return the number of dimensions."""
@@ -336,13 +348,19 @@ class Tensor(Computing["Tensor"]):
             parent[place] = self
 
 
-def _zeros(input_data: object, dtype: DType | None, shape: Any) -> tuple[Array, DType]:
+def is_tensor(obj: Any) -> bool:
+    """Return whether it is a Tensor."""
+    return isinstance(obj, Tensor)
+
+
+def _initial(
+    input_data: object, dtype: DType | None, shape: Any, init: str | float | Initializer | None
+) -> tuple[Array, DType]:
     if input_data is not None:
         raise ArgumentError("input_data has a shape of its own", hint="use Tensor(...).reshape(shape)")
-    if dtype is None:
-        raise ArgumentTypeError("a tensor made from a shape also needs a dtype")
-    with arithmetic.translated("zeros"):
-        return np.zeros(shape, dtype.numpy), dtype
+    if dtype is None or shape is None:
+        raise ArgumentTypeError("a tensor made from an initializer or a shape needs a shape and a dtype")
+    return initial("zeros" if init is None else init, shape, dtype), dtype
 
 
 def _index(index: Any) -> Any:

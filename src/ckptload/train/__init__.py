@@ -1,5 +1,10 @@
 """Loading and saving under the module name of MindSpore's scripts."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ckptload.absent import absent_from
 from ckptload.train import serialization
 from ckptload.train.serialization import (
     ckpt_to_safetensors,
@@ -19,3 +24,6 @@ __all__ = [
     "save_checkpoint",
     "serialization",
 ]
+
+if not TYPE_CHECKING:  # otherwise a type checker would accept any name
+    __getattr__ = absent_from(__name__)

@@ -1,5 +1,10 @@
 """Loading and saving under the module name of MindSpore's scripts."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ckptload.absent import absent_from
 from ckptload.binding.loading import load_param_into_net
 from ckptload.converting.converters import ckpt_to_safetensors, safetensors_to_ckpt
 from ckptload.loading import load_checkpoint, load_checkpoint_async
@@ -13,3 +18,6 @@ __all__ = [
     "safetensors_to_ckpt",
     "save_checkpoint",
 ]
+
+if not TYPE_CHECKING:  # otherwise a type checker would accept any name
+    __getattr__ = absent_from(__name__)
