@@ -21,7 +21,7 @@ from ckptload.errors import MissingPackageError
 from ckptload.foreign.classes import MINDSPORE, imported_mindspore
 from ckptload.frameworks import to_mindspore
 from ckptload.reading import opening
-from ckptload.saving import save_checkpoint
+from ckptload.saving import save_checkpoint, wait_for_saves
 
 __all__ = [
     "Installation", "ckpt_to_safetensors", "install", "load_checkpoint", "load_checkpoint_async", "load_param_into_net",
@@ -56,12 +56,23 @@ def _stand_in(function: Function) -> Function:
     return cast("Function", stand_in)
 
 
+def _wait_async_process_save_ckpt() -> None:
+    """Wait for saves by processes, MindSpore's and ours: its callback calls this at the end of training.
+
+    Those by threads it finds by their name.
+    """
+    theirs = _theirs.get("_wait_async_process_save_ckpt")
+    if theirs is not None:
+        theirs()
+    wait_for_saves()
+
+
 #: What is put into the place of MindSpore's function of the same name.
 _STAND_INS: Final[dict[str, Callable[..., Any]]] = {
     function.__name__: _stand_in(function)
     for function in (
         *(load_checkpoint, load_checkpoint_async, load_param_into_net),
-        *(save_checkpoint, ckpt_to_safetensors, safetensors_to_ckpt),
+        *(save_checkpoint, ckpt_to_safetensors, safetensors_to_ckpt, _wait_async_process_save_ckpt),
     )
 }
 
@@ -94,8 +105,9 @@ def install() -> Installation:
 
     They are `load_checkpoint`, `load_checkpoint_async`, `load_param_into_net`, `save_checkpoint`,
     `ckpt_to_safetensors` and `safetensors_to_ckpt`. They are replaced in every module that holds them: those of
-    MindSpore, whose callbacks save with them, and those that have imported them by name. Modules that are imported
-    later get ckptload's. MindSpore is imported if it was not yet. Installing twice changes nothing more.
+    MindSpore, whose callbacks save with them and wait for the last save, and those that have imported them by name.
+    Modules that are imported later get ckptload's. MindSpore is imported if it was not yet. Installing twice changes
+    nothing more.
 
     Returns:
         A context manager: ``with ckptload.mindspore.install(): ...`` ends with `uninstall`.

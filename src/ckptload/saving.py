@@ -124,6 +124,11 @@ def save_checkpoint(
         raise OutOfMemoryError("not enough memory to save the checkpoint", path=path) from error
 
 
+def wait_for_saves() -> None:
+    """Wait until every asynchronous save has ended; the next one raises the failure of the last."""
+    _saves.wait()
+
+
 def _encoder(
     format: str, items: Sequence[Item], crc_check: bool, remove_redundancy: bool | None, *, by_rows: bool
 ) -> Encoder:
