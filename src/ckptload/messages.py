@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 
+_PACKAGE: Final = __name__.partition(".")[0]
+
 #: How many names are listed; the rest is only counted.
 _LISTED: Final = 8
 
@@ -53,8 +55,24 @@ def quoted(found: Iterable[str]) -> str:
 
 def warn(text: str) -> None:
     """Warn at the line of the script that called this package, however deep the call is."""
-    package = __name__.partition(".")[0]
     level, frame = 1, sys._getframe()  # noqa: SLF001 -- Python 3.12 has warn(skip_file_prefixes=...) for this
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == package:
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == _PACKAGE:
         level, frame = level + 1, frame.f_back
     warnings.warn(text, stacklevel=level)
+
+
+def type_name(value: object) -> str:
+    """Return a value's class under the name by which people import it, such as ``mindspore.Parameter`` or ``int``."""
+    for cls in type(value).__mro__[:-1]:
+        if cls.__module__ in {"builtins", "__main__"}:
+            return cls.__qualname__
+        place = ""
+        for part in cls.__module__.split("."):
+            place += part
+            module = sys.modules.get(place)
+            # The names of our own package are imported when they are first used.
+            known = getattr(module, cls.__name__, None) if part == _PACKAGE else vars(module or cls).get(cls.__name__)
+            if known is cls:
+                return f"{place}.{cls.__name__}"
+            place += "."
+    return type(value).__qualname__

@@ -18,7 +18,7 @@ from ckptload import loading
 from ckptload.binding.loading import load_param_into_net, plan_binding
 from ckptload.converting.converters import ckpt_to_safetensors, safetensors_to_ckpt
 from ckptload.errors import MissingPackageError
-from ckptload.foreign.classes import MINDSPORE
+from ckptload.foreign.classes import MINDSPORE, imported_mindspore
 from ckptload.frameworks import to_mindspore
 from ckptload.reading import opening
 from ckptload.saving import save_checkpoint
@@ -65,6 +65,8 @@ _STAND_INS: Final[dict[str, Callable[..., Any]]] = {
     )
 }
 
+_NONE: Final = "there is no MindSpore to put functions into"
+
 #: MindSpore's own functions, while ours are in their place.
 _theirs: Final[dict[str, Callable[..., Any]]] = {}
 _lock: Final = threading.Lock()
@@ -105,7 +107,9 @@ def install() -> Installation:
         import mindspore  # noqa: PLC0415 -- the caller works with it
         from mindspore.train import serialization  # noqa: PLC0415
     except ImportError as error:
-        raise MissingPackageError("there is no MindSpore to put functions into", hint="install mindspore") from error
+        raise MissingPackageError(_NONE, hint="install mindspore") from error
+    if imported_mindspore() is None:
+        raise MissingPackageError(f"{_NONE}: another module has its name", hint="install mindspore, and import it")
     with _lock:
         if _theirs:
             return Installation(is_first=False)

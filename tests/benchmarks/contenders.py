@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -49,7 +50,7 @@ def initial(shape: tuple[int, ...], dtype: str) -> Any:
 
 def _loader(library: str, **how: Any) -> Contender:
     def prepare(folder: Path) -> Work:
-        module = __import__(library)
+        module = import_module(library)
         path = str(folder / how.pop("file", "plain.ckpt"))
         return lambda: module.load_checkpoint(path, **how)
 
@@ -58,6 +59,17 @@ def _loader(library: str, **how: Any) -> Contender:
 
 def _both(**how: Any) -> dict[str, Contender]:
     return {library: _loader(library, **dict(how)) for library in ("ckptload", "mindspore")}
+
+
+def _parameters(**how: Any) -> dict[str, Contender]:
+    """Load into MindSpore's own Parameters."""
+    ours = _loader("ckptload.mindspore", **dict(how))
+
+    def prepare(folder: Path) -> Work:
+        import_module("mindspore")
+        return ours(folder)
+
+    return {"ckptload": prepare, "mindspore": _loader("mindspore", **dict(how))}
 
 
 def _protobuf(folder: Path) -> Work:
@@ -276,14 +288,20 @@ def _sealed(short: str) -> dict[str, dict[str, Contender]]:
 
 def file_of(case: str) -> str:
     """Return how the names of the files begin that a case reads."""
-    short = case.partition("_")[0]
+    short = "small" if case == "parameters_small" else case.partition("_")[0]
     return f"{short if short in {'small', 'crc', *MODES} else 'plain'}."
 
 
 #: Cases in which every contender needs MindSpore.
-WITH_MINDSPORE: Final = {"real_cell"}
+WITH_MINDSPORE: Final = {"real_cell", "parameters", "parameters_one", "parameters_small"}
 #: Cases in which ckptload reads little or nothing of the file; MindSpore reads all of it.
-PARTIAL: Final = {"import", "one", "list", *(f"{short}_{what}" for short in MODES for what in ("one", "list"))}
+PARTIAL: Final = {
+    "import",
+    "one",
+    "parameters_one",
+    "list",
+    *(f"{short}_{what}" for short in MODES for what in ("one", "list")),
+}
 #: The first contender of a case is the one that the others are held against.
 CASES: Final[dict[str, dict[str, Contender]]] = {
     "load": {**_both(), "protobuf": _protobuf, "limit": _limit},
@@ -296,6 +314,9 @@ CASES: Final[dict[str, dict[str, Contender]]] = {
     "one": _both(choice_func=chosen),
     "list": {"ckptload": _list_ckptload(), "mindspore": _list_mindspore()},
     "small": _both(file="small.ckpt"),
+    "parameters": _parameters(),
+    "parameters_one": _parameters(choice_func=chosen),
+    "parameters_small": _parameters(file="small.ckpt"),
     "small_list": {"ckptload": _list_ckptload(file="small.ckpt"), "mindspore": _list_mindspore(file="small.ckpt")},
     "crc": _both(file="crc.ckpt", crc_check=True),
     **_sealed("gcm"),

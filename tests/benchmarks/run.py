@@ -89,7 +89,7 @@ def make_files(folder: Path, mebibytes: int, tensors: int, wanted: set[str]) -> 
             value = crc32(record, value)
     if "crc" in wanted:
         (folder / "crc.ckpt").write_bytes((folder / "plain.ckpt").read_bytes() + trailer(value))
-    if {"small", "small_list"} & wanted:
+    if {"small", "small_list", "parameters_small"} & wanted:
         (folder / "small.ckpt").write_bytes(b"".join(records(SMALL_COUNT, SMALL_SIZE)))
     for short, mode in contenders.MODES.items():
         if any(case.startswith(short) for case in wanted):

@@ -97,4 +97,7 @@ def tensor(kind: str, array: Array, dtype: DType, name: str) -> Any:
 
 
 def _writable(array: Array) -> Array:
+    flags = array.flags
+    if flags.c_contiguous and flags.aligned and flags.writeable:
+        return array
     return np.require(array, requirements=("C", "A", "W"))

@@ -35,7 +35,9 @@ def as_parameter(array: Array, dtype: DType, name: str, *, requires_grad: bool =
     MindSpore's constructor copies its argument, so a small Parameter is made first and then takes the array.
     """
     if array.nbytes <= _COPIED:
-        return mindspore.Parameter(_copied(array, dtype), name=name, requires_grad=requires_grad)
+        # A plain array is taken as it is, which saves making one more tensor.
+        data = array if array.dtype.isbuiltin == 1 and dtype is not dtypes.qint4x2 else _copied(array, dtype)
+        return mindspore.Parameter(data, name=name, requires_grad=requires_grad)
     parameter = mindspore.Parameter(_smallest(dtype), name=name, requires_grad=requires_grad)
     # Without slice_shape, another shape than that of the small one would be refused.
     parameter.set_data(as_tensor(array, dtype), slice_shape=True)

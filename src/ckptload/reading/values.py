@@ -48,23 +48,18 @@ def check_kind(entries: Iterable[Entry], kind: str) -> None:
 def given(values: dict[str, Any], kind: str) -> dict[str, Any]:
     """Return values with their Parameters in another kind, which takes over their memory; others are unchanged.
 
+    The dictionary itself is changed, one value after the other, so that what a kind copies is never held twice.
+
     Raises:
         UnsupportedTypeError: the kind cannot hold a dtype.
     """
     if kind == giving.OURS:
         return values
-    return {
-        name: giving.parameter(
-            kind,
-            value.asnumpy(),
-            value.dtype,
-            name,
-            requires_grad=not isinstance(value, Parameter) or value.requires_grad,
-        )
-        if isinstance(value, Tensor)
-        else value
-        for name, value in values.items()
-    }
+    for name, value in values.items():
+        if isinstance(value, Tensor):
+            requires_grad = not isinstance(value, Parameter) or value.requires_grad
+            values[name] = giving.parameter(kind, value.asnumpy(), value.dtype, name, requires_grad=requires_grad)
+    return values
 
 
 def _value(entry: Entry, content: Iterator[Array]) -> Value:
