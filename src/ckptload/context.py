@@ -94,9 +94,9 @@ _GENERAL: Final = _Settings(
     {
         "mode": PYNATIVE_MODE, "device_target": "CPU", "device_id": 0, "aoe_config": {}, "aoe_tune_mode": "",
         "ascend_config": {}, "check_bprop": False, "debug_level": 0, "deterministic": "OFF",
-        "disable_format_transform": False, "enable_auto_mixed_precision": False, "enable_compile_cache": False,
+        "disable_format_transform": False, "enable_auto_mixed_precision": False, "enable_compile_cache": None,
         "enable_graph_kernel": False, "enable_profiling": False, "enable_reduce_precision": True,
-        "enable_sparse": False, "env_config_path": "", "exec_order": "", "gpu_config": {}, "graph_kernel_flags": "",
+        "enable_sparse": False, "env_config_path": "", "exec_order": "bfs", "gpu_config": {}, "graph_kernel_flags": "",
         "inter_op_parallel_num": 0, "jit_config": {}, "jit_enable_inplace_ops": True, "jit_level": "",
         "jit_syntax_level": LAX, "load_compile_cache": False, "max_call_depth": 1000, "max_device_memory": 1024.0,
         "memory_optimize_level": 0, "mempool_block_size": 1.0, "op_timeout": 900,
@@ -104,7 +104,11 @@ _GENERAL: Final = _Settings(
         "runtime_num_threads": 30, "save_compile_cache": False, "save_graphs": 0, "save_graphs_path": ".",
         "variable_memory_max_size": "0",
     },
-    {"max_device_memory": str, "mempool_block_size": str, "memory_optimize_level": str, "save_graphs": (bool, int)},
+    {
+        **dict.fromkeys(("max_device_memory", "mempool_block_size", "memory_optimize_level"), str),
+        "enable_compile_cache": bool,
+        "save_graphs": (bool, int),
+    },
     {
         "mode": (GRAPH_MODE, PYNATIVE_MODE),
         "device_target": ("CPU", "GPU", "Ascend", "Davinci"),

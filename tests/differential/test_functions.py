@@ -837,7 +837,8 @@ def record() -> None:
         assert isinstance(result, dict), f"{source}: {result}"
         builtin = [name for name in result["raises"] if name in ("TypeError", "ValueError", "RuntimeError")]
         found[source] = {"raises": builtin[0]}
-    RECORD.write_text(json.dumps(found, indent=0), "utf-8")
+    rows = (f"{json.dumps(source)}: {json.dumps(outcomes)}" for source, outcomes in found.items())
+    RECORD.write_text("{\n" + ",\n".join(rows) + "\n}\n", "utf-8")
 
 
 if __name__ == "__main__":

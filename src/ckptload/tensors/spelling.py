@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import wraps
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -13,19 +13,20 @@ from ckptload.messages import type_name
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    Function = TypeVar("Function", bound=Callable[..., Any])
+#: The result of a function; a type checker does not know the other names, and lets every argument pass.
+Found = TypeVar("Found")
 
 
-def spelled(**names: str) -> Callable[[Function], Function]:
+def spelled(**names: str) -> Callable[[Callable[..., Found]], Callable[..., Found]]:
     """Let a function take arguments under other names as well, which MindSpore's packages have for them.
 
     Args:
         names: the other name, and the function's own: ``spelled(dim="axis")``.
     """
 
-    def decorate(function: Function) -> Function:
+    def decorate(function: Callable[..., Found]) -> Callable[..., Found]:
         @wraps(function)
-        def call(*given: Any, **named: Any) -> Any:
+        def call(*given: Any, **named: Any) -> Found:
             for other in names.keys() & named.keys():
                 own = names[other]
                 if own in named:
@@ -33,7 +34,7 @@ def spelled(**names: str) -> Callable[[Function], Function]:
                 named[own] = named.pop(other)
             return function(*given, **named)
 
-        return cast("Function", call)
+        return call
 
     return decorate
 

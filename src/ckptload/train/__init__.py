@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ckptload.absent import absent_from
-from ckptload.train import serialization
+from ckptload.train import checkpoint_pb2, serialization
 from ckptload.train.serialization import (
     ckpt_to_safetensors,
     load_checkpoint,
@@ -16,6 +16,7 @@ from ckptload.train.serialization import (
 )
 
 __all__ = [
+    "checkpoint_pb2",
     "ckpt_to_safetensors",
     "load_checkpoint",
     "load_checkpoint_async",
