@@ -55,6 +55,15 @@ def test_a_state_is_loaded_and_converted() -> None:
     assert repr(found) == f"_IncompatibleKeys(missing_keys={missing}, unexpected_keys={unexpected})"
 
 
+def test_arrays_are_loaded_too() -> None:
+    cell = Cell()
+    cell.w = Parameter([1.0, 2.0])
+    cell.load_state_dict({"w": np.array([3.0, 4.0])})
+    assert cell.w.tolist() == [3.0, 4.0]
+    cell.w.copy_(np.array([5, 6]))
+    assert cell.w.tolist() == [5.0, 6.0]
+
+
 def test_nothing_changes_if_something_does_not_fit_and_everything_is_listed() -> None:
     net = Net()
     state = {"a.w": Tensor(np.zeros((2, 2))), "a.b": Tensor([1.0]), "c.0.w": "text", "z": Tensor(1)}

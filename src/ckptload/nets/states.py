@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ckptload.errors import ArgumentTypeError, BindingError
 from ckptload.messages import counted, type_name
+from ckptload.tensors.parameter import as_ours
 from ckptload.tensors.tensor import Tensor
 
 if TYPE_CHECKING:
@@ -61,7 +62,8 @@ class Stateful:
         """Set the parameters to the tensors in a dictionary of paths; see `state_dict`.
 
         Args:
-            state_dict: paths and tensors; values are copied, and converted to a parameter's dtype.
+            state_dict: paths and tensors of this package, MindSpore, torch or numpy; values are copied, and converted
+                to a parameter's dtype.
             strict: whether both sides must have the same paths.
 
         Returns:
@@ -73,6 +75,7 @@ class Stateful:
         """
         if not isinstance(state_dict, Mapping):
             raise ArgumentTypeError(f"state_dict must be a dictionary, not {type_name(state_dict)}")
+        state_dict = {path: as_ours(value) for path, value in state_dict.items()}
         own = self.state_dict()
         keys = _IncompatibleKeys(
             [path for path in own if path not in state_dict], [path for path in state_dict if path not in own]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ckptload.errors import ArgumentTypeError
 from ckptload.messages import type_name
 from ckptload.tensors import arithmetic
+from ckptload.tensors.parameter import as_ours
 from ckptload.tensors.spelling import spelled
 from ckptload.tensors.tensor import Tensor
 
@@ -20,12 +21,13 @@ def tensor_of(name: str, value: Any, beside: Any = None) -> Tensor:
 
     Args:
         name: the function that was called.
-        value: the tensor, number or list.
+        value: the tensor, which may be MindSpore's, torch's or numpy's, a number or a list.
         beside: another operand; beside a tensor, a number has the dtype that it has in an operation.
 
     Raises:
         ArgumentTypeError: no tensor can be made of it.
     """
+    value = as_ours(value)
     if isinstance(value, Tensor):
         return value
     if isinstance(beside, Tensor) and isinstance(value, (bool, int, float)):

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from ckptload import dtypes
 from ckptload.absent import absent_from
-from ckptload.errors import ArgumentError
+from ckptload.errors import ArgumentError, ArgumentTypeError
+from ckptload.messages import type_name
 from ckptload.ops import functional
 from ckptload.ops.operands import tensor_of
 from ckptload.ops.primitives import primitive
@@ -41,6 +42,9 @@ def _gather(x: Any, indices: Any, axis: int) -> Tensor:
 
 
 def _matmul(x: Any, y: Any, *, transpose_a: bool, transpose_b: bool) -> Tensor:
+    for name, flag in (("transpose_a", transpose_a), ("transpose_b", transpose_b)):
+        if not isinstance(flag, bool):
+            raise ArgumentTypeError(f"{name} must be True or False, not {type_name(flag)}")
     left, right = tensor_of("MatMul", x), tensor_of("MatMul", y)
     return (left.mT if transpose_a else left) @ (right.mT if transpose_b else right)
 

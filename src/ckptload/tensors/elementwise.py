@@ -9,6 +9,7 @@ import numpy as np
 
 from ckptload import dtypes
 from ckptload.errors import ArgumentError, ArgumentTypeError, ComputationError
+from ckptload.foreign.taking import taken
 from ckptload.messages import type_name
 from ckptload.tensors import arithmetic
 from ckptload.tensors.operators import Held, Operators, Result
@@ -216,17 +217,21 @@ class Elementwise(Operators[Result]):
     def copy_(self, src: Any, non_blocking: bool = False) -> Any:
         """Set the elements to those of another tensor, which is repeated to this shape and converted to this dtype.
 
+        It may be a tensor of MindSpore, torch or numpy, too.
+
         Raises:
-            ArgumentTypeError: it is not a Tensor.
+            ArgumentTypeError: it is not a tensor.
             ComputationError: it has another shape.
         """
         del non_blocking
-        if not isinstance(src, Held):
+        found = None if isinstance(src, Held) else taken(src)
+        if found is None and not isinstance(src, Held):
             raise ArgumentTypeError(f"elements can be copied from a Tensor, not from {type_name(src)}")
+        array = src.asnumpy() if found is None else found.array
         try:
-            np.broadcast_to(src.asnumpy(), self._array.shape)
+            np.broadcast_to(array, self._array.shape)
         except ValueError as error:
-            raise ComputationError(f"elements of shape {src.asnumpy().shape} do not fit {self._array.shape}") from error
+            raise ComputationError(f"elements of shape {array.shape} do not fit {self._array.shape}") from error
         own: Any = self
         own[...] = src
         return self
