@@ -69,7 +69,7 @@ def check(kind: str, tensors: Iterable[tuple[str, DType]]) -> None:
 def parameter(kind: str, array: Array, dtype: DType, name: str, *, requires_grad: bool = True) -> Any:
     """Make what a kind holds a named tensor in, from an array whose memory it takes over.
 
-    An array that is read-only or unaligned, such as a view of a mapped file, is copied unless the kind is numpy's.
+    An array that is read-only or unaligned, as views of a mapped file may be, is copied unless the kind is numpy's.
 
     Raises:
         UnsupportedTypeError: the kind cannot hold the dtype.

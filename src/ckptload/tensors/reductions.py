@@ -151,11 +151,16 @@ class Reductions(Computing[Result]):
             keepdim: whether to keep these dimensions, with length 1.
             dtype: dtype to which the elements are converted first.
         """
+        order: Any = ord
+        if order is not None and not isinstance(order, (int, float, str, np.integer, np.floating)):
+            raise ArgumentTypeError(f"the order of a norm is a number or 'fro' or 'nuc', not {type_name(order)}")
         if dtype is not None:
             converted: Any = self.astype(dtype)
             result: Result = converted.norm(ord, dim, keepdim)
             return result
-        return self._float("norm", lambda array: np.linalg.norm(array, ord, dimensions("norm", dim), keepdims=keepdim))
+        return self._float(
+            "norm", lambda array: np.linalg.norm(array, order, dimensions("norm", dim), keepdims=keepdim)
+        )
 
     def _float(self, name: str, compute: Any) -> Result:
         """Compute in floats: 16-bit floats are rounded once, from Float32."""

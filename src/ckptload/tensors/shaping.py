@@ -196,11 +196,11 @@ class Shaping(Computing[Result]):
 
     def tril(self, diagonal: int = 0) -> Result:
         """Set the elements above a diagonal to 0."""
-        return self._shaped("tril", lambda array: np.tril(array, diagonal))
+        return self._shaped("tril", lambda array: np.tril(array, integer_of("tril", diagonal)))
 
     def triu(self, diagonal: int = 0) -> Result:
         """Set the elements below a diagonal to 0."""
-        return self._shaped("triu", lambda array: np.triu(array, diagonal))
+        return self._shaped("triu", lambda array: np.triu(array, integer_of("triu", diagonal)))
 
     @spelled(dim1="axis1", dim2="axis2")
     def diagonal(self, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Result:
