@@ -84,8 +84,8 @@ def load_checkpoint(
             filter keeps nothing. All errors are ValueErrors.
         UnsupportedTypeError: the Parameters asked for cannot hold a dtype of the file; `net` is unchanged.
         MissingPackageError: `parameters` needs a package that is not installed (also an ImportError).
-        BindingError: values do not fit `net`, or nothing matches, although `strict_load` is False; the net is
-            unchanged (also a RuntimeError).
+        BindingError: values do not fit `net`; or nothing matches, and `net` is a module of torch or `skip_misfits` is
+            True (see `load_param_into_net`). The net is unchanged (also a RuntimeError).
     """
     kind = chosen(parameters)
     filters.prefixes(specify_prefix, "specify_prefix")

@@ -42,6 +42,18 @@ def test_the_table_of_a_function_has_every_argument(function: str) -> None:
     assert sorted(named) == sorted(parameters.keys() - added)
 
 
+@pytest.mark.parametrize("heading", sorted(set(FUNCTIONS.values())))
+def test_every_mark_in_a_table_is_explained(heading: str) -> None:
+    """A mark may go on after a semicolon. Rows about arguments of another table, or only ckptload's, have none."""
+    intro = TEXT.partition("## Function by function")[2].partition("\n### ")[0]
+    explained = {mark.lower() for mark in re.findall(r'"(\w+)":', intro)}
+    assert len(explained) == 4
+    rows = [row for row in ROW.findall(SECTIONS[heading]) if row[0].startswith("`")]
+    assert rows
+    for _, mark, _ in rows:
+        assert {part.partition(" ")[0] for part in mark.split("; ")} <= explained, mark
+
+
 def test_what_the_page_says_is_not_here_is_not() -> None:
     rows = re.findall(r"^\| (`.*?) \|", SECTIONS["What is not here"], re.MULTILINE)
     names = [name for row in rows for name in NAME.findall(row)]
