@@ -27,6 +27,7 @@ from ckptload.dtypes import (
     int16,
     int32,
     int64,
+    like,
     qint4x2,
     uint8,
     uint16,
@@ -115,30 +116,32 @@ _FROM_PYTHON: Final[dict[Any, Type]] = {
 }  # fmt: skip
 
 
-def dtype_to_nptype(dtype: DType) -> type[np.generic]:
+def dtype_to_nptype(dtype: Any) -> type[np.generic]:
     """Return the type of numpy's scalars that stands for a dtype; ml_dtypes has those for bfloat16 and float8.
 
     Raises:
         ArgumentTypeError: it is not a dtype, or numpy has no such type.
     """
-    if not isinstance(dtype, DType) or dtype in (hifloat8, qint4x2):
+    found = like(dtype)
+    if found is None or found in (hifloat8, qint4x2):
         raise ArgumentTypeError(
             f"numpy has no type for {dtype!r}", hint="use one of: " + ", ".join(one.attribute for one in ALL)
         )
-    return dtype.numpy.type
+    return found.numpy.type
 
 
-def dtype_to_pytype(dtype: DType) -> type:
+def dtype_to_pytype(dtype: Any) -> type:
     """Return the type of Python that holds elements of a dtype: bool, int, float or complex.
 
     Raises:
         ArgumentTypeError: it is not a dtype of numbers.
     """
-    if not isinstance(dtype, DType) or dtype in (hifloat8, qint4x2):
+    found = like(dtype)
+    if found is None or found in (hifloat8, qint4x2):
         raise ArgumentTypeError(
             f"Python has no type for {dtype!r}", hint="use one of: " + ", ".join(one.attribute for one in ALL)
         )
-    return _PYTHON[dtype.numpy.kind]
+    return _PYTHON[found.numpy.kind]
 
 
 def pytype_to_dtype(obj: Any) -> Type:

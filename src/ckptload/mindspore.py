@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Callable
 from functools import wraps
+from importlib import import_module
 from types import ModuleType
 from typing import Any, Final, TypeVar, cast
 
@@ -80,24 +81,30 @@ _NONE: Final = "there is no MindSpore to put functions into"
 
 #: MindSpore's own functions, while ours are in their place.
 _theirs: Final[dict[str, Callable[..., Any]]] = {}
+#: Those that have not ended; ckptload's functions are in MindSpore's place while there is one.
+_open: Final[list[Installation]] = []
 _lock: Final = threading.Lock()
 
 
 class Installation:
-    """What `install` returns: a context manager that takes ckptload's functions out again when it ends.
+    """What `install` returns: a context manager. When the last one that is open ends, MindSpore's functions are back.
 
-    It leaves them where they are if they were installed before it.
+    One that is not used with ``with`` is open until `uninstall`.
     """
 
-    def __init__(self, *, is_first: bool) -> None:
-        self._is_first = is_first
-
     def __enter__(self) -> Installation:
+        with _lock:
+            if self not in _open:
+                _put_in()
+                _open.append(self)
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._is_first:
-            uninstall()
+        with _lock:
+            if self in _open:
+                _open.remove(self)
+                if not _open:
+                    _put_back()
 
 
 def install() -> Installation:
@@ -116,28 +123,33 @@ def install() -> Installation:
         MissingPackageError: MindSpore is not installed.
     """
     try:
-        import mindspore  # noqa: PLC0415 -- the caller works with it
-        from mindspore.train import serialization  # noqa: PLC0415
+        import_module("mindspore.train.serialization")
     except ImportError as error:
         raise MissingPackageError(_NONE, hint="install mindspore") from error
     if imported_mindspore() is None:
         raise MissingPackageError(f"{_NONE}: another module has its name", hint="install mindspore, and import it")
-    with _lock:
-        if _theirs:
-            return Installation(is_first=False)
-        for name in _STAND_INS:
-            theirs = getattr(serialization, name, None) or getattr(mindspore, name, None)
-            if theirs is not None:  # older releases have fewer
-                _theirs[name] = theirs
-        _replace({id(theirs): _STAND_INS[name] for name, theirs in _theirs.items()})
-        return Installation(is_first=True)
+    return Installation().__enter__()
 
 
 def uninstall() -> None:
     """Put MindSpore's own functions back, also in modules imported meanwhile; do nothing without `install`."""
     with _lock:
-        _replace({id(_STAND_INS[name]): theirs for name, theirs in _theirs.items()})
-        _theirs.clear()
+        _open.clear()
+        _put_back()
+
+
+def _put_in() -> None:
+    modules = [sys.modules["mindspore.train.serialization"], sys.modules["mindspore"]]
+    for name in _STAND_INS if not _theirs else ():
+        theirs = next((getattr(module, name) for module in modules if hasattr(module, name)), None)
+        if theirs is not None:  # older releases have fewer
+            _theirs[name] = theirs
+    _replace({id(theirs): _STAND_INS[name] for name, theirs in _theirs.items()})
+
+
+def _put_back() -> None:
+    _replace({id(_STAND_INS[name]): theirs for name, theirs in _theirs.items()})
+    _theirs.clear()
 
 
 def _replace(replacements: dict[int, Callable[..., Any]]) -> None:

@@ -396,3 +396,15 @@ def test_what_the_callback_cannot_save_is_said_by_ours(tmp_path: Path) -> None:
     obstacle = Obstacle(tmp_path / "net-1_1.ckpt")
     with ckptload.mindspore.install(), pytest.raises(CheckpointError, match="folder"):
         trained(tmp_path, obstacle)
+
+
+def test_the_last_of_overlapping_blocks_puts_the_functions_back() -> None:
+    theirs = mindspore.load_checkpoint
+    first, second = ckptload.mindspore.install(), ckptload.mindspore.install()
+    first.__exit__(None, None, None)
+    assert mindspore.load_checkpoint is not theirs
+    second.__exit__(None, None, None)
+    assert mindspore.load_checkpoint is theirs
+    with first:
+        assert mindspore.load_checkpoint is not theirs
+    assert mindspore.load_checkpoint is theirs

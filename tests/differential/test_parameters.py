@@ -774,3 +774,47 @@ def test_messages_name_the_module_of_a_class() -> None:
     ):
         with pytest.raises(ArgumentTypeError, match=f"not {name}"):
             ckptload.load_checkpoint("x.ckpt", specify_prefix=value)
+
+
+def test_a_parameter_from_a_mapped_file_does_not_change_with_it(tmp_path: Path) -> None:
+    path = tmp_path / "x.safetensors"
+    ckptload.save_checkpoint({"a": np.zeros(100_000, np.float32)}, path, format="safetensors", mode=0o600)
+    with ckptload.open_checkpoint(path, mmap=True) as reader:
+        parameters, at = [reader["a"], ckptload.to_mindspore(reader)["a"]], reader.info("a").offset
+    with path.open("r+b") as file:
+        file.seek(at)
+        file.write(np.ones(100_000, np.float32).tobytes())
+    assert [float(parameter.asnumpy().max()) for parameter in parameters] == [0.0, 0.0]
+
+
+def test_a_name_that_mindspore_refuses_is_the_key_alone(tmp_path: Path) -> None:
+    """As in MindSpore's own load of a safetensors file."""
+    from safetensors.numpy import save_file
+
+    path = tmp_path / "x.safetensors"
+    save_file({"x" * 1025: np.ones(2, np.float32)}, path)
+    (name, parameter), *others = ckptload.load_checkpoint(path, format="safetensors").items()
+    assert not others
+    assert name == "x" * 1025
+    assert parameter.name.startswith("Parameter")
+
+
+def test_a_number_takes_the_dtype_of_mindspores_tensor_beside_it() -> None:
+    half = mindspore.Tensor([1.0], mindspore.float16)
+    assert ckptload.ops.mul(0.5, half).dtype == mindspore.float16
+    assert ckptload.ops.where(mindspore.Tensor([True]), 0.5, half).dtype == mindspore.float16
+    assert ckptload.ops.gather(half, mindspore.Tensor([0, 0]), 0).shape == (2,)
+    assert Tensor([1.0, 2.0])[mindspore.Tensor([1])].tolist() == [2.0]
+
+
+def test_mindspores_parameter_becomes_one_of_our_cell() -> None:
+    cell = ckptload.Cell()
+    cell.w = mindspore.Parameter(mindspore.Tensor([1.0]), name="w")
+    assert [parameter.name for parameter in cell.get_parameters()] == ["w"]
+    with pytest.raises(ArgumentTypeError, match=r"mindspore\.nn\.Dense"):
+        cell.d = nn.Dense(1, 1)
+
+
+def test_a_tensor_without_a_shape_is_refused() -> None:
+    with pytest.raises(UnsupportedTypeError):
+        Tensor(mindspore.Tensor(shape=[None, 2], dtype=mindspore.float32))

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 import numpy as np
 
 from ckptload import threads
-from ckptload.errors import ArgumentTypeError
+from ckptload.errors import ArgumentTypeError, CheckpointError
 from ckptload.foreign.giving import OURS
+from ckptload.foreign.taking import is_foreign
 from ckptload.formats.entry import TENSOR
 from ckptload.messages import type_name
 from ckptload.reading.reader import Reader
@@ -98,7 +99,6 @@ def supply_of(parameters: object, argument: str) -> Supply:
 
     Raises:
         ArgumentTypeError: it is neither, or a key or a value is of the wrong type.
-        UnsupportedTypeError: a tensor of another framework cannot be read.
     """
     if isinstance(parameters, Reader):
         return _ReaderSupply(parameters.giving(OURS))
@@ -107,44 +107,60 @@ def supply_of(parameters: object, argument: str) -> Supply:
             f"{argument} must be a dict or an open checkpoint, not {type_name(parameters)}",
             hint="load_checkpoint() returns such a dict, open_checkpoint() opens a checkpoint",
         )
-    ours: dict[str, Any] = {}
-    for key, given in parameters.items():
+    for key, value in parameters.items():
         if not isinstance(key, str):
             raise ArgumentTypeError(f"a key of {argument} must be a str, not {type_name(key)}: {key!r}")
-        value = ours[key] = as_ours(given)
-        if not isinstance(value, (Tensor, str, list, bytes)):
+        if not isinstance(value, (Tensor, str, list, bytes)) and not is_foreign(value):
             raise ArgumentTypeError(
                 f"the value must be a Parameter, a str, a list or bytes, not {type_name(value)}",
                 name=key,
                 hint="make a Parameter of it: Parameter(value)",
             )
-    return _DictSupply(ours)
+    return _DictSupply(parameters)
 
 
 class _DictSupply:
-    """A dictionary as `load_checkpoint` returns it. It is not changed, and shares no memory with the net."""
+    """A dictionary as `load_checkpoint` returns it. It is not changed, and shares no memory with the net.
+
+    A tensor of another framework is taken when it is first asked for, so that one that is not wanted may be on
+    another device or of a kind that cannot be read.
+    """
 
     label: str | None = None
 
     def __init__(self, parameters: Mapping[str, Any]) -> None:
         self._parameters = parameters
+        self._taken: dict[str, Any] = {}
         self.keys: Collection[str] = parameters
+
+    def _tensor(self, key: str) -> Any:
+        value = self._parameters[key]
+        if isinstance(value, Tensor):
+            return value
+        if key not in self._taken:
+            try:
+                self._taken[key] = as_ours(value)
+            except CheckpointError as error:
+                error.name = key
+                raise
+        return self._taken[key]
 
     def original(self, key: str) -> str:
         return key
 
     def is_tensor(self, key: str) -> bool:
-        return isinstance(self._parameters[key], Tensor)
+        value = self._parameters[key]
+        return isinstance(value, Tensor) or is_foreign(value)
 
     def spec(self, key: str) -> Spec:
-        parameter = self._parameters[key]
+        parameter = self._tensor(key)
         return Spec(parameter.dtype, parameter.shape, 0)
 
     def authenticate(self) -> None:
         """Do nothing: values in memory were authenticated when they were loaded."""
 
     def array(self, key: str) -> Array:
-        array: Array = self._parameters[key].asnumpy()
+        array: Array = self._tensor(key).asnumpy()
         return array
 
     def transfer(self, transfers: Sequence[Transfer]) -> None:

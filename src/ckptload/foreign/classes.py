@@ -25,4 +25,5 @@ def imported_mindspore() -> ModuleType | None:
     module = sys.modules.get(MINDSPORE)
     parameter = getattr(module, "__dict__", {}).get("Parameter")
     found = isinstance(parameter, type) and parameter.__module__.partition(".")[0] == MINDSPORE
-    return module if found else None
+    begun = getattr(getattr(module, "__spec__", None), "_initializing", False)
+    return module if found and not begun else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -37,19 +37,23 @@ def chosen(parameters: object) -> str:
         raise ArgumentError(f"parameters must be one of {', '.join(map(repr, KINDS))}, not {parameters!r}")
     if parameters == AUTO:
         return OURS if imported_mindspore() is None else MINDSPORE
-    if parameters in (MINDSPORE, TORCH) and not _is_installed(parameters):
-        raise MissingPackageError(
-            f"parameters={parameters!r} needs {parameters}, which is not installed here",
-            hint=Hint("install it", ", or {own_parameters}"),
-        )
+    if parameters in (MINDSPORE, TORCH):
+        _check_installed(parameters)
     return parameters
 
 
-def _is_installed(framework: str) -> bool:
+def _check_installed(framework: str) -> None:
+    """Import a framework that was asked for, and raise MissingPackageError if that fails."""
+    cause: ImportError | None = None
     try:
-        return find_spec(framework) is not None
-    except (ImportError, ValueError):  # it, or what stands in its place, has no spec
-        return False
+        import_module(framework)
+    except ImportError as error:
+        cause = error
+    if cause is not None or (framework == MINDSPORE and imported_mindspore() is None):
+        raise MissingPackageError(
+            f"parameters={framework!r} needs {framework}, which is not installed here, or broken",
+            hint=Hint("install it", ", or {own_parameters}"),
+        ) from cause
 
 
 def check(kind: str, tensors: Iterable[tuple[str, DType]]) -> None:
@@ -69,7 +73,7 @@ def check(kind: str, tensors: Iterable[tuple[str, DType]]) -> None:
 def parameter(kind: str, array: Array, dtype: DType, name: str, *, requires_grad: bool = True) -> Any:
     """Make what a kind holds a named tensor in, from an array whose memory it takes over.
 
-    An array that is read-only or unaligned, as views of a mapped file may be, is copied unless the kind is numpy's.
+    An array that is read-only or unaligned is copied, unless the kind is numpy's.
 
     Raises:
         UnsupportedTypeError: the kind cannot hold the dtype.

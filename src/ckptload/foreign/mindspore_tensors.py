@@ -10,6 +10,7 @@ import numpy as np
 
 from ckptload import dtypes
 from ckptload.errors import Hint, UnsupportedTypeError
+from ckptload.filters import MAX_NAME
 from ckptload.foreign.taken import Taken
 
 if TYPE_CHECKING:
@@ -34,11 +35,13 @@ def as_parameter(array: Array, dtype: DType, name: str, *, requires_grad: bool =
 
     MindSpore's constructor copies its argument, so a small Parameter is made first and then takes the array.
     """
+    if len(name) > MAX_NAME:
+        name = ""  # MindSpore refuses it, and its own loads give an automatic name, too
     if array.nbytes <= _COPIED:
         # A plain array is taken as it is, which saves making one more tensor.
         data = array if array.dtype.isbuiltin == 1 and dtype is not dtypes.qint4x2 else _copied(array, dtype)
-        return mindspore.Parameter(data, name=name, requires_grad=requires_grad)
-    parameter = mindspore.Parameter(_smallest(dtype), name=name, requires_grad=requires_grad)
+        return mindspore.Parameter(data, name=name or None, requires_grad=requires_grad)
+    parameter = mindspore.Parameter(_smallest(dtype), name=name or None, requires_grad=requires_grad)
     # Without slice_shape, another shape than that of the small one would be refused.
     parameter.set_data(as_tensor(array, dtype), slice_shape=True)
     parameter.sliced = False
@@ -97,9 +100,12 @@ def taken(tensor: Any) -> Taken:
     reason = refusal(tensor)
     if reason is not None:
         raise UnsupportedTypeError(reason, name=name or None)
-    if tensor.has_init:
-        tensor.init_data()
     dtype = dtypes.BY_NAME[str(tensor.dtype)]
-    # Not ascontiguousarray, which changes shape () to (1,).
-    array = np.asarray(tensor.asnumpy(), order="C").view(dtype.numpy)
+    try:
+        if tensor.has_init:
+            tensor.init_data()
+        # Not ascontiguousarray, which changes shape () to (1,).
+        array = np.asarray(tensor.asnumpy(), order="C").view(dtype.numpy)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise UnsupportedTypeError(f"MindSpore cannot give its values: {error}", name=name or None) from error
     return Taken(array, dtype, name, requires_grad=bool(getattr(tensor, "requires_grad", True)))

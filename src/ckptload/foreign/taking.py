@@ -5,8 +5,26 @@ from __future__ import annotations
 import numpy as np
 
 from ckptload import dtypes
+from ckptload.errors import ArgumentTypeError
 from ckptload.foreign.classes import MINDSPORE, TORCH, is_a
 from ckptload.foreign.taken import Taken
+
+
+def check_array(array: object) -> None:
+    """Raise ArgumentTypeError for a masked array, whose hidden elements would become weights."""
+    if isinstance(array, np.ma.MaskedArray):
+        raise ArgumentTypeError(
+            "the array is masked: some of its elements have no value",
+            hint="give each a value first: array.filled(value)",
+        )
+
+
+def is_foreign(value: object) -> bool:
+    """Tell whether `taken` takes a value, without reading it."""
+    return isinstance(value, np.ndarray) or any(
+        is_a(value, framework, name)
+        for framework, name in ((TORCH, "Tensor"), (MINDSPORE, "Tensor"), (MINDSPORE, "Parameter"))
+    )
 
 
 def taken(value: object) -> Taken | None:
@@ -14,9 +32,10 @@ def taken(value: object) -> Taken | None:
 
     Raises:
         UnsupportedTypeError: its values cannot be read.
-        ArgumentTypeError: MindSpore does not have the type of a numpy array.
+        ArgumentTypeError: MindSpore does not have the type of a numpy array, or it is masked.
     """
     if isinstance(value, np.ndarray):
+        check_array(value)
         dtype = dtypes.from_numpy(value.dtype)
         return Taken(np.asarray(value, dtype.numpy, order="C"), dtype)
     if is_a(value, TORCH, "Tensor"):

@@ -122,6 +122,9 @@ def taken(tensor: torch.Tensor, *, copy: bool = False) -> Taken:
     refusal, dtype = refusal_of(tensor), dtype_of(tensor)
     if refusal is not None or dtype is None:
         raise UnsupportedTypeError(f"a torch.Tensor cannot be taken: {refusal}")
-    values = tensor.detach().resolve_conj().resolve_neg()
-    values = values.to("cpu", copy=copy, memory_format=torch.contiguous_format).contiguous()
-    return Taken(as_array(values, dtype), dtype, requires_grad=tensor.requires_grad)
+    try:
+        values = tensor.detach().resolve_conj().resolve_neg()
+        values = values.to("cpu", copy=copy, memory_format=torch.contiguous_format).contiguous()
+        return Taken(as_array(values, dtype), dtype, requires_grad=tensor.requires_grad)
+    except (TypeError, ValueError, RuntimeError) as error:  # nested tensors, those of torch.func, and other kinds
+        raise UnsupportedTypeError(f"torch cannot give the values of a torch.Tensor: {error}") from error

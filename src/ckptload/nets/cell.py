@@ -13,9 +13,10 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, Final
 
 from ckptload.errors import ArgumentError, ArgumentNameError, ArgumentTypeError, MissingAttributeError
+from ckptload.foreign.classes import MINDSPORE, is_a
 from ckptload.messages import type_name
 from ckptload.nets.states import Stateful
-from ckptload.tensors.parameter import AUTOMATIC_PREFIX, Parameter, ParameterTuple
+from ckptload.tensors.parameter import AUTOMATIC_PREFIX, Parameter, ParameterTuple, as_ours
 from ckptload.tensors.tensor import Tensor
 
 if TYPE_CHECKING:
@@ -53,11 +54,18 @@ class Cell(Stateful):
     # -- attributes -------------------------------------------------------------------------------
 
     def __setattr__(self, name: str, value: Any) -> None:
+        if is_a(value, MINDSPORE, "Parameter"):
+            value = as_ours(value)
         if isinstance(value, Parameter):
             self.__dict__.pop(name, None)
             self.insert_param_to_cell(name, value)
         elif isinstance(value, Cell):
             self._adopt_cell(name, value)
+        elif is_a(value, MINDSPORE, "Cell"):
+            raise ArgumentTypeError(
+                f"{name!r} cannot be a {type_name(value)}: its parameters would not be those of this cell",
+                hint="derive the network from mindspore.nn.Cell; ckptload loads into it, too",
+            )
         elif isinstance(value, ParameterTuple):
             self._adopt_tuple(name, value)
         elif isinstance(value, (list, tuple)) and value and all(isinstance(item, Parameter) for item in value):

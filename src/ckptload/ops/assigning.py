@@ -22,22 +22,37 @@ def assign(variable: Any, value: Any) -> Tensor:
         ArgumentTypeError: ``variable`` is not a Tensor.
         ArgumentError: the shapes differ.
     """
-    if not isinstance(variable, Tensor):
-        raise ArgumentTypeError(f"assign takes a Parameter, not {type_name(variable)}")
-    found = tensor_of("assign", value)
-    if found.shape != variable.shape:
-        raise ArgumentError(f"values of shape {found.shape} cannot be assigned to shape {variable.shape}")
-    variable.copy_(found)
-    return variable.data
+    tensor, found = _variable("assign", variable), tensor_of("assign", value)
+    if found.shape != tensor.shape:
+        raise ArgumentError(f"values of shape {found.shape} cannot be assigned to shape {tensor.shape}")
+    tensor.copy_(found)
+    return tensor.data
 
 
 def assign_add(variable: Any, value: Any) -> Tensor:
-    """Add a tensor or a number to a parameter, in place."""
-    tensor_of("assign_add", variable).add_(value)
-    return tensor_of("assign_add", variable).data
+    """Add a tensor or a number to a parameter, in place.
+
+    Raises:
+        ArgumentTypeError: ``variable`` is not a Tensor.
+    """
+    tensor = _variable("assign_add", variable)
+    tensor.add_(value)
+    return tensor.data
 
 
 def assign_sub(variable: Any, value: Any) -> Tensor:
-    """Subtract a tensor or a number from a parameter, in place."""
-    tensor_of("assign_sub", variable).sub_(value)
-    return tensor_of("assign_sub", variable).data
+    """Subtract a tensor or a number from a parameter, in place.
+
+    Raises:
+        ArgumentTypeError: ``variable`` is not a Tensor.
+    """
+    tensor = _variable("assign_sub", variable)
+    tensor.sub_(value)
+    return tensor.data
+
+
+def _variable(name: str, variable: Any) -> Tensor:
+    """Return what a function changes; a copy of another framework's tensor would be changed in vain."""
+    if not isinstance(variable, Tensor):
+        raise ArgumentTypeError(f"{name} takes a Parameter, not {type_name(variable)}")
+    return variable

@@ -29,6 +29,7 @@ from ckptload.ops.creation import (
 )
 from ckptload.ops.joining import addn, cat, concat, dstack, hstack, pad, stack, vstack
 from ckptload.ops.operands import kept, method, tensor_of
+from ckptload.tensors.parameter import as_ours
 from ckptload.tensors.spelling import integers, spelled
 from ckptload.tensors.tensor import Tensor, is_tensor
 
@@ -226,6 +227,7 @@ def _extreme(name: str, input: Any, axis: int | None, keepdims: bool) -> tuple[T
 
 def where(condition: Any, input: Any, other: Any) -> Tensor:
     """Return elements of one tensor or number where a condition is True, and of another one elsewhere."""
+    input, other = as_ours(input), as_ours(other)
     if isinstance(input, Tensor) or not isinstance(other, Tensor):
         return tensor_of("where", input).where(condition, other)
     # A number takes the dtype that it has beside a tensor, whichever comes first.

@@ -30,6 +30,7 @@ def tensor_of(name: str, value: Any, beside: Any = None) -> Tensor:
     value = as_ours(value)
     if isinstance(value, Tensor):
         return value
+    beside = as_ours(beside)
     if isinstance(beside, Tensor) and isinstance(value, (bool, int, float)):
         return Tensor.adopt(*arithmetic.number(value, beside.dtype))
     if isinstance(value, (bool, int, float, complex, list, tuple)):
@@ -48,7 +49,7 @@ def method(name: str, *, called: str | None = None) -> Callable[..., Any]:
 
     @spelled(x="input", input_x="input", tensor="input", A="input", input_params="input")
     def function(input: Any, *given: Any, **named: Any) -> Any:
-        other = given[0] if given else None
+        other = given[0] if given else next(iter(named.values()), None)
         return own(tensor_of(called or name, input, other), *given, **named)
 
     function.__name__ = function.__qualname__ = called or name

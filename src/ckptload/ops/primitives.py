@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ckptload.errors import ArgumentTypeError
+from ckptload.errors import ArgumentTypeError, CheckpointError
 from ckptload.messages import type_name
 
 if TYPE_CHECKING:
@@ -31,7 +31,12 @@ class Primitive:
 
     def __call__(self, *operands: Any) -> Any:
         """Compute the function of the operands."""
-        return type(self).function(*operands, **self.settings)
+        try:
+            return type(self).function(*operands, **self.settings)
+        except CheckpointError:
+            raise
+        except TypeError as error:
+            raise ArgumentTypeError(f"{type_name(self)}(...) takes its operands alone: {error}") from error
 
 
 def primitive(name: str, function: Callable[..., Any], **defaults: Any) -> type[Primitive]:

@@ -227,7 +227,7 @@ class Reader(Mapping[str, Any]):
             check_kind(entries, self._gives)
             found = arrays.load(index.source, to_read(entries))
             index.source.check_unchanged()
-            return given(values(entries, found), self._gives)
+            return given(values(entries, found), self._gives, mapped=index.source.views)
 
     def check_dtypes(self) -> None:
         """Check, without reading, that the reader's kind of Parameters can hold every tensor.

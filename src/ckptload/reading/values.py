@@ -45,10 +45,11 @@ def check_kind(entries: Iterable[Entry], kind: str) -> None:
         giving.check(kind, ((entry.name, entry.dtype) for entry in entries if entry.dtype is not None))
 
 
-def given(values: dict[str, Any], kind: str) -> dict[str, Any]:
+def given(values: dict[str, Any], kind: str, *, mapped: bool = False) -> dict[str, Any]:
     """Return values with their Parameters in another kind, which takes over their memory; others are unchanged.
 
-    The dictionary itself is changed, one value after the other, so that what a kind copies is never held twice.
+    The dictionary itself is changed, one value after the other, so that what a kind copies is never held twice. Views
+    of a mapped file are copied unless the kind is numpy's: a net must not change with a file.
 
     Raises:
         UnsupportedTypeError: the kind cannot hold a dtype.
@@ -58,7 +59,8 @@ def given(values: dict[str, Any], kind: str) -> dict[str, Any]:
     for name, value in values.items():
         if isinstance(value, Tensor):
             requires_grad = not isinstance(value, Parameter) or value.requires_grad
-            values[name] = giving.parameter(kind, value.asnumpy(), value.dtype, name, requires_grad=requires_grad)
+            array = value.asnumpy().copy() if mapped and kind != giving.NUMPY else value.asnumpy()
+            values[name] = giving.parameter(kind, array, value.dtype, name, requires_grad=requires_grad)
     return values
 
 

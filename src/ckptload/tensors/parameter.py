@@ -333,7 +333,7 @@ class ParameterTuple(tuple[Parameter, ...]):
     def __new__(cls, iterable: Iterable[Parameter]) -> ParameterTuple:
         """Check the parameters and make the tuple."""
         try:
-            parameters = tuple(iterable)
+            parameters: tuple[Any, ...] = tuple(map(as_ours, iterable))
         except TypeError as error:
             raise ArgumentTypeError(f"ParameterTuple takes parameters, not {type_name(iterable)}") from error
         known: dict[str, Parameter] = {}

@@ -151,16 +151,13 @@ class Reductions(Computing[Result]):
             keepdim: whether to keep these dimensions, with length 1.
             dtype: dtype to which the elements are converted first.
         """
-        order: Any = ord
-        if order is not None and not isinstance(order, (int, float, str, np.integer, np.floating)):
-            raise ArgumentTypeError(f"the order of a norm is a number or 'fro' or 'nuc', not {type_name(order)}")
+        if ord is not None and not isinstance(ord, (int, float, str, np.integer, np.floating)):
+            raise ArgumentTypeError(f"the order of a norm is a number or 'fro' or 'nuc', not {type_name(ord)}")
         if dtype is not None:
             converted: Any = self.astype(dtype)
             result: Result = converted.norm(ord, dim, keepdim)
             return result
-        return self._float(
-            "norm", lambda array: np.linalg.norm(array, order, dimensions("norm", dim), keepdims=keepdim)
-        )
+        return self._float("norm", lambda array: _norm(array, ord, dimensions("norm", dim), keepdims=keepdim))
 
     def _float(self, name: str, compute: Any) -> Result:
         """Compute in floats: 16-bit floats are rounded once, from Float32."""
@@ -170,6 +167,10 @@ class Reductions(Computing[Result]):
             raise ComputationError(f"{name} of Bool is not defined", hint="convert it with astype(float32)")
         with arithmetic.translated(name):
             return self._plain(np.asarray(compute(self._array.astype(wide))).astype(dtype.numpy), dtype)
+
+
+#: Typed for any order: its type is checked before.
+_norm: Any = np.linalg.norm
 
 
 def _variance(array: Array, axis: Any, ddof: int, keepdims: bool) -> Array:

@@ -8,6 +8,7 @@ import numpy as np
 
 from ckptload import dtypes
 from ckptload.errors import ArgumentError, ArgumentTypeError
+from ckptload.foreign.taking import taken
 from ckptload.tensors import arithmetic
 from ckptload.tensors.construction import from_python
 from ckptload.tensors.operators import Computing, Held, Result
@@ -34,7 +35,7 @@ class Selecting(Computing[Result]):
         MindSpore has two methods of this name: ``gather(input_indices, axis)`` returns the rows of a dimension at the
         places in a tensor of any shape, ``gather(dim, index)`` is `gather_elements`.
         """
-        if isinstance(dim, Held):
+        if isinstance(dim, Held) or taken(dim) is not None:
             dim, input_indices = None, dim
         if input_indices is None:
             return self.gather_elements(dim, index)

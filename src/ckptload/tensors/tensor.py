@@ -15,7 +15,7 @@ from ckptload.errors import (
     CheckpointError,
     MissingAttributeError,
 )
-from ckptload.foreign.taking import taken
+from ckptload.foreign.taking import check_array, taken
 from ckptload.messages import type_name
 from ckptload.tensors import arithmetic, printing
 from ckptload.tensors.construction import as_dtype, convert, from_python
@@ -116,6 +116,7 @@ class Tensor(
         """
         if not isinstance(array, np.ndarray):
             raise ArgumentTypeError(f"from_numpy takes a numpy.ndarray, not {type_name(array)}")
+        check_array(array)
         dtype = dtypes.from_numpy(array.dtype)
         return Tensor.adopt(np.asarray(array, dtype.numpy, order="C"), dtype)
 
@@ -372,8 +373,10 @@ def _index(index: Any) -> Any:
     """
     if index is None or index is Ellipsis or isinstance(index, (bool, int, slice, np.integer)):
         return index
-    if isinstance(index, Tensor):
-        return index.asnumpy()
+    # An array of numpy is refused, as in MindSpore.
+    found = None if isinstance(index, (Tensor, np.ndarray)) else taken(index)
+    if isinstance(index, Tensor) or found is not None:
+        return index.asnumpy() if found is None else found.array
     if isinstance(index, list):
         picked = from_python(index, None)[0]
         return picked if picked.size else picked.astype(np.int64)

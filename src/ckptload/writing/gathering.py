@@ -14,6 +14,7 @@ import numpy as np
 from ckptload import dtypes
 from ckptload.errors import ArgumentError, ArgumentTypeError, IntegerRangeError, UnsavableTypeError
 from ckptload.filters import MAX_NAME
+from ckptload.foreign.taking import check_array
 from ckptload.formats.ckpt import records as ckpt_records
 from ckptload.formats.ckpt import schema
 from ckptload.formats.entry import BYTES, MAP, STRING, TENSOR
@@ -198,6 +199,7 @@ def _tensor(name: str, value: Tensor) -> Item:
 
 def _array(name: str, value: Array) -> Item:
     try:
+        check_array(value)
         dtype = dtypes.from_numpy(value.dtype)
     except ArgumentTypeError as error:
         raise UnsavableTypeError(error.problem, name=name, hint=error.advice) from error
