@@ -380,23 +380,10 @@ def test_a_file_is_not_changed_by_what_is_written_into_its_parameters(several: P
             first.asnumpy().fill(0)
             part = reader.get_slice(name)[1:3]
             part.asnumpy().fill(0)
-            if not mmap:  # views of a mapped file share the process's copy of its pages
-                assert reader[name].asnumpy().any()
+            assert reader[name].asnumpy().any()
     # They outlive the reader.
     assert not first.asnumpy().any()
     assert several.read_bytes() == before
-
-
-@pytest.mark.parametrize(("elements", "shares"), [(1000, False), (16384, False), (16385, True)])
-def test_parameters_of_a_mapped_file_are_views_of_it_unless_they_are_small(
-    tmp_path: Path, elements: int, shares: bool
-) -> None:
-    """docs/lazy.md, "Mapped files": up to 64 KiB are copied. Tensor data of safetensors is aligned."""
-    path = tmp_path / "one.safetensors"
-    ckptload.save_checkpoint({"w": np.zeros(elements, np.float32)}, path, format="safetensors")
-    with ckptload.open_checkpoint(path, mmap=True) as reader:
-        first, second = reader["w"].asnumpy(), reader["w"].asnumpy()
-        assert np.shares_memory(first, second) is shares
 
 
 def test_safetensors_give_them_too(tmp_path: Path) -> None:

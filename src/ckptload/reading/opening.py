@@ -42,8 +42,8 @@ def open_checkpoint(
         dec_key: key of an encrypted file: 16, 24 or 32 bytes for AES, 16 for SM4.
         dec_mode: ``"AES-GCM"``, ``"AES-CBC"`` or ``"SM4-CBC"``.
         allow_unauthenticated: open AES-GCM files with data that no tag covers (docs/security.md).
-        mmap: map the file; tensors are then views of it that may be unaligned. If another program truncates
-            a mapped file, reading it ends this process (docs/lazy.md).
+        mmap: map the file; arrays and ckptload's tensors are then views of it that may be unaligned. If another
+            program truncates a mapped file, reading it ends this process (docs/lazy.md).
         max_records: the largest number of records, or of tensors in a safetensors file (docs/security.md).
         parameters: what tensors are read as: ``"mindspore"`` for ``mindspore.Parameter``, ``"ckptload"`` for
             `Parameter`, ``"torch"`` for ``torch.Tensor``, ``"numpy"`` for arrays. ``"auto"`` is ``"mindspore"``
@@ -51,7 +51,7 @@ def open_checkpoint(
 
     Returns:
         A mapping of names to values, each read on access. It keeps the file open; use it as a context
-        manager. Values own their memory, unless `mmap` is True.
+        manager. Values own their memory, unless they are views with `mmap`.
 
     Raises:
         ReadError: the file is missing or cannot be read. This and all below are CheckpointErrors.
