@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from ckptload.errors import ArgumentIndexError, ArgumentTypeError, CheckpointError
-from ckptload.foreign.giving import OURS, tensor
+from ckptload.foreign.giving import NUMPY, OURS, tensor
 from ckptload.reading import arrays
 from ckptload.tensors.tensor import Tensor
 
@@ -113,6 +113,8 @@ class TensorSlice:
         """Return a part as a tensor of the reader's kind."""
         if self._gives == OURS:
             return Tensor.adopt(array, self.dtype)
+        if array.base is not None and self._gives != NUMPY:
+            array = array.copy()  # It may be a view of a mapped file, which could change.
         return tensor(self._gives, array, self.dtype, self._entry.name)
 
     def _rows(self, rows: slice) -> Array:
