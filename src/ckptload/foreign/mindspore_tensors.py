@@ -37,11 +37,14 @@ def as_parameter(array: Array, dtype: DType, name: str, *, requires_grad: bool =
     """
     if len(name) > MAX_NAME:
         name = ""  # MindSpore refuses it, and its own loads give an automatic name, too
-    if array.nbytes <= _COPIED:
+    if array.nbytes <= _COPIED and gives_arrays(dtype):
         # A plain array is taken as it is, which saves making one more tensor.
         data = array if array.dtype.isbuiltin == 1 and dtype is not dtypes.qint4x2 else _copied(array, dtype)
         return mindspore.Parameter(data, name=name or None, requires_grad=requires_grad)
-    parameter = mindspore.Parameter(_smallest(dtype), name=name or None, requires_grad=requires_grad)
+    first = dtype if gives_arrays(dtype) else dtypes.float32
+    parameter = mindspore.Parameter(_smallest(first), name=name or None, requires_grad=requires_grad)
+    if first is not dtype:
+        parameter.set_dtype(_smallest(dtype).dtype)
     # Without slice_shape, another shape than that of the small one would be refused.
     parameter.set_data(as_tensor(array, dtype), slice_shape=True)
     parameter.sliced = False
@@ -58,12 +61,19 @@ def _smallest(dtype: DType) -> Any:
 
 
 @cache
+def gives_arrays(dtype: DType) -> bool:
+    """Tell whether ``asnumpy`` works; under numpy 2, MindSpore 2.10 takes arrays of bfloat16 but gives none."""
+    try:
+        return bool(_smallest(dtype).asnumpy().size)
+    except (TypeError, ValueError, RuntimeError):
+        return False
+
+
+@cache
 def can_hold(dtype: DType) -> bool:
     """Tell whether this version of MindSpore, with this version of numpy, makes tensors of a dtype from arrays."""
     try:
-        tensor = as_tensor(np.zeros(1, dtype.numpy), dtype)
-        # Under numpy 2, MindSpore 2.10 takes arrays of bfloat16 but gives none.
-        return str(tensor.dtype) == dtype.name and tensor.asnumpy().size == 1
+        return str(_smallest(dtype).dtype) == dtype.name
     except (TypeError, ValueError, RuntimeError):
         return False
 
@@ -82,12 +92,7 @@ def refusal(tensor: Any) -> str | None:
     """Return why the values of a tensor cannot be read or written, or None."""
     if type(tensor).__name__ == "MapParameter":
         return "it is a map, which MindSpore fills by itself"
-    dtype = dtypes.BY_NAME.get(str(tensor.dtype))
-    if dtype is None:
-        return f"the dtype {tensor.dtype} is not known"
-    if dtype is dtypes.bfloat16 and not can_hold(dtype):
-        return f"MindSpore {mindspore.__version__} does not convert bfloat16 with numpy {np.__version__}"
-    return None
+    return None if str(tensor.dtype) in dtypes.BY_NAME else f"the dtype {tensor.dtype} is not known"
 
 
 def taken(tensor: Any) -> Taken:
@@ -104,8 +109,11 @@ def taken(tensor: Any) -> Taken:
     try:
         if tensor.has_init:
             tensor.init_data()
-        # Not ascontiguousarray, which changes shape () to (1,).
-        array = np.asarray(tensor.asnumpy(), order="C").view(dtype.numpy)
+        if gives_arrays(dtype):
+            # Not ascontiguousarray, which changes shape () to (1,).
+            array = np.asarray(tensor.asnumpy(), order="C").view(dtype.numpy)
+        else:
+            array = np.frombuffer(bytearray(tensor.get_bytes()), dtype.numpy).reshape(tensor.shape)
     except (TypeError, ValueError, RuntimeError) as error:
         raise UnsupportedTypeError(f"MindSpore cannot give its values: {error}", name=name or None) from error
     return Taken(array, dtype, name, requires_grad=bool(getattr(tensor, "requires_grad", True)))

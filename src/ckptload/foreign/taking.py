@@ -12,7 +12,7 @@ from ckptload.foreign.taken import Taken
 
 def check_array(array: object) -> None:
     """Raise ArgumentTypeError for a masked array, whose hidden elements would become weights."""
-    if isinstance(array, np.ma.MaskedArray):
+    if is_a(array, "numpy", "MaskedArray"):  # by name, or numpy.ma would be imported for every array
         raise ArgumentTypeError(
             "the array is masked: some of its elements have no value",
             hint="give each a value first: array.filled(value)",

@@ -9,7 +9,7 @@ import numpy as np
 
 from ckptload import dtypes
 from ckptload.dtypes import DType
-from ckptload.foreign.mindspore_tensors import as_tensor, refusal
+from ckptload.foreign.mindspore_tensors import as_tensor, gives_arrays, refusal
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -68,7 +68,7 @@ class MindSporeSlot:
 
     def memory(self) -> Array | None:
         """View the parameter's memory if numpy can write to it, or return None."""
-        if _RELEASE < _SHARES_MEMORY or mindspore.get_context("device_target") != "CPU":
+        if _RELEASE < _SHARES_MEMORY or not gives_arrays(self.dtype) or mindspore.get_context("device_target") != "CPU":
             return None
         if self._parameter.has_init:
             # Its initial values have not been made yet, and are no longer needed.
