@@ -45,7 +45,8 @@ IS_NUMPY_1 = int(np.__version__.partition(".")[0]) < 2
 NO_KERNELS = (dtypes.bfloat16, dtypes.qint4x2)
 #: What MindSpore cannot make of an array, with either numpy.
 NEVER = [dtypes.float8_e4m3fn, dtypes.float8_e5m2, dtypes.hifloat8]
-HELD = [dtype for dtype in dtypes.ALL if dtype not in NEVER]
+#: With numpy 2, MindSpore 2.10.0 holds bfloat16, but does not give it as an array; see the test of its bytes.
+HELD = [dtype for dtype in dtypes.ALL if dtype not in NEVER and (IS_NUMPY_1 or dtype is not dtypes.bfloat16)]
 
 each_held = pytest.mark.parametrize("dtype", HELD, ids=str)
 each_refused = pytest.mark.parametrize("dtype", NEVER, ids=str)
@@ -804,3 +805,20 @@ def test_mindspores_parameter_becomes_one_of_our_cell() -> None:
 def test_a_tensor_without_a_shape_is_refused() -> None:
     with pytest.raises(UnsupportedTypeError):
         Tensor(mindspore.Tensor(shape=[None, 2], dtype=mindspore.float32))
+
+
+@each_shape
+def test_bfloat16_goes_through_mindspore_with_either_numpy(shape: tuple[int, ...], tmp_path: Path) -> None:
+    """Its bytes are compared, which MindSpore gives with numpy 2, too."""
+    value = ours(dtypes.bfloat16, shape, "w")
+    ckptload.save_checkpoint({"w": value}, tmp_path / "x.ckpt")
+    loaded = ckptload.load_checkpoint(tmp_path / "x.ckpt")["w"]
+    assert isinstance(loaded, mindspore.Parameter)
+    assert (loaded.name, loaded.dtype, loaded.shape) == ("w", mindspore.bfloat16, shape)
+    assert loaded.get_bytes() == value.get_bytes()
+    ckptload.save_checkpoint({"w": loaded}, tmp_path / "again.ckpt")
+    assert (tmp_path / "again.ckpt").read_bytes() == (tmp_path / "x.ckpt").read_bytes()
+    net = nn.Cell()
+    net.w = ckptload.to_mindspore({"w": Parameter(np.zeros(shape, dtypes.bfloat16.numpy), name="w")})["w"]
+    ckptload.load_param_into_net(net, {"w": loaded})
+    assert net.w.get_bytes() == value.get_bytes()
