@@ -1,8 +1,8 @@
 """Tell copies of weights and optimizer state from the weights, by names and shapes.
 
 Optimizers and averaging write entries whose names end like those of the weights: ``moment1.net.fc.weight``,
-``ema.net.fc.weight``. Such entries are used only if nothing else matches (docs/binding.md, "Copies and optimizer
-state").
+``ema.net.fc.weight``. Such entries are used only if nothing else matches (docs/binding.md,
+"Copies and optimizer state").
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
     Shape = tuple[int, ...]
     Rank = tuple[int, bool]
@@ -31,6 +31,8 @@ _UNSURE: Final = ("linear.", "prev.", "stat.")
 #: Beginnings of names of averaged weights.
 _AVERAGES: Final = ("ema.", "ema_", "swap.", "_ema_", "pma_weight_")
 
+#: What a name says, the least for nothing.
+_AVERAGE: Final = 1
 _STATE: Final = 2
 _WITH_UNSURE: Final = frozenset((*STATE_PREFIXES, *_UNSURE))
 _INSIDE: Final = _WITH_UNSURE.union(_AVERAGES)
@@ -72,41 +74,45 @@ def rank_prefixes(candidates: Mapping[str, Sequence[str]], look: Look) -> dict[s
     """
     named: dict[str, int] = {}
     copies: set[str] = set()
+    originals: set[str] = set()
     for name, prefixes in candidates.items():
-        alone = len(prefixes) == 1
+        every = frozenset(prefixes)
         for prefix in prefixes:
             named.setdefault(prefix, _named(prefix))
-            if not alone and prefix.startswith(_UNSURE) and _is_beside_state(prefix, prefixes):
+            if prefix.startswith(_UNSURE) and _is_beside_state(prefix, every):
                 named[prefix] = _STATE
-        copies.update(
-            longer
+        pairs = [
+            (longer, shorter)
             for longer, shorter in _in_front(prefixes)
             if look.shape(longer + name) == look.shape(shorter + name) or not look.fits(name, longer + name)
-        )
-        copies.update(_with_state_inside(prefixes))
+        ]
+        for copy, original in (*pairs, *_with_state_inside(every)):
+            copies.add(copy)
+            originals.add(original)
+    for prefix in originals - copies:
+        if named[prefix] == _AVERAGE:
+            # A cell called ema, which holds a net and its averages.
+            named[prefix] = 0
     return {prefix: (number, prefix in copies) for prefix, number in named.items()}
 
 
 def _named(prefix: str) -> int:
-    return _STATE if prefix.startswith(STATE_PREFIXES) else int(prefix.startswith(_AVERAGES))
+    return _STATE if prefix.startswith(STATE_PREFIXES) else _AVERAGE if prefix.startswith(_AVERAGES) else 0
 
 
-def _is_beside_state(prefix: str, others: Iterable[str]) -> bool:
-    """Return whether one of the others is the same behind another name of state."""
+def _is_beside_state(prefix: str, every: Collection[str]) -> bool:
+    """Return whether another prefix is this one with another name of state."""
     rest = prefix.partition(".")[2]
-    return any(
-        other != prefix and other.endswith(rest) and other.removesuffix(rest) in _WITH_UNSURE for other in others
-    )
+    return any(state + rest in every and state + rest != prefix for state in _WITH_UNSURE)
 
 
-def _with_state_inside(prefixes: Sequence[str]) -> Iterator[str]:
-    """Yield the prefixes that are others with a name of state or averages inside: ``train.moment1.net.``."""
-    known = set(prefixes) if len(prefixes) > 1 else ()
-    for prefix in known:
+def _with_state_inside(every: Collection[str]) -> Iterator[tuple[str, str]]:
+    """Yield pairs of prefixes of which the first is the second with a name of state inside: ``train.moment1.net.``."""
+    for prefix in every:
         parts = prefix.split(".")
         for at, part in enumerate(parts):
-            if f"{part}." in _INSIDE and ".".join(parts[:at] + parts[at + 1 :]) in known:
-                yield prefix
+            if f"{part}." in _INSIDE and (without := ".".join(parts[:at] + parts[at + 1 :])) in every:
+                yield prefix, without
 
 
 def _in_front(prefixes: Iterable[str]) -> Iterator[tuple[str, str]]:
