@@ -82,7 +82,7 @@ FILES: dict[str, list[str]] = {
     ],
     "encryption": ["ciphers", "chain", "cache", "decrypting", "authenticated", "opening", "encrypting"],
     "foreign": ["classes", "taken", "torch_tensors", "mindspore_tensors", "taking", "giving"],
-    "nets": ["states", "cell", "containers", "pytorch", "mindspore_cell", "foreign", "slots"],
+    "nets": ["ends", "states", "cell", "containers", "pytorch", "mindspore_cell", "foreign", "slots"],
     "nets.pytorch": ["groups", "names", "module", "state"],
     "reading": ["access", "arrays", "slices", "values", "reader", "indexing", "opening"],
     "binding": ["copies", "matching", "supplies", "renaming", "plan", "report", "loading", "state_dict"],

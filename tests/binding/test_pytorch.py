@@ -425,6 +425,34 @@ def test_what_stands_before_the_names_of_the_checkpoint_is_found_and_told(suppli
     assert raw(module[1].running_var) == checkpoint["network.backbone.1.moving_variance"].get_bytes()
 
 
+@pytest.mark.parametrize("other", ["head.", "moment1.old."])
+@pytest.mark.parametrize("weights_first", [True, False])
+def test_the_norm_of_another_net_does_not_give_a_tensor_its_name(
+    other: str, weights_first: bool, supplied: Supplied
+) -> None:
+    """A tensor has several names, and that of the layer may stand behind the prefix of another net only."""
+    module = nn.Sequential(nn.Linear(2, 2), nn.LayerNorm(2))
+    weights = {"net.0.weight": numbers(2, 2), "net.0.bias": numbers(2), "net.1.weight": numbers(2, seed=1)}
+    weights["net.1.bias"] = numbers(2, seed=2)
+    others = {f"{other}1.gamma": numbers(2, seed=3), f"{other}1.beta": numbers(2, seed=4)}
+    with pytest.warns(UserWarning, match=r"after the prefix 'net.' \(4 parameters\)"):
+        unused = ckptload.load_param_into_net(
+            module, supplied(weights | others if weights_first else others | weights)
+        )
+    assert unused == ([], list(others))
+    assert raw(module[1].weight) == weights["net.1.weight"].get_bytes()
+
+
+def test_of_two_nets_that_fit_as_well_the_first_in_the_file_counts() -> None:
+    checkpoint = {"a.0.weight": numbers(2), "a.0.bias": numbers(2), "b.0.gamma": numbers(2, seed=1)}
+    checkpoint["b.0.beta"] = numbers(2, seed=1)
+    for order, first in ((list(checkpoint), "a.0.weight"), (list(checkpoint)[::-1], "b.0.gamma")):
+        module = nn.Sequential(nn.LayerNorm(2))
+        with pytest.warns(UserWarning, match="matched by the end"):
+            ckptload.load_param_into_net(module, {key: checkpoint[key] for key in order})
+        assert raw(module[0].weight) == checkpoint[first].get_bytes()
+
+
 def compiled(module: Any) -> Any:
     return torch.compile(module, backend="eager")
 

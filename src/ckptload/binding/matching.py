@@ -12,9 +12,10 @@ from collections import Counter
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ckptload.binding.copies import WEIGHTS, rank_prefixes
+from ckptload.nets.ends import prefixes_of
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from ckptload.binding.copies import Look
 
@@ -121,7 +122,7 @@ def _match_ends(
     """Match the remaining parameters by the ends of names, with copies and optimizer state as the last resort."""
     candidates = {
         name: [prefix for prefix in prefixes if look.is_tensor(prefix + name)]
-        for name, prefixes in _prefixes(names, keys).items()
+        for name, prefixes in prefixes_of(names, keys).items()
     }
     ranks = rank_prefixes(candidates, look)
     for rank in sorted(set(ranks.values())):
@@ -190,18 +191,3 @@ def _assigned(candidates: Candidates, look: Look) -> dict[str, str]:
                     left[prefix] -= 1
                     unfit[prefix] -= not look.fits(each, prefix + each)
     return taken
-
-
-def _prefixes(names: Iterable[str], keys: Iterable[str]) -> dict[str, list[str]]:
-    """Return for each name what stands before it in the entries that end with a dot and that name, in their order."""
-    candidates: dict[str, list[str]] = {name: [] for name in names}
-    longest = max(map(len, candidates), default=0)
-    for key in keys:
-        # A name in the file may have thousands of dots, so ends longer than any name of the net are not tried.
-        at = key.find(".", max(0, len(key) - longest - 1))
-        while at >= 0:
-            prefixes = candidates.get(key[at + 1 :])
-            if prefixes is not None:
-                prefixes.append(key[: at + 1])
-            at = key.find(".", at + 1)
-    return {name: prefixes for name, prefixes in candidates.items() if prefixes}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -9,10 +10,11 @@ import torch
 
 from ckptload.dtypes import DType
 from ckptload.foreign.torch_tensors import as_array, as_tensor, dtype_of, refusal_of
+from ckptload.nets.ends import prefixes_of
 from ckptload.nets.pytorch.names import places
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator
+    from collections.abc import Collection, Iterator, Sequence
 
     from ckptload.dtypes import Array
     from ckptload.nets.pytorch.names import Place
@@ -33,32 +35,46 @@ class Chosen(NamedTuple):
 
 
 def choose(module: Any, keys: Collection[str]) -> Iterator[Chosen]:
-    """Yield every tensor of a module once, under the name that the checkpoint has."""
-    ends = _ends(keys)
+    """Yield every tensor of a module once, under the name that the checkpoint has.
+
+    Several of its names may stand behind prefixes. Then the prefix counts behind which the most tensors of the module
+    are, and of several such prefixes the first in the checkpoint: a norm beside the module, or a net of other layers,
+    may have a name that fits, too.
+    """
     tied: dict[int, list[Place]] = {}
     for place in places(module):
         tied.setdefault(id(place.tensor), []).append(place)
-    for several in tied.values():
-        options = [(name, place) for place in several for name in place.names]
-        found = _known(options, keys) or _known(options, ends)
+    every = [[(name, place) for place in several for name in place.names] for several in tied.values()]
+    ranks = _behind_prefixes([[name for name, _ in options] for options in every], keys)
+    for several, options in zip(tied.values(), every, strict=True):
+        found = next((option for option in options if option[0] in keys), None)
+        if found is None:
+            # Of equals, min() takes the first.
+            known = [option for option in options if option[0] in ranks]
+            found = min(known, key=lambda option: ranks[option[0]], default=None)
         if found is not None or not several[0].is_optional:
             name, place = found or options[0]
             yield Chosen(name, place, tuple(place.path for place in several))
 
 
-def _known(options: Iterable[tuple[str, Place]], names: Collection[str]) -> tuple[str, Place] | None:
-    return next((option for option in options if option[0] in names), None)
+def _behind_prefixes(every: Sequence[Sequence[str]], keys: Collection[str]) -> dict[str, tuple[int, int]]:
+    """Return the names that entries end with, and for each how well its best prefix does; the smallest is the best.
 
-
-def _ends(keys: Iterable[str]) -> set[str]:
-    """Return the rest of each key after each of its dots: the names that fit after a prefix."""
-    ends: set[str] = set()
-    for key in keys:
-        at = key.find(".")
-        while at >= 0:
-            ends.add(key[at + 1 :])
-            at = key.find(".", at + 1)
-    return ends
+    Args:
+        every: the names of each tensor.
+        keys: names of the entries, in their order.
+    """
+    prefixes = prefixes_of((name for names in every for name in names), keys)
+    tensors = Counter(
+        prefix for names in every for prefix in {prefix for name in names for prefix in prefixes.get(name, ())}
+    )
+    numbers = {key: number for number, key in enumerate(keys)} if prefixes else {}
+    first: dict[str, int] = {}
+    for name, mine in prefixes.items():
+        for prefix in mine:
+            number = numbers[prefix + name]
+            first[prefix] = min(first.get(prefix, number), number)
+    return {name: min((-tensors[prefix], first[prefix]) for prefix in mine) for name, mine in prefixes.items()}
 
 
 class TorchTarget:
