@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import tracemalloc
 import warnings
 from collections import OrderedDict
@@ -702,10 +701,29 @@ def test_conversions_are_counted_in_one_warning(supplied: Supplied) -> None:
     assert message == ("3 parameters are converted to the net's dtype: Float32 to Float16 (2), Float32 to BFloat16 (1)")
 
 
-def test_prefixes_that_would_do_as_well_are_logged(supplied: Supplied, caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.INFO, "ckptload"):
-        load_param_into_net(net({"a": (1,)}), supplied({"x.a": param([1.0]), "y.a": param([1.0])}))
-    assert "the prefix 'x.' is first in the checkpoint; 'y.' would match, too" in caplog.messages
+def test_prefixes_that_would_do_as_well_are_named(supplied: Supplied) -> None:
+    """Of two nets in a file one is taken, whichever is first; only the user knows whether it is the right one."""
+    checkpoint = {key: param([1.0]) for key in ("x.a", "y.a", "x.b", "y.b", "moment1.x.a", "ema.y.b")}
+    checkpoint["z.a"] = param([1.0, 1.0])
+    cell, given = net(dict.fromkeys("ab", (1,))), supplied(checkpoint)
+    (message,) = warned(cell, given)
+    assert message == (
+        "2 of 2 parameters are matched by the end of the name, after the prefix 'x.' "
+        "(2 parameters; 'y.' matches as well)"
+    )
+    plan = plan_binding(cell, given)
+    assert plan.rivals == {"x.": ["y."]}
+    assert str(plan).splitlines()[1] == "  2 matched after the prefix 'x.' ('y.' matches as well): 'a', 'b'"
+
+
+def test_an_entry_that_fills_several_parameters_is_named(supplied: Supplied) -> None:
+    """As in MindSpore, what fills one parameter by its name may fill another by the end of its name."""
+    cell, given = net({"w": (1,), "enc.w": (1,)}), supplied({"enc.w": param([1.0])})
+    _, message = warned(cell, given)
+    assert message == "1 entry fills several parameters: 'enc.w' fills 'w', 'enc.w'"
+    plan = plan_binding(cell, given)
+    assert plan.shared == {"enc.w": ["w", "enc.w"]}
+    assert "  1 entry fills several parameters: 'enc.w'" in str(plan).splitlines()
 
 
 # -- several entries match ------------------------------------------------------------------------

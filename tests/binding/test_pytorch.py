@@ -436,9 +436,7 @@ def test_the_norm_of_another_net_does_not_give_a_tensor_its_name(
     weights["net.1.bias"] = numbers(2, seed=2)
     others = {f"{other}1.gamma": numbers(2, seed=3), f"{other}1.beta": numbers(2, seed=4)}
     with pytest.warns(UserWarning, match=r"after the prefix 'net.' \(4 parameters\)"):
-        unused = ckptload.load_param_into_net(
-            module, supplied(weights | others if weights_first else others | weights)
-        )
+        unused = ckptload.load_param_into_net(module, supplied(weights | others if weights_first else others | weights))
     assert unused == ([], list(others))
     assert raw(module[1].weight) == weights["net.1.weight"].get_bytes()
 

@@ -281,9 +281,6 @@ def plan_target(
     matching = match(list(slots), supply.keys, look, exact=strict)
     plan = BindingPlan(slots, supply, matching, strict=strict, skips=skip_misfits)
     supply.authenticate()
-    for prefix, rivals in matching.rivals.items():
-        if rivals:
-            _log.info("the prefix %r is first in the checkpoint; %s would match, too", prefix, listed(rivals))
     for load in plan.loads:
         _log.debug("%s is loaded from %s: %s to %s", load.name, load.key, load.key_dtype, load.dtype)
     return plan

@@ -63,7 +63,7 @@ class Matching(NamedTuple):
         missing: parameters without an entry, in the net's order.
         unused: entries without a parameter, in the checkpoint's order.
         transient: parameters that do not need an entry and have none.
-        rivals: for each prefix used, other prefixes that would match its parameters.
+        rivals: for each prefix used, other prefixes behind which entries would fit its parameters as well.
     """
 
     matches: list[Match]
@@ -138,7 +138,7 @@ def _match_ends(
                 ties[name] = Tie(name, tuple(each + name for each in group[name]))
                 continue
             found[name] = Match(name, prefix + name, prefix, rank != WEIGHTS)
-            others = [other for other in group[name] if other != prefix]
+            others = [other for other in group[name] if other != prefix and look.fits(name, other + name)]
             # A dictionary, because there may be as many prefixes as entries and a list would be searched.
             rivals.setdefault(prefix, {}).update(dict.fromkeys(others))
 

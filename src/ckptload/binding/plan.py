@@ -80,6 +80,7 @@ class Plan:
         param_not_load: the same, and misfits that are skipped.
         ckpt_not_load: entries that are not used, in the checkpoint's order.
         transient: gradient sums without an entry; they are not reported as missing.
+        rivals: for a prefix that is used, other prefixes behind which entries would fit as well; only if there are any.
         total: number of the net's parameters.
         entries: number of the checkpoint's entries.
         source: path of the checkpoint, or a description if it is not a file; None for a dictionary.
@@ -102,6 +103,7 @@ class Plan:
         self.param_not_load = matching.missing
         self.ckpt_not_load = [supply.original(key) for key in matching.unused]
         self.transient = matching.transient
+        self.rivals = {prefix: others for prefix, others in matching.rivals.items() if others}
         self.total = len(slots)
         self.entries = len(supply.keys)
         self.source = supply.label
@@ -161,6 +163,14 @@ class Plan:
     def from_optimizer(self) -> list[Load]:
         """Loads from copies or optimizer state, because no other entry's name ends with the parameter's."""
         return [load for load in self.loads if load.name in self._from_optimizer]
+
+    @property
+    def shared(self) -> dict[str, list[str]]:
+        """Entries that fill several parameters, and these parameters."""
+        found: dict[str, list[str]] = {}
+        for load in self.loads:
+            found.setdefault(load.key, []).append(load.name)
+        return {key: names for key, names in found.items() if len(names) > 1}
 
     @property
     def conversions(self) -> dict[tuple[DType, DType], list[str]]:

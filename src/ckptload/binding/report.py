@@ -29,7 +29,11 @@ def warnings_of(plan: Plan) -> Iterable[str]:
     prefixes = {prefix: [n for n in names if n not in optimizer] for prefix, names in plan.prefixes.items()}
     by_end = sum(map(len, prefixes.values()))
     if by_end:
-        used = [f"{prefix!r} ({counted(len(names), 'parameter')})" for prefix, names in prefixes.items() if names]
+        used = [
+            f"{prefix!r} ({counted(len(names), 'parameter')}{_rivals(plan, prefix, '; ')})"
+            for prefix, names in prefixes.items()
+            if names
+        ]
         yield (
             f"{by_end} of {total} {_be(by_end)} matched by the end of the name, after "
             f"{'the prefix' if len(used) == 1 else 'the prefixes'} {_joined(used)}"
@@ -40,10 +44,26 @@ def warnings_of(plan: Plan) -> Iterable[str]:
             f"{counted(len(pairs), 'parameter')} {_be(len(pairs))} filled from optimizer state or copies, because no "
             f"other entry matches: {_joined(pairs)}"
         )
+    if plan.shared:
+        yield f"{_shared(plan)}: {_joined([f'{key!r} fills {listed(names)}' for key, names in plan.shared.items()])}"
     if plan.conversions:
         number = sum(map(len, plan.conversions.values()))
         kinds = [f"{old} to {new} ({len(names)})" for (old, new), names in plan.conversions.items()]
         yield f"{counted(number, 'parameter')} {_be(number)} converted to the net's dtype: {_joined(kinds)}"
+
+
+def _rivals(plan: Plan, prefix: str, before: str) -> str:
+    """Describe the other prefixes that would do as well as one that is used, or return nothing."""
+    others = plan.rivals.get(prefix)
+    if others is None:
+        return ""
+    match = "matches" if len(others) == 1 else "match"
+    return f"{before}{listed(others)} {match} as well" + (")" if before.endswith("(") else "")
+
+
+def _shared(plan: Plan) -> str:
+    fill = "fills" if len(plan.shared) == 1 else "fill"
+    return f"{counted(len(plan.shared), 'entry', 'entries')} {fill} several parameters"
 
 
 def _kept(plan: Plan) -> str:
@@ -114,13 +134,16 @@ def describe(plan: Plan) -> str:
     if plan.exact:
         lines.append(f"{len(plan.exact)} matched by name: {listed(plan.exact)}")
     lines.extend(
-        f"{len(names)} matched after the prefix {prefix!r}: {listed(names)}" for prefix, names in plan.prefixes.items()
+        f"{len(names)} matched after the prefix {prefix!r}{_rivals(plan, prefix, ' (')}: {listed(names)}"
+        for prefix, names in plan.prefixes.items()
     )
     if plan.from_optimizer:
         taken = [load.key for load in plan.from_optimizer]
         lines.append(
             f"{len(taken)} of these from optimizer state or copies, because nothing else matches: {listed(taken)}"
         )
+    if plan.shared:
+        lines.append(f"{_shared(plan)}: {listed(list(plan.shared))}")
     for (old, new), names in plan.conversions.items():
         lines.append(f"{len(names)} converted from {old} to {new}: {listed(names)}")
     if plan.unmatched:
