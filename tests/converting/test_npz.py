@@ -83,6 +83,17 @@ def test_bfloat16_cut_inside_an_element_is_joined(tmp_path: Path) -> None:
     np.testing.assert_array_equal(archive(tmp_path / "x.npz")["b"], value.astype(np.float32))
 
 
+@pytest.mark.parametrize("order", [("w", "w.npy"), ("w.npy", "w")])
+def test_a_name_that_numpy_takes_for_another_is_refused(tmp_path: Path, order: tuple[str, str]) -> None:
+    values = {name: np.full(1, len(name)) for name in order}
+    with pytest.raises(ArgumentError, match=r"numpy would read the array 'w' for this one") as caught:
+        to_npz(made(tmp_path, values), tmp_path / "x.npz")
+    assert caught.value.name == "w.npy"
+    assert not (tmp_path / "x.npz").exists()
+    to_npz(made(tmp_path, values), tmp_path / "x.npz", choice_func=lambda name: name == "w.npy")
+    assert archive(tmp_path / "x.npz")["w.npy"].tolist() == [5]
+
+
 def test_equal_content_makes_equal_files(tmp_path: Path) -> None:
     path = made(tmp_path, floats("w", 1, 2) + text("s", "x"))
     to_npz(path, tmp_path / "a")

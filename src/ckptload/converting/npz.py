@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 #: Types that numpy itself does not have; float32 can represent all their values.
 _WIDENED: Final = (dtypes.bfloat16, dtypes.float8_e4m3fn, dtypes.float8_e5m2)
+#: What numpy adds to the name of an array for its file in the archive.
+_ENDING: Final = ".npy"
 #: Names of the arrays of a map (docs/format.md, "Map tensors").
 _PARTS: Final = ("keys", "values", "status")
 
@@ -32,7 +34,7 @@ def write(target: Path, arrays: dict[str, Item], meter: Meter, finish: Callable[
         with zipfile.ZipFile(file, "w", allowZip64=True) as archive:
             for name, item in arrays.items():
                 # ZipInfo has a fixed date, so equal entries give equal files.
-                with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as member:
+                with archive.open(zipfile.ZipInfo(f"{name}{_ENDING}"), "w", force_zip64=True) as member:
                     _write(item, member, meter)
         finish()
 
@@ -41,7 +43,8 @@ def named(entries: Iterable[Item]) -> dict[str, Item]:
     """Return the items to write by their names in the archive; a map becomes several.
 
     Raises:
-        ArgumentError: two arrays would have the same name, or a name cannot be stored in an archive.
+        ArgumentError: two arrays would have the same name, numpy would take one for the other, or a name cannot be
+            stored in an archive.
     """
     found: dict[str, Item] = {}
     for entry in entries:
@@ -53,6 +56,14 @@ def named(entries: Iterable[Item]) -> dict[str, Item]:
                 reason = "a name in an archive ends at a NUL" if "\0" in name else "two arrays would have this name"
                 raise ArgumentError(reason, name=name, hint=Hint("leave the entry out with {exclude}"))
             found[name] = item
+    for name in found:
+        # numpy looks for a file of the name that it is asked for before it adds the ending.
+        if f"{name}{_ENDING}" in found:
+            raise ArgumentError(
+                f"numpy would read the array {name!r} for this one, which is that name with {_ENDING!r}",
+                name=f"{name}{_ENDING}",
+                hint=Hint("leave the entry out with {exclude}"),
+            )
     return found
 
 
