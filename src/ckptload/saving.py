@@ -96,6 +96,9 @@ def save_checkpoint(
             ``format="safetensors"``; or a name is longer than 1024 characters.
         WriteError: the system could not write (also an OSError, of the class for its reason).
         BackgroundSaveError: the previous asynchronous save failed; this call saved nothing.
+
+    Warns:
+        UserWarning: several parameters have the same name, of which only the last is saved.
     """
     path = _target(save_obj, ckpt_file_name, format)
     _check_types(integrated_save, async_save, append_dict, enc_key, enc_mode, crc_check, kwargs)

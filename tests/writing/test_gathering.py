@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import OrderedDict
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -100,7 +101,20 @@ def test_names_and_order_are_those_of_the_object(save_obj: object) -> None:
 
 def test_of_a_name_that_comes_twice_the_last_value_counts_at_the_first_place() -> None:
     twice = [parameter(1.0, "a"), parameter(2.0, "b"), parameter(3.0, "a")]
-    assert list(values(gather(twice, None, None)).items()) == [("a", [3.0]), ("b", [2.0])]
+    with pytest.warns(UserWarning, match="1 name is given to several parameters, of which only the last is saved: 'a'"):
+        found = gather(twice, None, None)
+    assert list(values(found).items()) == [("a", [3.0]), ("b", [2.0])]
+
+
+def test_parameters_of_a_cell_that_have_one_name_are_told() -> None:
+    cell = CellList([Inner(), Inner()], auto_prefix=False)
+    with pytest.warns(UserWarning, match="2 names are given to several parameters.*'weight', 'bias'"):
+        assert len(gather(cell, None, None)) == 2
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert len(gather(cell, None, lambda name: name not in {"weight", "bias"})) == 0
+        one = parameter(1.0, "a")
+        assert len(gather([one, one], None, None)) == 1
 
 
 @pytest.mark.parametrize("empty", [{}, [], Cell()], ids=["dict", "list", "cell"])

@@ -19,7 +19,7 @@ from ckptload.formats.ckpt import records as ckpt_records
 from ckptload.formats.ckpt import schema
 from ckptload.formats.entry import BYTES, MAP, STRING, TENSOR
 from ckptload.formats.item import Item
-from ckptload.messages import type_name
+from ckptload.messages import counted, listed, type_name, warn
 from ckptload.nets.foreign import module_parameters
 from ckptload.reading.reader import Reader
 from ckptload.tensors.parameter import Parameter, as_ours
@@ -39,7 +39,8 @@ def gather(
 ) -> list[Item]:
     """Return the items that a call of ``save_checkpoint`` saves, in file order.
 
-    A repeated name keeps its first place and its last value. Exceptions of `choice_func` pass through.
+    A repeated name keeps its first place and its last value, with a warning unless both are the same object. Exceptions
+    of `choice_func` pass through.
 
     Args:
         save_obj: a cell, a module, an open reader, a dictionary or a list; see docs/saving.md, "What can be saved".
@@ -52,12 +53,25 @@ def gather(
     Raises:
         ArgumentTypeError: a value is of a type that cannot be saved.
         ArgumentError: a name cannot be stored.
+
+    Warns:
+        UserWarning: several values have the same name.
     """
     found: dict[str, Item] = {}
+    last: dict[str, object] = {}
+    repeated: dict[str, None] = {}
     parameters = module_parameters(save_obj)
     for asked, name, make, value in _everything(save_obj if parameters is None else parameters):
         if choice_func is None or choice_func(asked):
+            if last.setdefault(name, value) is not value:
+                repeated[name] = None
             found[name] = make(_checked(name), value)
+            last[name] = value
+    if repeated:
+        warn(
+            f"{counted(len(repeated), 'name is', 'names are')} given to several parameters, of which only the last is "
+            f"saved: {listed(list(repeated))}"
+        )
     for name, value in (append_dict or {}).items():
         if name != _EXCEPTION_MARK:
             found[name] = _value(_checked(name), value)
