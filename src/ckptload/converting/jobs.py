@@ -13,6 +13,7 @@ from ckptload.errors import ArgumentError, ArgumentTypeError, CheckpointError, O
 from ckptload.formats.entry import SAFETENSORS
 from ckptload.formats.safetensors.shards import ENDING, ShardedSource
 from ckptload.messages import type_name, warn
+from ckptload.reading.advice import misnamed
 from ckptload.writing.atomic import failure
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def jobs(file_path: Any, save_path: Any, file_name_regex: Any, *, old: str, new:
             raise
         raise ReadError(f"the path cannot be examined: {error}", path=given) from error
     if not given.endswith((f".{old}", ENDING) if old == SAFETENSORS else f".{old}"):
-        raise ArgumentError(f"the name of a file to convert must end in .{old}", path=given)
+        raise misnamed(given, old, f"the name of a file to convert must end in .{old}")
     if not fits(given):
         raise ArgumentError("file_name_regex does not match the file", path=given, hint="pass None to convert it")
     return [_job(path, folder or path.parent, old, new)]

@@ -12,10 +12,10 @@ from ckptload.formats.entry import CKPT
 from ckptload.formats.limits import MAX_RECORDS
 from ckptload.formats.safetensors.shards import ShardedSource, is_index
 from ckptload.reading.access import Access
+from ckptload.reading.advice import open_advised
 from ckptload.reading.indexing import guess_format, open_index
 from ckptload.reading.reader import Reader
 from ckptload.sources.files import FileSource
-from ckptload.sources.inputs import open_source
 
 if TYPE_CHECKING:
     from ckptload.sources.base import Source
@@ -89,7 +89,7 @@ def open_with(source: Any, access: Access) -> Reader:
                 source, mapped=access.mapped, max_records=access.max_records, watches_names=access.watches_name
             )
             if in_shards
-            else open_source(source, mapped=access.mapped)
+            else open_advised(source, mapped=access.mapped)
         )
         stack.callback(opened.close)
         if isinstance(opened, FileSource):

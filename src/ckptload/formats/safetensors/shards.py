@@ -27,7 +27,7 @@ from ckptload.errors import (
 from ckptload.formats.entry import SAFETENSORS
 from ckptload.formats.index import Facts
 from ckptload.formats.limits import MAX_RECORDS, beyond
-from ckptload.formats.safetensors import checksum
+from ckptload.formats.safetensors import checksum, order
 from ckptload.formats.safetensors.index import SafetensorsIndex, open_safetensors
 from ckptload.sources.base import Source
 from ckptload.sources.files import FileSource, MappedSource
@@ -193,7 +193,7 @@ class _Touched(threading.local):
 
 
 class ShardedIndex:
-    """The tensors of all shards, sorted by name; a shard's own index is read when one of its tensors is requested."""
+    """The tensors of all shards, by name; a shard's own index is read when one of its tensors is requested."""
 
     def __init__(self, source: ShardedSource) -> None:
         self.format = SAFETENSORS
@@ -204,8 +204,8 @@ class ShardedIndex:
         self._indexes: dict[str, SafetensorsIndex] = {}
 
     def names(self) -> Sequence[str]:
-        """Return the names in the index, in order of code points."""
-        return sorted(self._shards.weight_map)
+        """Return the names in the index, in the same order as those of a single file."""
+        return order.restored(self._shards.weight_map, self.metadata)
 
     def public_names(self, chosen: Iterable[str]) -> dict[str, str]:
         """Return a dictionary from each name to itself."""
