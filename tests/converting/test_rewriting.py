@@ -166,6 +166,15 @@ def test_shards_and_their_index_open_again(source: Path, tmp_path: Path) -> None
     assert sorted(path.name for path in (tmp_path / "again").iterdir()) == names
 
 
+@pytest.mark.parametrize("flag", [True, False])
+def test_a_file_that_lacks_what_other_devices_hold_goes_on_saying_so(flag: bool, tmp_path: Path) -> None:
+    first, second = tmp_path / "a.safetensors", tmp_path / "b.safetensors"
+    ckptload.save_checkpoint({"w": np.zeros(1)}, first, format="safetensors", remove_redundancy=flag)
+    convert(first, second)
+    with ckptload.open_checkpoint(second) as reader:
+        assert reader.metadata == {"format": "ms", "remove_redundancy": str(flag)}
+
+
 def test_metadata_are_kept_and_added_to(tmp_path: Path) -> None:
     first, second = tmp_path / "a.safetensors", tmp_path / "b.safetensors"
     safetensors.numpy.save_file({"w": np.ones(2)}, first, {"format": "pt", "author": "somebody", "crc_num": "5"})

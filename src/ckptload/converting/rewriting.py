@@ -45,7 +45,7 @@ _FORMATS: Final = (CKPT, SAFETENSORS, NPZ)
 _SHARD_SIZE: Final = "5GB"
 
 #: Keys of metadata that describe the layout of the old file; they are not copied to the new one.
-_OF_THE_FILE: Final = frozenset({"format", "crc_num", "remove_redundancy", "total_size", strings.KEY, order.KEY})
+_OF_THE_FILE: Final = frozenset({"format", "crc_num", "total_size", strings.KEY, order.KEY})
 _NO_UTF8: Final = re.compile("[\ud800-\udfff]")
 
 

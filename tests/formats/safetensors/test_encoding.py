@@ -129,6 +129,15 @@ def test_a_tensor_cannot_be_called_as_the_metadata() -> None:
         writing.check(gather({"__metadata__": np.ones(1)}, None, None))
 
 
+@pytest.mark.parametrize("name", ["format", "crc_num", "remove_redundancy", "ckptload.strings", "ckptload.order"])
+def test_the_type_of_a_tensor_is_not_noted_where_the_metadata_have_something_else(name: str) -> None:
+    """It would be read as Int8, or the checksum as damage."""
+    writing.check([Item(name, TENSOR, dtypes.int8, (1,), 1, b"x"), Item("w", TENSOR, dtypes.qint4x2, (1,), 1, b"x")])
+    with pytest.raises(ArgumentError, match="where it has another meaning") as caught:
+        writing.check([Item(name, TENSOR, dtypes.qint4x2, (1,), 1, b"x")])
+    assert caught.value.name == name
+
+
 def test_a_header_that_no_reader_takes_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writing, "MAX_HEADER", 100)
     writing.check(gather({"w": np.ones(1)}, None, None))

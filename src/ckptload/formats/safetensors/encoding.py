@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 
 from ckptload import dtypes
 from ckptload.errors import ArgumentError, Hint, UnsavableTypeError
-from ckptload.formats.safetensors import checksum
+from ckptload.formats.safetensors import checksum, order, strings
 from ckptload.formats.safetensors.index import LENGTH_SIZE, MAX_HEADER, METADATA
 
 if TYPE_CHECKING:
@@ -32,6 +32,8 @@ _ORDER: Final = (
     "U64", "I64", "F64", "C64", "F32", "U32", "I32", "BF16", "F16", "U16", "I16", "F8_E4M3", "F8_E5M2", "I8", "U8",
     "BOOL",
 )  # fmt: skip
+#: Keys of the metadata that are not names of tensors.
+_TAKEN: Final = frozenset({"format", "remove_redundancy", checksum.KEY, strings.KEY, order.KEY})
 _RANK: Final = {name: rank for rank, name in enumerate(_ORDER)}
 
 
@@ -114,6 +116,13 @@ def _type(item: Item) -> str:
             f"a safetensors file can only hold tensors, not a {item.kind}",
             name=item.name,
             hint=Hint("leave the entry out with {exclude}, or save as .ckpt"),
+        )
+    if item.dtype is dtypes.qint4x2 and item.name in _TAKEN:
+        raise ArgumentError(
+            f"a safetensors file cannot hold a tensor of {item.dtype} with this name: the type would be noted under it in "
+            "the metadata, where it has another meaning",
+            name=item.name,
+            hint="rename it, or save as .ckpt",
         )
     # MindSpore stores Int4 as int8 and notes it in the metadata (docs/format.md, "safetensors as MindSpore writes it").
     name = dtypes.int8.safetensors if item.dtype is dtypes.qint4x2 else item.dtype.safetensors
