@@ -701,6 +701,21 @@ def test_conversions_are_counted_in_one_warning(supplied: Supplied) -> None:
     assert message == ("3 parameters are converted to the net's dtype: Float32 to Float16 (2), Float32 to BFloat16 (1)")
 
 
+@pytest.mark.parametrize("size", [2, 600_000], ids=["whole", "in pieces"])
+def test_values_that_the_net_cannot_hold_are_told(size: int, supplied: Supplied) -> None:
+    """They are infinite in the net, and so is all that it computes."""
+    spec = dict.fromkeys("abc", ((size,), F16))
+    values = np.full(size, 1e6, np.float32)
+    checkpoint = {"a": Parameter(np.ones(size, np.float32)), "n.b": Parameter(values), "c": Parameter(values * np.inf)}
+    cell = net(spec)
+    message = warned(cell, supplied(checkpoint))[-1]
+    assert message == (
+        "1 parameter has a dtype that cannot hold all values: floats became infinite, integers wrapped around: "
+        "'b' (Float32 to Float16)"
+    )
+    assert np.isinf(next(each for each in cell.get_parameters() if each.name == "b").asnumpy()).all()
+
+
 def test_prefixes_that_would_do_as_well_are_named(supplied: Supplied) -> None:
     """Of two nets in a file one is taken, whichever is first; only the user knows whether it is the right one."""
     checkpoint = {key: param([1.0]) for key in ("x.a", "y.a", "x.b", "y.b", "moment1.x.a", "ema.y.b")}

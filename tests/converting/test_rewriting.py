@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tracemalloc
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -109,7 +110,9 @@ def test_floats_are_converted_with_mindspores_rounding_and_nothing_else_is(
     from ckptload.tensors.casting import cast
 
     target = tmp_path / "out.safetensors"
-    convert(source, target, dtype=dtype)
+    told = pytest.warns(UserWarning, match="1 entry has values that are too large for Float16 and .*: 'net.conv.bias'")
+    with told if dtype is dtypes.float16 else nullcontext():
+        convert(source, target, dtype=dtype)
     before, after = content(source), content(target)
     for name in ("net.conv.weight", "net.conv.bias", "net.half"):
         old, shape, data = before[name]

@@ -115,6 +115,44 @@ def test_a_nan_behind_a_chunk_of_numbers_is_found() -> None:
         assert {int(value) for value in result[places]} == {nan}
 
 
+TOO_LARGE = [
+    ("Float32", "Float16", 65520.0, 65519.0),
+    ("Float64", "Float16", -65520.0, 65519.0),
+    ("BFloat16", "Float16", 65536.0, 65280.0),
+    ("Float64", "Float32", 1e39, 3e38),
+    ("Float32", "BFloat16", 3.4e38, 3.38e38),
+    ("Int64", "Int32", 1 << 31, (1 << 31) - 1),
+    ("Int16", "Int4", -129, -128),
+]
+
+
+@pytest.mark.parametrize("many", [False, True], ids=["few", "many"])
+@pytest.mark.parametrize(("source", "target", "beyond", "within"), TOO_LARGE)
+def test_a_value_that_the_type_cannot_hold_is_told(
+    source: str, target: str, beyond: float, within: float, many: bool
+) -> None:
+    old, new = dtypes.BY_NAME[source], dtypes.BY_NAME[target]
+    array = np.ones(2 * casting._CHUNK + 5, old.numpy)
+    out = np.empty(array.shape, new.numpy)
+    # Many small numbers are rounded in another way.
+    array[: len(array) // 2 if many else 1] = 1e-6 if old in dtypes.FLOATS else 1
+    array[-1] = within
+    assert casting.cast_into(array, old, new, out) is False
+    if old in dtypes.FLOATS:
+        array[:4] = [np.nan, -np.nan, np.inf, -np.inf]
+        assert casting.cast_into(array, old, new, out) is False
+    array[-1] = beyond
+    assert casting.cast_into(array, old, new, out) is True
+    assert casting.cast_into(array[:5], old, new, out[:5]) is False
+
+
+def test_a_wider_type_holds_every_value() -> None:
+    for source, target in (("Float16", "Float32"), ("BFloat16", "Float64"), ("Int8", "Int64"), ("Int8", "Int4")):
+        array = np.arange(256).astype("u1").view("i1" if "Int" in source else dtypes.BY_NAME[source].numpy)
+        out = np.empty(array.shape, dtypes.BY_NAME[target].numpy)
+        assert casting.cast_into(array, dtypes.BY_NAME[source], dtypes.BY_NAME[target], out) is False
+
+
 def test_the_result_may_have_another_shape_of_that_size() -> None:
     out = np.zeros((2, 3), np.int8)
     casting.cast_into(np.arange(254, 260, dtype=np.int64).reshape(6, 1), dtypes.int64, dtypes.int8, out)

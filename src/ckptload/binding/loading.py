@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -110,19 +111,31 @@ class BindingPlan(Plan):
         Raises:
             BindingError: as for `check`, or the net has changed since the plan was made; nothing was written.
             CheckpointError: the file can no longer be read; if part of it was read, the net is partly loaded.
+
+        Warns:
+            UserWarning: values are too large for the dtype that a parameter has.
         """
         self.check()
-        transfers, others = self._goals()
+        beyond: dict[str, None] = {}
+        transfers, others = self._goals(beyond)
         self.supply.transfer(transfers)
         for load, slot in others:
             array = self.supply.array(load.key)
             if load.key_dtype is not load.dtype:
-                array = casting.cast(array, load.key_dtype, load.dtype)
+                converted = np.empty(array.shape, load.dtype.numpy)
+                if casting.cast_into(array, load.key_dtype, load.dtype, converted):
+                    beyond[load.name] = None
+                array = converted
             slot.write(array.reshape(load.shape))
+        if beyond:
+            warn(report.beyond([load for load in self.loads if load.name in beyond]))
         _log.info("loaded %d of %d parameters from %s", len(self.loads), self.total, self.source or "a dictionary")
 
-    def _goals(self) -> tuple[list[Transfer], list[tuple[Load, Slot]]]:
-        """Sort the loads: into memory that numpy can fill, and into slots that take an array."""
+    def _goals(self, beyond: dict[str, None]) -> tuple[list[Transfer], list[tuple[Load, Slot]]]:
+        """Sort the loads: into memory that numpy can fill, and into slots that take an array.
+
+        Names of parameters that cannot hold a value are added to `beyond` when the values are written.
+        """
         transfers: list[Transfer] = []
         others: list[tuple[Load, Slot]] = []
         for load in self.loads:
@@ -136,8 +149,9 @@ class BindingPlan(Plan):
         for load in self.loads:
             slot = self.slots[load.name]
             memory = slot.memory()
+            note = partial(beyond.setdefault, load.name, None)
             if memory is not None and memory.flags.c_contiguous:
-                transfers.append(Transfer(load.key, self.spec(load.key), load.dtype, memory))
+                transfers.append(Transfer(load.key, self.spec(load.key), load.dtype, memory, note))
             else:
                 others.append((load, slot))
         return transfers, others

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from ckptload.binding.matching import Tie
-    from ckptload.binding.plan import Misfit, Plan
+    from ckptload.binding.plan import Load, Misfit, Plan
 
 #: Number of missing parameters, or of misfits in a warning, that are listed, each with the nearest names.
 _EXPLAINED: Final = 10
@@ -50,6 +50,15 @@ def warnings_of(plan: Plan) -> Iterable[str]:
         number = sum(map(len, plan.conversions.values()))
         kinds = [f"{old} to {new} ({len(names)})" for (old, new), names in plan.conversions.items()]
         yield f"{counted(number, 'parameter')} {_be(number)} converted to the net's dtype: {_joined(kinds)}"
+
+
+def beyond(loads: Sequence[Load]) -> str:
+    """Describe parameters whose dtype cannot hold all values of their entries."""
+    have = "has" if len(loads) == 1 else "have"
+    return (
+        f"{counted(len(loads), 'parameter')} {have} a dtype that cannot hold all values: floats became infinite, "
+        f"integers wrapped around: {_joined([f'{load.name!r} ({load.key_dtype} to {load.dtype})' for load in loads])}"
+    )
 
 
 def _rivals(plan: Plan, prefix: str, before: str) -> str:

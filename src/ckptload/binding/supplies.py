@@ -56,12 +56,19 @@ class Transfer(NamedTuple):
         spec: its dtype, shape and place.
         dtype: dtype to convert to.
         memory: memory of the net: of `dtype`, with as many elements, C-contiguous and writable.
+        beyond: called, from any thread and maybe several times, if `dtype` cannot hold a value.
     """
 
     key: str
     spec: Spec
     dtype: DType
     memory: Array
+    beyond: Callable[[], object] | None = None
+
+    def convert(self, array: Array, out: Array) -> None:
+        """Convert elements of the entry into a part of the memory."""
+        if casting.cast_into(array, self.spec.dtype, self.dtype, out) and self.beyond is not None:
+            self.beyond()
 
 
 class Supply(Protocol):
@@ -263,7 +270,7 @@ class _ReaderSupply:
                 at += _aligned(size)
             self._reader.fill(read)
             for transfer, (_, array) in zip(transfers, read, strict=True):
-                casting.cast_into(array, transfer.spec.dtype, transfer.dtype, transfer.memory)
+                transfer.convert(array, transfer.memory)
 
         return job
 
@@ -275,7 +282,7 @@ class _ReaderSupply:
         def reading(start: int) -> Job:
             def job() -> None:
                 array = part.flat(start, start + step).asnumpy()
-                casting.cast_into(array, transfer.spec.dtype, transfer.dtype, flat[start : start + step])
+                transfer.convert(array, flat[start : start + step])
 
             return job
 
@@ -286,8 +293,7 @@ class _Piece(NamedTuple):
     """Consecutive elements to convert."""
 
     array: Array
-    source: DType
-    target: DType
+    transfer: Transfer
     out: Array
 
 
@@ -295,13 +301,13 @@ def _cut(flat: Array, transfer: Transfer) -> Iterator[_Piece]:
     room = transfer.memory.reshape(-1)
     step = _PIECE // max(flat.itemsize, 1)
     for start in range(0, flat.size, step):
-        yield _Piece(flat[start : start + step], transfer.spec.dtype, transfer.dtype, room[start : start + step])
+        yield _Piece(flat[start : start + step], transfer, room[start : start + step])
 
 
 def _converting(batch: Iterable[_Piece]) -> Job:
     def job() -> None:
         for piece in batch:
-            casting.cast_into(piece.array, piece.source, piece.target, piece.out)
+            piece.transfer.convert(piece.array, piece.out)
 
     return job
 

@@ -24,7 +24,7 @@ from ckptload.formats.ckpt.encoding import ckpt
 from ckptload.formats.entry import CKPT, SAFETENSORS, STRING
 from ckptload.formats.safetensors import order, strings
 from ckptload.formats.safetensors.shards import ENDING
-from ckptload.messages import type_name
+from ckptload.messages import counted, listed, type_name, warn
 from ckptload.reading.reader import Reader
 from ckptload.tensors import casting
 from ckptload.writing.gathering import gather
@@ -110,6 +110,9 @@ def convert_checkpoint(
         ArgumentError: arguments exclude each other, or two entries would have the same name.
         CheckpointError: the source is damaged or has entries that the format cannot store, or the file cannot be
             written.
+
+    Warns:
+        UserWarning: values are too large for `dtype`.
     """
     if not isinstance(source, Reader):
         raise ArgumentTypeError(f"source must be an open reader, not {type_name(source)}")
@@ -117,10 +120,16 @@ def convert_checkpoint(
     place = Path(path_of("path", path)).absolute()
     target = Target(place, format or _format_of(place, limit), limit, enc_key, enc_mode, crc_check=crc_check)
     check_progress(progress)
-    moves = _plan(source, choice_func, name_map, dtype)
+    beyond: dict[str, None] = {}
+    moves = _plan(source, choice_func, name_map, dtype, beyond)
     result = Result(source, [move.item for move in moves], target, metadata or {})
     if not dry_run:
         result.write(Meter(sum(move.item.nbytes for move in moves), progress))
+    if beyond:
+        warn(
+            f"{counted(len(beyond), 'entry has', 'entries have')} values that are too large for {dtype} and became "
+            f"infinite: {listed(list(beyond))}"
+        )
     return moves
 
 
@@ -224,29 +233,38 @@ def check_new_names(found: Iterable[str]) -> None:
 
 
 def _plan(
-    source: Reader, choice_func: Callable[[str], Any] | None, name_map: NameMap, dtype: DType | None
+    source: Reader,
+    choice_func: Callable[[str], Any] | None,
+    name_map: NameMap,
+    dtype: DType | None,
+    beyond: dict[str, None],
 ) -> list[Move]:
+    """Plan the entries of the result; when they are written, names of those beyond `dtype` are added to `beyond`."""
     if dtype is not None and dtype not in dtypes.FLOATS:
         raise ArgumentError(f"dtype must be one of {', '.join(one.attribute for one in dtypes.FLOATS)}, not {dtype}")
     found = chosen(source, choice_func, source.kept_strings())
     by_name = {item.name: item for item in found}
     check_new_names(new := renamed(by_name, name_map))
-    return [_move(by_name[old], old, name, dtype) for name, old in new.items()]
+    return [_move(by_name[old], old, name, dtype, beyond) for name, old in new.items()]
 
 
-def _move(item: Item, old: str, new: str, dtype: DType | None) -> Move:
+def _move(item: Item, old: str, new: str, dtype: DType | None, beyond: dict[str, None]) -> Move:
     moved = item._replace(name=new)
     if dtype is not None and item.dtype in dtypes.FLOATS and item.dtype is not dtype:
-        return Move(old, item.dtype, _cast(moved, item.dtype, dtype))
+        return Move(old, item.dtype, _cast(moved, item.dtype, dtype, beyond))
     return Move(old, item.dtype, moved)
 
 
-def _cast(item: Item, source: DType, target: DType) -> Item:
+def _cast(item: Item, source: DType, target: DType, beyond: dict[str, None]) -> Item:
     """Return an item whose tensor data is converted piece by piece while it is written."""
 
     def pieces() -> Iterator[memoryview]:
         for piece in npz.whole(item.pieces(), source.itemsize):
-            yield casting.cast(np.frombuffer(piece, source.numpy), source, target).view(np.uint8).data
+            array = np.frombuffer(piece, source.numpy)
+            out = np.empty(array.shape, target.numpy)
+            if casting.cast_into(array, source, target, out):
+                beyond[item.name] = None
+            yield out.view(np.uint8).data
 
     size = item.nbytes // source.itemsize * target.itemsize
     return item._replace(dtype=target, nbytes=size, content=pieces)

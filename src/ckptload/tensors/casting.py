@@ -103,7 +103,7 @@ def cast(array: Array, source: DType, target: DType) -> Array:
     return out
 
 
-def cast_into(array: Array, source: DType, target: DType, out: Array) -> None:
+def cast_into(array: Array, source: DType, target: DType, out: Array) -> bool:
     """Convert into an array of the caller; the two arrays must not overlap.
 
     Args:
@@ -111,6 +111,9 @@ def cast_into(array: Array, source: DType, target: DType, out: Array) -> None:
         source: dtype of its elements.
         target: dtype of the result.
         out: of type ``target.numpy``, with the same number of elements, C-contiguous and writable, of any shape.
+
+    Returns:
+        Whether `target` cannot hold a value: a finite one became infinite, or an integer wrapped around.
 
     Raises:
         ArgumentTypeError: the conversion is not supported.
@@ -129,33 +132,43 @@ def cast_into(array: Array, source: DType, target: DType, out: Array) -> None:
     flat, room = array.reshape(-1), out.reshape(-1)
     if source.numpy == target.numpy or source in _INTEGERS:
         np.copyto(room, flat, casting="unsafe")
-        return
+        return target.itemsize < source.itemsize and not np.array_equal(room, flat)
+    beyond = False
     # Overflow to infinity is intended, and NaNs are set below.
     with np.errstate(all="ignore"):
         for start in range(0, flat.size, _CHUNK):
-            _cast_floats(flat[start : start + _CHUNK], source, target, room[start : start + _CHUNK])
+            beyond |= _cast_floats(flat[start : start + _CHUNK], source, target, room[start : start + _CHUNK])
+    return beyond
 
 
-def _cast_floats(array: Array, source: DType, target: DType, out: Array) -> None:
+def _cast_floats(array: Array, source: DType, target: DType, out: Array) -> bool:
+    """Convert a chunk, and return whether a finite value became infinite."""
     single = array if dtypes.float32 in {source, target} else array.astype(np.float32)
     # A NaN is a NaN on both sides; search the one with fewer bytes.
     telling, kind = (array, source) if source.itemsize < target.itemsize else (out, target)
+    too_large = _LAYOUTS[kind].infinity
     if target is dtypes.float16 and _is_unusual(single.view("<u4")):
         _round_to_half(single.view("<u4"), out.view("<u2"))
-        telling, kind = single, dtypes.float32
+        telling, kind, too_large = single, dtypes.float32, int(_TOO_LARGE)
     else:
         np.copyto(out, single, casting="unsafe")
-    if _has_nans(telling, _LAYOUTS[kind]):
-        layout = _LAYOUTS[source]
-        bits = array.view(layout.bits)
-        nans = (bits & (layout.sign - 1)) > layout.infinity
+    largest = _largest(telling, _LAYOUTS[kind])
+    if largest < too_large:
+        return False
+    layout, goal = _LAYOUTS[source], _LAYOUTS[target]
+    bits = array.view(layout.bits)
+    size = bits & (layout.sign - 1)
+    if largest > _LAYOUTS[kind].infinity:
+        nans = size > layout.infinity
         _set_nans(bits[nans], layout, target, out, nans)
+    infinite = (out.view(goal.bits) & (goal.sign - 1)) == goal.infinity
+    return bool((infinite & (size < layout.infinity)).any())
 
 
-def _has_nans(array: Array, layout: _Layout) -> bool:
-    """Tell whether there are NaNs: as integers, their magnitude is larger than that of infinity."""
+def _largest(array: Array, layout: _Layout) -> int:
+    """Return the largest magnitude as an integer; that of a NaN is larger than that of infinity."""
     signed = array.view(layout.bits.str.replace("u", "i"))
-    return bool(signed.max() > layout.infinity or array.view(layout.bits).max() > (layout.sign | layout.infinity))
+    return max(int(signed.max()), int(array.view(layout.bits).max()) & (layout.sign - 1))
 
 
 def _is_unusual(bits: Array) -> bool:

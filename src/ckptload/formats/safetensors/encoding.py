@@ -119,8 +119,8 @@ def _type(item: Item) -> str:
         )
     if item.dtype is dtypes.qint4x2 and item.name in _TAKEN:
         raise ArgumentError(
-            f"a safetensors file cannot hold a tensor of {item.dtype} with this name: the type would be noted under it in "
-            "the metadata, where it has another meaning",
+            f"a safetensors file cannot hold a tensor of {item.dtype} with this name: the type would be noted under it "
+            "in the metadata, where it has another meaning",
             name=item.name,
             hint="rename it, or save as .ckpt",
         )
