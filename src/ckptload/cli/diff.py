@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 import numpy as np
 
-from ckptload import Tensor, __version__, renamed
+from ckptload import Tensor, renamed
 from ckptload.cli import files, globs, options, pieces, stats, text
 from ckptload.cli.maps import read_map
 from ckptload.cli.progress import Progress
@@ -181,7 +180,7 @@ def command(
         return TROUBLE
     different = any(change.kind for change in changes)
     if as_json:
-        terminal.write(json.dumps(comparing.as_data(first, second, changes), allow_nan=False, indent=1).splitlines())
+        terminal.write(text.document(**comparing.as_data(first, second, changes)))
     elif not terminal.quiet:
         terminal.write(_lines(first, second, changes, comparing.compared, terminal))
     return DIFFERENT if different else SAME
@@ -273,8 +272,6 @@ class _Comparison:
 
     def as_data(self, first: str, second: str, changes: list[Change]) -> dict[str, Any]:
         return {
-            "ckptload": __version__,
-            "schema": 1,
             "a": first,
             "b": second,
             "same": not changes,

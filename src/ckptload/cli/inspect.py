@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import math
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from ckptload import __version__
 from ckptload.cli import files, globs, listing, options, text, tree
 from ckptload.cli.table import Column, render
 from ckptload.errors import CheckpointError
@@ -98,9 +96,7 @@ def command(
             terminal.write(_lines(one, terminal, sort if as_tree else None, depth))
         codes.extend(terminal.complain(damage, path) for damage in one.damaged)
     if as_json:
-        terminal.write(
-            json.dumps({"ckptload": __version__, "schema": 1, "files": found}, allow_nan=False, indent=1).splitlines()
-        )
+        terminal.write(text.document(files=found))
     if not seen and not codes:
         terminal.say(f"ckptload: no entry matches {' or '.join(map(repr, patterns))}")
     return text.worst(codes)
@@ -273,7 +269,7 @@ def _as_data(one: Listing, sort: Sequence[str], *, with_tree: bool) -> dict[str,
 
 def _row(row: Row, total: int) -> dict[str, Any]:
     if row.entry is None:
-        return {"name": row.name, "kind": "damaged", "error": _error(row.damage)}
+        return {"name": row.name, "kind": row.type, "error": _error(row.damage)}
     entry = row.entry
     data: dict[str, Any] = {
         "name": row.name,
@@ -317,6 +313,7 @@ def _error(error: CheckpointError | None) -> dict[str, Any]:
     if error is None:
         return {}
     return {
+        "kind": text.KINDS[text.exit_code(error)],
         "type": type(error).__name__,
         "problem": text.problem(error),
         "offset": error.offset,

@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from ckptload.cli import globs, pieces, stats
+from ckptload.cli import globs, pieces, stats, text
 from ckptload.cli.progress import Progress
 from ckptload.errors import CheckpointError
 
@@ -25,7 +25,7 @@ _SHORT: Final = 1024
 
 @dataclass
 class Row:
-    """One name with its entry, or with the error if the entry is damaged."""
+    """One name with its entry, or with the error if the entry is damaged, or its file missing."""
 
     name: str
     entry: Entry | None = None
@@ -42,7 +42,7 @@ class Row:
     def type(self) -> str:
         """Return the text for the column of dtypes."""
         if self.entry is None:
-            return "damaged"
+            return "damaged" if self.damage is None else text.KINDS[text.exit_code(self.damage)]
         return str(self.entry.dtype or self.entry.kind)
 
     @property
@@ -86,8 +86,9 @@ class Listing:
 
     @property
     def damaged(self) -> list[CheckpointError]:
-        """Return the errors of damaged rows."""
-        return [row.damage for row in self.rows if row.damage is not None]
+        """Return the errors of rows without an entry; one that concerns a whole shard only once."""
+        found = (row.damage for row in self.rows if row.damage is not None)
+        return list({(error.problem, error.path, error.name, error.offset): error for error in found}.values())
 
     def by_type(self) -> dict[str, tuple[int, int]]:
         """Return the number of entries and of bytes for each dtype or kind, largest first."""

@@ -134,7 +134,7 @@ def _open_encrypted(source: Source, chain: Chain, access: Access) -> CkptIndex:
 # -- files of other kinds -----------------------------------------------------------------------------------
 
 
-def _explained(source: Source, layout: Layout, damage: CorruptCheckpointError) -> CorruptCheckpointError:
+def _explained(source: Source, layout: Layout, damage: CorruptCheckpointError) -> CheckpointError:
     """Return an error that names the kind of a file that is not a .ckpt, or else the last complete record."""
     kind = None if layout.records else _other_kind(source)
     if kind is None:
