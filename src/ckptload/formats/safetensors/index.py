@@ -22,7 +22,7 @@ from ckptload.errors import (
     ReadError,
     UnsupportedTypeError,
 )
-from ckptload.formats.entry import SAFETENSORS, TENSOR, Entry
+from ckptload.formats.entry import SAFETENSORS, TENSOR, UNSUPPORTED, Entry, unsupported
 from ckptload.formats.index import Facts
 from ckptload.formats.limits import MAX_RECORDS, beyond
 from ckptload.formats.safetensors import checksum
@@ -73,7 +73,6 @@ class SafetensorsIndex:
         """Return the entry of a tensor from the header.
 
         Raises:
-            UnsupportedTypeError: MindSpore does not have its type.
             ChangedFileError: the header is not the one that the library accepted.
         """
         spelling, shape, start, stop = self._described(name)
@@ -81,18 +80,15 @@ class SafetensorsIndex:
         if dtype is dtypes.int8 and self.metadata.get(name) == dtypes.qint4x2.name:
             dtype = dtypes.qint4x2
         if dtype is None:
-            raise UnsupportedTypeError(
-                f"MindSpore has no type for {spelling} of safetensors",
-                name=name,
-                offset=start,
-                hint=Hint(
-                    "leave the entry out with {exclude}; known types: {types}",
-                    types=", ".join(sorted(dtypes.BY_SAFETENSORS)),
-                ),
-            )
+            size = stop - start
+            return Entry(name, UNSUPPORTED, None, shape, size, ((start, stop),), start, type_name=spelling)
         if stop - start != math.prod(shape) * dtype.itemsize:
             raise self._changed(name)
         return Entry(name, TENSOR, dtype, shape, stop - start, ((start, stop),), start)
+
+    def unsupported(self, entries: Sequence[Entry]) -> UnsupportedTypeError:
+        """Return the error for entries of types that are not supported."""
+        return unsupported(entries, dtypes.BY_SAFETENSORS)
 
     def facts(self) -> Facts:
         """Return the size of the file and whether it has a checksum; the rest is unknown."""

@@ -37,6 +37,7 @@ from ckptload.sources.files import FileSource, MappedSource
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from ckptload.errors import UnsupportedTypeError
     from ckptload.formats.entry import Entry
     from ckptload.sources.base import Request
 
@@ -232,7 +233,6 @@ class ShardedIndex:
             MissingShardError: the shard does not exist.
             ReadError: it cannot be read.
             CorruptCheckpointError: the shard is damaged, or the tensor is not in it.
-            UnsupportedTypeError: MindSpore does not have its type.
         """
         file = self._shards.weight_map[name]
         index = self._index(file)
@@ -251,6 +251,13 @@ class ShardedIndex:
             raise
         start = self._shards.start(file)
         return entry._replace(spans=tuple((start + a, start + b) for a, b in entry.spans))
+
+    def unsupported(self, entries: Sequence[Entry]) -> UnsupportedTypeError:
+        """Return the error for entries of types that are not supported; it names the shard of the first."""
+        index = self._index(self._shards.weight_map[entries[0].name])
+        error = index.unsupported(entries)
+        error.path = index.source.label
+        return error
 
     def facts(self) -> Facts:
         """Return the total size of the shards, and whether the index has a checksum."""
