@@ -41,6 +41,7 @@ from places import FIXTURES
 from strategies import CountingSource, floats
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 
@@ -462,7 +463,7 @@ def test_a_file_of_any_size_is_judged_without_reading_or_mapping_its_content(tmp
     with path.open("wb") as file:
         file.write(made({"a": of("U8", size, at=(0, size))}))
         file.truncate(file.tell() + size)
-    with path.open("rb") as file, open_checkpoint(file if opened else path) as reader:
+    with path.open("rb") as source, open_checkpoint(source if opened else path) as reader:
         assert reader.info("a").nbytes == size
         assert reader.get_slice("a")[size - 2 :].asnumpy().tolist() == [0, 0]
 
@@ -479,7 +480,7 @@ def test_a_wrong_size_is_told_with_both_sizes() -> None:
 
 def test_numbers_in_the_words_of_the_library_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
     """A version of the library may say how many bytes are missing."""
-    real = safetensors.deserialize
+    real: Callable[[bytes], object] = safetensors.deserialize
 
     def counting(content: bytes) -> object:
         try:
