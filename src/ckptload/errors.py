@@ -9,10 +9,11 @@ derives from both.
 from __future__ import annotations
 
 import re
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     Words = Mapping[str, str | None]
 
@@ -47,6 +48,7 @@ WORDS: Final[Words] = {
     "prefixes": "for example specify_prefix='conv' or specify_prefix=['conv1', 'fc.']",
     "skip_misfits": "pass skip_misfits=True to load the rest",
     "strict_load": "strict_load=False allows conversions",
+    "unmapped": "open it without mmap=True; then only what is wanted takes memory",
 }
 
 _PLACEHOLDER: Final = re.compile(r"\{(\w+)\}")
@@ -257,6 +259,23 @@ class MissingPackageError(CheckpointError, ImportError):
 
 class OutOfMemoryError(CheckpointError, MemoryError):
     """There is not enough memory for the operation."""
+
+
+@contextmanager
+def enough_memory(purpose: str, *, path: str | None = None, hint: str | Hint | None = None) -> Iterator[None]:
+    """Raise OutOfMemoryError for Python's own MemoryError inside.
+
+    Args:
+        purpose: what the memory is for, such as ``to save the checkpoint``.
+        path: as in `CheckpointError`.
+        hint: as in `CheckpointError`.
+    """
+    try:
+        yield
+    except OutOfMemoryError:
+        raise
+    except MemoryError as error:
+        raise OutOfMemoryError(f"not enough memory {purpose}", path=path, hint=hint) from error
 
 
 class BindingError(CheckpointError, RuntimeError):

@@ -18,7 +18,7 @@ from ckptload.binding.matching import match
 from ckptload.binding.plan import Load, Plan
 from ckptload.binding.renaming import RenamedSupply
 from ckptload.binding.supplies import Transfer, supply_of
-from ckptload.errors import ArgumentError, ArgumentTypeError, BindingError, Hint
+from ckptload.errors import ArgumentError, ArgumentTypeError, BindingError, Hint, enough_memory
 from ckptload.messages import listed, type_name, warn
 from ckptload.nets.foreign import is_module
 from ckptload.nets.slots import target_of
@@ -105,12 +105,13 @@ class BindingPlan(Plan):
         """
         self.check()
         transfers, others = self._goals()
-        self.supply.transfer(transfers)
-        for load, slot in others:
-            array = self.supply.array(load.key)
-            if load.key_dtype is not load.dtype:
-                array = casting.cast(array, load.key_dtype, load.dtype)
-            slot.write(array.reshape(load.shape))
+        with enough_memory("to load the parameters", path=self.source):
+            self.supply.transfer(transfers)
+            for load, slot in others:
+                array = self.supply.array(load.key)
+                if load.key_dtype is not load.dtype:
+                    array = casting.cast(array, load.key_dtype, load.dtype)
+                slot.write(array.reshape(load.shape))
         _log.info("loaded %d of %d parameters from %s", len(self.loads), self.total, self.source or "a dictionary")
 
     def _goals(self) -> tuple[list[Transfer], list[tuple[Load, Slot]]]:

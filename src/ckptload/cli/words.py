@@ -37,4 +37,5 @@ WORDS: Final[Words] = {
     "prefixes": None,
     "skip_misfits": None,
     "strict_load": None,
+    "unmapped": None,
 }

@@ -9,14 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final, NamedTuple
 
-from ckptload.errors import (
-    ArgumentError,
-    ArgumentTypeError,
-    CheckpointError,
-    MissingFileError,
-    OutOfMemoryError,
-    ReadError,
-)
+from ckptload.errors import ArgumentError, ArgumentTypeError, CheckpointError, MissingFileError, ReadError
 from ckptload.formats.entry import SAFETENSORS
 from ckptload.formats.safetensors.shards import ENDING, ShardedSource
 from ckptload.messages import type_name, warn
@@ -235,8 +228,6 @@ def run(
             if error.path is None:
                 error.path = str(job.source)
             raise
-        except MemoryError as error:
-            raise OutOfMemoryError("not enough memory to convert the file", path=str(job.source)) from error
         meter.finish()
 
     if processes_num == 1 or len(found) == 1:

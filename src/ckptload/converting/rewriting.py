@@ -18,7 +18,7 @@ from ckptload.converting import npz
 from ckptload.converting.jobs import Meter, check_progress, make_folder, path_of
 from ckptload.converting.shards import STEM, parse_size, write_shards
 from ckptload.encryption.ciphers import AES_GCM
-from ckptload.errors import ArgumentError, ArgumentTypeError, EmptyCheckpointError, Hint
+from ckptload.errors import ArgumentError, ArgumentTypeError, EmptyCheckpointError, Hint, enough_memory
 from ckptload.filters import MAX_NAME
 from ckptload.formats.ckpt.encoding import ckpt
 from ckptload.formats.entry import CKPT, SAFETENSORS, STRING
@@ -297,6 +297,10 @@ class Result:
 
     def write(self, meter: Meter) -> None:
         """Write the target; it replaces an existing file only when it is complete and authenticated."""
+        with enough_memory("to write the entries", path=str(self._target.path)):
+            self._write(meter)
+
+    def _write(self, meter: Meter) -> None:
         target, finish = self._target, self._source.authenticate
         folder = target.folder
         make_folder(target.path if folder is None else folder / STEM)

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ckptload.encryption.ciphers import AES_GCM
+from ckptload.errors import enough_memory
 from ckptload.foreign.giving import AUTO, chosen
 from ckptload.formats.entry import CKPT
 from ckptload.formats.limits import MAX_RECORDS
@@ -82,7 +83,10 @@ def open_checkpoint(
 
 def open_with(source: Any, access: Access) -> Reader:
     """Open a checkpoint with `Access`; otherwise like `open_checkpoint`."""
-    with ExitStack() as stack:
+    with (
+        enough_memory("to open the checkpoint", path=source if isinstance(source, str) else None),
+        ExitStack() as stack,
+    ):
         in_shards = access.format != CKPT and is_index(source)
         opened: Source = (
             ShardedSource(

@@ -17,10 +17,10 @@ from ckptload.errors import (
     ClosedReaderError,
     DecryptionError,
     Hint,
-    OutOfMemoryError,
     ReadError,
     UnknownNameError,
     UnsupportedTypeError,
+    enough_memory,
 )
 from ckptload.foreign.giving import OURS, chosen
 from ckptload.formats.entry import TENSOR, UNSUPPORTED
@@ -470,17 +470,12 @@ class Reader(Mapping[str, Any]):
     def _in_file(self) -> Iterator[None]:
         """Add the path to errors raised inside, where only the reader knows it."""
         try:
-            yield
+            with enough_memory("for the requested entries", path=self._label, hint=Hint("{fewer}")):
+                yield
         except CheckpointError as error:
             if error.path is None:
                 error.path = self._label
             raise
-        except MemoryError as error:
-            raise OutOfMemoryError(
-                "not enough memory for the requested entries",
-                path=self._label,
-                hint=Hint("{fewer}"),
-            ) from error
 
 
 def _unchain(error: BaseException, other: BaseException | None) -> None:
