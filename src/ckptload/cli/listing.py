@@ -43,7 +43,7 @@ class Row:
         """Return the text for the column of dtypes."""
         if self.entry is None:
             return "damaged" if self.damage is None else text.KINDS[text.exit_code(self.damage)]
-        return str(self.entry.dtype or self.entry.kind)
+        return text.type_of(self.entry)
 
     @property
     def shape(self) -> str:
@@ -52,7 +52,7 @@ class Row:
             return ""
         if self.entry.kind == "map":
             return " ".join(str(part.shape) for part in self.entry.parts)
-        return str(self.entry.shape) if self.entry.dtype is not None else ""
+        return str(self.entry.shape) if text.has_shape(self.entry) else ""
 
 
 @dataclass
@@ -89,6 +89,11 @@ class Listing:
         """Return the errors of rows without an entry; one that concerns a whole shard only once."""
         found = (row.damage for row in self.rows if row.damage is not None)
         return list({(error.problem, error.path, error.name, error.offset): error for error in found}.values())
+
+    @property
+    def unsupported(self) -> str | None:
+        """Return in one line which types are not supported, or None."""
+        return text.unsupported(row.entry for row in self.rows if row.entry is not None)
 
     def by_type(self) -> dict[str, tuple[int, int]]:
         """Return the number of entries and of bytes for each dtype or kind, largest first."""

@@ -62,12 +62,11 @@ def _list(reader: Reader, path: str) -> int:
             rows.append((text.printable(name), text.KINDS[text.exit_code(error)], "", ""))
             continue
         total += entry.nbytes
-        is_tensor = entry.dtype is not None
         rows.append(
             (
                 text.printable(name),
-                str(entry.dtype or entry.kind),
-                str(entry.shape) if is_tensor else "",
+                text.type_of(entry),
+                str(entry.shape) if text.has_shape(entry) else "",
                 text.grouped(entry.nbytes),
             )
         )

@@ -11,9 +11,12 @@ from typing import TYPE_CHECKING, Any, Final, TextIO
 
 from ckptload import __version__, errors
 from ckptload.cli.words import WORDS
+from ckptload.messages import listed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from ckptload import Entry
 
 #: The exit codes of all commands but diff (docs/cli.md, "Exit codes").
 SOUND: Final = 0
@@ -34,6 +37,8 @@ KINDS: Final = {
     MISSING: "missing",
     UNSUPPORTED: "unsupported",
 }
+#: Types that are not supported that one line names.
+_TYPES: Final = 8
 #: The number of the JSON documents; it changes when a field is removed or its meaning changes.
 _SCHEMA: Final = 2
 INTERRUPTED: Final = 130
@@ -126,6 +131,31 @@ def document(**content: Any) -> list[str]:
 
 def _one_line(text: str) -> str:
     return printable(" ".join(text.splitlines()))
+
+
+def type_of(entry: Entry) -> str:
+    """Return the text for the type of an entry: its dtype, its type in the file if it is not supported, or its kind."""
+    return printable(entry.type_name) or str(entry.dtype or entry.kind)
+
+
+def has_shape(entry: Entry) -> bool:
+    """Tell whether an entry is a tensor, of a supported type or not."""
+    return entry.dtype is not None or entry.kind == "unsupported"
+
+
+def unsupported(entries: Iterable[Entry]) -> str | None:
+    """Say once, whatever the number of entries, which types are not supported; None if all are."""
+    by_type: dict[str, list[str]] = {}
+    for entry in entries:
+        if entry.kind == "unsupported":
+            by_type.setdefault(entry.type_name, []).append(entry.name)
+    if not by_type:
+        return None
+    found = "; ".join(
+        f"type {kind!r} of {counted(len(names), 'entry', 'entries')}: {listed(names)}"
+        for kind, names in list(by_type.items())[:_TYPES]
+    )
+    return f"not supported: {found}" + (f"; and {len(by_type) - _TYPES} more types" if len(by_type) > _TYPES else "")
 
 
 def grouped(number: int) -> str:

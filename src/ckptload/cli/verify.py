@@ -9,7 +9,7 @@ import click
 
 from ckptload.cli import files, options, pieces, stats, text
 from ckptload.cli.progress import Progress, Waiting
-from ckptload.errors import CheckpointError
+from ckptload.errors import CheckpointError, UnsupportedTypeError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -153,6 +153,9 @@ def _check(reader: Reader, verdict: _Verdict, terminal: Terminal, *, finite: boo
     verdict.entries = len(reader)
     sound = list(_structure(reader, verdict))
     verdict.checks.append("structure")
+    unsupported = text.unsupported(sound)
+    if unsupported is not None:
+        verdict.note(text.KINDS[text.UNSUPPORTED], UnsupportedTypeError(unsupported))
     steps = [lambda: _authenticated(reader, verdict), lambda: _summed(reader, verdict)]
     steps.append(lambda: _texts(reader, sound, verdict))
     with Waiting(terminal, "checking"):

@@ -214,8 +214,8 @@ def _with_known_types(head: bytes) -> bytes:
     """
     try:
         header = json.loads(head[LENGTH_SIZE:].decode())
-        for described in header.values():
-            spelling = described.get("dtype")
+        for name, described in header.items():
+            spelling = None if name == METADATA else described.get("dtype")
             if isinstance(spelling, str) and spelling not in dtypes.BY_SAFETENSORS:
                 start, stop = described["data_offsets"]
                 if all(type(number) is int and number >= 0 for number in (*described["shape"], start, stop)):
