@@ -22,7 +22,7 @@ from ckptload.errors import (
     UnsupportedTypeError,
 )
 from ckptload.formats.entry import SAFETENSORS, TENSOR, UNSUPPORTED, Entry, unsupported
-from ckptload.formats.index import Facts
+from ckptload.formats.index import Facts, Foreign
 from ckptload.formats.limits import MAX_RECORDS, beyond
 from ckptload.formats.safetensors import checksum
 
@@ -54,6 +54,7 @@ class SafetensorsIndex:
         self.source = source
         self.metadata = metadata
         self.cipher: str | None = None
+        self.foreign = Foreign()
         self._header = header
         # Offsets in the header count from here, the start of the tensor data.
         self._start = start

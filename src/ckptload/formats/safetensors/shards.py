@@ -26,7 +26,7 @@ from ckptload.errors import (
     MissingShardError,
 )
 from ckptload.formats.entry import SAFETENSORS
-from ckptload.formats.index import Facts
+from ckptload.formats.index import Facts, Foreign
 from ckptload.formats.limits import MAX_RECORDS, beyond
 from ckptload.formats.safetensors import checksum
 from ckptload.formats.safetensors.index import SafetensorsIndex, open_safetensors
@@ -215,6 +215,7 @@ class ShardedIndex:
         self.source: Source = source
         self.metadata = source.metadata
         self.cipher: str | None = None
+        self.foreign = Foreign()
         self._shards = source
         self._indexes: dict[str, SafetensorsIndex] = {}
 
