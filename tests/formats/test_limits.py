@@ -223,6 +223,7 @@ def test_more_tensors_than_a_map_has_are_damage_of_the_entry(count: int) -> None
     assert len(entry.pieces) <= fields.MAX_MAP_TENSORS
 
 
+@pytest.mark.filterwarnings("ignore::ckptload.errors.ForeignFieldWarning")
 def test_groups_beyond_the_limit_are_damage_of_the_file() -> None:
     def deep(depth: int) -> bytes:
         data = b""

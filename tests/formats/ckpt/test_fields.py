@@ -151,8 +151,9 @@ def test_a_warning_that_is_made_an_error_leaves_nothing_open(tmp_path: Path) -> 
 
 def sealed(data: bytes, mode: str) -> bytes:
     file = io.BytesIO()
-    with EncryptingWriter(file, KEY, mode) as writer:
-        writer.write(data)
+    writer = EncryptingWriter(file, KEY, mode)
+    writer.write(data)
+    writer.finish()
     return file.getvalue()
 
 

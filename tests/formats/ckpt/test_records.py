@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 
     from ckptload.formats.entry import Entry
 
+#: Most files here are made by hand and have fields that no MindSpore writes.
+pytestmark = pytest.mark.filterwarnings("ignore::ckptload.errors.ForeignFieldWarning")
+
 FLOAT = np.array([1, 2, 3, 4, 5, 6], "<f4").tobytes()
 
 

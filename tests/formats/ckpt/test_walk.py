@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -79,7 +80,7 @@ def generally(data: bytes, patch: pytest.MonkeyPatch) -> Layout:
 def plain(layout: Layout) -> Layout:
     """Replace the error, since two errors are never equal."""
     damage: Any = None if layout.damage is None else (layout.damage.problem, layout.damage.offset)
-    return Layout(layout.records, layout.trailer, layout.first_foreign, damage=damage)
+    return replace(layout, damage=damage)
 
 
 canonical = st.builds(

@@ -66,21 +66,23 @@ class Record(NamedTuple):
     damage: Damage | None
 
 
+#: Fields that no MindSpore writes and whose places are kept; the others are only counted.
+_KEPT: Final = 8
+
+
+@dataclass
 class Strangers:
-    """Fields that no MindSpore writes: how many there are, and the first of them."""
+    """Fields that no MindSpore writes: how many there are, their bytes together, and the first of them."""
 
-    _MOST: Final = 8
-
-    def __init__(self) -> None:
-        self._count = 0
-        self._nbytes = 0
-        self._first: list[ForeignField] = []
+    _number: int = 0
+    _nbytes: int = 0
+    _first: list[ForeignField] = field(default_factory=list)
 
     def add(self, start: int, stop: int, what: str, record: str | None = None) -> None:
         """Note the field from `start` to `stop`; `what` says what is odd about it."""
-        self._count += 1
+        self._number += 1
         self._nbytes += stop - start
-        if len(self._first) < self._MOST:
+        if len(self._first) < _KEPT:
             self._first.append(ForeignField(start, stop - start, what, record))
 
     def add_unknown(self, start: int, stop: int, number: int, kind: int) -> None:
@@ -89,14 +91,14 @@ class Strangers:
 
     def absorb(self, others: Strangers, name: str) -> None:
         """Take over the fields inside a record."""
-        self._count += others._count
+        self._number += others._number
         self._nbytes += others._nbytes
-        room = self._MOST - len(self._first)
+        room = _KEPT - len(self._first)
         self._first += [one._replace(record=name) for one in others._first[:room]]
 
     def found(self) -> Foreign:
         """Return what was noted."""
-        return Foreign(self._count, self._nbytes, tuple(self._first))
+        return Foreign(self._number, self._nbytes, tuple(self._first))
 
 
 Field = tuple[int, int, int, int]

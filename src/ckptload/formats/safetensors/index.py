@@ -235,7 +235,8 @@ def _refusal(content: bytes) -> Exception | None:
     try:
         deserialize(content)
     except safetensors.SafetensorError as error:
-        return error
+        # A traceback would keep the frames of all callers alive, and what they hold open.
+        return error.with_traceback(None)
     return None
 
 
