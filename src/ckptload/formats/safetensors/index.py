@@ -236,7 +236,9 @@ def _refusal(content: bytes) -> Exception | None:
         deserialize(content)
     except safetensors.SafetensorError as error:
         # A traceback would keep the frames of all callers alive, and what they hold open.
-        return error.with_traceback(None)
+        refusal: Exception = error
+        refusal.__traceback__ = None
+        return refusal
     return None
 
 
