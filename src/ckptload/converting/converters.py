@@ -14,7 +14,7 @@ from ckptload.encryption.ciphers import AES_GCM
 from ckptload.errors import ArgumentTypeError
 from ckptload.formats.entry import CKPT, SAFETENSORS
 from ckptload.formats.limits import MAX_RECORDS
-from ckptload.formats.safetensors.shards import ENDING
+from ckptload.formats.safetensors.weight_map import ENDING
 from ckptload.messages import type_name
 from ckptload.reading.access import Access
 from ckptload.reading.opening import open_with

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+import os
+from contextlib import ExitStack, closing, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ckptload.encryption.ciphers import AES_GCM
-from ckptload.errors import enough_memory
+from ckptload.errors import ArgumentError, ReadError, enough_memory
 from ckptload.foreign.giving import AUTO, chosen
 from ckptload.formats.entry import CKPT
 from ckptload.formats.limits import MAX_RECORDS
-from ckptload.formats.safetensors.shards import ShardedSource, is_index
+from ckptload.formats.safetensors.shards import ShardedSource
+from ckptload.formats.safetensors.weight_map import DOWNLOAD, ENDING, find
 from ckptload.reading.access import Access
 from ckptload.reading.indexing import guess_format, open_index
 from ckptload.reading.reader import Reader
 from ckptload.sources.files import FileSource
-from ckptload.sources.inputs import open_source
+from ckptload.sources.inputs import open_source, place_of
 
 if TYPE_CHECKING:
     from ckptload.sources.base import Source
@@ -87,17 +89,8 @@ def open_with(source: Any, access: Access) -> Reader:
         enough_memory("to open the checkpoint", path=source if isinstance(source, str) else None),
         ExitStack() as stack,
     ):
-        in_shards = access.format != CKPT and is_index(source)
-        opened: Source = (
-            ShardedSource(
-                source, mapped=access.mapped, max_records=access.max_records, watches_names=access.watches_name
-            )
-            if in_shards
-            else open_source(source, mapped=access.mapped)
-        )
+        opened = open_files(source, access)
         stack.callback(opened.close)
-        if isinstance(opened, FileSource):
-            opened.watches_name = access.watches_name
         if access.format is None:
             # Without a key, the mode does not matter.
             mode = access.mode if access.key is not None else AES_GCM
@@ -106,3 +99,55 @@ def open_with(source: Any, access: Access) -> Reader:
         stack.pop_all()
     again = opened.path is not None and access.key is None
     return Reader(index, gives=access.gives, reopen=(open_with, (opened.path, access)) if again else None)
+
+
+def open_files(source: Any, access: Access) -> Source:
+    """Open what a caller passed; an index of shards, which is known by its content, as one source of its shards.
+
+    Raises:
+        ArgumentError: it is an index, and where its shards are is not known.
+        CheckpointError: it cannot be read, or is not a valid index.
+    """
+    _check_url(source)
+    opened = open_source(source, mapped=access.mapped)
+    if isinstance(opened, FileSource):
+        opened.watches_name = access.watches_name
+    if access.format == CKPT or (opened.path is not None and "://" in opened.path):
+        # What is not a .ckpt, or behind a URL, is looked at when opening it fails; that saves a request.
+        return opened
+    with ExitStack() as stack:
+        stack.callback(opened.close)
+        index = find(opened, access.max_records)
+        if index is None:
+            stack.pop_all()
+            return opened
+    place = place_of(source)
+    if place is None:
+        raise ArgumentError(
+            "this is an index of shards, and bytes or a file object without a path do not tell where its shards are",
+            path=opened.label,
+            hint="pass the path of the index, which must be in one folder with its shards",
+        )
+    return ShardedSource(place, index, mapped=access.mapped, watches_names=access.watches_name)
+
+
+def is_index(source: object) -> bool:
+    """Return whether a path is that of an index of shards, by its name or by what is in the file.
+
+    Raises:
+        CorruptCheckpointError: it is an index that is not valid.
+        WrongFormatError: it is an index of files of another kind.
+    """
+    path = os.fspath(source) if isinstance(source, (str, os.PathLike)) else None
+    if not isinstance(path, str) or path.endswith(ENDING) or "://" in path:
+        return isinstance(path, str) and path.endswith(ENDING)
+    # If it cannot be read, opening it tells why.
+    with suppress(ReadError), closing(open_source(path)) as opened:
+        return find(opened) is not None
+    return False
+
+
+def _check_url(source: object) -> None:
+    """Raise ArgumentError for the URL of an index, before anything is fetched."""
+    if isinstance(source, (str, os.PathLike)) and "://" in (path := str(source)) and path.endswith(ENDING):
+        raise ArgumentError("the index of a sharded checkpoint cannot be opened from a URL", path=path, hint=DOWNLOAD)

@@ -30,9 +30,8 @@ from ckptload.errors import (
     ReadError,
     UnsupportedTypeError,
 )
-from ckptload.formats.safetensors.shards import ShardedSource
 from ckptload.reading.access import Access
-from ckptload.reading.opening import open_with
+from ckptload.reading.opening import open_files, open_with
 
 ARRAYS: dict[str, np.ndarray[Any, Any]] = {
     "b.weight": np.arange(6, dtype=np.float32).reshape(2, 3),
@@ -161,7 +160,7 @@ def test_a_closed_reader_opens_no_more_shards(index: Path) -> None:
     reader.close()
     with pytest.raises(ClosedReaderError):
         reader["c"]
-    source = ShardedSource(str(index))
+    source = open_files(index, Access())
     source.close()
     with pytest.raises(ClosedReaderError):
         source.read(0, 1)
