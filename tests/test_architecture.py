@@ -75,7 +75,7 @@ FILES: dict[str, list[str]] = {
     "sources": ["spans", "base", "memory", "files", "remote", "inputs"],
     "formats": ["kinds", "limits", "entry", "item", "index", "crc32", "ckpt", "safetensors"],
     "formats.ckpt": ["schema", "wire", "window", "walk", "records", "trailer", "history", "index", "encoding"],
-    "formats.safetensors": ["strings", "checksum", "index", "shards", "encoding"],
+    "formats.safetensors": ["strings", "checksum", "index", "weight_map", "shards", "encoding"],
     "tensors": [
         *("casting", "construction", "printing", "arithmetic", "spelling", "operators"),
         *("elementwise", "shaping", "selecting", "reductions", "properties", "initializers", "tensor", "parameter"),

@@ -65,7 +65,7 @@ def checked(error: CheckpointError, path: str) -> CheckpointError:
     """Hold an error against the promises about every error: it names the file, and says what to do."""
     assert error.path == path
     assert error.hint
-    assert error.offset is not None or not isinstance(error, CorruptCheckpointError) or type(error) is WrongFormatError
+    assert error.offset is not None or not isinstance(error, CorruptCheckpointError)
     assert str(error)
     return error
 
@@ -155,7 +155,9 @@ def test_a_file_cut_at_any_byte_is_a_shorter_checkpoint_or_an_error(name: str, t
     for cut in range(len(data)):
         got = both(data[:cut], tmp_path.resolve() / "cut.ckpt" if cut % 8 == 0 else None)
         if isinstance(got, CheckpointError):
-            assert isinstance(got, (CorruptCheckpointError, EmptyCheckpointError))
+            # Its first bytes alone may be those of a text.
+            assert isinstance(got, (CorruptCheckpointError, EmptyCheckpointError, WrongFormatError))
+            assert cut < 16 or not isinstance(got, WrongFormatError)
         else:
             assert list(got) == list(whole)[: len(got)]
 

@@ -22,6 +22,8 @@ CLASSES = [found for found in DEFINED if issubclass(found, CheckpointError)]
 ALSO: dict[str, type[Exception]] = {
     "UnknownNameError": KeyError,
     "ReadError": OSError,
+    "MissingFileError": FileNotFoundError,
+    "MissingShardError": FileNotFoundError,
     "OutOfMemoryError": MemoryError,
     "BindingError": RuntimeError,
     "ArgumentTypeError": TypeError,

@@ -140,8 +140,10 @@ class CheckpointError(ValueError):
         return "\n  ".join(lines)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # `name` is a slot of AttributeError, so __dict__ alone would lose it in one subclass.
+        # `name` is a slot of AttributeError and `errno` one of OSError, so __dict__ alone would lose them.
         state = {**self.__dict__, "path": self.path, "name": self.name, "offset": self.offset}
+        if isinstance(self, OSError):
+            state["errno"] = self.errno
         return (_rebuild, (type(self), self.problem, state))
 
 
@@ -154,15 +156,15 @@ def _rebuild(cls: type[CheckpointError], problem: str, state: dict[str, Any]) ->
 
 
 class CorruptCheckpointError(CheckpointError):
-    """The bytes do not follow the format."""
+    """The file is damaged: its bytes do not follow the format."""
 
 
 class ChecksumError(CorruptCheckpointError):
     """The CRC-32 in the file differs from that of its bytes."""
 
 
-class WrongFormatError(CorruptCheckpointError):
-    """The file is of another kind; the message names it."""
+class WrongFormatError(CheckpointError):
+    """The file is of another kind, and not a damaged checkpoint; the message names the kind."""
 
 
 class LimitError(CheckpointError):
@@ -192,7 +194,7 @@ class CipherUnavailableError(CheckpointError):
 
 
 class UnsupportedTypeError(CheckpointError):
-    """A type is unknown, or not supported here."""
+    """A type is unknown, or not supported here; the file itself may be valid."""
 
 
 class EmptyCheckpointError(CheckpointError):
@@ -212,20 +214,24 @@ class ChangedFileError(CheckpointError):
 
 
 class ReadError(CheckpointError, OSError):
-    """The operating system could not open or read the file."""
+    """The operating system could not open or read the file; `errno` is its reason, or None."""
 
     # OSError has its own __str__, which would replace ours.
     __str__ = CheckpointError.__str__
+
+
+class MissingFileError(ReadError, FileNotFoundError):
+    """The file does not exist."""
+
+
+class MissingShardError(MissingFileError):
+    """A file that the index of a sharded checkpoint names does not exist; the message lists all that are missing."""
 
 
 class WriteError(CheckpointError, OSError):
     """The operating system could not write a file; `errno` is the reason, as in any OSError."""
 
     __str__ = CheckpointError.__str__
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        rebuild, (cls, problem, state) = super().__reduce__()
-        return (rebuild, (cls, problem, {**state, "errno": self.errno}))
 
 
 class MissingFolderError(WriteError, FileNotFoundError):
@@ -270,7 +276,9 @@ def enough_memory(purpose: str, *, path: str | None = None, hint: str | Hint | N
     except OutOfMemoryError:
         raise
     except MemoryError as error:
-        raise OutOfMemoryError(f"not enough memory {purpose}", path=path, hint=hint) from error
+        found = OutOfMemoryError(f"not enough memory {purpose}", path=path)
+        found.advice = hint
+        raise found from error
 
 
 class BindingError(CheckpointError, RuntimeError):

@@ -151,7 +151,7 @@ def test_a_folder_without_checkpoints_is_an_error(tmp_path: Path, capsys: CAPTUR
 
 
 def test_one_bad_file_among_several_stops_no_other(capsys: CAPTURE) -> None:
-    assert inspect(FIXTURES / "README.md", FIXTURES / "lenet5.ckpt", FIXTURES / "enc_gcm.ckpt") == 1
+    assert inspect(FIXTURES / "README.md", FIXTURES / "lenet5.ckpt", FIXTURES / "enc_gcm.ckpt") == 3
     out, err = capsys.readouterr()
     assert "8 entries" in out
     complaints = [line for line in err.splitlines() if line.startswith("ckptload: ")]
@@ -273,7 +273,8 @@ def test_json_says_what_is_damaged(capsys: CAPTURE, damaged: Path) -> None:
     data = inspect_json(capsys, damaged, "no such file")
     kinds = [entry["kind"] for entry in data["files"][0]["entries"]]
     assert kinds == ["tensor", "damaged", "damaged"]
-    assert data["files"][1]["error"]["type"] == "ReadError"
+    assert data["files"][1]["error"]["type"] == "MissingFileError"
+    assert data["files"][1]["error"]["kind"] == "unread"
 
 
 def test_json_of_numbers_that_json_does_not_have_is_null(tmp_path: Path, capsys: CAPTURE) -> None:

@@ -52,7 +52,6 @@ def checked(tmp_path: Path) -> Path:
         (0, "enc_gcm.ckpt", with_key()),
         (0, "enc_gcm256_blocks.ckpt", with_key("CKPTLOAD_LONG_KEY")),
         (1, "bad_crc.ckpt", ()),
-        (1, "README.md", ()),
         (1, "enc_gcm.ckpt", with_key("CKPTLOAD_LONG_KEY")),
         (1, "lenet5.ckpt", with_key()),
         (2, "no-such-file.ckpt", ()),
@@ -63,6 +62,7 @@ def checked(tmp_path: Path) -> Path:
         (4, "enc_cbc.ckpt", with_key()),
         (4, "enc_sm4.ckpt", with_key()),
         (4, "types.safetensors", ()),
+        (5, "README.md", ()),
         (0, "lenet5.ckpt", ("--allow-unchecked",)),
         (0, "enc_cbc.ckpt", (*with_key(), "--allow-unchecked")),
     ],
@@ -79,6 +79,8 @@ def test_the_exit_code_says_what_was_found(code: int, name: str, options: tuple[
         (["lenet5.ckpt", "enc_gcm.ckpt"], 3),
         (["enc_gcm.ckpt", "no-such-file.ckpt"], 2),
         (["no-such-file.ckpt", "bad_crc.ckpt", "enc_gcm.ckpt"], 1),
+        (["README.md", "lenet5.ckpt"], 5),
+        (["README.md", "enc_gcm.ckpt"], 3),
     ],
 )
 def test_of_several_files_the_worst_counts(files: list[str], code: int) -> None:
@@ -179,3 +181,72 @@ def test_json_is_valid(capsys: CAPTURE) -> None:
     verdicts = {Path(file["path"]).name: file["verdict"] for file in found["files"]}
     assert verdicts["enc_gcm.ckpt"] == "sound"
     assert verdicts["lenet5.ckpt"] == "damaged"
+
+
+# -- damaged, missing, of another kind ------------------------------------------------------------------------
+
+
+@pytest.fixture
+def shards(tmp_path: Path) -> Path:
+    """Return the index of four tensors in three shards."""
+    save_file = pytest.importorskip("safetensors.numpy").save_file
+    places = {"a": "one", "b": "two", "c": "two", "d": "three"}
+    for file in ("one", "two", "three"):
+        tensors = {name: np.ones(2, np.float32) for name, place in places.items() if place == file}
+        save_file(tensors, tmp_path / f"{file}.safetensors")
+    index = tmp_path / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": {name: f"{place}.safetensors" for name, place in places.items()}}))
+    return index
+
+
+def findings(capsys: CAPTURE, *arguments: object) -> dict[str, Any]:
+    verify("--json", *arguments)
+    found: dict[str, Any] = json.loads(capsys.readouterr().out)
+    pytest.importorskip("jsonschema").validate(found, SCHEMA)
+    only: dict[str, Any] = found["files"][0]
+    return only
+
+
+def test_missing_shards_are_one_finding_and_the_others_are_checked(shards: Path, capsys: CAPTURE) -> None:
+    for name in ("one", "two"):
+        shards.with_name(f"{name}.safetensors").unlink()
+    assert verify(shards) == 6
+    out = capsys.readouterr().out
+    assert "MISSING FILES" in out
+    assert "damaged" not in out.lower()
+    assert out.count("2 of the 3 files of the index are missing: 'one.safetensors', 'two.safetensors'") == 1
+    found = findings(capsys, shards)
+    assert (found["verdict"], found["code"], found["entries"]) == ("missing", 6, 4)
+    assert [finding["kind"] for finding in found["findings"]] == ["missing"]
+
+
+def test_damage_in_another_shard_is_found_beside_a_missing_one(shards: Path, capsys: CAPTURE) -> None:
+    shards.with_name("one.safetensors").unlink()
+    two = shards.with_name("two.safetensors")
+    two.write_bytes(two.read_bytes()[:-1])
+    assert verify(shards) == 1
+    capsys.readouterr()
+    found = findings(capsys, shards)
+    assert [finding["kind"] for finding in found["findings"]] == ["missing", "damaged"]
+
+
+def test_inspect_lists_what_is_there_and_says_once_what_is_missing(shards: Path, capsys: CAPTURE) -> None:
+    shards.with_name("two.safetensors").unlink()
+    assert main(["inspect", str(shards)]) == 6
+    out, err = capsys.readouterr()
+    assert [line.split()[1] for line in out.splitlines() if line[:2] in ("a ", "b ", "c ", "d ")] == [
+        "Float32", "missing", "missing", "Float32",
+    ]  # fmt: skip
+    assert err.count("is missing") == 1
+
+
+def test_a_file_of_another_kind_is_named_and_not_called_damaged(tmp_path: Path, capsys: CAPTURE) -> None:
+    path = tmp_path / "model.ckpt"
+    path.write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(100))
+    assert verify(path) == 5
+    out = capsys.readouterr().out
+    assert "ANOTHER KIND OF FILE" in out
+    assert "HDF5" in out
+    found = findings(capsys, path)
+    assert (found["verdict"], found["code"]) == ("other kind", 5)
+    assert [finding["kind"] for finding in found["findings"]] == ["other kind"]

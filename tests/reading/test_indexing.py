@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from ckptload.errors import CheckpointError, CorruptCheckpointError, DecryptionError, EmptyCheckpointError
+from ckptload.errors import (
+    CheckpointError,
+    CorruptCheckpointError,
+    DecryptionError,
+    EmptyCheckpointError,
+    WrongFormatError,
+)
 from ckptload.formats.ckpt.index import CkptIndex
 from ckptload.reading.access import Access
 from ckptload.reading.indexing import open_index
@@ -59,7 +65,7 @@ def test_a_plain_file_with_a_key_is_an_error_that_does_not_show_it() -> None:
 
 
 def test_a_file_of_another_kind_keeps_what_was_wrong_as_the_cause() -> None:
-    with pytest.raises(CorruptCheckpointError, match="HTML page") as caught:
+    with pytest.raises(WrongFormatError, match="HTML page") as caught:
         opened(b"<html>" + b"x" * 100)
     assert isinstance(caught.value.__cause__, CorruptCheckpointError)
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import math
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from ckptload import __version__
 from ckptload.cli import files, globs, listing, options, text, tree
 from ckptload.cli.table import Column, render
 from ckptload.errors import CheckpointError
@@ -25,6 +23,8 @@ _SORTS: Final = ("size", "name", "dtype")
 _FORMATS: Final = {"ckpt": "MindSpore .ckpt", "safetensors": "safetensors"}
 _BAR: Final = 10
 _LONGEST_VALUE: Final = 24
+#: Only types that are not supported have longer names.
+_LONGEST_TYPE: Final = 32
 
 
 def _sort_keys(_context: click.Context, _option: click.Parameter, value: str | None) -> tuple[str, ...]:
@@ -98,9 +98,7 @@ def command(
             terminal.write(_lines(one, terminal, sort if as_tree else None, depth))
         codes.extend(terminal.complain(damage, path) for damage in one.damaged)
     if as_json:
-        terminal.write(
-            json.dumps({"ckptload": __version__, "schema": 1, "files": found}, allow_nan=False, indent=1).splitlines()
-        )
+        terminal.write(text.document(files=found))
     if not seen and not codes:
         terminal.say(f"ckptload: no entry matches {' or '.join(map(repr, patterns))}")
     return text.worst(codes)
@@ -142,10 +140,13 @@ def _total(one: Listing, terminal: Terminal) -> Iterator[str]:
     if len(one.rows) != one.names:
         count = f"{text.grouped(len(one.rows))} of {text.counted(one.names, 'entry', 'entries')}"
     numbers = text.counted(one.elements, "element", "elements")
-    kinds = ", ".join(f"{kind} {text.grouped(size)}" for kind, (_, size) in one.by_type().items())
+    by_type = list(one.by_type().items())
+    kinds = ", ".join(f"{_cut(kind, _LONGEST_TYPE)} {text.grouped(size)}" for kind, (_, size) in by_type)
     yield terminal.style(f"{count}, {numbers}, {text.grouped(one.nbytes)} bytes", bold=True)
-    if len(one.by_type()) > 1:
-        yield terminal.style(kinds, dim=True)
+    if len(by_type) > 1:
+        yield terminal.style(terminal.show(kinds), dim=True)
+    if one.unsupported:
+        yield terminal.style(terminal.show(one.unsupported), fg="yellow")
 
 
 def _columns(rows: Sequence[Row], total: int, terminal: Terminal) -> tuple[list[Column], dict[int, str]]:
@@ -155,7 +156,7 @@ def _columns(rows: Sequence[Row], total: int, terminal: Terminal) -> tuple[list[
     bar, value = Column("", keep=2, fg="blue"), Column("VALUE", keep=5, fg="magenta")
     for row in rows:
         name.cells.append(terminal.show(row.name))
-        dtype.cells.append(row.type)
+        dtype.cells.append(terminal.show(_cut(row.type, _LONGEST_TYPE)))
         shape.cells.append(row.shape)
         size.cells.append("" if row.entry is None else text.grouped(row.nbytes))
         share.cells.append(_share(row.nbytes, total))
@@ -273,12 +274,12 @@ def _as_data(one: Listing, sort: Sequence[str], *, with_tree: bool) -> dict[str,
 
 def _row(row: Row, total: int) -> dict[str, Any]:
     if row.entry is None:
-        return {"name": row.name, "kind": "damaged", "error": _error(row.damage)}
+        return {"name": row.name, "kind": row.type, "error": _error(row.damage)}
     entry = row.entry
     data: dict[str, Any] = {
         "name": row.name,
         "kind": entry.kind,
-        "dtype": str(entry.dtype) if entry.dtype is not None else None,
+        "dtype": entry.type_name or (str(entry.dtype) if entry.dtype is not None else None),
         "shape": list(entry.shape),
         "bytes": entry.nbytes,
         "share": entry.nbytes / total if total else 0,
@@ -317,6 +318,7 @@ def _error(error: CheckpointError | None) -> dict[str, Any]:
     if error is None:
         return {}
     return {
+        "kind": text.KINDS[text.exit_code(error)],
         "type": type(error).__name__,
         "problem": text.problem(error),
         "offset": error.offset,

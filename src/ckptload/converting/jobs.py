@@ -10,7 +10,14 @@ from contextlib import closing
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final, NamedTuple
 
-from ckptload.errors import ArgumentError, ArgumentTypeError, CheckpointError, ReadError, enough_memory
+from ckptload.errors import (
+    ArgumentError,
+    ArgumentTypeError,
+    CheckpointError,
+    MissingFileError,
+    ReadError,
+    enough_memory,
+)
 from ckptload.formats.entry import SAFETENSORS
 from ckptload.messages import type_name, warn
 from ckptload.reading.access import Access
@@ -55,7 +62,7 @@ def jobs(file_path: Any, save_path: Any, file_name_regex: Any, *, old: str, new:
     Raises:
         ArgumentTypeError: an argument is of the wrong type.
         ArgumentError: an argument has an invalid value.
-        ReadError: there is no such file or folder.
+        MissingFileError: there is no such file or folder.
     """
     given = path_of("file_path", file_path)
     folder = _folder(save_path)
@@ -67,7 +74,9 @@ def jobs(file_path: Any, save_path: Any, file_name_regex: Any, *, old: str, new:
             # it only tests for None there (2.10.0, train/serialization.py:2662).
             return _in_ranks(path, Path() if save_path == "" else folder, fits, old, new)
         if not given or not path.exists():
-            raise ReadError("there is no such file or folder", path=given, hint="check the path; ~ is not expanded")
+            raise MissingFileError(
+                "there is no such file or folder", path=given, hint="check the path; ~ is not expanded"
+            )
     except (OSError, ValueError) as error:
         if isinstance(error, CheckpointError):
             raise

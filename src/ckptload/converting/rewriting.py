@@ -199,6 +199,7 @@ def chosen(source: Reader, choice_func: Callable[[str], Any] | None, kept: Mappi
         EmptyCheckpointError: the filter does not keep any entry.
     """
     wanted = source.select(choice_func=choice_func)
+    wanted.check_types()
     texts = {name: kept[name] for name in filters.select(kept, choice_func=choice_func)}
     found = gather(wanted, None, None) + gather(texts, None, None)
     if not found:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from ckptload.errors import UnsupportedTypeError
     from ckptload.formats.entry import Entry
     from ckptload.sources.base import Source
 
@@ -33,11 +34,14 @@ class Index(Protocol):
         """Return a dictionary from public names to names in the file, in the order of the result."""
 
     def entry(self, name: str) -> Entry:
-        """Check and return the entry of a name in the file.
+        """Check and return the entry of a name in the file; its type need not be supported.
 
         Raises:
-            CheckpointError: the entry is damaged, or its type is not supported.
+            CheckpointError: the entry is damaged.
         """
+
+    def unsupported(self, entries: Sequence[Entry]) -> UnsupportedTypeError:
+        """Return the error for entries whose values are wanted and whose types are not supported."""
 
     def facts(self) -> Facts:
         """Return facts about the whole file."""

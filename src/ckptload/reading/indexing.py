@@ -18,6 +18,7 @@ from ckptload.formats import kinds
 from ckptload.formats.ckpt.index import CkptIndex
 from ckptload.formats.ckpt.walk import Layout, first, walk
 from ckptload.formats.entry import CKPT, SAFETENSORS
+from ckptload.formats.kinds import Kind
 from ckptload.formats.safetensors.index import open_safetensors
 from ckptload.formats.safetensors.shards import ShardedIndex, ShardedSource
 from ckptload.formats.safetensors.weight_map import DOWNLOAD, find
@@ -139,11 +140,11 @@ def _open_encrypted(source: Source, chain: Chain, access: Access) -> CkptIndex:
 
 # -- files of other kinds -----------------------------------------------------------------------------------
 
-_INDEX: Final = kinds.Kind("an index of safetensors files", Hint("{as_index}"))
-_INDEX_AT_URL: Final = kinds.Kind(_INDEX.what, DOWNLOAD)
+_INDEX: Final = Kind("an index of safetensors files", Hint("{as_index}"))
+_INDEX_AT_URL: Final = Kind(_INDEX.what, DOWNLOAD)
 
 
-def _explained(source: Source, layout: Layout, damage: CorruptCheckpointError) -> CorruptCheckpointError:
+def _explained(source: Source, layout: Layout, damage: CorruptCheckpointError) -> CheckpointError:
     """Return an error that names the kind of a file that is not a .ckpt, or else the last complete record."""
     kind = None if layout.records else _other_kind(source)
     if kind is None:
@@ -164,7 +165,7 @@ def _without_records(source: Source, layout: Layout) -> CheckpointError:
     return EmptyCheckpointError(f"the file has {what}", path=source.label, hint="save it again")
 
 
-def _other_kind(source: Source) -> kinds.Kind | None:
+def _other_kind(source: Source) -> Kind | None:
     if find(source) is not None:
         return _INDEX_AT_URL if source.path is not None and "://" in source.path else _INDEX
     head = bytes(source.read(0, min(kinds.HEAD, source.size)))

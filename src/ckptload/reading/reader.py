@@ -23,7 +23,7 @@ from ckptload.errors import (
     enough_memory,
 )
 from ckptload.foreign.giving import OURS, chosen
-from ckptload.formats.entry import TENSOR
+from ckptload.formats.entry import TENSOR, UNSUPPORTED
 from ckptload.formats.safetensors import strings
 from ckptload.reading import arrays
 from ckptload.reading.slices import TensorSlice
@@ -139,6 +139,23 @@ class Reader(Mapping[str, Any]):
         with self._in_file():
             return self._judged([name])[0]
 
+    def readable(self, name: str) -> Entry:
+        """Return the same as `info`, but only if the values of the entry can be read.
+
+        Raises:
+            UnsupportedTypeError: its type is not supported.
+        """
+        with self._in_file():
+            return self._readable([name])[0]
+
+    def _readable(self, wanted: Iterable[str]) -> list[Entry]:
+        """Return the entries of some names; one error names all whose types are not supported."""
+        entries = self._judged(wanted)
+        refused = [entry for entry in entries if entry.kind == UNSUPPORTED]
+        if refused:
+            raise self._open_index().unsupported(refused)
+        return entries
+
     def _judged(self, wanted: Iterable[str]) -> list[Entry]:
         """Return the entries of some names; each entry is checked only once."""
         index, inside, known = self._open_index(), self._names, self._entries
@@ -220,14 +237,24 @@ class Reader(Mapping[str, Any]):
         Raises:
             UnknownNameError: a name is not in the file.
             CorruptCheckpointError: an entry is damaged.
+            UnsupportedTypeError: the type of an entry is not supported; the message names all such entries.
         """
         index = self._open_index()
         with self._in_file():
-            entries = self._judged(self if wanted is None else wanted)
+            entries = self._readable(self if wanted is None else wanted)
             check_kind(entries, self._gives)
             found = arrays.load(index.source, to_read(entries))
             index.source.check_unchanged()
             return given(values(entries, found), self._gives, mapped=index.source.views)
+
+    def check_types(self) -> None:
+        """Check, without reading, that the types of all entries are supported.
+
+        Raises:
+            UnsupportedTypeError: some are not; the message names the entries and the way out.
+        """
+        with self._in_file():
+            self._readable(self)
 
     def check_dtypes(self) -> None:
         """Check, without reading, that the reader's kind of Parameters can hold every tensor.
@@ -236,7 +263,7 @@ class Reader(Mapping[str, Any]):
             UnsupportedTypeError: it cannot hold a dtype; the message names the entry and the way out.
         """
         with self._in_file():
-            check_kind(self._judged(self), self._gives)
+            check_kind(self._readable(self), self._gives)
 
     def get_tensor(self, name: str) -> Any:
         """Read one tensor; like ``reader[name]``, but only for tensors.
@@ -290,6 +317,8 @@ class Reader(Mapping[str, Any]):
 
     def pieces(self, entry: Entry) -> Iterator[memoryview]:
         """Yield the data of a tensor, or of a part of a map, without holding all of it in memory.
+
+        The type of the tensor need not be supported; its bytes are then those in the file.
 
         Args:
             entry: what `info` returned, or one of its `parts`.
@@ -419,7 +448,7 @@ class Reader(Mapping[str, Any]):
         return index
 
     def _tensor_info(self, name: str) -> Entry:
-        entry = self.info(name)
+        entry = self.readable(name)
         if entry.kind != TENSOR:
             raise self._no_tensor(entry)
         return entry

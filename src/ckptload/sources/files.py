@@ -15,6 +15,7 @@ from ckptload.errors import (
     CheckpointError,
     ClosedReaderError,
     Hint,
+    MissingFileError,
     OutOfMemoryError,
     ReadError,
 )
@@ -196,13 +197,16 @@ _HINTS: Final = {
 }
 
 
-def unreadable(path: str, error: Exception, offset: int | None = None) -> CheckpointError:
+def unreadable(path: str, error: Exception, offset: int | None = None) -> ReadError:
     """Return an error with the system's reason and a hint for it."""
     hint = _HINTS.get((error.errno if isinstance(error, OSError) else None) or 0, "check the path")
     reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     if isinstance(error, ValueError) and "\0" in path:
         reason = "the path has a NUL character"  # Python's own wording changes with its version.
-    return ReadError(f"cannot read the file: {reason}", path=path, offset=offset, hint=hint)
+    cls = MissingFileError if isinstance(error, FileNotFoundError) else ReadError
+    result = cls(f"cannot read the file: {reason}", path=path, offset=offset, hint=hint)
+    result.errno = error.errno if isinstance(error, OSError) else None
+    return result
 
 
 class MappedSource(FileSource):

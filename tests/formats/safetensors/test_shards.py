@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -25,8 +26,10 @@ from ckptload.errors import (
     ArgumentTypeError,
     ChangedFileError,
     CheckpointError,
+    ChecksumError,
     ClosedReaderError,
     CorruptCheckpointError,
+    MissingShardError,
     ReadError,
     UnsupportedTypeError,
 )
@@ -94,7 +97,8 @@ def test_shards_can_be_mapped(index: Path) -> None:
 
 
 def test_a_shard_is_opened_when_something_in_it_is_wanted(index: Path) -> None:
-    index.with_name("two.safetensors").write_bytes(b"damaged")
+    two = index.with_name("two.safetensors")
+    two.write_bytes(two.read_bytes()[:-1])
     with open_checkpoint(index) as reader:
         assert len(reader) == 4
         np.testing.assert_array_equal(reader["b.weight"].asnumpy(), ARRAYS["b.weight"])
@@ -106,8 +110,41 @@ def test_a_shard_is_opened_when_something_in_it_is_wanted(index: Path) -> None:
 def test_missing_shards_are_listed_when_something_in_them_is_wanted(index: Path) -> None:
     index.with_name("one.safetensors").unlink()
     assert list(load_checkpoint(index, format="safetensors", specify_prefix="a")) == ["a.bias", "a.weight"]
-    with pytest.raises(ReadError, match=r"1 of the 2 files of the index are missing: one\.safetensors"):
+    with pytest.raises(
+        MissingShardError, match=r"1 of the 2 files of the index is missing: 'one\.safetensors'"
+    ) as caught:
         load_checkpoint(index, format="safetensors")
+    assert isinstance(caught.value, FileNotFoundError)
+    assert (caught.value.errno, caught.value.name) == (errno.ENOENT, None)
+
+
+def test_every_missing_shard_is_listed_with_any_of_them(index: Path) -> None:
+    """A link to nothing, as an incomplete cache has it, is missing, too."""
+    for number, name in enumerate(("one.safetensors", "two.safetensors")):
+        index.with_name(name).unlink()
+        if number:
+            index.with_name(name).symlink_to(index.with_name("nowhere"))
+    with open_checkpoint(index) as reader:
+        assert list(reader) == sorted(ARRAYS)
+        for name in reader:
+            with pytest.raises(MissingShardError, match=r"2 of the 2 files of the index are missing: 'one\S+ 'two"):
+                reader.info(name)
+
+
+def test_a_shard_that_is_removed_later_is_missing(index: Path) -> None:
+    with open_checkpoint(index) as reader:
+        index.with_name("one.safetensors").unlink()
+        with pytest.raises(MissingShardError, match="'one"):
+            reader["c"]
+
+
+def test_the_sums_of_the_other_shards_are_compared_before_one_is_missed(index: Path) -> None:
+    index.with_name("one.safetensors").unlink()
+    with open_checkpoint(index) as reader, pytest.raises(MissingShardError):
+        reader.verify_crc()
+    save_file({"a.bias": ARRAYS["a.bias"]}, index.with_name("two.safetensors"), {"crc_num": "1"})
+    with open_checkpoint(index) as reader, pytest.raises(ChecksumError):
+        reader.verify_crc()
 
 
 def test_a_tensor_that_its_shard_does_not_hold_is_an_error(tmp_path: Path, index: Path) -> None:

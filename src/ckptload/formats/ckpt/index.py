@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ckptload import dtypes
 from ckptload.errors import CheckpointError, Hint
 from ckptload.filters import MAX_NAME
 from ckptload.formats.ckpt import history, records, schema, trailer
-from ckptload.formats.entry import CKPT
+from ckptload.formats.entry import CKPT, unsupported
 from ckptload.formats.index import Facts
 from ckptload.messages import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from ckptload.errors import UnsupportedTypeError
     from ckptload.formats.ckpt.walk import Layout
     from ckptload.formats.entry import Entry
     from ckptload.sources.base import Source
@@ -64,6 +66,10 @@ class CkptIndex:
     def entry(self, name: str) -> Entry:
         """Check the records of a name and return its entry; see `records.judge`."""
         return records.judge(name, self._found[name])
+
+    def unsupported(self, entries: Sequence[Entry]) -> UnsupportedTypeError:
+        """Return the error for entries of types that are not supported."""
+        return unsupported(entries, dtypes.BY_NAME)
 
     def verify_crc(self) -> bool:
         """Return whether there is a trailer; raise ChecksumError if its sum does not match."""

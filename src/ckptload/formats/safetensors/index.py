@@ -21,7 +21,7 @@ from ckptload.errors import (
     Hint,
     UnsupportedTypeError,
 )
-from ckptload.formats.entry import SAFETENSORS, TENSOR, Entry
+from ckptload.formats.entry import SAFETENSORS, TENSOR, UNSUPPORTED, Entry, unsupported
 from ckptload.formats.index import Facts
 from ckptload.formats.limits import MAX_RECORDS, beyond
 from ckptload.formats.safetensors import checksum
@@ -41,6 +41,8 @@ MAX_HEADER: Final = 100_000_000
 _PIECE: Final = 1 << 20
 
 _DAMAGED: Final = "the file was damaged, cut off, or written by a faulty tool; fetch or save it again"
+#: What the library says about a type that it does not know.
+_UNKNOWN_TYPE: Final = "unknown variant"
 _UPDATE: Final = "a newer safetensors may know it (pip install -U safetensors); otherwise the file is damaged"
 
 
@@ -71,7 +73,6 @@ class SafetensorsIndex:
         """Return the entry of a tensor from the header.
 
         Raises:
-            UnsupportedTypeError: MindSpore does not have its type.
             CorruptCheckpointError: the header does not describe it, although the library has accepted the header.
         """
         spelling, shape, start, stop = self._described(name)
@@ -79,18 +80,15 @@ class SafetensorsIndex:
         if dtype is dtypes.int8 and self.metadata.get(name) == dtypes.qint4x2.name:
             dtype = dtypes.qint4x2
         if dtype is None:
-            raise UnsupportedTypeError(
-                f"MindSpore has no type for {spelling} of safetensors",
-                name=name,
-                offset=start,
-                hint=Hint(
-                    "leave the entry out with {exclude}; known types: {types}",
-                    types=", ".join(sorted(dtypes.BY_SAFETENSORS)),
-                ),
-            )
+            size = stop - start
+            return Entry(name, UNSUPPORTED, None, shape, size, ((start, stop),), start, type_name=spelling)
         if stop - start != math.prod(shape) * dtype.itemsize:
             raise self._unclear(name)
         return Entry(name, TENSOR, dtype, shape, stop - start, ((start, stop),), start)
+
+    def unsupported(self, entries: Sequence[Entry]) -> UnsupportedTypeError:
+        """Return the error for entries of types that are not supported."""
+        return unsupported(entries, dtypes.BY_SAFETENSORS)
 
     def facts(self) -> Facts:
         """Return the size of the file and whether it has a checksum; the rest is unknown."""
@@ -202,8 +200,30 @@ def _judge(source: Source, head: bytes) -> None:
         CorruptCheckpointError: the library refuses the header.
     """
     refusal = _refusal(head)
+    if refusal is not None and _UNKNOWN_TYPE in str(refusal):
+        # Types that the library does not know do not make a file invalid; it decides about everything else.
+        refusal = _refusal(_with_known_types(head))
     if refusal is not None and _words(refusal) != _words(_refusal(_CUT)):
         raise _refused_by(source, refusal)
+
+
+def _with_known_types(head: bytes) -> bytes:
+    """Return a header in which tensors of types that are not supported are bytes in the same places.
+
+    Their sizes cannot be checked. What is not described as a tensor stays as it is, for the library to refuse.
+    """
+    try:
+        header = json.loads(head[LENGTH_SIZE:].decode())
+        for name, described in header.items():
+            spelling = None if name == METADATA else described.get("dtype")
+            if isinstance(spelling, str) and spelling not in dtypes.BY_SAFETENSORS:
+                start, stop = described["data_offsets"]
+                if all(type(number) is int and number >= 0 for number in (*described["shape"], start, stop)):
+                    described.update(dtype=dtypes.uint8.safetensors, shape=[max(0, stop - start)])
+        text = json.dumps(header).encode()
+    except (ValueError, TypeError, AttributeError, LookupError, RecursionError):
+        return head
+    return len(text).to_bytes(LENGTH_SIZE, "little") + text
 
 
 def _refusal(content: bytes) -> Exception | None:
@@ -233,5 +253,5 @@ def _refused(source: Source, reason: str) -> CorruptCheckpointError:
     return CorruptCheckpointError(
         f"not a valid safetensors file; {reason}",
         path=source.label,
-        hint=_UPDATE if "unknown variant" in reason else _DAMAGED,
+        hint=_UPDATE if _UNKNOWN_TYPE in reason else _DAMAGED,
     )

@@ -20,18 +20,21 @@ from ckptload.errors import (
     CorruptCheckpointError,
     Hint,
     LimitError,
-    ReadError,
+    MissingFileError,
+    MissingShardError,
 )
 from ckptload.formats.entry import SAFETENSORS
 from ckptload.formats.index import Facts
 from ckptload.formats.safetensors import checksum
 from ckptload.formats.safetensors.weight_map import AGAIN
+from ckptload.messages import counted, listed
 from ckptload.sources.base import Source
 from ckptload.sources.files import FileSource, MappedSource
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from ckptload.errors import UnsupportedTypeError
     from ckptload.formats.entry import Entry
     from ckptload.formats.safetensors.index import SafetensorsIndex
     from ckptload.formats.safetensors.weight_map import WeightMap
@@ -39,6 +42,8 @@ if TYPE_CHECKING:
 
 #: The largest known models have a few hundred. Each needs a few calls to the file system before anything is read.
 MAX_SHARDS: Final = 10_000
+#: Missing files that an error lists; all of any real checkpoint.
+_LISTED: Final = 1000
 
 
 class ShardedSource(Source):
@@ -64,6 +69,7 @@ class ShardedSource(Source):
         self._numbers = {name: number for number, name in enumerate(files)}
         self._paths = self.files = list(self.places.values())
         # A missing file is an error only when a tensor in it is requested.
+        self._there = [os.path.exists(place) for place in self._paths]  # noqa: PTH110
         sizes = [os.path.getsize(place) if os.path.isfile(place) else 0 for place in self._paths]  # noqa: PTH113, PTH202
         self.starts = [0, *accumulate(sizes)]
         self.size = self.starts[-1]
@@ -80,7 +86,8 @@ class ShardedSource(Source):
         """Return a shard, opened by the first call; this source closes it.
 
         Raises:
-            ReadError: the shard is missing or cannot be read.
+            MissingShardError: the shard does not exist.
+            ReadError: it cannot be read.
             ChangedFileError: its size has changed since the index was opened.
             ClosedReaderError: this source was closed.
         """
@@ -98,21 +105,29 @@ class ShardedSource(Source):
 
     def _open(self, number: int) -> FileSource:
         path = self._paths[number]
-        if not os.path.lexists(path):
-            missing = [place for place in self._paths if not os.path.lexists(place)]
-            raise ReadError(
-                f"{len(missing)} of the {len(self._paths)} files of the index are missing: "
-                + ", ".join(os.path.basename(place) for place in missing[:3])  # noqa: PTH119
-                + (", ..." if missing[3:] else ""),
-                path=self.label,
-                hint=Hint("fetch the missing files, or leave their tensors out with {exclude}"),
-            )
-        opened = (MappedSource if self.views else FileSource)(path)
+        try:
+            opened = (MappedSource if self.views else FileSource)(path)
+        except MissingFileError as error:
+            raise self._missing(error) from error
         opened.watches_name = self._watches_names
         if opened.size != self.starts[number + 1] - self.starts[number]:
             opened.close()
             raise ChangedFileError("the file was changed after its index was opened", path=path, hint="open it again")
         return opened
+
+    def _missing(self, error: MissingFileError) -> MissingShardError:
+        """Return the error that lists every file of the index that is missing, for each of them the same."""
+        # Those that were there at opening are looked for by opening them. This list is made once for all tensors.
+        absent = [name for name, there in zip(self.places, self._there, strict=True) if not there]
+        names = absent or [os.path.basename(error.path or "")]  # noqa: PTH119 -- it was removed after opening
+        found = MissingShardError(
+            f"{len(names)} of the {counted(len(self._paths), 'file')} of the index "
+            f"{'is' if len(names) == 1 else 'are'} missing: {listed(names, _LISTED)}",
+            path=self.label,
+            hint=Hint("fetch the missing files, or leave their tensors out with {exclude}"),
+        )
+        found.errno = error.errno
+        return found
 
     def _number(self, at: int) -> int:
         return min(bisect_right(self.starts, at), len(self._paths)) - 1
@@ -198,9 +213,9 @@ class ShardedIndex:
         """Return the entry of a tensor from the header of its shard.
 
         Raises:
-            ReadError: the shard is missing or cannot be read.
+            MissingShardError: the shard does not exist.
+            ReadError: it cannot be read.
             CorruptCheckpointError: the shard is damaged, or the tensor is not in it.
-            UnsupportedTypeError: MindSpore does not have its type.
         """
         file = self._shards.index.files[name]
         index = self._index(file)
@@ -220,13 +235,31 @@ class ShardedIndex:
         start = self._shards.start(file)
         return entry._replace(spans=tuple((start + a, start + b) for a, b in entry.spans))
 
+    def unsupported(self, entries: Sequence[Entry]) -> UnsupportedTypeError:
+        """Return the error for entries of types that are not supported; it names the shard of the first."""
+        index = self._index(self._shards.index.files[entries[0].name])
+        error = index.unsupported(entries)
+        error.path = index.source.label
+        return error
+
     def facts(self) -> Facts:
         """Return the total size of the shards, and whether the index has a checksum."""
         return Facts(self.source.size, checksum.KEY in self.metadata)
 
     def verify_crc(self) -> bool:
-        """Check every shard that has a checksum; return whether all of them do."""
-        found = [self._index(file).verify_crc() for file in self._shards.places]
+        """Check every shard that has a checksum; return whether all of them do.
+
+        Raises:
+            MissingShardError: files are missing; the others have been checked.
+        """
+        found, missing = [], None
+        for file in self._shards.places:
+            try:
+                found.append(self._index(file).verify_crc())
+            except MissingShardError as error:  # noqa: PERF203 -- the other shards are still checked
+                missing = error
+        if missing is not None:
+            raise missing
         return all(found)
 
     def _index(self, file: str) -> SafetensorsIndex:
