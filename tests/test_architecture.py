@@ -75,7 +75,7 @@ FILES: dict[str, list[str]] = {
     "sources": ["spans", "base", "memory", "files", "remote", "inputs"],
     "formats": ["kinds", "limits", "entry", "item", "index", "crc32", "ckpt", "safetensors"],
     "formats.ckpt": ["schema", "wire", "window", "walk", "records", "trailer", "history", "index", "encoding"],
-    "formats.safetensors": ["strings", "checksum", "index", "weight_map", "shards", "encoding"],
+    "formats.safetensors": ["strings", "checksum", "index", "weight_map", "fitting", "shards", "encoding"],
     "tensors": [
         *("casting", "construction", "printing", "arithmetic", "spelling", "operators"),
         *("elementwise", "shaping", "selecting", "reductions", "properties", "initializers", "tensor", "parameter"),
@@ -84,7 +84,7 @@ FILES: dict[str, list[str]] = {
     "foreign": ["classes", "taken", "torch_tensors", "mindspore_tensors", "taking", "giving"],
     "nets": ["states", "cell", "containers", "pytorch", "mindspore_cell", "foreign", "slots"],
     "nets.pytorch": ["groups", "names", "module", "state"],
-    "reading": ["access", "arrays", "slices", "values", "reader", "indexing", "opening"],
+    "reading": ["access", "arrays", "slices", "values", "digests", "reader", "indexing", "opening"],
     "binding": ["matching", "supplies", "renaming", "plan", "report", "loading", "state_dict"],
     "writing": ["atomic", "output", "background", "gathering"],
     "ops": ["operands", "creation", "joining", "assigning", "functional", "primitives", "operations"],

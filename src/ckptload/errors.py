@@ -160,7 +160,7 @@ class CorruptCheckpointError(CheckpointError):
 
 
 class ChecksumError(CorruptCheckpointError):
-    """The CRC-32 in the file differs from that of its bytes."""
+    """The CRC-32 in the file, or the SHA-256 in its name, differs from that of its bytes."""
 
 
 class WrongFormatError(CheckpointError):

@@ -157,6 +157,8 @@ def _check(reader: Reader, verdict: _Verdict, terminal: Terminal, *, finite: boo
     if unsupported is not None:
         verdict.note(text.KINDS[text.UNSUPPORTED], UnsupportedTypeError(unsupported))
     steps = [lambda: _authenticated(reader, verdict), lambda: _summed(reader, verdict)]
+    steps.append(lambda: _named(reader, verdict))
+    steps.append(lambda: _indexed(reader, verdict))
     steps.append(lambda: _texts(reader, sound, verdict))
     with Waiting(terminal, "checking"):
         for step in steps:
@@ -185,6 +187,18 @@ def _summed(reader: Reader, verdict: _Verdict) -> None:
     if reader.verify_crc():
         verdict.checks.append("CRC-32")
         verdict.vouched = True
+
+
+def _named(reader: Reader, verdict: _Verdict) -> None:
+    if reader.verify_name():
+        verdict.checks.append("SHA-256 in the name")
+        verdict.vouched = True
+
+
+def _indexed(reader: Reader, verdict: _Verdict) -> None:
+    """Record what does not fit between an index and its shards."""
+    for error in reader.check_index():
+        verdict.found(error)
 
 
 def _structure(reader: Reader, verdict: _Verdict) -> Iterator[Entry]:

@@ -26,6 +26,7 @@ from ckptload.errors import (
 from ckptload.formats.entry import SAFETENSORS
 from ckptload.formats.index import Facts
 from ckptload.formats.safetensors import checksum
+from ckptload.formats.safetensors.fitting import misfits
 from ckptload.formats.safetensors.weight_map import AGAIN
 from ckptload.messages import counted, listed
 from ckptload.sources.base import Source
@@ -77,6 +78,10 @@ class ShardedSource(Source):
         self._lock = threading.Lock()
         self._touched = _Touched()
         self._closed = False
+
+    def has(self, file: str) -> bool:
+        """Return whether there is a file of a name, relative to the index."""
+        return os.path.isfile(os.path.join(os.path.dirname(self.label), file))  # noqa: PTH113, PTH118, PTH120
 
     def start(self, file: str) -> int:
         """Return the position of a shard in this source, in bytes."""
@@ -261,6 +266,22 @@ class ShardedIndex:
         if missing is not None:
             raise missing
         return all(found)
+
+    def check_index(self) -> list[CheckpointError]:
+        """Compare the index with the headers of all its files."""
+        held = {file: self._sizes(file) for file in self._shards.places}
+        return [
+            CorruptCheckpointError(text, path=self._shards.label, hint=AGAIN)
+            for text in misfits(self._shards.index, held, self._shards.has)
+        ]
+
+    def _sizes(self, file: str) -> dict[str, int] | None:
+        """Return the sizes of the tensors in a shard; None if it cannot be read, which `entry` tells."""
+        try:
+            index = self._index(file)
+            return {name: index.entry(name).nbytes for name in index.names()}
+        except CheckpointError:
+            return None
 
     def _index(self, file: str) -> SafetensorsIndex:
         found = self._indexes.get(file)

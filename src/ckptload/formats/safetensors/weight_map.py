@@ -73,13 +73,11 @@ def find(source: Source, max_records: int = MAX_RECORDS) -> WeightMap | None:
         if named:
             raise _no_index(source, str(error)) from error
         return None
-    files = _files(index)
+    files = _files(source, index)
     if files is None:
         if named:
             raise _no_index(source, f"it has no {_KEY} from names to files")
         return None
-    if not isinstance(files, dict) or not all(isinstance(file, str) for file in files.values()):
-        raise _no_index(source, f"its {_KEY} is not from names to files")
     _check_kind(source, files)
     if len(files) > max_records:
         raise beyond(f"{max_records} tensors", max_records, source.label)
@@ -106,19 +104,24 @@ def _parsed(source: Source, *, named: bool) -> Any:
     return json.loads(text.decode("utf-8-sig"))
 
 
-def _files(index: Any) -> Any:
+def _files(source: Source, index: Any) -> dict[str, str] | None:
     """Return the part of a JSON that names the files, or None.
 
     Before MindSpore wrote a ``weight_map``, the whole JSON was one; it still reads those (2.10.0,
     parallel/transform_safetensors.py:1533).
+
+    Raises:
+        CorruptCheckpointError: the ``weight_map`` does not name files.
     """
     if not isinstance(index, dict):
         return None
+    files = index.get(_KEY, index)
+    are_names = isinstance(files, dict) and all(isinstance(file, str) for file in files.values())
     if _KEY in index:
-        return index[_KEY]
-    values = index.values()
-    is_map = all(isinstance(file, str) and file.endswith("." + SAFETENSORS) for file in values)
-    return index if index and is_map else None
+        if not are_names:
+            raise _no_index(source, f"its {_KEY} is not from names to files")
+        return files
+    return index if index and are_names and all(file.endswith("." + SAFETENSORS) for file in index.values()) else None
 
 
 def _metadata(index: Any) -> dict[str, Any]:
