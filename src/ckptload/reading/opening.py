@@ -39,8 +39,8 @@ def open_checkpoint(
 
     Args:
         source: path (str or os.PathLike), bytes, or a seekable binary file object. The caller owns a file
-            object and closes it. The path may be that of an index of shards,
-            ``model.safetensors.index.json``.
+            object and closes it. The path may be that of an index of shards, such as
+            ``model.safetensors.index.json``, which is known by its content.
         format: ``"ckpt"`` or ``"safetensors"``; None decides by the name or the first bytes.
         dec_key: key of an encrypted file: 16, 24 or 32 bytes for AES, 16 for SM4.
         dec_mode: ``"AES-GCM"``, ``"AES-CBC"`` or ``"SM4-CBC"``.

@@ -1,4 +1,4 @@
-"""A checkpoint in several safetensors files, as Hugging Face lays them out: shards, and an index in JSON.
+"""A checkpoint in several safetensors files, as Hugging Face and MindSpore lay them out: shards, and an index in JSON.
 
 The index names the file of each tensor. It is not trusted, so no entry may lead out of its folder. A shard is
 opened when a tensor in it is requested; a missing or damaged shard does not affect the tensors of the others.

@@ -120,7 +120,7 @@ def _files(source: Source, index: Any) -> dict[str, str] | None:
     if _KEY in index:
         if not are_names:
             raise _no_index(source, f"its {_KEY} is not from names to files")
-        return files
+        return dict(files)
     return index if index and are_names and all(file.endswith("." + SAFETENSORS) for file in index.values()) else None
 
 
