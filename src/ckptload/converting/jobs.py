@@ -42,7 +42,11 @@ class Job(NamedTuple):
 
     def size(self, max_records: int) -> int:
         """Return the size of the source, or of all its shards, in bytes."""
-        with closing(open_files(self.source, Access(max_records=max_records))) as opened:
+        access = Access(max_records=max_records)
+        with (
+            enough_memory("to open the file", path=str(self.source)),
+            closing(open_files(self.source, access)) as opened,
+        ):
             return opened.size
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from contextlib import ExitStack, closing, suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from ckptload.encryption.ciphers import AES_GCM
 from ckptload.errors import ArgumentError, ReadError, enough_memory
@@ -22,6 +22,8 @@ from ckptload.sources.inputs import open_source, place_of
 
 if TYPE_CHECKING:
     from ckptload.sources.base import Source
+
+_TO_OPEN: Final = "to open the checkpoint"
 
 
 def open_checkpoint(
@@ -86,7 +88,7 @@ def open_checkpoint(
 def open_with(source: Any, access: Access) -> Reader:
     """Open a checkpoint with `Access`; otherwise like `open_checkpoint`."""
     with (
-        enough_memory("to open the checkpoint", path=source if isinstance(source, str) else None),
+        enough_memory(_TO_OPEN, path=source if isinstance(source, str) else None),
         ExitStack() as stack,
     ):
         opened = open_files(source, access)
@@ -142,7 +144,7 @@ def is_index(source: object) -> bool:
     if not isinstance(path, str) or path.endswith(ENDING) or "://" in path:
         return isinstance(path, str) and path.endswith(ENDING)
     # If it cannot be read, opening it tells why.
-    with suppress(ReadError), closing(open_source(path)) as opened:
+    with enough_memory(_TO_OPEN, path=path), suppress(ReadError), closing(open_source(path)) as opened:
         return find(opened) is not None
     return False
 

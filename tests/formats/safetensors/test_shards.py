@@ -27,6 +27,7 @@ from ckptload import (
     safetensors_to_ckpt,
     save_checkpoint,
 )
+from ckptload.converting.jobs import Job
 from ckptload.converting.shards import parse_size
 from ckptload.errors import (
     ArgumentError,
@@ -37,6 +38,7 @@ from ckptload.errors import (
     ClosedReaderError,
     CorruptCheckpointError,
     MissingShardError,
+    OutOfMemoryError,
     ReadError,
     UnsupportedTypeError,
     WrongFormatError,
@@ -374,6 +376,26 @@ def test_a_shard_of_another_kind_is_named(index: Path) -> None:
         with pytest.raises(WrongFormatError, match=r"not a safetensors file but a MindSpore \.ckpt") as caught:
             reader["a.bias"]
         assert caught.value.path == str(index.with_name("two.safetensors"))
+
+
+def test_too_little_memory_for_an_index_is_an_error_of_ours(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, index: Path
+) -> None:
+    def full(_: str) -> None:
+        raise MemoryError
+
+    index = index.rename(index.with_name("param_name_map.json"))
+    monkeypatch.setattr(json, "loads", full)
+    for call in (
+        lambda: open_checkpoint(index),
+        lambda: load_checkpoint(index),
+        lambda: load_checkpoint_async(index).result(),
+        lambda: safetensors_to_ckpt(index, tmp_path / "out"),
+        lambda: Job(index, index).size(1),
+    ):
+        with pytest.raises(OutOfMemoryError) as caught:
+            call()
+        assert caught.value.path == str(index)
 
 
 # -- what does not fit --------------------------------------------------------------------------------------
