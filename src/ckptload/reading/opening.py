@@ -88,7 +88,7 @@ def open_checkpoint(
 def open_with(source: Any, access: Access) -> Reader:
     """Open a checkpoint with `Access`; otherwise like `open_checkpoint`."""
     with (
-        enough_memory(_TO_OPEN, path=source if isinstance(source, str) else None),
+        enough_memory(_TO_OPEN, path=_path_of(source)),
         ExitStack() as stack,
     ):
         opened = open_files(source, access)
@@ -140,16 +140,22 @@ def is_index(source: object) -> bool:
         CorruptCheckpointError: it is an index that is not valid.
         WrongFormatError: it is an index of files of another kind.
     """
-    path = os.fspath(source) if isinstance(source, (str, os.PathLike)) else None
-    if not isinstance(path, str) or path.endswith(ENDING) or "://" in path:
-        return isinstance(path, str) and path.endswith(ENDING)
+    path = _path_of(source)
+    if path is None or path.endswith(ENDING) or "://" in path:
+        return path is not None and path.endswith(ENDING)
     # If it cannot be read, opening it tells why.
     with enough_memory(_TO_OPEN, path=path), suppress(ReadError), closing(open_source(path)) as opened:
         return find(opened) is not None
     return False
 
 
+def _path_of(source: object) -> str | None:
+    path = os.fspath(source) if isinstance(source, (str, os.PathLike)) else None
+    return path if isinstance(path, str) else None
+
+
 def _check_url(source: object) -> None:
     """Raise ArgumentError for the URL of an index, before anything is fetched."""
-    if isinstance(source, (str, os.PathLike)) and "://" in (path := str(source)) and path.endswith(ENDING):
+    path = _path_of(source)
+    if path is not None and "://" in path and path.endswith(ENDING):
         raise ArgumentError("the index of a sharded checkpoint cannot be opened from a URL", path=path, hint=DOWNLOAD)
