@@ -85,7 +85,7 @@ FILES: dict[str, list[str]] = {
     "nets": ["states", "cell", "containers", "pytorch", "mindspore_cell", "foreign", "slots"],
     "nets.pytorch": ["groups", "names", "module", "state"],
     "reading": ["access", "arrays", "slices", "values", "digests", "reader", "indexing", "opening"],
-    "binding": ["matching", "supplies", "renaming", "plan", "report", "loading", "state_dict"],
+    "binding": ["copies", "matching", "supplies", "renaming", "plan", "report", "loading", "state_dict"],
     "writing": ["atomic", "output", "background", "gathering"],
     "ops": ["operands", "creation", "joining", "assigning", "functional", "primitives", "operations"],
     "converting": ["jobs", "shards", "npz", "rewriting", "converters"],
