@@ -23,6 +23,7 @@ WORDS: Final[Words] = {
     # Opening
     "allow_unauthenticated": "pass allow_unauthenticated=True",
     "as_ckpt": "rename it to end in .ckpt and load it with format='ckpt'",
+    "as_index": "load it by its path with format='safetensors'",
     "as_safetensors": "load it with format='safetensors'",
     "check_key": "check dec_key and dec_mode",
     "give_key": "pass dec_key",
@@ -163,7 +164,7 @@ class CorruptCheckpointError(CheckpointError):
 
 
 class ChecksumError(CorruptCheckpointError):
-    """The CRC-32 in the file differs from that of its bytes."""
+    """The CRC-32 in the file, or the SHA-256 in its name, differs from that of its bytes."""
 
 
 class WrongFormatError(CheckpointError):
@@ -279,7 +280,9 @@ def enough_memory(purpose: str, *, path: str | None = None, hint: str | Hint | N
     except OutOfMemoryError:
         raise
     except MemoryError as error:
-        raise OutOfMemoryError(f"not enough memory {purpose}", path=path, hint=hint) from error
+        found = OutOfMemoryError(f"not enough memory {purpose}", path=path)
+        found.advice = hint
+        raise found from error
 
 
 class BindingError(CheckpointError, RuntimeError):

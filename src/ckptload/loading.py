@@ -15,10 +15,9 @@ from ckptload.errors import ArgumentError, ArgumentTypeError, EmptyCheckpointErr
 from ckptload.foreign.giving import AUTO, chosen
 from ckptload.formats.entry import CKPT, SAFETENSORS, check_format
 from ckptload.formats.limits import MAX_RECORDS
-from ckptload.formats.safetensors.shards import ENDING
 from ckptload.messages import closest, quoted, type_name, warn
 from ckptload.reading.access import Access
-from ckptload.reading.opening import open_with
+from ckptload.reading.opening import is_index, open_with
 from ckptload.reading.values import given
 
 if TYPE_CHECKING:
@@ -51,7 +50,8 @@ def load_checkpoint(
     The filter is applied to the names before any tensor data is read. Only selected entries are read.
 
     Args:
-        ckpt_file_name: path that ends in `format`, or a seekable binary file object, read from its start.
+        ckpt_file_name: path that ends in `format`, or that of an index of safetensors files; or a seekable binary
+            file object, read from its start.
         net: network to load the values into as well, with `load_param_into_net`.
         strict_load: with `net`: only exact names and dtypes match. False also matches the ends of names and
             converts between floats and between signed integers.
@@ -135,12 +135,15 @@ def _check_name(source: object, format: str) -> None:
     """Check that a path ends in the format (MindSpore 2.10.0, train/serialization.py, _check_file)."""
     if isinstance(source, (str, os.PathLike)):
         name = os.fspath(source)
-        if isinstance(name, str) and not name.endswith((format, ENDING) if format == SAFETENSORS else format):
+        if isinstance(name, str) and not name.endswith(format):
+            in_shards = is_index(name)
+            if in_shards and format == SAFETENSORS:
+                return
             raise ArgumentError(
                 f"the name does not end in {format!r}",
                 path=name,
                 hint=Hint("{as_safetensors}")
-                if name.endswith((SAFETENSORS, ENDING))
+                if in_shards or name.endswith(SAFETENSORS)
                 else Hint("rename the file", ", or {open_file}"),
             )
     if isinstance(source, (bytes, bytearray, memoryview)):
@@ -226,8 +229,8 @@ def load_checkpoint_async(
     and writes into `net`: do not use `net` until the result is available.
 
     Args:
-        ckpt_file_name: path. It is loaded as safetensors if it ends in ``.safetensors`` or
-            ``.safetensors.index.json``, otherwise as ckpt.
+        ckpt_file_name: path. It is loaded as safetensors if it ends in ``.safetensors`` or is that of an index of
+            shards, otherwise as ckpt.
         net: network to load the values into as well, with `load_param_into_net`.
         strict_load: with `net`: only exact names and dtypes match. False also matches the ends of names and
             converts between floats and between signed integers.
@@ -267,13 +270,17 @@ def load_checkpoint_async(
         dec_mode,
         specify_prefix,
         choice_func,
-        format=SAFETENSORS if path.endswith(("." + SAFETENSORS, ENDING)) else CKPT,
         allow_unauthenticated=allow_unauthenticated,
         max_records=max_records,
         skip_misfits=skip_misfits,
         parameters=chosen(parameters),
     )
-    return ParamDictFuture(_begun(load))
+    # The file is looked at in the background, too.
+    return ParamDictFuture(_begun(lambda: load(format=_format_of(path))))
+
+
+def _format_of(path: str) -> str:
+    return SAFETENSORS if path.endswith("." + SAFETENSORS) or is_index(path) else CKPT
 
 
 def _begun(load: Callable[[], dict[str, Any]]) -> Future[dict[str, Any]]:

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ckptload import dtypes
-from ckptload.binding import loading, matching, supplies
+from ckptload.binding import copies, loading, matching, supplies
 from ckptload.binding.loading import load_param_into_net, plan_binding
 from ckptload.errors import (
     ArgumentError,
@@ -692,7 +692,7 @@ def test_prefixes_are_counted_and_named(supplied: Supplied) -> None:
 def test_optimizer_state_in_place_of_weights_is_named(supplied: Supplied) -> None:
     (message,) = warned(net({"w": (1,)}), supplied({"moment1.w": param([1.0])}))
     assert message == (
-        "1 parameter is filled from optimizer state, because no other entry matches: 'w' from 'moment1.w'"
+        "1 parameter is filled from optimizer state or copies, because no other entry matches: 'w' from 'moment1.w'"
     )
 
 
@@ -706,6 +706,66 @@ def test_prefixes_that_would_do_as_well_are_logged(supplied: Supplied, caplog: p
     with caplog.at_level(logging.INFO, "ckptload"):
         load_param_into_net(net({"a": (1,)}), supplied({"x.a": param([1.0]), "y.a": param([1.0])}))
     assert "the prefix 'x.' is first in the checkpoint; 'y.' would match, too" in caplog.messages
+
+
+# -- several entries match ------------------------------------------------------------------------
+
+
+def two_nets() -> dict[str, Parameter]:
+    return {key: param([value]) for value, key in enumerate(("b.w", "b.v", "a.w", "a.v", "c.u"))}
+
+
+@pytest.mark.parametrize("skip_misfits", [False, True])
+def test_entries_that_nothing_tells_apart_are_all_named(skip_misfits: bool, supplied: Supplied) -> None:
+    cell = net(dict.fromkeys("wuv", (1,)))
+    with pytest.raises(BindingError) as caught:
+        load_param_into_net(cell, supplied(two_nets()), skip_misfits=skip_misfits)
+    assert caught.value.problem == (
+        "2 of 3 parameters match several entries that nothing tells apart, and nothing was written:\n"
+        "    'w': 'b.w', 'a.w'\n"
+        "    'v': 'b.v', 'a.v'"
+    )
+    assert caught.value.hint == "leave all but one out with choice_func, or rename entries with name_map"
+    assert values(cell) == {"w": [-1], "u": [-1], "v": [-1]}
+
+
+def test_a_plan_shows_entries_that_nothing_tells_apart(supplied: Supplied) -> None:
+    plan = plan_binding(net(dict.fromkeys("wuv", (1,))), supplied(two_nets()))
+    assert [tuple(tie) for tie in plan.ties] == [("w", ("b.w", "a.w")), ("v", ("b.v", "a.v"))]
+    assert (plan.unmatched, plan.param_not_load, [load.name for load in plan.loads]) == (False, [], ["u"])
+    assert str(plan).splitlines()[2:5] == [
+        "  2 parameters with several entries that nothing tells apart; nothing will be written:",
+        "    'w': 'b.w', 'a.w'",
+        "    'v': 'b.v', 'a.v'",
+    ]
+
+
+def test_a_name_map_or_a_filter_decides(supplied: Supplied) -> None:
+    cell = net(dict.fromkeys("wuv", (1,)))
+    load_param_into_net(cell, supplied(two_nets()), name_map={"a": ""})
+    assert values(cell) == {"w": [2], "u": [4], "v": [3]}
+    load_param_into_net(cell, supplied({key: value for key, value in two_nets().items() if key[0] != "a"}))
+    assert values(cell) == {"w": [0], "u": [4], "v": [1]}
+
+
+def test_of_many_parameters_that_several_entries_match_some_are_listed(supplied: Supplied) -> None:
+    names = [f"p{at}" for at in range(12)]
+    checkpoint = {f"{prefix}.{name}": param([1.0]) for prefix in "ba" for name in names}
+    with pytest.raises(BindingError, match=r"'p9': 'b.p9', 'a.p9'\n    and 2 more\n"):
+        load_param_into_net(net(dict.fromkeys(names, (1,))), supplied(checkpoint))
+
+
+def test_tensors_that_are_not_wanted_need_not_be_readable() -> None:
+    """A copy may be on a device that cannot be read; its shape is enough."""
+
+    class Elsewhere(Parameter):
+        def asnumpy(self) -> Any:
+            raise AssertionError
+
+    copy = Elsewhere(np.zeros(1, np.float32), name="ema.net.w")
+    cell = net({"w": (1,)})
+    load_param_into_net(cell, {"ema.net.w": copy, "net.w": param([3.0])})
+    assert values(cell) == {"w": [3]}
 
 
 # -- the plan -------------------------------------------------------------------------------------
@@ -781,7 +841,7 @@ def test_a_plan_reads_as_a_report() -> None:
         "  1 matched by name: 'conv.weight'\n"
         "  1 matched after the prefix 'net.': 'fc.weight'\n"
         "  1 matched after the prefix 'moments.': 'w'\n"
-        "  1 of these from optimizer state, because nothing else matches: 'moments.w'\n"
+        "  1 of these from optimizer state or copies, because nothing else matches: 'moments.w'\n"
         "  1 converted from Float32 to Float16: 'fc.weight'\n"
         "  1 misfit; nothing will be written:\n"
         "    'old.bias': the net has Float32 (3,), the checkpoint Float32 (1,); the shapes differ\n"
@@ -940,10 +1000,15 @@ def test_a_net_holds_afterwards_what_the_rules_say(
         for key, (shape, dtype) in theirs.items()
     }
     cell = net(ours)
-    found = matching.match(list(ours), checkpoint, lambda _: True, exact=strict)
+    look = copies.Look(
+        lambda _: True,
+        lambda key: theirs[key][0],
+        lambda name, key: theirs[key][0] in {ours[name][0], (*ours[name][0], 1), (*ours[name][0], 1, 1)},
+    )
+    found = matching.match(list(ours), checkpoint, look, exact=strict)
     expected = {p.name: p.asnumpy().copy() for p in cell.get_parameters()}
-    fits = True
-    for name, key, _ in found.matches:
+    fits = not found.ties
+    for name, key, *_ in found.matches:
         (shape, dtype), value = ours[name], checkpoint[key]
         same = value.shape in {shape, (*shape, 1), (*shape, 1, 1)}
         fits &= same and (dtype is value.dtype or (casting.can_cast(value.dtype, dtype) and not strict))

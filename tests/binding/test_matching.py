@@ -1,24 +1,44 @@
-"""Which entry a parameter takes, by names alone."""
+"""Which entry a parameter takes, by names and shapes."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ckptload.binding.matching import OPTIMIZER_PREFIXES, Matching, match
+from ckptload.binding.copies import COPIES, STATE, STATE_PREFIXES, WEIGHTS, Look
+from ckptload.binding.matching import Matching, match
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
-def matched(net: str, checkpoint: str, *, exact: bool = False, no_tensors: str = "") -> Matching:
-    """Match names that stand in a text with blanks between them."""
-    keys = dict.fromkeys(checkpoint.split())
-    return match(net.split(), keys, lambda key: key not in no_tensors.split(), exact=exact)
+def parsed(texts: Iterable[str]) -> dict[str, str]:
+    """Return names and shapes: ``w:2`` has the shape 2, and ``w`` the one that is empty."""
+    return {name: shape for name, _, shape in (each.partition(":") for each in texts)}
+
+
+def matched(
+    net: str | dict[str, str], checkpoint: str | dict[str, str], *, exact: bool = False, no_tensors: str = ""
+) -> Matching:
+    """Match names with shapes, which may stand in a text with blanks between them."""
+    wanted, keys = (parsed(each.split()) if isinstance(each, str) else each for each in (net, checkpoint))
+    look = Look(
+        lambda key: key not in no_tensors.split(),
+        lambda key: tuple(map(int, keys[key])),
+        lambda name, key: wanted[name] == keys[key],
+    )
+    return match(list(wanted), keys, look, exact=exact)
 
 
 def taken(net: str, checkpoint: str, *, exact: bool = False, no_tensors: str = "") -> str:
-    """Return who takes what, as ``name=key``."""
+    """Return who takes what, as ``name=key``; a parameter that several entries match has ``?`` and all of them."""
     found = matched(net, checkpoint, exact=exact, no_tensors=no_tensors)
-    return " ".join(f"{name}={key}" for name, key, _ in found.matches)
+    return " ".join(
+        [f"{name}={key}" for name, key, *_ in found.matches] + [f"{name}?{','.join(keys)}" for name, keys in found.ties]
+    )
 
 
 def test_equal_names_match_first() -> None:
@@ -27,7 +47,7 @@ def test_equal_names_match_first() -> None:
 
 def test_only_equal_names_match_where_that_is_asked() -> None:
     found = matched("a b", "net.a b", exact=True)
-    assert [tuple(one) for one in found.matches] == [("b", "b", "")]
+    assert [(one.name, one.key, one.prefix) for one in found.matches] == [("b", "b", "")]
     assert (found.missing, found.unused) == (["a"], ["net.a"])
 
 
@@ -47,8 +67,9 @@ def test_a_net_prefix_is_never_removed() -> None:
 
 
 def test_the_first_entry_in_the_checkpoints_order_gives_the_prefix_for_all_that_it_covers() -> None:
-    assert taken("a b", "y.a x.a x.b y.b") == "a=y.a b=y.b"
-    assert taken("b a", "x.a y.b y.a") == "b=y.b a=y.a"
+    assert taken("b a", "x.a x.b y.a y.b") == "b=x.b a=x.a"
+    assert taken("a b", "x.a y.a y.b x.b") == "a=x.a b=x.b"
+    assert taken("a b", "x.a y.b x.b") == "a=x.a b=x.b"
 
 
 def test_prefixes_follow_each_other_until_none_is_left() -> None:
@@ -66,7 +87,99 @@ def test_an_entry_may_fill_two_parameters() -> None:
     assert found.unused == []
 
 
-@pytest.mark.parametrize("prefix", OPTIMIZER_PREFIXES)
+# -- what nothing tells apart -----------------------------------------------------------------------------------
+
+
+def test_what_the_order_of_names_would_decide_otherwise_is_a_question() -> None:
+    """A safetensors file has its tensors in that order, whatever theirs was before."""
+    assert taken("w", "teacher.w student.w") == "w?teacher.w,student.w"
+    assert taken("w", "student.w teacher.w") == "w=student.w"
+    assert taken("a b", "y.a y.b x.a x.b") == "a?y.a,x.a b?y.b,x.b"
+    assert taken("a b", "y.a x.a x.b y.b") == "a?y.a,x.a b?x.b,y.b"
+    assert taken("b a", "x.a y.b y.a") == "b=y.b a=y.a"
+
+
+def test_a_question_about_one_parameter_leaves_the_others_alone() -> None:
+    assert taken("a b c", "y.a x.a c z.b") == "b=z.b c=c a?y.a,x.a"
+
+
+def test_shapes_tell_entries_apart() -> None:
+    assert taken("w:2", "teacher.w:3 student.w:2") == "w=student.w"
+    assert taken("w:2", "student.w:2 big.w:3") == "w=student.w"
+    assert taken("w:2", "y.w:2 x.w:2 z.w:3") == "w?y.w,x.w,z.w"
+
+
+def test_a_prefix_with_an_entry_that_does_not_fit_is_not_mixed_with_another() -> None:
+    """Half of one net and half of another is worse than an error about the shape."""
+    assert taken("a:2 b:2", "x.a:3 x.b:2 y.a:2") == "a=x.a b=x.b"
+    assert taken("a:2 b:2", "x.a:3 x.b:2 y.a:2 y.b:2") == "a=y.a b=y.b"
+
+
+def test_entries_none_of_which_fits_are_no_question() -> None:
+    """The first is reported as a misfit, and can be skipped."""
+    assert taken("w:2", "y.w:3 x.w:3") == "w=y.w"
+
+
+# -- copies and optimizer state ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "copy", ["ema.net.{}", "exp_avg.net.{}", "ema_net.{}", "a.b.net.{}", "optimizer.exp_avg.net.{}"]
+)
+def test_an_entry_with_something_before_the_name_of_another_is_a_copy_of_it(copy: str) -> None:
+    copies = f"{copy.format('w')} {copy.format('b')}"
+    for file in (
+        f"{copies} net.w net.b",
+        f"net.w net.b {copies}",
+        f"{copy.format('w')} net.w net.b {copy.format('b')}",
+    ):
+        assert taken("w b", file) == "w=net.w b=net.b"
+
+
+def test_copies_of_copies_come_after_the_weights_too() -> None:
+    assert taken("w", "exp_avg.ema.net.w ema.net.w net.w") == "w=net.w"
+    assert taken("w", "a.net.w b.net.w net.w") == "w=net.w"
+
+
+def test_something_is_in_front_only_before_a_dot_or_an_underscore() -> None:
+    assert taken("w", "emanet.w net.w") == "w=emanet.w"
+    assert taken("w", "net.w subnet.w") == "w=net.w"
+
+
+def test_a_prefix_of_copies_is_one_for_every_parameter() -> None:
+    """Adafactor's statistics of rows have other shapes than the weights; a copy may also have more entries."""
+    assert taken("w:4 b:2", "s.net.b:2 s.net.w:3 net.w:4 net.b:2") == "w=net.w b=net.b"
+    found = matched("w b", "ema.net.w ema.net.b net.w")
+    assert [(one.key, one.is_state) for one in found.matches] == [("net.w", False), ("ema.net.b", True)]
+
+
+def test_statistics_of_another_shape_come_after_the_weights() -> None:
+    assert taken("w:4", "rows.net.w:2 net.w:4") == "w=net.w"
+
+
+def test_a_longer_name_whose_shape_alone_fits_is_no_copy() -> None:
+    assert taken("w:4", "net.w:2 big.net.w:4") == "w=big.net.w"
+
+
+def test_optimizer_state_inside_a_cell_that_holds_everything_comes_after_the_weights() -> None:
+    assert taken("w", "train.moment1.net.w train.moment2.net.w train.net.w") == "w=train.net.w"
+    assert taken("w", "train.other.net.w train.net.w") == "w?train.other.net.w,train.net.w"
+
+
+def test_what_shows_to_be_a_copy_comes_before_what_has_the_name_of_optimizer_state() -> None:
+    assert taken("w b", "moments.w net.b ema.net.b ema.net.w") == "w=ema.net.w b=net.b"
+
+
+def test_a_net_beside_which_a_parameter_has_an_entry_of_its_own_is_no_copy() -> None:
+    assert taken("w b", "moments.w net.w net.b b") == "w=net.w b=b"
+
+
+def test_weights_in_a_wrapper_of_the_net_are_no_copies() -> None:
+    found = matched("w v", "net.w net.v moment1.net.w")
+    assert [(one.key, one.is_state) for one in found.matches] == [("net.w", False), ("net.v", False)]
+
+
+@pytest.mark.parametrize("prefix", STATE_PREFIXES)
 def test_optimizer_state_comes_after_everything_else(prefix: str) -> None:
     assert taken("w b", f"{prefix}w {prefix}b net.b net.w") == "w=net.w b=net.b"
     assert taken("w b", f"{prefix}w {prefix}b net.b") == f"w={prefix}w b=net.b"
@@ -74,7 +187,7 @@ def test_optimizer_state_comes_after_everything_else(prefix: str) -> None:
 
 def test_using_optimizer_state_shows() -> None:
     found = matched("w v moments.x", "moments.w net.v moments.x")
-    assert [(one.name, one.from_optimizer) for one in found.matches] == [
+    assert [(one.name, one.is_state) for one in found.matches] == [
         ("w", True), ("v", False), ("moments.x", False),
     ]  # fmt: skip
 
@@ -82,6 +195,7 @@ def test_using_optimizer_state_shows() -> None:
 def test_only_whole_words_name_optimizer_state() -> None:
     assert taken("w", "momentsx.w net.w") == "w=momentsx.w"
     assert taken("w", "net.moments.w x.w") == "w=net.moments.w"
+    assert taken("w", "xmoments.w x.w") == "w?xmoments.w,x.w"
 
 
 def test_what_is_no_tensor_fills_nothing() -> None:
@@ -114,8 +228,8 @@ def test_what_is_left_stands_in_the_order_of_its_own_side() -> None:
 
 
 def test_prefixes_that_lost_are_told() -> None:
-    found = matched("a b c", "y.a x.a x.b y.b z.a x.c")
-    assert found.rivals == {"y.": ["x.", "z."], "x.": []}
+    found = matched("a b c", "x.a y.a y.b x.b z.a y.c")
+    assert found.rivals == {"x.": ["y.", "z."], "y.": []}
 
 
 def test_an_entry_is_asked_about_only_if_it_could_match() -> None:
@@ -126,43 +240,106 @@ def test_an_entry_is_asked_about_only_if_it_could_match() -> None:
         asked.append(key)
         return True
 
-    match(["a", "b"], dict.fromkeys(["a", "x.b", "x.c", "bb"]), is_tensor, exact=False)
+    look = Look(is_tensor, lambda _: (), lambda *_: True)
+    match(["a", "b"], dict.fromkeys(["a", "x.b", "x.c", "bb"]), look, exact=False)
     assert sorted(asked) == ["a", "x.b"]
 
 
 words = st.lists(st.sampled_from(["a", "b", "moments", "accu_grads", ""]), min_size=1, max_size=3)
 names = st.lists(words.map(".".join), max_size=7, unique=True)
+shapes = st.sampled_from(["", "", "", ":2"])
 
 
-def slow(net: list[str], keys: list[str], tensors: set[str]) -> tuple[dict[str, str], list[str], list[str]]:
-    """Match as the rules are written down, step by step."""
-    taken = {name: name for name in net if name in tensors}
-    open_names = [name for name in net if name not in keys and not name.startswith("accu_grads")]
-    for state in (False, True):
-        group = [key for key in keys if key in tensors and key.startswith(OPTIMIZER_PREFIXES) is state]
-        while True:
-            left = [name for name in open_names if name not in taken]
-            first = next(((name, key) for name in left for key in group if key.endswith("." + name)), None)
-            if first is None:
-                break
-            prefix = first[1][: len(first[1]) - len(first[0])]
-            taken.update({name: prefix + name for name in left if prefix + name in group})
-    missing = [name for name in net if name not in taken and (name in keys or not name.startswith("accu_grads"))]
-    return taken, missing, [key for key in keys if key not in taken.values()]
+named = names.flatmap(lambda several: st.tuples(*(shapes.map(each.__add__) for each in several))).map(parsed)
 
 
-@given(names, names, st.data())
-def test_matching_is_that_of_the_rules_step_by_step(net: list[str], keys: list[str], data: st.DataObject) -> None:
-    tensors = set(keys) - data.draw(st.sets(st.sampled_from(keys), max_size=2) if keys else st.just(set()))
-    found = match(net, dict.fromkeys(keys), tensors.__contains__, exact=False)
-    result = {one.name: one.key for one in found.matches}, found.missing, found.unused
-    assert result == slow(net, keys, tensors)
+def first_ones(wanted: dict[str, str], keys: dict[str, str], group: list[str]) -> dict[str, str]:
+    """Return the entry of each parameter by the rule of the first entry, as it is written down, step by step."""
+    taken: dict[str, str] = {}
+
+    def ends(prefix: str) -> list[str]:
+        return [name for name in wanted if name not in taken and prefix + name in group]
+
+    def fit(prefix: str) -> bool:
+        return all(wanted[name] == keys[prefix + name] for name in ends(prefix))
+
+    for name in wanted:
+        prefixes = [key[: len(key) - len(name)] for key in group if key.endswith("." + name)]
+        if name in taken or not prefixes:
+            continue
+        first = prefixes[0]
+        if not fit(first):
+            first = next((each for each in prefixes if fit(each) and len(ends(each)) >= len(ends(first))), first)
+        taken.update({each: first + each for each in ends(first)})
+    return taken
+
+
+def rank(prefix: str, wanted: Iterable[str], shapes: dict[str, str], keys: dict[str, str]) -> int:
+    """Tell by the rule whether a prefix is one of weights, of copies, or of optimizer state."""
+    parts = prefix.split(".")
+    shorter = [".".join(parts[:at] + parts[at + 1 :]) for at, part in enumerate(parts) if f"{part}." in STATE_PREFIXES]
+    inside = any(each + name in keys and prefix + name in keys and "." in each for each in shorter for name in wanted)
+    if prefix.startswith(STATE_PREFIXES) or inside:
+        return STATE
+    witnesses = [
+        (name, key)
+        for name in wanted
+        for key in keys
+        if key.endswith("." + name) and (prefix + name) in keys and (prefix + name).endswith((f".{key}", f"_{key}"))
+    ]
+    alike = (keys[prefix + name] == keys[key] or keys[prefix + name] != shapes[name] for name, key in witnesses)
+    return COPIES if any(alike) else WEIGHTS
+
+
+def by_the_rules(wanted: dict[str, str], keys: dict[str, str]) -> tuple[dict[str, str], dict[str, set[str]]]:
+    """Return the entry of each parameter, and the entries of those that several match."""
+    taken = {name: name for name in wanted if name in keys}
+    ties: dict[str, set[str]] = {}
+    by_ends = [name for name in wanted if name not in keys and not name.startswith("accu_grads")]
+    for wanted_rank in (WEIGHTS, COPIES, STATE):
+        left = {name: wanted[name] for name in by_ends if name not in taken and name not in ties}
+        group = [
+            key
+            for key in keys
+            if any(
+                key.endswith("." + name) and rank(key[: len(key) - len(name)], by_ends, wanted, keys) == wanted_rank
+                for name in left
+            )
+        ]
+        chosen, by_name = first_ones(left, keys, group), first_ones(left, keys, sorted(group))
+        for name, key in chosen.items():
+            if key != by_name[name] and wanted[name] in (keys[key], keys[by_name[name]]):
+                ties[name] = {each for each in group if each.endswith("." + name)}
+            else:
+                taken[name] = key
+    return taken, ties
+
+
+@given(named, named)
+def test_matching_is_that_of_the_rules_step_by_step(net: dict[str, str], file: dict[str, str]) -> None:
+    found = matched(net, file)
+    taken, ties = {one.name: one.key for one in found.matches}, {name: set(keys) for name, keys in found.ties}
+    assert (taken, ties) == by_the_rules(net, file)
     assert all(one.prefix + one.name == one.key for one in found.matches)
+    left = {name for name in net if name in file or not name.startswith("accu_grads")} - taken.keys() - ties.keys()
+    assert (set(found.missing), set(found.unused)) == (left, file.keys() - set(taken.values()))
+
+
+@given(named, named)
+def test_what_is_matched_in_any_order_of_the_file_is_matched_in_the_order_of_names(
+    net: dict[str, str], file: dict[str, str]
+) -> None:
+    """So a conversion, which may change the order, never changes what a net is filled with."""
+    found, in_order = matched(net, file), matched(net, dict(sorted(file.items())))
+    assert not in_order.ties
+    if not found.ties:
+        filled, again = ([one for one in each.matches if net[one.name] == file[one.key]] for each in (found, in_order))
+        assert filled == again
 
 
 def test_twenty_thousand_names_behind_as_many_prefixes() -> None:
     """What is left costs a look at each entry, not one at each pair."""
     net = [f"layer{number}.w" for number in range(20_000)]
     keys = {f"p{number}.{name}": None for number, name in enumerate(net)}
-    found = match(net, keys, lambda _: True, exact=False)
+    found = match(net, keys, Look(lambda _: True, lambda _: (), lambda *_: True), exact=False)
     assert [one.key for one in found.matches] == list(keys)

@@ -145,6 +145,25 @@ def test_the_shards_of_an_index_are_not_listed_once_more(tmp_path: Path, capsys:
     assert found == [str(tmp_path / "s" / "model.safetensors.index.json")]
 
 
+def test_an_index_in_a_folder_is_known_by_its_content(tmp_path: Path, capsys: CAPTURE) -> None:
+    for name in ("part0", "hyper_param", "other"):
+        save = {"w": np.zeros(1, np.float32)}
+        ckptload.save_checkpoint(save, tmp_path / f"{name}.safetensors", format="safetensors")
+    (tmp_path / "param_name_map.json").write_text('{"weight_map": {"w": "part0.safetensors"}}')
+    (tmp_path / "config.json").write_text('{"model_type": "bert"}')
+    (tmp_path / "pytorch_model.bin.index.json").write_text('{"weight_map": {"w": "x.bin"}}')
+    assert inspect(tmp_path) == 0
+    found = [line for line in capsys.readouterr().out.splitlines() if line.startswith("/")]
+    assert [Path(line).name for line in found] == [
+        "hyper_param.safetensors",
+        "other.safetensors",
+        "param_name_map.json",
+    ]
+    (tmp_path / "model.safetensors.index.json").write_text("{")
+    assert inspect(tmp_path) == 1
+    assert "not an index of shards" in capsys.readouterr().err
+
+
 def test_a_folder_without_checkpoints_is_an_error(tmp_path: Path, capsys: CAPTURE) -> None:
     assert inspect(tmp_path) == 1
     assert "this directory does not have a checkpoint" in capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import zlib
 from pathlib import Path
@@ -222,7 +223,8 @@ def test_missing_shards_are_one_finding_and_the_others_are_checked(shards: Path,
 
 def test_damage_in_another_shard_is_found_beside_a_missing_one(shards: Path, capsys: CAPTURE) -> None:
     shards.with_name("one.safetensors").unlink()
-    shards.with_name("two.safetensors").write_bytes(b"cut")
+    two = shards.with_name("two.safetensors")
+    two.write_bytes(two.read_bytes()[:-1])
     assert verify(shards) == 1
     capsys.readouterr()
     found = findings(capsys, shards)
@@ -249,3 +251,37 @@ def test_a_file_of_another_kind_is_named_and_not_called_damaged(tmp_path: Path, 
     found = findings(capsys, path)
     assert (found["verdict"], found["code"]) == ("other kind", 5)
     assert [finding["kind"] for finding in found["findings"]] == ["other kind"]
+
+
+# -- an index, and a name -----------------------------------------------------------------------------------
+
+
+def test_what_does_not_fit_between_an_index_and_its_shards_is_damage(shards: Path, capsys: CAPTURE) -> None:
+    index = json.loads(shards.read_text())
+    assert verify(shards) == 4
+    del index["weight_map"]["b"]
+    shards.write_text(json.dumps(index | {"metadata": {"total_size": 9}}))
+    assert verify(shards) == 1
+    capsys.readouterr()
+    found = findings(capsys, shards)
+    assert [finding["kind"] for finding in found["findings"]] == ["damaged", "damaged"]
+    assert "does not list 1 tensor in 'two.safetensors'" in found["findings"][0]["problem"]
+    assert "9 bytes (total_size), they have 24" in found["findings"][1]["problem"]
+
+
+def test_a_sha_256_in_the_name_vouches_for_a_file(tmp_path: Path, capsys: CAPTURE) -> None:
+    content = (FIXTURES / "lenet5.ckpt").read_bytes()
+    path = tmp_path / f"lenet5-{hashlib.sha256(content).hexdigest()[:8]}.ckpt"
+    path.write_bytes(content)
+    assert verify(path) == 0
+    assert "checked: structure, SHA-256 in the name" in capsys.readouterr().out
+    path.write_bytes(content[:-1] + b"x")
+    found = findings(capsys, path)
+    assert (found["verdict"], found["code"]) == ("damaged", 1)
+    assert "the name says that the file's SHA-256 begins with" in found["findings"][0]["problem"]
+
+
+def test_a_date_in_the_name_is_no_sha_256(tmp_path: Path) -> None:
+    path = tmp_path / "lenet5-20240101.ckpt"
+    path.write_bytes((FIXTURES / "lenet5.ckpt").read_bytes())
+    assert verify(path) == 4

@@ -29,6 +29,7 @@ from ckptload.errors import (
 from ckptload.formats import limits
 from ckptload.formats.ckpt import fields, records, walk
 from ckptload.formats.safetensors import shards as sharded
+from ckptload.formats.safetensors import weight_map
 from ckptload.sources.memory import BufferSource
 from places import DOCS
 from strategies import block, floats, group, integer, mapping, record, tensor, value
@@ -180,7 +181,7 @@ def test_an_index_of_more_files_than_allowed_is_refused(tmp_path: Path, monkeypa
 def test_an_index_of_too_many_bytes_is_not_read(tmp_path: Path) -> None:
     path = tmp_path / "x.safetensors.index.json"
     with path.open("wb") as file:
-        file.truncate(sharded.MAX_INDEX + 1)
+        file.truncate(weight_map.MAX_INDEX + 1)
     with pytest.raises(CorruptCheckpointError, match="100000001 bytes are too many"):
         open_checkpoint(path)
 
@@ -254,7 +255,7 @@ def test_the_page_on_security_lists_every_limit() -> None:
     listed = re.findall(r"^\|[^|]*\| ([0-9 ]+)[^|]*\|.*\| `([\w.]+)\.([A-Z_]+)` \|$", page, re.MULTILINE)
     found = {f"{module}.{name}": int(shown.replace(" ", "")) for shown, module, name in listed}
     assert found == {name: constant(name) for name in found}
-    modules = (chain, fields, limits, sharded)
+    modules = (chain, fields, limits, sharded, weight_map)
     here = {f"{m.__name__.removeprefix('ckptload.')}.{n}" for m in modules for n in vars(m) if n.startswith("MAX_")}
     # These have the name of what they were told in limits.
     assert {name for name in here if not name.endswith(".MAX_RECORDS")} <= found.keys()

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ckptload.binding import report
+from ckptload.binding.copies import Look
 from ckptload.binding.matching import match
-from ckptload.binding.plan import Load, Plan
+from ckptload.binding.plan import Load, Plan, fits
 from ckptload.binding.renaming import RenamedSupply
 from ckptload.binding.supplies import Transfer, supply_of
 from ckptload.errors import ArgumentError, ArgumentTypeError, BindingError, Hint, enough_memory
@@ -56,10 +57,17 @@ class BindingPlan(Plan):
 
         Raises:
             BindingError: there are misfits that are not skipped, or nothing is left to load; the message lists all
-                of them. Or the plan is `unmatched`; the message has names of both sides (also a RuntimeError).
+                of them. Or there are `ties`, which it lists. Or the plan is `unmatched`; the message has names of
+                both sides (also a RuntimeError).
         """
         if self.unmatched:
             raise self.no_match()
+        if self.ties:
+            raise BindingError(
+                report.ties(self.ties, self.total),
+                path=self.source,
+                hint=Hint("leave all but one out with {exclude}", ", or rename entries with {name_map}"),
+            )
         if not self.misfits or (self.skips and self.loads):
             return
         by_dtype = self.strict and any(casting.can_cast(one.key_dtype, one.dtype) for one in self.misfits)
@@ -201,7 +209,8 @@ def load_param_into_net(
     Raises:
         ArgumentTypeError: an argument is of the wrong type, or `remove_redundancy` is True (also a TypeError).
         ArgumentError: two parameters of the net have the same name.
-        BindingError: something does not fit; every misfit is listed. Or nothing matches, and the call is not one
+        BindingError: something does not fit; every misfit is listed. Or several entries match a parameter, and
+            nothing tells them apart; they are listed. Or nothing matches, and the call is not one
             that MindSpore has: with an open reader, a module of torch, `name_map` or `skip_misfits` (also a
             RuntimeError).
         CheckpointError: a wanted entry is damaged, or an encrypted file is not authentic.
@@ -269,7 +278,8 @@ def plan_target(
     if name_map is not None:
         supply = RenamedSupply(supply, name_map)
     slots = _unique(target.slots(supply.keys))
-    matching = match(list(slots), supply.keys, supply.is_tensor, exact=strict)
+    look = Look(supply.is_tensor, supply.shape, lambda name, key: fits(slots[name].shapes, supply.shape(key)))
+    matching = match(list(slots), supply.keys, look, exact=strict)
     plan = BindingPlan(slots, supply, matching, strict=strict, skips=skip_misfits)
     supply.authenticate()
     for prefix, rivals in matching.rivals.items():

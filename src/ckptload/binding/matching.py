@@ -1,4 +1,4 @@
-"""Match the entries of a checkpoint with the parameters of a net, by name only.
+"""Match the entries of a checkpoint with the parameters of a net, by names, and by shapes where names leave a choice.
 
 A parameter first takes the entry with exactly its name. The remaining ones are matched by the ends of
 names: ``net.fc.weight`` in the checkpoint matches ``fc.weight`` in the net, and the prefix ``net.`` is then
@@ -8,23 +8,17 @@ tried for the other parameters, too (docs/binding.md, "Names"). MindSpore does t
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Sequence
+from ckptload.binding.copies import COPIES, STATE, WEIGHTS, rank_prefixes
 
-#: Prefixes of optimizer state (docs/binding.md, "Names"). Such an entry ends like a weight's name but is not
-#: a weight, so it is used only if nothing else matches.
-OPTIMIZER_PREFIXES: Final = (
-    "moments.",
-    "moment1.",
-    "moment2.",
-    "vhat.",
-    "adam_m.",
-    "adam_v.",
-    "accum.",
-    "accu_grads.",
-)
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping, Sequence
+
+    from ckptload.binding.copies import Look
+
+    Candidates = Mapping[str, Sequence[str]]
 
 #: Sums of gradients belong to one training run, so a checkpoint may lack them
 #: (MindSpore 2.10.0, train/serialization.py:1840).
@@ -38,16 +32,25 @@ class Match(NamedTuple):
         name: the parameter.
         key: the entry.
         prefix: the part of `key` before `name`; empty if they are equal.
+        is_state: whether the entry is a copy or optimizer state that was matched by the end of its name.
     """
 
     name: str
     key: str
     prefix: str
+    is_state: bool = False
 
-    @property
-    def from_optimizer(self) -> bool:
-        """Tell whether the entry is optimizer state that was matched by the end of its name."""
-        return bool(self.prefix) and self.key.startswith(OPTIMIZER_PREFIXES)
+
+class Tie(NamedTuple):
+    """A parameter that several entries match, which nothing tells apart.
+
+    Attributes:
+        name: the parameter.
+        keys: the entries, in the checkpoint's order.
+    """
+
+    name: str
+    keys: tuple[str, ...]
 
 
 class Matching(NamedTuple):
@@ -55,6 +58,7 @@ class Matching(NamedTuple):
 
     Attributes:
         matches: matched parameters, in the net's order.
+        ties: parameters that several entries match, in the net's order.
         missing: parameters without an entry, in the net's order.
         unused: entries without a parameter, in the checkpoint's order.
         transient: parameters that do not need an entry and have none.
@@ -62,19 +66,20 @@ class Matching(NamedTuple):
     """
 
     matches: list[Match]
+    ties: list[Tie]
     missing: list[str]
     unused: list[str]
     transient: list[str]
     rivals: dict[str, list[str]]
 
 
-def match(names: Sequence[str], keys: Collection[str], is_tensor: Callable[[str], bool], *, exact: bool) -> Matching:
+def match(names: Sequence[str], keys: Collection[str], look: Look, *, exact: bool) -> Matching:
     """Match the parameters of a net with the entries of a checkpoint.
 
     Args:
         names: the net's parameters, each once, in its order.
         keys: the checkpoint's entries, in its order; membership tests should be fast.
-        is_tensor: tells whether an entry can fill a parameter at all; called only for entries whose names match.
+        look: what is known of the entries.
         exact: whether only equal names match.
     """
     found: dict[str, Match] = {}
@@ -84,18 +89,20 @@ def match(names: Sequence[str], keys: Collection[str], is_tensor: Callable[[str]
     for name in names:
         if name not in keys:
             (transient if name.startswith(_TRANSIENT) else open_names).append(name)
-        elif is_tensor(name):
+        elif look.is_tensor(name):
             found[name] = Match(name, name, "")
         else:
             # The entry with this name is not a tensor. Taking another one with the same end would be a guess.
             missing.append(name)
+    ties: dict[str, Tie] = {}
     rivals: dict[str, dict[str, None]] = {}
     if open_names and not exact:
-        _match_ends(open_names, keys, is_tensor, found, rivals)
-    without = {name for name in (*missing, *open_names) if name not in found}
+        _match_ends(open_names, keys, look, found, ties, rivals)
+    without = {name for name in (*missing, *open_names) if name not in found and name not in ties}
     used = {each.key for each in found.values()}
     return Matching(
         matches=[found[name] for name in names if name in found],
+        ties=[ties[name] for name in names if name in ties],
         missing=[name for name in names if name in without],
         unused=[key for key in keys if key not in used],
         transient=transient,
@@ -104,46 +111,97 @@ def match(names: Sequence[str], keys: Collection[str], is_tensor: Callable[[str]
 
 
 def _match_ends(
-    names: Iterable[str],
-    keys: Iterable[str],
-    is_tensor: Callable[[str], bool],
+    names: Sequence[str],
+    keys: Collection[str],
+    look: Look,
     found: dict[str, Match],
+    ties: dict[str, Tie],
     rivals: dict[str, dict[str, None]],
 ) -> None:
-    """Match the remaining parameters by the ends of names, with optimizer state as the last resort."""
-    wanted = dict.fromkeys(names)
-    state: list[str] = []
-    rest: list[str] = []
-    for key in keys:
-        (state if key.startswith(OPTIMIZER_PREFIXES) else rest).append(key)
-    for group in (rest, state):
-        candidates = _candidates([name for name in wanted if name not in found], group, is_tensor)
-        behind: dict[str, list[Match]] = {}
-        for several in candidates.values():
-            for one in several:
-                behind.setdefault(one.prefix, []).append(one)
-        for name, several in candidates.items():
-            if name in found:
+    """Match the remaining parameters by the ends of names, with copies and optimizer state as the last resort."""
+    candidates = {
+        name: [prefix for prefix in prefixes if look.is_tensor(prefix + name)]
+        for name, prefixes in _prefixes(names, keys).items()
+    }
+    ranks = rank_prefixes(candidates, look)
+    for rank in (WEIGHTS, COPIES, STATE):
+        group = {
+            name: mine
+            for name, prefixes in candidates.items()
+            if name not in found
+            and name not in ties
+            and (mine := [prefix for prefix in prefixes if ranks[prefix] == rank])
+        }
+        for name, (prefix, is_certain) in _decided(group, look).items():
+            if not is_certain:
+                ties[name] = Tie(name, tuple(each + name for each in group[name]))
                 continue
-            # The first entry in the checkpoint's order gives the prefix for all parameters that have it.
-            prefix = several[0].prefix
-            for one in behind[prefix]:
-                if found.setdefault(one.name, one) is one:
-                    others = (other.prefix for other in candidates[one.name] if other.prefix != prefix)
-                    # A dictionary, because there may be as many prefixes as entries and a list would be searched.
-                    rivals.setdefault(prefix, {}).update(dict.fromkeys(others))
+            found[name] = Match(name, prefix + name, prefix, rank is not WEIGHTS)
+            others = [other for other in group[name] if other != prefix]
+            # A dictionary, because there may be as many prefixes as entries and a list would be searched.
+            rivals.setdefault(prefix, {}).update(dict.fromkeys(others))
 
 
-def _candidates(names: Iterable[str], keys: Iterable[str], is_tensor: Callable[[str], bool]) -> dict[str, list[Match]]:
-    """Return for each name the entries that end with a dot and that name; both keep their order."""
-    candidates: dict[str, list[Match]] = {name: [] for name in names}
+def _decided(candidates: Candidates, look: Look) -> dict[str, tuple[str, bool]]:
+    """Return the prefix that each parameter takes, and whether the order of the file may decide so.
+
+    Tensors of a safetensors file are in the order of names, whatever their order was before. Where that order would
+    decide otherwise, the order of the file does not tell which entry is meant, unless neither of the two fits.
+    """
+    chosen = _assigned(candidates, look)
+    in_order = {name: sorted(each + name for each in prefixes) for name, prefixes in candidates.items()}
+    again = _assigned({name: [key[: len(key) - len(name)] for key in keys] for name, keys in in_order.items()}, look)
+    return {
+        name: (
+            prefix,
+            prefix == again[name] or not any(look.fits(name, each + name) for each in (prefix, again[name])),
+        )
+        for name, prefix in chosen.items()
+    }
+
+
+def _assigned(candidates: Candidates, look: Look) -> dict[str, str]:
+    """Return the prefix that each parameter takes, by the rule of the first entry.
+
+    The first entry that ends with a parameter's name gives the prefix for all parameters that have it. But a prefix
+    with an entry that does not fit gives way to one behind which everything fits and no less is found.
+    """
+    taken: dict[str, str] = {}
+    if all(len(prefixes) == 1 for prefixes in candidates.values()):
+        return {name: prefixes[0] for name, prefixes in candidates.items()}
+    behind: dict[str, list[str]] = {}
+    # How many of the parameters that are left a prefix has entries for, and how many of these do not fit.
+    left: Counter[str] = Counter()
+    unfit: Counter[str] = Counter()
+    for name, prefixes in candidates.items():
+        for prefix in prefixes:
+            behind.setdefault(prefix, []).append(name)
+            left[prefix] += 1
+            unfit[prefix] += not look.fits(name, prefix + name)
+    for name, prefixes in candidates.items():
+        if name in taken:
+            continue
+        first = prefixes[0]
+        if unfit[first]:
+            first = next((each for each in prefixes if not unfit[each] and left[each] >= left[first]), first)
+        for each in behind[first]:
+            if taken.setdefault(each, first) is first:
+                for prefix in candidates[each]:
+                    left[prefix] -= 1
+                    unfit[prefix] -= not look.fits(each, prefix + each)
+    return taken
+
+
+def _prefixes(names: Iterable[str], keys: Iterable[str]) -> dict[str, list[str]]:
+    """Return for each name what stands before it in the entries that end with a dot and that name, in their order."""
+    candidates: dict[str, list[str]] = {name: [] for name in names}
     longest = max(map(len, candidates), default=0)
     for key in keys:
         # A name in the file may have thousands of dots, so ends longer than any name of the net are not tried.
         at = key.find(".", max(0, len(key) - longest - 1))
         while at >= 0:
-            name = key[at + 1 :]
-            if name in candidates and is_tensor(key):
-                candidates[name].append(Match(name, key, key[: at + 1]))
+            prefixes = candidates.get(key[at + 1 :])
+            if prefixes is not None:
+                prefixes.append(key[: at + 1])
             at = key.find(".", at + 1)
-    return {name: several for name, several in candidates.items() if several}
+    return {name: prefixes for name, prefixes in candidates.items() if prefixes}

@@ -74,6 +74,8 @@ class Plan:
         loads: what will be written, in the net's order.
         misfits: parameters that cannot be loaded. The plan can only be applied if there are none, or if they are
             skipped and something else is loaded.
+        ties: parameters that several entries match, which nothing tells apart; while there are any, the plan cannot
+            be applied.
         missing: parameters of the net without a matching name in the checkpoint, in the net's order.
         param_not_load: the same, and misfits that are skipped.
         ckpt_not_load: entries that are not used, in the checkpoint's order.
@@ -96,13 +98,14 @@ class Plan:
         self.loads: list[Load] = []
         self.misfits: list[Misfit] = []
         self.missing = matching.missing
+        self.ties = matching.ties
         self.param_not_load = matching.missing
         self.ckpt_not_load = [supply.original(key) for key in matching.unused]
         self.transient = matching.transient
         self.total = len(slots)
         self.entries = len(supply.keys)
         self.source = supply.label
-        self._from_optimizer = {each.name for each in matching.matches if each.from_optimizer}
+        self._from_optimizer = {each.name for each in matching.matches if each.is_state}
         for each in matching.matches:
             self._judge(each)
         if skips and self.misfits:
@@ -110,7 +113,7 @@ class Plan:
 
     def _judge(self, match: Match) -> None:
         """Add a load or a misfit for a match."""
-        name, key, prefix = match
+        name, key, prefix, _ = match
         slot, spec = self.slots[name], self.supply.spec(key)
         shape, dtype = slot.shape, slot.dtype
         refusal = slot.refusal()
@@ -138,7 +141,7 @@ class Plan:
 
         Not under `strict`, nor if there are no entries (docs/binding.md, "Nothing matches").
         """
-        return bool(self.missing and self.entries) and not (self.loads or self.misfits or self.strict)
+        return bool(self.missing and self.entries) and not (self.loads or self.misfits or self.ties or self.strict)
 
     @property
     def exact(self) -> list[str]:
@@ -156,7 +159,7 @@ class Plan:
 
     @property
     def from_optimizer(self) -> list[Load]:
-        """Loads from optimizer state, because no other entry's name ends with the parameter's."""
+        """Loads from copies or optimizer state, because no other entry's name ends with the parameter's."""
         return [load for load in self.loads if load.name in self._from_optimizer]
 
     @property
@@ -186,6 +189,15 @@ class Plan:
         return self._specs[key]
 
 
+def fits(shapes: Sequence[tuple[int, ...]], shape: tuple[int, ...]) -> bool:
+    """Tell whether the shape of an entry is one of a parameter's, or has only dimensions of 1 behind it.
+
+    Other dimensions of 1 are not dropped, nor added: the elements keep their order, but the entry is hardly the one
+    that is meant.
+    """
+    return any(shape[: len(each)] == each and math.prod(shape[len(each) :]) == 1 for each in shapes)
+
+
 def _reasons(shapes: Sequence[tuple[int, ...]], dtype: DType, spec: Spec, *, strict: bool) -> tuple[str, ...]:
     """Return why an entry cannot fill a parameter; an empty tuple means that it can.
 
@@ -193,8 +205,7 @@ def _reasons(shapes: Sequence[tuple[int, ...]], dtype: DType, spec: Spec, *, str
     are converted within floats and within signed integers (train/serialization.py:326).
     """
     reasons = []
-    # Only dimensions of 1 at the end may be dropped: they do not change the order of the elements.
-    if not any(spec.shape[: len(s)] == s and math.prod(spec.shape[len(s) :]) == 1 for s in shapes):
+    if not fits(shapes, spec.shape):
         reasons.append("the shapes differ")
     if spec.dtype is not dtype:
         if not casting.can_cast(spec.dtype, dtype):

@@ -86,6 +86,10 @@ class RenamedSupply:
         """Tell whether an entry can fill a parameter."""
         return self._supply.is_tensor(self._old[key])
 
+    def shape(self, key: str) -> tuple[int, ...]:
+        """Return the shape of a tensor entry."""
+        return self._supply.shape(self._old[key])
+
     def spec(self, key: str) -> Spec:
         """Return the dtype and shape of a tensor entry."""
         return self._supply.spec(self._old[key])

@@ -9,6 +9,7 @@ from ckptload.messages import _LISTED, counted, listed
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from ckptload.binding.matching import Tie
     from ckptload.binding.plan import Misfit, Plan
 
 #: Number of missing parameters, or of misfits in a warning, that are listed, each with the nearest names.
@@ -36,8 +37,8 @@ def warnings_of(plan: Plan) -> Iterable[str]:
     if optimizer:
         pairs = [f"{load.name!r} from {load.key!r}" for load in plan.from_optimizer]
         yield (
-            f"{counted(len(pairs), 'parameter')} {_be(len(pairs))} filled from optimizer state, because no other entry "
-            f"matches: {_joined(pairs)}"
+            f"{counted(len(pairs), 'parameter')} {_be(len(pairs))} filled from optimizer state or copies, because no "
+            f"other entry matches: {_joined(pairs)}"
         )
     if plan.conversions:
         number = sum(map(len, plan.conversions.values()))
@@ -75,6 +76,20 @@ def unmatched(plan: Plan) -> str:
     return "no entry of the checkpoint matches a parameter of the net, and nothing was written:" + _lines(lines)
 
 
+def ties(found: Sequence[Tie], total: int) -> str:
+    """Describe the parameters that several entries match, one per line, below a heading."""
+    match = "matches" if len(found) == 1 else "match"
+    head = f"{len(found)} of {total} parameters {match} several entries that nothing tells apart"
+    return f"{head}, and nothing was written:{_lines(_tied(found))}"
+
+
+def _tied(found: Sequence[Tie]) -> Iterable[str]:
+    for tie in found[:_EXPLAINED]:
+        yield f"{tie.name!r}: {listed(tie.keys)}"
+    if len(found) > _EXPLAINED:
+        yield f"and {len(found) - _EXPLAINED} more"
+
+
 def misfits(found: Sequence[Misfit], total: int) -> str:
     """Describe all misfits, one per line, below a heading."""
     head = f"{len(found)} of {total} parameters cannot be loaded, and nothing was written:"
@@ -103,15 +118,14 @@ def describe(plan: Plan) -> str:
     )
     if plan.from_optimizer:
         taken = [load.key for load in plan.from_optimizer]
-        lines.append(f"{len(taken)} of these from optimizer state, because nothing else matches: {listed(taken)}")
+        lines.append(
+            f"{len(taken)} of these from optimizer state or copies, because nothing else matches: {listed(taken)}"
+        )
     for (old, new), names in plan.conversions.items():
         lines.append(f"{len(names)} converted from {old} to {new}: {listed(names)}")
     if plan.unmatched:
         lines.append("nothing matches; nothing will be written")
-    if plan.misfits:
-        outcome = "skipped" if plan.skips and plan.loads else "nothing will be written"
-        lines.append(f"{counted(len(plan.misfits), 'misfit')}; {outcome}:")
-        lines.extend("  " + misfit(found) for found in plan.misfits)
+    lines.extend(_obstacles(plan))
     if plan.missing:
         lines.append(f"{counted(len(plan.missing), 'parameter')} of the net not in the checkpoint:")
         lines.extend("  " + _missing(name, plan) for name in plan.missing[:_EXPLAINED])
@@ -123,6 +137,18 @@ def describe(plan: Plan) -> str:
         unused = counted(len(plan.ckpt_not_load), "entry", "entries")
         lines.append(f"{unused} of the checkpoint not used: {listed(plan.ckpt_not_load)}")
     return "\n  ".join(lines)
+
+
+def _obstacles(plan: Plan) -> Iterable[str]:
+    """Yield the lines about what cannot be loaded as it is."""
+    if plan.ties:
+        number = counted(len(plan.ties), "parameter")
+        yield f"{number} with several entries that nothing tells apart; nothing will be written:"
+        yield from ("  " + line for line in _tied(plan.ties))
+    if plan.misfits:
+        outcome = "skipped" if plan.skips and plan.loads else "nothing will be written"
+        yield f"{counted(len(plan.misfits), 'misfit')}; {outcome}:"
+        yield from ("  " + misfit(found) for found in plan.misfits)
 
 
 def _missing(name: str, plan: Plan) -> str:

@@ -81,6 +81,9 @@ class Supply(Protocol):
     def is_tensor(self, key: str) -> bool:
         """Tell whether an entry is a tensor; strings, maps and bytes cannot fill a parameter."""
 
+    def shape(self, key: str) -> tuple[int, ...]:
+        """Return the shape of a tensor entry, whether its values can be read or not."""
+
     def spec(self, key: str) -> Spec:
         """Return the dtype, shape and place of a tensor entry."""
 
@@ -152,6 +155,9 @@ class _DictSupply:
         value = self._parameters[key]
         return isinstance(value, Tensor) or is_foreign(value)
 
+    def shape(self, key: str) -> tuple[int, ...]:
+        return tuple(self._parameters[key].shape)
+
     def spec(self, key: str) -> Spec:
         parameter = self._tensor(key)
         return Spec(parameter.dtype, parameter.shape, 0)
@@ -206,6 +212,9 @@ class _ReaderSupply:
 
     def is_tensor(self, key: str) -> bool:
         return self._reader.readable(key).kind == TENSOR
+
+    def shape(self, key: str) -> tuple[int, ...]:
+        return self._reader.info(key).shape
 
     def spec(self, key: str) -> Spec:
         entry = self._reader.readable(key)

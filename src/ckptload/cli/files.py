@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import glob
 import os
-import re
 import warnings
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,9 +20,8 @@ if TYPE_CHECKING:
     from ckptload.cli.terminal import Terminal
 
 _SUFFIXES: Final = frozenset({".ckpt", ".safetensors"})
-#: Suffix of the index of a sharded safetensors checkpoint; its shards are then not listed as checkpoints.
-INDEX: Final = ".safetensors.index.json"
-_SHARD: Final = re.compile(r"-\d{5}-of-\d{5}\.safetensors$")
+#: End of the usual name of an index of safetensors files. Others are known by their content.
+_INDEX: Final = ".safetensors.index.json"
 
 
 def expand(paths: Sequence[str]) -> list[str]:
@@ -38,16 +36,32 @@ def expand(paths: Sequence[str]) -> list[str]:
             found.append(path)
             continue
         inside = sorted(Path(path).iterdir())
-        indexes = [file for file in inside if file.name.endswith(INDEX)]
+        indexes = {file: _shards(file) for file in inside if file.suffix == ".json"}
+        shards = {shard for found in indexes.values() for shard in found or ()}
         # The shards of an index are not listed separately.
-        single = [file for file in inside if file.suffix in _SUFFIXES and not (indexes and _SHARD.search(file.name))]
-        files = [str(file) for file in sorted([*single, *indexes])]
+        files = [
+            str(file)
+            for file in inside
+            if indexes.get(file) is not None or (file.suffix in _SUFFIXES and os.path.realpath(file) not in shards)
+        ]
         if not files:
             raise EmptyCheckpointError(
                 "this directory does not have a checkpoint", path=path, hint="name a .ckpt or .safetensors file"
             )
         found.extend(files)
     return found
+
+
+def _shards(path: Path) -> list[str] | None:
+    """Return the real paths of the files that an index of shards names, or None if a JSON is not an index.
+
+    A damaged index is one by its name; its shards are not known.
+    """
+    try:
+        with open_checkpoint(path, parameters="ckptload") as reader:
+            return reader.files
+    except CheckpointError:
+        return [] if path.name.endswith(_INDEX) else None
 
 
 def _unglobbed(paths: Sequence[str]) -> Iterator[str]:

@@ -92,8 +92,9 @@ def command(
 ) -> int:
     """Check files: the structure of every entry, the CRC-32, and the authentication tags of encrypted files.
 
-    A file is valid only if a CRC-32 or the tags of AES-GCM were checked and match. A file without them can have
-    a valid structure and still hold a wrong value; it gets exit code 4.
+    A file is valid only if a CRC-32, the tags of AES-GCM, or a SHA-256 in its name (resnet18-1e65cd21.ckpt) were
+    checked and match. A file without them can have a valid structure and still hold a wrong value; it gets exit
+    code 4. An index of shards is compared with all of them.
 
     Exit code:
       0  valid
@@ -157,6 +158,8 @@ def _check(reader: Reader, verdict: _Verdict, terminal: Terminal, *, finite: boo
     if unsupported is not None:
         verdict.note(text.KINDS[text.UNSUPPORTED], UnsupportedTypeError(unsupported))
     steps = [lambda: _authenticated(reader, verdict), lambda: _summed(reader, verdict)]
+    steps.append(lambda: _named(reader, verdict))
+    steps.append(lambda: _indexed(reader, verdict))
     steps.append(lambda: _texts(reader, sound, verdict))
     with Waiting(terminal, "checking"):
         for step in steps:
@@ -197,6 +200,18 @@ def _foreign(reader: Reader, verdict: _Verdict) -> None:
             verdict.note(text.FOREIGN, found)
         else:
             verdict.found(found, text.FOREIGN)
+
+
+def _named(reader: Reader, verdict: _Verdict) -> None:
+    if reader.verify_name():
+        verdict.checks.append("SHA-256 in the name")
+        verdict.vouched = True
+
+
+def _indexed(reader: Reader, verdict: _Verdict) -> None:
+    """Record what does not fit between an index and its shards."""
+    for error in reader.check_index():
+        verdict.found(error)
 
 
 def _structure(reader: Reader, verdict: _Verdict) -> Iterator[Entry]:

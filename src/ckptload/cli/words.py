@@ -12,6 +12,7 @@ WORDS: Final[Words] = {
     # Opening
     "allow_unauthenticated": "pass --allow-unauthenticated",
     "as_ckpt": "rename it to end in .ckpt",
+    "as_index": None,
     "as_safetensors": "rename it to end in .safetensors",
     "check_key": "check the key, --key-format and --mode",
     "give_key": "give its key with --key-file FILE --key-format hex (or raw)",

@@ -23,7 +23,7 @@ from ckptload.filters import MAX_NAME
 from ckptload.formats.ckpt.encoding import ckpt
 from ckptload.formats.entry import CKPT, SAFETENSORS, STRING
 from ckptload.formats.safetensors import strings
-from ckptload.formats.safetensors.shards import ENDING
+from ckptload.formats.safetensors.weight_map import ENDING
 from ckptload.messages import type_name
 from ckptload.reading.reader import Reader
 from ckptload.tensors import casting

@@ -9,7 +9,7 @@ from ckptload.messages import counted, quoted
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from ckptload.errors import UnsupportedTypeError
+    from ckptload.errors import CheckpointError, UnsupportedTypeError
     from ckptload.formats.entry import Entry
     from ckptload.sources.base import Source
 
@@ -49,6 +49,9 @@ class Index(Protocol):
 
     def facts(self) -> Facts:
         """Return facts about the whole file."""
+
+    def check_index(self) -> list[CheckpointError]:
+        """Return what does not fit between an index and its files; nothing for a single file."""
 
     def verify_crc(self) -> bool:
         """Return whether the file has a checksum; raise ChecksumError if it does not match."""

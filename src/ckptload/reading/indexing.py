@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from ckptload.encryption.chain import MAGICS, chain_at, find_chain
 from ckptload.errors import (
@@ -18,12 +18,15 @@ from ckptload.formats import kinds
 from ckptload.formats.ckpt.index import CkptIndex
 from ckptload.formats.ckpt.walk import Layout, first, walk
 from ckptload.formats.entry import CKPT, SAFETENSORS
+from ckptload.formats.kinds import Kind
 from ckptload.formats.safetensors.index import open_safetensors
 from ckptload.formats.safetensors.shards import ShardedIndex, ShardedSource
+from ckptload.formats.safetensors.weight_map import DOWNLOAD, find
 
 if TYPE_CHECKING:
     from ckptload.encryption.chain import Chain
     from ckptload.formats.index import Index
+    from ckptload.formats.safetensors.index import SafetensorsIndex
     from ckptload.reading.access import Access
     from ckptload.sources.base import Source
 
@@ -64,7 +67,11 @@ def open_index(source: Source, access: Access) -> Index:
 
 def _open_safetensors(source: Source, access: Access) -> Index:
     if isinstance(source, ShardedSource):
-        return ShardedIndex(source)
+        return ShardedIndex(source, lambda shard: _open_file(shard, access))
+    return _open_file(source, access)
+
+
+def _open_file(source: Source, access: Access) -> SafetensorsIndex:
     try:
         return open_safetensors(source, access.max_records)
     except CorruptCheckpointError as error:
@@ -133,6 +140,9 @@ def _open_encrypted(source: Source, chain: Chain, access: Access) -> CkptIndex:
 
 # -- files of other kinds -----------------------------------------------------------------------------------
 
+_INDEX: Final = Kind("an index of safetensors files", Hint("{as_index}"))
+_INDEX_AT_URL: Final = Kind(_INDEX.what, DOWNLOAD)
+
 
 def _explained(source: Source, layout: Layout, damage: CorruptCheckpointError) -> CheckpointError:
     """Return an error that names the kind of a file that is not a .ckpt, or else the last complete record."""
@@ -155,7 +165,9 @@ def _without_records(source: Source, layout: Layout) -> CheckpointError:
     return EmptyCheckpointError(f"the file has {what}", path=source.label, hint="save it again")
 
 
-def _other_kind(source: Source) -> kinds.Kind | None:
+def _other_kind(source: Source) -> Kind | None:
+    if find(source) is not None:
+        return _INDEX_AT_URL if source.path is not None and "://" in source.path else _INDEX
     head = bytes(source.read(0, min(kinds.HEAD, source.size)))
     tail = bytes(source.read(max(0, source.size - kinds.TAIL), source.size))
     return kinds.recognise(head, tail, source.size)

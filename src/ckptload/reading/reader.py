@@ -26,7 +26,7 @@ from ckptload.errors import (
 from ckptload.foreign.giving import OURS, chosen
 from ckptload.formats.entry import TENSOR, UNSUPPORTED
 from ckptload.formats.safetensors import strings
-from ckptload.reading import arrays
+from ckptload.reading import arrays, digests
 from ckptload.reading.slices import TensorSlice
 from ckptload.reading.values import check_kind, given, to_read, values
 
@@ -115,6 +115,11 @@ class Reader(Mapping[str, Any]):
     def path(self) -> str:
         """Return the path, or a description if the source is not a file."""
         return self._label
+
+    @property
+    def files(self) -> list[str]:
+        """Return the paths of the files that hold the entries; empty for bytes, file objects and URLs."""
+        return list(self._open_index().source.files)
 
     def kept_strings(self) -> dict[str, str]:
         """Return the strings of a .ckpt that a conversion stored in the metadata of a safetensors file, by name.
@@ -352,6 +357,32 @@ class Reader(Mapping[str, Any]):
         index = self._open_index()
         with self._in_file():
             return index.verify_crc()
+
+    def verify_name(self) -> bool:
+        """Compare a SHA-256 in the file's name, as in ``resnet18-1e65cd21.ckpt``, with that of its bytes.
+
+        Returns:
+            True if the name (of each file, if there are several) has at least 8 digits of one after a dash at its end,
+            and they match; False if it has none. Without a letter among them, they count only if they match.
+
+        Raises:
+            ChecksumError: they do not match.
+        """
+        with self._in_file():
+            found = [digests.verify_name(path) for path in self.files]
+        return bool(found) and all(found)
+
+    def check_index(self) -> list[CheckpointError]:
+        """Compare the index of a checkpoint in several files with what is in these files.
+
+        Returns:
+            Errors, which are not raised: tensors that the index does not list, tensors in several files, files of a
+            set that the index does not name, a wrong ``total_size``. A tensor that is missing is not among them; its
+            `info` raises. Empty if nothing is wrong, or if this is a single file.
+        """
+        index = self._open_index()
+        with self._in_file():
+            return index.check_index()
 
     def authenticate(self) -> None:
         """Check the tag of every block of an encrypted file; do nothing for a file without tags.

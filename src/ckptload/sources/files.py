@@ -45,6 +45,7 @@ class FileSource(Source):
 
     def __init__(self, path: str) -> None:
         self.path = self.label = path
+        self.files = (path,)
         try:
             file = cast("BinaryIO", open(path, "rb", buffering=0, opener=_open_at_once))  # noqa: SIM115
         except (OSError, ValueError) as error:

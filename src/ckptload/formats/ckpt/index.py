@@ -81,6 +81,10 @@ class CkptIndex:
         trailer.verify_crc(self.source, self.trailer, self._maps)
         return True
 
+    def check_index(self) -> list[CheckpointError]:
+        """Return nothing: this is a single file."""
+        return []
+
     def facts(self) -> Facts:
         """Return facts from the records, the trailer and the cipher."""
         has_checksum = self.trailer is not None

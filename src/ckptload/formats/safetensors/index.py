@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ckptload import dtypes
 from ckptload.errors import (
+    CheckpointError,
     ChecksumError,
     CorruptCheckpointError,
     Hint,
@@ -94,6 +95,10 @@ class SafetensorsIndex:
     def facts(self) -> Facts:
         """Return the size of the file and whether it has a checksum; the rest is unknown."""
         return Facts(self.source.size, checksum.KEY in self.metadata)
+
+    def check_index(self) -> list[CheckpointError]:
+        """Return nothing: this is a single file."""
+        return []
 
     def verify_crc(self) -> bool:
         """Compare ``crc_num`` in the metadata with the sum of all tensors.
