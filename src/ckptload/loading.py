@@ -82,10 +82,14 @@ def load_checkpoint(
         ArgumentError: an argument has an invalid value.
         CheckpointError: the file cannot be read, is damaged, encrypted or of another kind, or the
             filter keeps nothing. All errors are ValueErrors.
-        UnsupportedTypeError: the Parameters asked for cannot hold a dtype of the file; `net` is unchanged.
+        UnsupportedTypeError: a type in the file is not supported, or the Parameters asked for cannot hold it; `net` is
+            unchanged.
         MissingPackageError: `parameters` needs a package that is not installed (also an ImportError).
         BindingError: values do not fit `net`; or nothing matches, and `net` is a module of torch or `skip_misfits` is
             True (see `load_param_into_net`). The net is unchanged (also a RuntimeError).
+
+    Warns:
+        ForeignFieldWarning: the file has fields that no version of MindSpore writes, so parameters may be missing.
     """
     kind = chosen(parameters)
     filters.prefixes(specify_prefix, "specify_prefix")

@@ -17,6 +17,7 @@ import ckptload
 from ckptload.__main__ import main
 from ckptload.cli import globs, text
 from cli_program import FIXTURES, KEY, LONG_KEY, on_terminal, run
+from strategies import block, floats, record
 
 jsonschema = pytest.importorskip("jsonschema")
 SCHEMA = json.loads((Path(ckptload.__file__).parent / "cli" / "schemas" / "inspect.schema.json").read_text("utf-8"))
@@ -165,7 +166,7 @@ def test_an_index_in_a_folder_is_known_by_its_content(tmp_path: Path, capsys: CA
 
 
 def test_a_folder_without_checkpoints_is_an_error(tmp_path: Path, capsys: CAPTURE) -> None:
-    assert inspect(tmp_path) == 1
+    assert inspect(tmp_path) == 2
     assert "this directory does not have a checkpoint" in capsys.readouterr().err
 
 
@@ -338,3 +339,48 @@ def test_a_name_with_thousands_of_dots_makes_no_deep_tree(tmp_path: Path, capsys
     assert inspect(tmp_path / "d.ckpt", "--tree") == 0
     capsys.readouterr()
     inspect_json(capsys, tmp_path / "d.ckpt", "--tree")
+
+
+# -- types that are not supported, and fields that no MindSpore writes ------------------------------------------
+
+
+@pytest.fixture
+def odd(tmp_path: Path) -> Path:
+    """Return a file with two entries of types that are not supported, and a field that no MindSpore writes."""
+    path = tmp_path / "odd.ckpt"
+    path.write_bytes(
+        record("w", (2, 3), "torch.float32", bytes(24)) + record("v", (4,), "F4", b"12")
+        + floats("good", 1.0) + block(2, floats("lost", 2.0))
+    )  # fmt: skip
+    return path
+
+
+def test_entries_of_types_that_are_not_supported_are_listed(odd: Path, capsys: CAPTURE) -> None:
+    assert inspect(odd) == 0
+    out, err = capsys.readouterr()
+    cells = {line.split()[0]: line.split()[1:] for line in out.splitlines() if line[:1] in "wvg" and line}
+    assert cells["w"][:4] == ["torch.float32", "(2,", "3)", "24"]
+    assert cells["v"][:3] == ["F4", "(4,)", "2"]
+    assert "not supported: type 'torch.float32' of 1 entry: 'w'; type 'F4' of 1 entry: 'v'" in out
+    assert "1 field of " in out
+    assert err == ""
+    data = inspect_json(capsys, odd)["files"][0]
+    assert [(entry["kind"], entry["dtype"]) for entry in data["entries"]] == [
+        ("unsupported", "torch.float32"), ("unsupported", "F4"), ("tensor", "Float32"),
+    ]  # fmt: skip
+    assert (data["foreign"]["number"], data["foreign"]["first"][0]["what"]) == (1, "field 2 of wire type 2")
+
+
+@pytest.mark.parametrize("options", [("--stats",), ("--tree",), ("--sort", "dtype")])
+def test_every_view_shows_types_that_are_not_supported(odd: Path, options: tuple[str, ...], capsys: CAPTURE) -> None:
+    assert inspect(odd, *options) == 0
+    assert "torch.float32" in capsys.readouterr().out
+
+
+def test_the_name_of_a_type_is_shortened_and_cannot_steer_the_terminal(tmp_path: Path, capsys: CAPTURE) -> None:
+    path = tmp_path / "odd.ckpt"
+    path.write_bytes(record("w", (), "T" * 200, b"") + record("v", (), "\u202eF", b""))
+    assert inspect(path) == 1
+    out, err = capsys.readouterr()
+    assert "T" * 29 + "..." in out
+    assert "\u202e" not in out + err

@@ -23,6 +23,7 @@ import ckptload
 from ckptload.__main__ import main
 from ckptload.cli import app, text
 from cli_program import FIXTURES, KEY, PATIENCE, PROGRAM, environment, on_terminal, run
+from strategies import record
 
 COMMANDS = ["inspect", "verify", "diff", "convert", "encrypt", "decrypt", "report"]
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="needs a POSIX system")
@@ -48,6 +49,13 @@ def test_without_the_extra_a_file_is_listed_with_names_dtypes_shapes_and_bytes()
     assert done.returncode == 0
     assert re.search(r"^conv1\.weight +Float32 +\(6, 1, 5, 5\) +600$", done.stdout, re.MULTILINE)
     assert done.stdout.endswith("8 entries, 246,736 bytes\n")
+
+
+def test_without_the_extra_types_that_are_not_supported_are_listed_too(tmp_path: Path) -> None:
+    (tmp_path / "odd.ckpt").write_bytes(record("w", (2,), "Foo", b"123") + record("bad", (2,), "Int8", b"1"))
+    done = without_the_extra(tmp_path / "odd.ckpt")
+    assert done.returncode == 1
+    assert [line.split() for line in done.stdout.splitlines()[:2]] == [["w", "Foo", "(2,)", "3"], ["bad", "damaged"]]
 
 
 def test_without_the_extra_the_help_says_what_the_extra_adds() -> None:

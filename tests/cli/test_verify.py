@@ -15,7 +15,9 @@ pytest.importorskip("click")
 
 import ckptload
 from ckptload.__main__ import main
+from ckptload.encryption.encrypting import EncryptingWriter
 from cli_program import FIXTURES, KEY, LONG_KEY
+from strategies import block, floats, record, with_crc
 
 SCHEMA = json.loads((Path(ckptload.__file__).parent / "cli" / "schemas" / "verify.schema.json").read_text("utf-8"))
 CAPTURE = pytest.CaptureFixture[str]
@@ -285,3 +287,70 @@ def test_a_date_in_the_name_is_no_sha_256(tmp_path: Path) -> None:
     path = tmp_path / "lenet5-20240101.ckpt"
     path.write_bytes((FIXTURES / "lenet5.ckpt").read_bytes())
     assert verify(path) == 4
+
+
+# -- types that are not supported, and fields that no MindSpore writes ------------------------------------------
+
+
+def test_types_that_are_not_supported_are_one_note_and_no_damage(tmp_path: Path, capsys: CAPTURE) -> None:
+    path = tmp_path / "types.ckpt"
+    data = b"".join(record(f"w{number}", (1,), "Foo", b"1") for number in range(100)) + floats("good", 1.0)
+    path.write_bytes(data)
+    assert verify(path) == 4
+    out = capsys.readouterr().out
+    assert out.count("not supported: type 'Foo' of 100 entries: 'w0', ") == 1
+    assert "damaged" not in out.lower()
+    found = findings(capsys, path)
+    assert (found["verdict"], found["code"], found["entries"]) == ("unchecked", 4, 101)
+    assert [(finding["kind"], finding["note"]) for finding in found["findings"]] == [("unsupported", True)]
+    path.write_bytes(with_crc(data))
+    assert verify(path) == 0
+
+
+def test_damage_beside_a_type_that_is_not_supported_is_damage(tmp_path: Path, capsys: CAPTURE) -> None:
+    path = tmp_path / "types.ckpt"
+    path.write_bytes(record("w", (1,), "Foo", b"1") + record("bad", (2,), "Int8", b"1"))
+    found = findings(capsys, path)
+    assert (found["verdict"], found["code"]) == ("damaged", 1)
+    assert [finding["kind"] for finding in found["findings"]] == ["damaged", "unsupported"]
+
+
+LENGTH = len(floats("a", 1.0))
+STRANGER = floats("a", 1.0) + block(2, floats("b", 2.0))
+
+
+def test_a_field_that_no_mindspore_writes_is_a_finding(tmp_path: Path, capsys: CAPTURE) -> None:
+    path = tmp_path / "foreign.ckpt"
+    path.write_bytes(STRANGER)
+    assert verify(path) == 1
+    out, err = capsys.readouterr()
+    assert (
+        f"1 field of {LENGTH + 2} bytes that no version of MindSpore writes: field 2 of wire type 2 at byte {LENGTH}"
+        in out
+    )
+    assert err == ""
+    found = findings(capsys, path)
+    assert (found["verdict"], found["code"]) == ("damaged", 1)
+    assert [(finding["kind"], finding["note"]) for finding in found["findings"]] == [("foreign field", False)]
+
+
+def test_a_field_for_which_a_sum_or_a_tag_vouches_is_a_note(tmp_path: Path, capsys: CAPTURE) -> None:
+    """The writer wrote it; what it means is not known."""
+    summed = tmp_path / "foreign.ckpt"
+    summed.write_bytes(with_crc(STRANGER))
+    sealed = tmp_path / "sealed.ckpt"
+    with sealed.open("wb") as file:
+        writer = EncryptingWriter(file, KEY.encode(), "AES-GCM")
+        writer.write(STRANGER)
+        writer.finish()
+    for path, more in ((summed, ()), (sealed, with_key())):
+        assert verify(path, *more) == 0
+        assert "note: 1 field of" in capsys.readouterr().out
+        found = findings(capsys, path, *more)
+        assert [(finding["kind"], finding["note"]) for finding in found["findings"]] == [("foreign field", True)]
+
+
+def test_a_field_beside_a_wrong_sum_is_a_finding(tmp_path: Path, capsys: CAPTURE) -> None:
+    path = tmp_path / "foreign.ckpt"
+    path.write_bytes(with_crc(STRANGER, crc=1))
+    assert [finding["note"] for finding in findings(capsys, path)["findings"]] == [False, False]

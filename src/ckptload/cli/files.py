@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from ckptload import open_checkpoint
-from ckptload.errors import ArgumentError, CheckpointError, EmptyCheckpointError, EncryptedCheckpointError
+from ckptload.errors import ArgumentError, CheckpointError, EncryptedCheckpointError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -28,7 +28,7 @@ def expand(paths: Sequence[str]) -> list[str]:
     """Replace directories by the checkpoints in them, and on Windows patterns by the files that match.
 
     Raises:
-        EmptyCheckpointError: a directory does not have a checkpoint.
+        ArgumentError: a directory does not have a checkpoint.
     """
     found: list[str] = []
     for path in _unglobbed(paths):
@@ -45,7 +45,7 @@ def expand(paths: Sequence[str]) -> list[str]:
             if indexes.get(file) is not None or (file.suffix in _SUFFIXES and os.path.realpath(file) not in shards)
         ]
         if not files:
-            raise EmptyCheckpointError(
+            raise ArgumentError(
                 "this directory does not have a checkpoint", path=path, hint="name a .ckpt or .safetensors file"
             )
         found.extend(files)

@@ -59,7 +59,8 @@ def open_checkpoint(
         manager. Values own their memory, unless they are views with `mmap`.
 
     Raises:
-        ReadError: the file is missing or cannot be read. This and all below are CheckpointErrors.
+        MissingFileError: the file does not exist. This and all below are CheckpointErrors.
+        ReadError: it cannot be read.
         EmptyCheckpointError: it has no bytes or no records.
         WrongFormatError: it is another kind of file.
         CorruptCheckpointError: it is damaged.
@@ -70,6 +71,9 @@ def open_checkpoint(
         ArgumentError: the value of an argument is not allowed.
         ArgumentTypeError: an argument has the wrong type.
         MissingPackageError: `parameters` needs a package that is not installed.
+
+    Warns:
+        ForeignFieldWarning: the file has fields that no version of MindSpore writes, so parameters may be missing.
     """
     return open_with(
         source,
