@@ -75,6 +75,9 @@ FILES: dict[str, list[str]] = {
     "sources": ["spans", "base", "memory", "files", "remote", "inputs"],
     "formats": ["kinds", "limits", "entry", "item", "index", "crc32", "ckpt", "safetensors"],
     "formats.ckpt": ["schema", "wire", "window", "walk", "records", "trailer", "history", "index", "encoding"],
+    "formats.kinds": [
+        *("kind", "magics", "archives", "records", "pickles", "protobufs", "texts", "names", "recognising"),
+    ],
     "formats.safetensors": ["strings", "checksum", "index", "weight_map", "fitting", "shards", "encoding"],
     "tensors": [
         *("casting", "construction", "printing", "arithmetic", "spelling", "operators"),
@@ -84,7 +87,7 @@ FILES: dict[str, list[str]] = {
     "foreign": ["classes", "taken", "torch_tensors", "mindspore_tensors", "taking", "giving"],
     "nets": ["states", "cell", "containers", "pytorch", "mindspore_cell", "foreign", "slots"],
     "nets.pytorch": ["groups", "names", "module", "state"],
-    "reading": ["access", "arrays", "slices", "values", "digests", "reader", "indexing", "opening"],
+    "reading": ["access", "arrays", "slices", "values", "digests", "reader", "indexing", "advice", "opening"],
     "binding": ["copies", "matching", "supplies", "renaming", "plan", "report", "loading", "state_dict"],
     "writing": ["atomic", "output", "background", "gathering"],
     "ops": ["operands", "creation", "joining", "assigning", "functional", "primitives", "operations"],
