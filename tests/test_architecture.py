@@ -74,7 +74,9 @@ RULES: dict[str, set[str]] = {
 FILES: dict[str, list[str]] = {
     "sources": ["spans", "base", "memory", "files", "remote", "inputs"],
     "formats": ["kinds", "limits", "entry", "item", "index", "crc32", "ckpt", "safetensors"],
-    "formats.ckpt": ["schema", "wire", "window", "walk", "records", "trailer", "history", "index", "encoding"],
+    "formats.ckpt": [
+        *("schema", "wire", "window", "fields", "walk", "records", "trailer", "history", "index", "encoding"),
+    ],
     "formats.kinds": [
         *("kind", "magics", "archives", "records", "pickles", "protobufs", "texts", "names", "recognising"),
     ],

@@ -307,6 +307,7 @@ def test_only_wanted_content_is_read() -> None:
     assert [source.touched(*span) for span in spans] == [False, False, True, False]
 
 
+@pytest.mark.filterwarnings("ignore::ckptload.errors.ForeignFieldWarning")
 def test_choice_func_is_asked_once_for_each_name_however_many_slices() -> None:
     asked: list[str] = []
     data = floats("a", 1.0) * 3 + floats("b", 1.0) + floats("a", 1.0)

@@ -51,6 +51,7 @@ from ckptload.errors import (
     DecryptionError,
     EmptyCheckpointError,
     EncryptedCheckpointError,
+    ForeignFieldWarning,
     IntegerRangeError,
     LimitError,
     MissingAttributeError,
@@ -127,7 +128,7 @@ if TYPE_CHECKING:
         ushort,
     )
     from ckptload.formats.entry import Entry
-    from ckptload.formats.index import Evidence, Facts
+    from ckptload.formats.index import Evidence, Facts, Foreign, ForeignField
     from ckptload.formats.item import Item
     from ckptload.frameworks import from_torch, to_mindspore, to_torch_state_dict
     from ckptload.loading import ParamDictFuture, load_checkpoint, load_checkpoint_async
@@ -146,22 +147,23 @@ __all__ = [
     "ArgumentNameError", "ArgumentOverflowError", "ArgumentTypeError", "BackgroundSaveError", "BindingError",
     "BindingPlan", "Cell", "CellList", "ChangedFileError", "CheckpointError", "ChecksumError", "CipherUnavailableError",
     "ClosedReaderError", "ComputationError", "CorruptCheckpointError", "DType", "DecryptionError",
-    "EmptyCheckpointError", "EncryptedCheckpointError", "Entry", "Evidence", "Facts", "IntegerRangeError", "Item",
-    "LimitError", "Load", "Misfit", "MissingAttributeError", "MissingFileError", "MissingFolderError",
-    "MissingPackageError", "MissingShardError", "Move", "OutOfMemoryError", "ParallelMode", "ParamDictFuture",
-    "Parameter", "ParameterTuple", "ParentIsFileError", "ReadError", "Reader", "SequentialCell", "TargetIsFolderError",
-    "Tensor", "TensorSlice", "Type", "UnknownNameError", "UnsavableTypeError", "UnsupportedTypeError", "WriteError",
-    "WritePermissionError", "WrongFormatError", "__version__", "bfloat16", "bool_", "byte", "cdouble", "cfloat",
-    "ckpt_to_safetensors", "common", "complex64", "complex128", "context", "convert_checkpoint", "double", "dtype",
-    "dtype_to_nptype", "dtype_to_pytype", "errors", "float8_e4m3fn", "float8_e5m2", "float16", "float32", "float64",
-    "float_", "from_numpy", "from_torch", "get_auto_parallel_context", "get_context", "get_current_device", "get_seed",
-    "guess_torch_names", "half", "hifloat8", "int8", "int16", "int32", "int64", "int_", "intc", "intp", "is_tensor",
-    "jit", "list_", "load_checkpoint", "load_checkpoint_async", "load_param_into_net", "log", "long", "mindspore",
-    "mint", "nn", "number", "numpy", "open_checkpoint", "ops", "plan_binding", "pytype_to_dtype", "qint4x2", "renamed",
-    "reset_auto_parallel_context", "safetensors_to_ckpt", "save_checkpoint", "set_auto_parallel_context", "set_context",
-    "set_deterministic", "set_device", "set_recursion_limit", "set_seed", "short", "single", "string", "tensor",
-    "tensor_type", "to_mindspore", "to_npz", "to_torch_state_dict", "train", "tuple_", "type_none", "ubyte", "uint",
-    "uint8", "uint16", "uint32", "uint64", "uintc", "uintp", "ushort",
+    "EmptyCheckpointError", "EncryptedCheckpointError", "Entry", "Evidence", "Facts", "Foreign", "ForeignField",
+    "ForeignFieldWarning", "IntegerRangeError", "Item", "LimitError", "Load", "Misfit", "MissingAttributeError",
+    "MissingFileError", "MissingFolderError", "MissingPackageError", "MissingShardError", "Move", "OutOfMemoryError",
+    "ParallelMode", "ParamDictFuture", "Parameter", "ParameterTuple", "ParentIsFileError", "ReadError", "Reader",
+    "SequentialCell", "TargetIsFolderError", "Tensor", "TensorSlice", "Type", "UnknownNameError", "UnsavableTypeError",
+    "UnsupportedTypeError", "WriteError", "WritePermissionError", "WrongFormatError", "__version__", "bfloat16",
+    "bool_", "byte", "cdouble", "cfloat", "ckpt_to_safetensors", "common", "complex64", "complex128", "context",
+    "convert_checkpoint", "double", "dtype", "dtype_to_nptype", "dtype_to_pytype", "errors", "float8_e4m3fn",
+    "float8_e5m2", "float16", "float32", "float64", "float_", "from_numpy", "from_torch", "get_auto_parallel_context",
+    "get_context", "get_current_device", "get_seed", "guess_torch_names", "half", "hifloat8", "int8", "int16", "int32",
+    "int64", "int_", "intc", "intp", "is_tensor", "jit", "list_", "load_checkpoint", "load_checkpoint_async",
+    "load_param_into_net", "log", "long", "mindspore", "mint", "nn", "number", "numpy", "open_checkpoint", "ops",
+    "plan_binding", "pytype_to_dtype", "qint4x2", "renamed", "reset_auto_parallel_context", "safetensors_to_ckpt",
+    "save_checkpoint", "set_auto_parallel_context", "set_context", "set_deterministic", "set_device",
+    "set_recursion_limit", "set_seed", "short", "single", "string", "tensor", "tensor_type", "to_mindspore", "to_npz",
+    "to_torch_state_dict", "train", "tuple_", "type_none", "ubyte", "uint", "uint8", "uint16", "uint32", "uint64",
+    "uintc", "uintp", "ushort",
 ]  # fmt: skip
 
 #: Where each name that is imported late is found; a module stands for itself.
@@ -182,7 +184,7 @@ _HOMES: Final = {
         "converting.converters": "ckpt_to_safetensors safetensors_to_ckpt to_npz",
         "converting.rewriting": "Move convert_checkpoint",
         "formats.entry": "Entry",
-        "formats.index": "Evidence Facts",
+        "formats.index": "Evidence Facts Foreign ForeignField",
         "formats.item": "Item",
         "frameworks": "from_torch to_mindspore to_torch_state_dict",
         "loading": "ParamDictFuture load_checkpoint load_checkpoint_async",

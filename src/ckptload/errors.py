@@ -155,6 +155,10 @@ def _rebuild(cls: type[CheckpointError], problem: str, state: dict[str, Any]) ->
     return error
 
 
+class ForeignFieldWarning(UserWarning):
+    """A .ckpt has fields that no version of MindSpore writes, which readers skip, so that parameters may be missing."""
+
+
 class CorruptCheckpointError(CheckpointError):
     """The file is damaged: its bytes do not follow the format."""
 

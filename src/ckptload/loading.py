@@ -108,13 +108,16 @@ def load_checkpoint(
     _check_name(ckpt_file_name, format)
     if net is not None:
         check_arguments(net, strict_load)
-    with open_with(ckpt_file_name, access) as reader, reader.vouched():
-        wanted = _wanted(reader, choice_func, specify_prefix, filter_prefix)
-        remove_redundancy = _redundancy(reader, remove_redundancy)
-        if crc_check and not reader.verify_crc():
-            warn(f"{reader.path} has no CRC-32, so crc_check=True checked nothing")
-        wanted.giving(kind).check_dtypes()
-        values = wanted.load()
+    with open_with(ckpt_file_name, access) as reader:
+        with reader.vouched():
+            wanted = _wanted(reader, choice_func, specify_prefix, filter_prefix)
+            remove_redundancy = _redundancy(reader, remove_redundancy)
+            if crc_check and not reader.verify_crc():
+                warn(f"{reader.path} has no CRC-32, so crc_check=True checked nothing")
+            wanted.giving(kind).check_dtypes()
+            values = wanted.load()
+        if reader.cipher is not None and not access.authenticates:
+            reader.warn_of_foreign_fields()
     if net is not None:
         load_param_into_net(net, values, strict_load, remove_redundancy, skip_misfits=skip_misfits)
     return given(values, kind)

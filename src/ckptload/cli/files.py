@@ -115,11 +115,17 @@ def open_file(
 
 
 @contextmanager
-def noted(terminal: Terminal) -> Iterator[None]:
-    """Print each warning of the library as one line."""
+def noted(terminal: Terminal, but: type[Warning] | None = None) -> Iterator[None]:
+    """Print each warning of the library as one line.
 
-    def show(message: Warning | str, *_: object, **__: object) -> None:
-        terminal.say(*_warning(message))
+    Args:
+        terminal: where to print it.
+        but: warnings about what the command shows itself.
+    """
+
+    def show(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
+        if but is None or not issubclass(category, but):
+            terminal.say(*_warning(message))
 
     with warnings.catch_warnings():
         warnings.simplefilter("always", UserWarning)

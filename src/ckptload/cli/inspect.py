@@ -9,11 +9,12 @@ import click
 
 from ckptload.cli import files, globs, listing, options, text, tree
 from ckptload.cli.table import Column, render
-from ckptload.errors import CheckpointError
+from ckptload.errors import CheckpointError, ForeignFieldWarning
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from ckptload import Foreign
     from ckptload.cli.keys import KeyChoice
     from ckptload.cli.listing import Listing, Row
     from ckptload.cli.stats import Number, Stats
@@ -79,7 +80,7 @@ def command(
     for number, path in enumerate(every):
         try:
             with (
-                files.noted(terminal),
+                files.noted(terminal, but=ForeignFieldWarning),
                 files.open_file(path, secret, key, max_records=max_records, plain_too=True) as reader,
             ):
                 one = listing.take(path, reader, wanted)
@@ -110,6 +111,8 @@ def command(
 def _lines(one: Listing, terminal: Terminal, tree_sort: Sequence[str] | None, depth: int | None) -> Iterator[str]:
     yield terminal.style(terminal.show(one.path), bold=True)
     yield "  " + terminal.style(terminal.show(about(one)), dim=True)
+    if one.foreign:
+        yield "  " + terminal.style(terminal.show(one.foreign), fg="yellow")
     for key, value in one.metadata.items():
         yield "  " + terminal.style(terminal.show(_cut(f"{key}: {value}", 200)), dim=True)
     if not one.rows:
@@ -255,6 +258,7 @@ def _as_data(one: Listing, sort: Sequence[str], *, with_tree: bool) -> dict[str,
         "has_checksum": one.facts.has_checksum,
         "written_by": one.facts.written_by,
         "evidence": [trait.trait for trait in one.facts.evidence],
+        "foreign": _foreign(one.facts.foreign),
         "metadata": one.metadata,
         "entries": [_row(row, total) for row in one.rows],
         "total": {
@@ -270,6 +274,11 @@ def _as_data(one: Listing, sort: Sequence[str], *, with_tree: bool) -> dict[str,
         tree.order(root, sort)
         data["tree"] = tree.as_data(root)["children"] if root.children else []
     return data
+
+
+def _foreign(found: Foreign) -> dict[str, Any]:
+    first = [{"offset": one.offset, "bytes": one.nbytes, "what": one.what, "record": one.record} for one in found.first]
+    return {"number": found.number, "bytes": found.nbytes, "first": first}
 
 
 def _row(row: Row, total: int) -> dict[str, Any]:

@@ -95,6 +95,11 @@ class Listing:
         """Return in one line which types are not supported, or None."""
         return text.unsupported(row.entry for row in self.rows if row.entry is not None)
 
+    @property
+    def foreign(self) -> str | None:
+        """Return in one line which fields no version of MindSpore writes, or None."""
+        return str(self.facts.foreign) if self.facts.foreign.number else None
+
     def by_type(self) -> dict[str, tuple[int, int]]:
         """Return the number of entries and of bytes for each dtype or kind, largest first."""
         found: dict[str, tuple[int, int]] = {}

@@ -262,7 +262,7 @@ def _page(one: Listing, two: Listing | None, pairs: list[_Pair]) -> str:
 
 
 def _head(one: Listing) -> dict[str, str]:
-    about = "; ".join(filter(None, (inspect.about(one), one.unsupported)))
+    about = "; ".join(filter(None, (inspect.about(one), one.foreign, one.unsupported)))
     return {"path": text.printable(one.path), "about": text.printable(about)}
 
 

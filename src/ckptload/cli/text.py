@@ -37,6 +37,8 @@ KINDS: Final = {
     MISSING: "missing",
     UNSUPPORTED: "unsupported",
 }
+#: The same for fields that no version of MindSpore writes.
+FOREIGN: Final = "foreign field"
 #: Types that are not supported that one line names.
 _TYPES: Final = 8
 #: The number of the JSON documents; it changes when a field is removed or its meaning changes.

@@ -9,7 +9,7 @@ import click
 
 from ckptload.cli import files, options, pieces, stats, text
 from ckptload.cli.progress import Progress, Waiting
-from ckptload.errors import CheckpointError, UnsupportedTypeError
+from ckptload.errors import CheckpointError, CorruptCheckpointError, ForeignFieldWarning, UnsupportedTypeError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -58,13 +58,13 @@ class _Verdict:
     findings: list[_Finding] = field(default_factory=list)
     _seen: set[tuple[str, str | None, str | None, int | None]] = field(default_factory=set)
 
-    def found(self, error: CheckpointError) -> None:
+    def found(self, error: CheckpointError, kind: str | None = None) -> None:
         """Add a finding, unless it is a whole shard's and was found for another of its tensors."""
         code = text.exit_code(error)
         key = (error.problem, error.path, error.name, error.offset)
         if key not in self._seen:
             self._seen.add(key)
-            self.findings.append(_Finding(text.KINDS[code], error))
+            self.findings.append(_Finding(kind or text.KINDS[code], error))
         self.code = text.worst([self.code, code])
 
     def note(self, kind: str, error: CheckpointError) -> None:
@@ -116,7 +116,7 @@ def command(
     secret = key.read()
     verdicts = []
     for path in files.expand(paths):
-        with files.noted(terminal):
+        with files.noted(terminal, but=ForeignFieldWarning):
             verdict = _judge(path, secret, key, terminal, max_records=max_records, finite=finite)
         if verdict.code == text.UNCHECKED and allow_unchecked:
             verdict.code = text.SOUND
@@ -164,6 +164,7 @@ def _check(reader: Reader, verdict: _Verdict, terminal: Terminal, *, finite: boo
     with Waiting(terminal, "checking"):
         for step in steps:
             _attempt(step, verdict)
+    _foreign(reader, verdict)
     if finite:
         _attempt(lambda: _finite(reader, sound, verdict, terminal), verdict)
     if verdict.code == text.SOUND and not verdict.vouched:
@@ -188,6 +189,17 @@ def _summed(reader: Reader, verdict: _Verdict) -> None:
     if reader.verify_crc():
         verdict.checks.append("CRC-32")
         verdict.vouched = True
+
+
+def _foreign(reader: Reader, verdict: _Verdict) -> None:
+    """Note fields that no MindSpore writes: damage, unless a sum or tags vouch for the bytes."""
+    foreign = reader.facts.foreign
+    if foreign.number:
+        found = CorruptCheckpointError(str(foreign), hint="parameters may be missing or changed; fetch the file again")
+        if verdict.vouched:
+            verdict.note(text.FOREIGN, found)
+        else:
+            verdict.found(found, text.FOREIGN)
 
 
 def _named(reader: Reader, verdict: _Verdict) -> None:

@@ -85,7 +85,8 @@ def unsupported(entries: Sequence[Entry], known: Iterable[str]) -> UnsupportedTy
         name=first.name,
         offset=first.offset,
         hint=Hint(
-            f"leave the {'entries' if others else 'entry'} out with {{exclude}}; known types: {{types}}",
+            "leave these entries out" if others else "leave the entry out",
+            " with {exclude}; known types: {types}",
             types=", ".join(sorted(known)),
         ),
     )

@@ -28,7 +28,7 @@ from ckptload.formats.safetensors.weight_map import DOWNLOAD, find
 
 if TYPE_CHECKING:
     from ckptload.encryption.chain import Chain
-    from ckptload.formats.ckpt.walk import Record
+    from ckptload.formats.ckpt.fields import Record
     from ckptload.formats.index import Index
     from ckptload.formats.safetensors.index import SafetensorsIndex
     from ckptload.reading.access import Access

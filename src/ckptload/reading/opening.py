@@ -87,7 +87,11 @@ def open_checkpoint(
 
 
 def open_with(source: Any, access: Access) -> Reader:
-    """Open a checkpoint with `Access`; otherwise like `open_checkpoint`."""
+    """Open a checkpoint with `Access`; otherwise like `open_checkpoint`.
+
+    Without `Access.authenticates`, the caller of an encrypted file must call `Reader.warn_of_foreign_fields` once
+    everything is authenticated.
+    """
     with (
         enough_memory(_TO_OPEN, path=_path_of(source)),
         ExitStack() as stack,
@@ -99,9 +103,12 @@ def open_with(source: Any, access: Access) -> Reader:
             mode = access.mode if access.key is not None else AES_GCM
             access = replace(access, format=guess_format(opened), mode=mode)
         index = open_index(opened, access)
+        again = opened.path is not None and access.key is None
+        reader = Reader(index, gives=access.gives, reopen=(open_with, (opened.path, access)) if again else None)
+        if access.authenticates or index.cipher is None:
+            reader.warn_of_foreign_fields()
         stack.pop_all()
-    again = opened.path is not None and access.key is None
-    return Reader(index, gives=access.gives, reopen=(open_with, (opened.path, access)) if again else None)
+    return reader
 
 
 def open_files(source: Any, access: Access) -> Source:

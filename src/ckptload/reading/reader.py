@@ -16,6 +16,7 @@ from ckptload.errors import (
     CheckpointError,
     ClosedReaderError,
     DecryptionError,
+    ForeignFieldWarning,
     Hint,
     ReadError,
     UnknownNameError,
@@ -392,6 +393,20 @@ class Reader(Mapping[str, Any]):
         index = self._open_index()
         with self._in_file():
             index.source.authenticate()
+
+    def warn_of_foreign_fields(self) -> None:
+        """Warn if there are fields that no version of MindSpore writes; see `Facts.foreign`.
+
+        Opening a file does this, unless it is encrypted and nothing in it has been authenticated.
+        """
+        foreign = self._open_index().foreign
+        if foreign.number:
+            messages.warn(
+                f"{self._label} has {foreign}. Readers skip such fields, or let them replace others. A changed bit "
+                "turns a parameter, its name or a part of its shape into one, so parameters may be missing or changed: "
+                "fetch the file again, or compare its entries with the network's",
+                ForeignFieldWarning,
+            )
 
     @contextmanager
     def vouched(self) -> Iterator[None]:

@@ -33,6 +33,9 @@ class CkptIndex:
         self.trailer = layout.trailer
         self._maps = [(record.offset, record.stop) for record in layout.records if record.is_map]
         self._found = records.grouped(layout.records)
+        for run in records.repeated(self._found.values()):
+            layout.strangers.add(run[0].offset, run[-1].stop, "another value of a name", run[0].name)
+        self.foreign = layout.strangers.found()
 
     def names(self) -> Sequence[str]:
         """Return the names in file order; a repeated name keeps its first place (docs/format.md, "Records")."""
@@ -86,7 +89,9 @@ class CkptIndex:
         """Return facts from the records, the trailer and the cipher."""
         has_checksum = self.trailer is not None
         found = history.evidence(self._found, has_checksum=has_checksum, cipher=self.cipher, tagged=self._tagged)
-        return Facts(self.source.size, has_checksum, self.source.authenticated, history.written_by(found), found)
+        return Facts(
+            self.source.size, has_checksum, self.source.authenticated, history.written_by(found), found, self.foreign
+        )
 
 
 def _collision(public: str, first: str, second: str) -> CheckpointError:

@@ -14,14 +14,14 @@ from ckptload import dtypes
 from ckptload.errors import CheckpointError, CorruptCheckpointError, Hint
 from ckptload.filters import MAX_NAME
 from ckptload.formats.ckpt import schema
-from ckptload.formats.ckpt.walk import Record
+from ckptload.formats.ckpt.fields import Record
 from ckptload.formats.entry import BYTES, MAP, STRING, TENSOR, UNSUPPORTED, Entry, Span, stored_size
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from ckptload.dtypes import DType
-    from ckptload.formats.ckpt.walk import Piece
+    from ckptload.formats.ckpt.fields import Piece
 
 #: Tensors of a map: keys, values and status (docs/format.md, "Map tensors").
 MAP_PARTS: Final = 3
@@ -64,6 +64,13 @@ def grouped(records: Iterable[Record]) -> dict[str, Found]:
                 first.append([record])
         before = record
     return found
+
+
+def repeated(found: Iterable[Found]) -> Iterator[list[Record]]:
+    """Yield the runs that replace an earlier value of their name; no version of MindSpore writes a name twice."""
+    for of_name in found:
+        if not isinstance(of_name, Record):
+            yield from of_name[1:]
 
 
 def runs(found: Found) -> Sequence[Sequence[Record]]:

@@ -23,7 +23,7 @@ from ckptload.errors import (
     UnsupportedTypeError,
 )
 from ckptload.formats.entry import SAFETENSORS, TENSOR, UNSUPPORTED, Entry, unsupported
-from ckptload.formats.index import Facts
+from ckptload.formats.index import Facts, Foreign
 from ckptload.formats.limits import MAX_RECORDS, beyond
 from ckptload.formats.safetensors import checksum
 
@@ -55,6 +55,7 @@ class SafetensorsIndex:
         self.source = source
         self.metadata = metadata
         self.cipher: str | None = None
+        self.foreign = Foreign()
         self._header = header
         # Offsets in the header count from here, the start of the tensor data.
         self._start = start
@@ -239,7 +240,10 @@ def _refusal(content: bytes) -> Exception | None:
     try:
         deserialize(content)
     except safetensors.SafetensorError as error:
-        return error
+        # A traceback would keep the frames of all callers alive, and what they hold open.
+        refusal: Exception = error
+        refusal.__traceback__ = None
+        return refusal
     return None
 
 

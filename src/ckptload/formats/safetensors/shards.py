@@ -24,7 +24,7 @@ from ckptload.errors import (
     MissingShardError,
 )
 from ckptload.formats.entry import SAFETENSORS
-from ckptload.formats.index import Facts
+from ckptload.formats.index import Facts, Foreign
 from ckptload.formats.safetensors import checksum
 from ckptload.formats.safetensors.fitting import misfits
 from ckptload.formats.safetensors.weight_map import AGAIN
@@ -202,6 +202,7 @@ class ShardedIndex:
         self.source: Source = source
         self.metadata = source.index.metadata
         self.cipher: str | None = None
+        self.foreign = Foreign()
         self._shards = source
         self._opens = opens
         self._indexes: dict[str, SafetensorsIndex] = {}
