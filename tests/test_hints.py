@@ -294,7 +294,7 @@ def test_a_damaged_checksum(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_safetensors_file_under_the_name_of_a_ckpt(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "model.ckpt"
     path.write_bytes((FIXTURES / "crc.safetensors").read_bytes())
-    assert in_python(path) == "load it with format='safetensors'"
+    assert in_python(path) == "rename it to end in .safetensors and load it with format='safetensors'"
     assert at_the_command(capsys, "inspect", path) == "rename it to end in .safetensors"
 
 

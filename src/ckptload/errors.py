@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 WORDS: Final[Words] = {
     # Opening
     "allow_unauthenticated": "pass allow_unauthenticated=True",
-    "as_ckpt": "rename it to end in .ckpt and load it with format='ckpt'",
+    "as_ckpt": "load it with format='ckpt'",
     "as_index": "load it by its path with format='safetensors'",
     "as_safetensors": "load it with format='safetensors'",
     "check_key": "check dec_key and dec_mode",

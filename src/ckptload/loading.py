@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 from ckptload import filters
 from ckptload.binding.loading import check_arguments, check_flags, load_param_into_net
 from ckptload.encryption.ciphers import AES_GCM
-from ckptload.errors import ArgumentError, ArgumentTypeError, EmptyCheckpointError, Hint
+from ckptload.errors import ArgumentTypeError, EmptyCheckpointError
 from ckptload.foreign.giving import AUTO, chosen
 from ckptload.formats.entry import CKPT, SAFETENSORS, check_format
 from ckptload.formats.limits import MAX_RECORDS
 from ckptload.messages import closest, quoted, type_name, warn
 from ckptload.reading.access import Access
+from ckptload.reading.advice import misnamed
 from ckptload.reading.opening import is_index, open_with
 from ckptload.reading.values import given
 
@@ -139,17 +140,9 @@ def _check_name(source: object, format: str) -> None:
     """Check that a path ends in the format (MindSpore 2.10.0, train/serialization.py, _check_file)."""
     if isinstance(source, (str, os.PathLike)):
         name = os.fspath(source)
-        if isinstance(name, str) and not name.endswith(format):
-            in_shards = is_index(name)
-            if in_shards and format == SAFETENSORS:
-                return
-            raise ArgumentError(
-                f"the name does not end in {format!r}",
-                path=name,
-                hint=Hint("{as_safetensors}")
-                if in_shards or name.endswith(SAFETENSORS)
-                else Hint("rename the file", ", or {open_file}"),
-            )
+        fits = isinstance(name, str) and (name.endswith(format) or (format == SAFETENSORS and is_index(name)))
+        if isinstance(name, str) and not fits:
+            raise misnamed(name, format, f"the name does not end in {format!r}")
     if isinstance(source, (bytes, bytearray, memoryview)):
         raise ArgumentTypeError(
             f"a checkpoint is loaded from a path or a binary file object, not from {type_name(source)}",

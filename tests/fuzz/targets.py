@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ckptload.encryption.encrypting import EncryptingWriter
 from ckptload.errors import CheckpointError
-from ckptload.formats import kinds
+from ckptload.formats.kinds.recognising import recognise
 from ckptload.loading import load_checkpoint
 from ckptload.reading.opening import open_checkpoint
+from ckptload.sources.memory import BufferSource
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -105,7 +106,7 @@ def shards(data: bytes) -> None:
 
 def recogniser(data: bytes) -> None:
     """The recogniser of other kinds of file, and the choice of format by the first bytes."""
-    found = kinds.recognise(data[: kinds.HEAD], data[-kinds.TAIL :], len(data))
+    found = recognise(BufferSource(data))
     if found is not None:
         json.dumps([found.what, CheckpointError(found.what, hint=found.hint).hint])
     _read_all(data)

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import io
+import traceback
+
 import pytest
 
+from ckptload.encryption.encrypting import EncryptingWriter
 from ckptload.errors import (
     CheckpointError,
     CorruptCheckpointError,
     DecryptionError,
     EmptyCheckpointError,
+    EncryptedCheckpointError,
     WrongFormatError,
 )
 from ckptload.formats.ckpt.index import CkptIndex
@@ -16,6 +21,10 @@ from ckptload.reading.access import Access
 from ckptload.reading.indexing import open_index
 from ckptload.sources.memory import BufferSource
 from strategies import CountingSource, block, floats, integer, record, value, with_crc
+
+KEY = b"0123456789abcdef"
+#: ModelProto of MindIR: version, producer, its version, an empty graph.
+MINDIR = block(1, b"1.1") + block(2, b"MindSpore") + block(5, b"2.10.0") + block(7, b"\x0a\x00")
 
 
 def opened(data: bytes, key: bytes | None = None) -> CkptIndex:
@@ -64,10 +73,61 @@ def test_a_plain_file_with_a_key_is_an_error_that_does_not_show_it() -> None:
     assert key.decode() not in str(caught.value)
 
 
-def test_a_file_of_another_kind_keeps_what_was_wrong_as_the_cause() -> None:
+def test_a_file_of_another_kind_shows_no_traceback_of_the_failed_walk() -> None:
     with pytest.raises(WrongFormatError, match="HTML page") as caught:
         opened(b"<html>" + b"x" * 100)
-    assert isinstance(caught.value.__cause__, CorruptCheckpointError)
+    assert "".join(traceback.format_exception(caught.value)).count("Traceback") == 1
+
+
+def test_a_file_of_another_kind_is_named_although_it_looks_like_too_many_fields() -> None:
+    """Text of fields without end exceeds the limits of the walk before it fails."""
+    with pytest.raises(WrongFormatError, match="text file"):
+        open_index(BufferSource(b"p p p p " * 10_000), Access(format="ckpt", max_records=1))
+
+
+@pytest.mark.parametrize("ending", ["part", "crdownload", "download", "tmp"])
+def test_a_damaged_file_whose_name_says_that_it_is_not_complete_says_so(ending: str) -> None:
+    source = BufferSource(floats("a", 1.0)[:-1], label=f"model.ckpt.{ending}")
+    with pytest.raises(CorruptCheckpointError) as caught:
+        open_index(source, Access(format="ckpt"))
+    assert type(caught.value) is CorruptCheckpointError
+    assert f"a name that ends in .{ending} means that the download has not ended" in str(caught.value)
+
+
+def test_the_data_of_a_tensorflow_checkpoint_are_known_by_their_name() -> None:
+    source = BufferSource(b"\xff" * 40, label="model.ckpt.data-00000-of-00001")
+    with pytest.raises(WrongFormatError, match="the data of a TensorFlow checkpoint"):
+        open_index(source, Access(format="ckpt"))
+
+
+def encrypted(data: bytes, mode: str) -> bytes:
+    file = io.BytesIO()
+    writer = EncryptingWriter(file, KEY, mode)
+    writer.write(data)
+    writer.finish()
+    return file.getvalue()
+
+
+def test_an_encrypted_mindir_is_named_when_its_tag_was_compared() -> None:
+    """MindSpore encrypts MindIR as it does checkpoints; only the decrypted bytes tell them apart."""
+    data = encrypted(MINDIR, "AES-GCM")
+    with pytest.raises(EncryptedCheckpointError):
+        opened(data)
+    with pytest.raises(WrongFormatError, match="a MindIR model"):
+        opened(data, KEY)
+
+
+def test_of_a_mindir_that_no_tag_covers_only_the_possibility_is_said() -> None:
+    """Nothing derived from the decrypted data may be said under CBC."""
+    with pytest.raises(DecryptionError, match="does not begin with a record") as caught:
+        open_index(BufferSource(encrypted(MINDIR, "AES-CBC")), Access(format="ckpt", key=KEY, mode="AES-CBC"))
+    assert "export() encrypts MindIR in the same way" in str(caught.value)
+
+
+def test_an_encrypted_mindir_without_a_key_is_known_by_its_name() -> None:
+    source = BufferSource(encrypted(MINDIR, "AES-GCM"), label="net.mindir")
+    with pytest.raises(WrongFormatError, match="an encrypted MindIR model, to judge by its name"):
+        open_index(source, Access(format="ckpt"))
 
 
 def test_unknown_fields_between_records_are_no_matter() -> None:

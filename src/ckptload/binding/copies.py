@@ -1,8 +1,8 @@
 """Tell copies of weights and optimizer state from the weights, by names and shapes.
 
 Optimizers and averaging write entries whose names end like those of the weights: ``moment1.net.fc.weight``,
-``ema.net.fc.weight``. Such entries are used only if nothing else matches (docs/binding.md, "Copies and optimizer
-state").
+``ema.net.fc.weight``. Such entries are used only if nothing else matches
+(docs/binding.md, "Copies and optimizer state").
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
     Shape = tuple[int, ...]
 
-#: Beginnings of names of optimizer state, for checkpoints without the weights (docs/binding.md, "Copies and optimizer
-#: state").
+#: Beginnings of names of optimizer state, for checkpoints without the weights
+#: (docs/binding.md, "Copies and optimizer state").
 STATE_PREFIXES: Final = (
     "moments.",
     "moment1.",

@@ -11,9 +11,9 @@ if TYPE_CHECKING:
 WORDS: Final[Words] = {
     # Opening
     "allow_unauthenticated": "pass --allow-unauthenticated",
-    "as_ckpt": "rename it to end in .ckpt",
+    "as_ckpt": None,
     "as_index": None,
-    "as_safetensors": "rename it to end in .safetensors",
+    "as_safetensors": None,
     "check_key": "check the key, --key-format and --mode",
     "give_key": "give its key with --key-file FILE --key-format hex (or raw)",
     "max_records": "--max-records",

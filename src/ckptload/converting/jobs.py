@@ -21,6 +21,7 @@ from ckptload.errors import (
 from ckptload.formats.entry import SAFETENSORS
 from ckptload.messages import type_name, warn
 from ckptload.reading.access import Access
+from ckptload.reading.advice import misnamed
 from ckptload.reading.opening import is_index, open_files
 from ckptload.writing.atomic import failure
 
@@ -86,7 +87,7 @@ def jobs(file_path: Any, save_path: Any, file_name_regex: Any, *, old: str, new:
             raise
         raise ReadError(f"the path cannot be examined: {error}", path=given) from error
     if not (given.endswith(f".{old}") or (old == SAFETENSORS and is_index(given))):
-        raise ArgumentError(f"the name of a file to convert must end in .{old}", path=given)
+        raise misnamed(given, old, f"the name of a file to convert must end in .{old}")
     if not fits(given):
         raise ArgumentError("file_name_regex does not match the file", path=given, hint="pass None to convert it")
     return [_job(path, folder or path.parent, old, new)]

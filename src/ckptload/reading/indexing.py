@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from ckptload.encryption.chain import MAGICS, chain_at, find_chain
+from ckptload.encryption.chain import MAGIC_SIZE, MAGICS, chain_at, find_chain
 from ckptload.errors import (
     CheckpointError,
     CorruptCheckpointError,
@@ -12,23 +12,34 @@ from ckptload.errors import (
     EmptyCheckpointError,
     EncryptedCheckpointError,
     Hint,
+    LimitError,
     WrongFormatError,
 )
-from ckptload.formats import kinds
 from ckptload.formats.ckpt.index import CkptIndex
 from ckptload.formats.ckpt.walk import Layout, first, walk
 from ckptload.formats.entry import CKPT, SAFETENSORS
-from ckptload.formats.kinds import Kind
+from ckptload.formats.kinds import kind as kinds
+from ckptload.formats.kinds.names import by_name, encrypted_by_name, unfinished
+from ckptload.formats.kinds.recognising import recognise
+from ckptload.formats.kinds.records import BLANK
 from ckptload.formats.safetensors.index import open_safetensors
 from ckptload.formats.safetensors.shards import ShardedIndex, ShardedSource
 from ckptload.formats.safetensors.weight_map import DOWNLOAD, find
 
 if TYPE_CHECKING:
     from ckptload.encryption.chain import Chain
+    from ckptload.formats.ckpt.fields import Record
     from ckptload.formats.index import Index
     from ckptload.formats.safetensors.index import SafetensorsIndex
     from ckptload.reading.access import Access
     from ckptload.sources.base import Source
+
+
+#: Nothing in the decrypted data may be said if no tag covers it, so this is all that is known of any such file.
+_NO_RECORD: Final = Hint(
+    "{check_key}; if all of it is right, this is not a .ckpt (export() encrypts MindIR in the same way), or the file "
+    "was changed after it was written"
+)
 
 
 def guess_format(source: Source) -> str:
@@ -75,23 +86,25 @@ def _open_file(source: Source, access: Access) -> SafetensorsIndex:
     try:
         return open_safetensors(source, access.max_records)
     except CorruptCheckpointError as error:
-        kind = _instead_of_safetensors(source)
-        if kind is None:
+        kind = identified(source)
+        if kind in {None, kinds.SAFETENSORS, BLANK}:
+            error.advice = unfinished(source.label) or error.advice
             raise
-        raise WrongFormatError(
-            f"this is not a safetensors file but {kind.what}", path=source.label, hint=kind.hint
-        ) from error.__cause__
+        raise wrong(source.label, SAFETENSORS, kind) from None
 
 
 def _open_ckpt(source: Source, access: Access) -> CkptIndex:
     chain = find_chain(source)
-    layout = Layout() if chain is not None else walk(source, access.max_records)
+    layout = Layout() if chain is not None else _walked(source, access.max_records)
     if layout.first_foreign:
         # A fault of MindSpore's writer leaves map records unencrypted before the first block (docs/format.md,
         # "Faults of MindSpore's writer").
         chain = chain_at(source, layout.first_foreign)
     if chain is not None:
         return _open_encrypted(source, chain, access)
+    kind = _other_kind(source, layout)
+    if kind is not None:
+        raise wrong(source.label, CKPT, kind)
     if layout.damage is not None:
         raise _explained(source, layout, layout.damage)
     if not layout.records:
@@ -103,8 +116,22 @@ def _open_ckpt(source: Source, access: Access) -> CkptIndex:
     return CkptIndex(source, layout)
 
 
+def _walked(source: Source, max_records: int) -> Layout:
+    try:
+        return walk(source, max_records)
+    except LimitError:
+        # What is not a record may be very many fields.
+        kind = identified(source)
+        if kind in {None, kinds.CKPT}:
+            raise
+        raise wrong(source.label, CKPT, kind) from None
+
+
 def _open_encrypted(source: Source, chain: Chain, access: Access) -> CkptIndex:
     if access.key is None:
+        kind = encrypted_by_name(source.label)
+        if kind is not None:
+            raise wrong(source.label, CKPT, kind)
         raise EncryptedCheckpointError(
             f"the file is encrypted with {chain.describe()}",
             path=source.label,
@@ -115,7 +142,6 @@ def _open_encrypted(source: Source, chain: Chain, access: Access) -> CkptIndex:
             ),
             modes=chain.modes,
         )
-    from ckptload.encryption.decrypting import KEY_HINT  # noqa: PLC0415 -- imports cryptography
     from ckptload.encryption.opening import open_encrypted  # noqa: PLC0415 -- imports cryptography
 
     opened = open_encrypted(source, chain, access.key, access.mode, allow_unauthenticated=access.allow_unauthenticated)
@@ -128,8 +154,11 @@ def _open_encrypted(source: Source, chain: Chain, access: Access) -> CkptIndex:
         raise DecryptionError(
             "the decrypted data does not begin with a record",
             path=opened.label,
-            hint=KEY_HINT,
+            hint=_NO_RECORD,
         )
+    kind = _other_kind(opened, layout) if opened.authenticated else None
+    if kind is not None:
+        raise wrong(opened.label, CKPT, kind)
     if layout.damage is not None:
         layout.damage.path = opened.label
         raise layout.damage
@@ -140,47 +169,58 @@ def _open_encrypted(source: Source, chain: Chain, access: Access) -> CkptIndex:
 
 # -- files of other kinds -----------------------------------------------------------------------------------
 
-_INDEX: Final = Kind("an index of safetensors files", Hint("{as_index}"))
-_INDEX_AT_URL: Final = Kind(_INDEX.what, DOWNLOAD)
+_INDEX_AT_URL: Final = kinds.INDEX._replace(hint=DOWNLOAD)
 
 
-def _explained(source: Source, layout: Layout, damage: CorruptCheckpointError) -> CheckpointError:
-    """Return an error that names the kind of a file that is not a .ckpt, or else the last complete record."""
-    kind = None if layout.records else _other_kind(source)
-    if kind is None:
-        damage.path = source.label
-        if layout.records:
-            damage.problem += f"; the last complete record before it is {layout.records[-1].name[:100]!r}"
-        return damage
-    error = WrongFormatError(f"this is not a .ckpt but {kind.what}", path=source.label, hint=kind.hint)
-    error.__cause__ = damage
-    return error
+def identified(source: Source) -> kinds.Kind | None:
+    """Return what a file is by its bytes: one of the two formats or another kind, or None if it is not recognised."""
+    head = bytes(source.read(0, min(MAGIC_SIZE, source.size)))
+    if head in MAGICS:
+        return encrypted_by_name(source.label) or kinds.CKPT
+    if head.startswith(b"\n") and _can_be_read(first(source)):
+        return kinds.CKPT
+    return _recognised(source) or by_name(source.label)
+
+
+def wrong(path: str, wanted: str, kind: kinds.Kind) -> WrongFormatError:
+    """Return the error for a file of another kind than the format that was asked for."""
+    asked = "a .ckpt" if wanted == CKPT else "a safetensors file"
+    return WrongFormatError(f"this is not {asked} but {kind.what}", path=path, hint=kind.hint)
+
+
+def _other_kind(source: Source, layout: Layout) -> kinds.Kind | None:
+    """Return the kind of a file that does not begin with a record that can be read, or None if it is a .ckpt."""
+    if layout.first_foreign != 0 and layout.records and _can_be_read(layout.records[0]):
+        return None
+    return _recognised(source) or (None if layout.records else by_name(source.label))
+
+
+def _recognised(source: Source) -> kinds.Kind | None:
+    """Return the kind of a file, an index of shards among them.
+
+    Raises:
+        CorruptCheckpointError: it is an index that is not valid.
+        WrongFormatError: it is an index of files of another kind.
+    """
+    if find(source) is None:
+        return recognise(source)
+    return _INDEX_AT_URL if source.path is not None and "://" in source.path else kinds.INDEX
+
+
+def _can_be_read(record: Record | None) -> bool:
+    """Return whether this is a record as a .ckpt has; some nodes of TensorFlow's graphs are records without a type."""
+    return record is not None and record.damage is None and any(piece.type is not None for piece in record.pieces)
+
+
+def _explained(source: Source, layout: Layout, damage: CorruptCheckpointError) -> CorruptCheckpointError:
+    """Return the damage, with the last complete record before it."""
+    damage.path = source.label
+    damage.advice = unfinished(source.label) or damage.advice
+    if layout.records:
+        damage.problem += f"; the last complete record before it is {layout.records[-1].name[:100]!r}"
+    return damage
 
 
 def _without_records(source: Source, layout: Layout) -> CheckpointError:
-    kind = _other_kind(source)
-    if kind is not None:
-        return WrongFormatError(f"this is not a .ckpt but {kind.what}", path=source.label, hint=kind.hint)
     what = "a CRC trailer but no record" if layout.trailer is not None else "no record of a checkpoint"
     return EmptyCheckpointError(f"the file has {what}", path=source.label, hint="save it again")
-
-
-def _other_kind(source: Source) -> Kind | None:
-    if find(source) is not None:
-        return _INDEX_AT_URL if source.path is not None and "://" in source.path else _INDEX
-    head = bytes(source.read(0, min(kinds.HEAD, source.size)))
-    tail = bytes(source.read(max(0, source.size - kinds.TAIL), source.size))
-    return kinds.recognise(head, tail, source.size)
-
-
-def _instead_of_safetensors(source: Source) -> kinds.Kind | None:
-    """Return the kind of a file that the safetensors library refuses, or None for a damaged safetensors file."""
-    head = bytes(source.read(0, min(kinds.HEAD, source.size)))
-    if head.startswith(tuple(MAGICS)):
-        return kinds.CKPT
-    if head.startswith(b"\n"):
-        record = first(source)
-        if record is not None and record.pieces and record.damage is None:
-            return kinds.CKPT
-    kind = _other_kind(source)
-    return None if kind is kinds.SAFETENSORS else kind

@@ -15,6 +15,7 @@ from ckptload.formats.limits import MAX_RECORDS
 from ckptload.formats.safetensors.shards import ShardedSource
 from ckptload.formats.safetensors.weight_map import DOWNLOAD, ENDING, find
 from ckptload.reading.access import Access
+from ckptload.reading.advice import open_advised
 from ckptload.reading.indexing import guess_format, open_index
 from ckptload.reading.reader import Reader
 from ckptload.sources.files import FileSource
@@ -122,7 +123,7 @@ def open_files(source: Any, access: Access) -> Source:
         CheckpointError: it cannot be read, or is not a valid index.
     """
     _check_url(source)
-    opened = open_source(source, mapped=access.mapped)
+    opened = open_advised(source, mapped=access.mapped)
     if isinstance(opened, FileSource):
         opened.watches_name = access.watches_name
     if access.format == CKPT or (opened.path is not None and "://" in opened.path):

@@ -47,7 +47,8 @@ def test_a_json_that_names_the_files_of_tensors_is_an_index(content: Any) -> Non
         b"[]",
         b'["weight_map"]',
         b'"weight_map"',
-        b'{"weight_map"',
+        b'{"weight_maps"',
+        b'{"a": "x.safetensors"',
         b'{"x": {"weight_map": {}}}',
         b"\xff\xfe" + '{"weight_map": {}}'.encode("utf-16-le"),
         {"model_type": "bert", "file": "model.safetensors"},
@@ -60,6 +61,12 @@ def test_anything_else_is_none_unless_its_name_is_that_of_an_index(content: Any)
     with pytest.raises(CorruptCheckpointError, match="not an index of shards") as caught:
         find(of(content, "model.safetensors.index.json"))
     assert caught.value.path == "model.safetensors.index.json"
+
+
+@pytest.mark.parametrize("content", [b'{"weight_map"', b'{"weight_map": {}, "metadata": ', b'{"weight_map": "\xff"}'])
+def test_what_is_cut_off_in_an_index_is_an_error_whatever_the_name(content: bytes) -> None:
+    with pytest.raises(CorruptCheckpointError, match="not an index of shards"):
+        find(of(content))
 
 
 @pytest.mark.parametrize("files", [None, [], 1, {"a": 1}, {"a": None}])
@@ -126,5 +133,9 @@ def test_a_long_file_of_another_name_is_not_read(monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize("depth", [500, 200_000])
 def test_deep_nesting_is_not_an_index_or_an_error_of_ours(depth: int) -> None:
     content = b'{"weight_map": {}, "metadata": {"a": ' + b"[" * depth + b"]" * depth + b"}}"
-    found = find(of(content))
-    assert found is None or len(found.metadata["a"]) == 2 * depth
+    try:
+        found = find(of(content))
+    except CorruptCheckpointError:
+        return
+    assert found is not None
+    assert len(found.metadata["a"]) == 2 * depth

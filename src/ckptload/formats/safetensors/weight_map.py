@@ -58,19 +58,25 @@ def find(source: Source, max_records: int = MAX_RECORDS) -> WeightMap | None:
     """Return what an index says, or None if the file is not an index.
 
     Raises:
-        CorruptCheckpointError: it has a ``weight_map``, or the name of an index, but is not valid.
+        CorruptCheckpointError: it has a ``weight_map``, or the name of an index, and is not valid.
         WrongFormatError: it is an index of files of another kind.
         LimitError: it has more than `max_records` tensors.
     """
     named = source.label.endswith(ENDING)
+    if named and source.size > MAX_INDEX:
+        raise _no_index(source, f"{source.size} bytes are too many")
     if not named and (source.size > MAX_INDEX or not _may_be_json(source)):
         return None
+    text = bytes(source.read(0, source.size))
+    meant = named or f'"{_KEY}"'.encode() in text
+    if not meant and f'.{SAFETENSORS}"'.encode() not in text:
+        return None
     try:
-        index = _parsed(source, named=named)
+        index = json.loads(text.decode("utf-8-sig"))
         metadata = _metadata(index)
         words = {key: value if isinstance(value, str) else json.dumps(value) for key, value in metadata.items()}
     except (ValueError, RecursionError) as error:
-        if named:
+        if meant:
             raise _no_index(source, str(error)) from error
         return None
     files = _files(source, index)
@@ -88,20 +94,6 @@ def _may_be_json(source: Source) -> bool:
     """Tell from the first bytes. Those of a safetensors file may look alike, but have zeros."""
     head = bytes(source.read(0, min(_PROBE, source.size)))
     return _START.match(head) is not None and b"\0" not in head
-
-
-def _parsed(source: Source, *, named: bool) -> Any:
-    """Return a JSON, or None if it is clear without parsing that it is not an index.
-
-    Raises:
-        ValueError: it is not a JSON, or too long.
-    """
-    if source.size > MAX_INDEX:
-        raise ValueError(f"{source.size} bytes are too many")
-    text = bytes(source.read(0, source.size))
-    if not named and _KEY.encode() not in text and SAFETENSORS.encode() not in text:
-        return None
-    return json.loads(text.decode("utf-8-sig"))
 
 
 def _files(source: Source, index: Any) -> dict[str, str] | None:
