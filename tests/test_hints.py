@@ -212,8 +212,8 @@ def test_a_hint_is_filled_in_for_a_door() -> None:
 
 def test_a_part_without_words_is_left_out() -> None:
     assert Hint("fetch it again", ", or {skip_crc}").text(COMMAND) == "fetch it again"
-    assert Hint("{module}").text(COMMAND) is None
-    error = CheckpointError("problem", hint=Hint("{module}"))
+    assert Hint("{skip_misfits}").text(COMMAND) is None
+    error = CheckpointError("problem", hint=Hint("{skip_misfits}"))
     assert hint_of_the_command(error) is None
 
 

@@ -44,7 +44,6 @@ WORDS: Final[Words] = {
     "to": "format",
     # Only in Python
     "filter_result": "choice_func is called with each name and returns whether to load it",
-    "module": "pass module=",
     "own_parameters": "load with parameters='ckptload'",
     "prefixes": "for example specify_prefix='conv' or specify_prefix=['conv1', 'fc.']",
     "skip_misfits": "pass skip_misfits=True to load the rest",

@@ -712,7 +712,7 @@ def test_prefixes_that_would_do_as_well_are_logged(supplied: Supplied, caplog: p
 
 
 def two_nets() -> dict[str, Parameter]:
-    return {key: param([value]) for value, key in enumerate(("b.w", "b.v", "a.w", "a.v", "c.u"))}
+    return {key: param([value]) for value, key in enumerate(("b.w", "b.v", "a.w", "a.v", "a.u"))}
 
 
 @pytest.mark.parametrize("skip_misfits", [False, True])
@@ -751,8 +751,9 @@ def test_a_name_map_or_a_filter_decides(supplied: Supplied) -> None:
 def test_of_many_parameters_that_several_entries_match_some_are_listed(supplied: Supplied) -> None:
     names = [f"p{at}" for at in range(12)]
     checkpoint = {f"{prefix}.{name}": param([1.0]) for prefix in "ba" for name in names}
+    checkpoint["a.q"] = param([1.0])
     with pytest.raises(BindingError, match=r"'p9': 'b.p9', 'a.p9'\n    and 2 more\n"):
-        load_param_into_net(net(dict.fromkeys(names, (1,))), supplied(checkpoint))
+        load_param_into_net(net(dict.fromkeys([*names, "q"], (1,))), supplied(checkpoint))
 
 
 def test_tensors_that_are_not_wanted_need_not_be_readable() -> None:

@@ -777,10 +777,20 @@ def test_names_that_could_be_several_things_are_kept_and_listed() -> None:
     assert "1 entry is not a tensor and left out: 'note'" in str(caught[1].message)
 
 
-def test_groups_that_run_into_each_other_are_refused() -> None:
-    checkpoint = {"norm.gamma": numbers(2), "norm.beta": numbers(2), "norm.weight": numbers(2)}
-    with pytest.raises(BindingError, match=r"'norm.gamma' and 'norm.weight' would both be 'norm.weight'"):
-        ckptload.to_torch_state_dict(checkpoint)
+def test_a_norm_is_told_by_shapes_and_by_every_name_beside_it() -> None:
+    checkpoint = {
+        **{f"grn.{last}": Parameter(np.ones((1, 1, 1, 4), np.float32)) for last in ("gamma", "beta")},
+        **{f"b.{last}": numbers(2) for last in ("gamma", "beta", "norm.gamma", "norm.beta")},
+        **{f"noted.{last}": numbers(2) for last in ("gamma", "beta")},
+        "noted.layer.kind": "text",
+    }
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        new = ckptload.to_torch_state_dict(checkpoint)
+    left = ["grn.gamma", "grn.beta", "b.gamma", "b.beta", "noted.gamma", "noted.beta"]
+    assert sorted(new) == sorted([*left, "b.norm.weight", "b.norm.bias"])
+    assert "6 names of the checkpoint may have another name" in str(caught[0].message)
+    assert ", ".join(map(repr, left)) in str(caught[0].message)
 
 
 def test_a_map_comes_before_the_groups() -> None:

@@ -92,6 +92,27 @@ def test_names_for_torch_follow_the_layers(tmp_path: Path) -> None:
     assert found == {"conv.weight", "bn.weight", "bn.bias", "bn.running_mean", "bn.running_var"}
 
 
+def test_names_that_may_be_something_else_in_torch_are_kept_and_counted(tmp_path: Path, capsys: CAPTURE) -> None:
+    """A norm is told by shapes and by every name of the file, chosen or not, after the name map."""
+    wide, flat = np.ones((1, 1, 1, 4), np.float32), np.ones(4, np.float32)
+    values = {"grn": wide, "block": flat, "block.ln": flat, "bn.bn2d": flat}
+    parameters = {f"{prefix}.{last}": value for prefix, value in values.items() for last in ("gamma", "beta")}
+    parameters |= {f"bn.bn2d.{last}": flat for last in ("moving_mean", "moving_variance")}
+    source, target = tmp_path / "in.ckpt", tmp_path / "out.ckpt"
+    ckptload.save_checkpoint({name: ckptload.Parameter(value) for name, value in parameters.items()}, source)
+    (tmp_path / "map.json").write_text(json.dumps({"block": "b"}))
+    options = ("--torch", "--exclude", "*.ln.*", "--exclude", "bn.*.beta", "--name-map", tmp_path / "map.json")
+    assert ckpt("convert", source, target, *options) == 0
+    with ckptload.open_checkpoint(target) as reader:
+        assert list(reader) == [
+            *("grn.gamma", "grn.beta", "b.gamma", "b.beta"),
+            *("bn.bn2d.weight", "bn.bn2d.running_mean", "bn.bn2d.running_var"),
+        ]
+    lines = capsys.readouterr().err
+    assert "4 names are ambiguous in PyTorch and were left unchanged: grn.gamma, grn.beta, b.gamma, b.beta" in lines
+    assert "3 names are ambiguous in PyTorch and got the likeliest name: bn.bn2d.gamma, " in lines
+
+
 def test_a_dry_run_shows_what_would_be_written(tmp_path: Path, capsys: CAPTURE) -> None:
     options = ("--torch", "--dtype", "float16", "--dry-run")
     assert ckpt("convert", FIXTURES / "adam.ckpt", tmp_path / "out.ckpt", *options) == 0

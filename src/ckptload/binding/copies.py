@@ -1,8 +1,8 @@
 """Tell copies of weights and optimizer state from the weights, by names and shapes.
 
 Optimizers and averaging write entries whose names end like those of the weights: ``moment1.net.fc.weight``,
-``ema.net.fc.weight``. Such entries are used only if nothing else matches
-(docs/binding.md, "Copies and optimizer state").
+``ema.net.fc.weight``. Such entries are used only if nothing else matches (docs/binding.md,
+"Copies and optimizer state").
 """
 
 from __future__ import annotations
@@ -10,31 +10,38 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
     Shape = tuple[int, ...]
+    Rank = tuple[int, bool]
 
-#: Beginnings of names of optimizer state, for checkpoints without the weights
-#: (docs/binding.md, "Copies and optimizer state").
+#: Beginnings of names of optimizer state, for checkpoints without the weights: those of MindSpore 2.10.0 (nn/optim,
+#: mint/optim, experimental/optim, boost) and of libraries on it.
 STATE_PREFIXES: Final = (
-    "moments.",
-    "moment1.",
-    "moment2.",
-    "vhat.",
-    "adam_m.",
-    "adam_v.",
-    "accum.",
-    "accu_grads.",
-)
+    "moments.", "moments1.", "moments2.", "moment.", "moment1.", "moment2.", "moment3.", "vhat.", "adam_m.", "adam_v.",
+    "lamb_m.", "lamb_v.", "nadam_m.", "nadam_v.", "muon_m.", "momentum_buf.",
+    "accum.", "accum_update.", "accum_grad.", "accu_grads.", "accumulated_grads.", "accum_.", "accumulate_.",
+    "grad_accumulation.", "grad_accumulated_.", "grad_sum.", "grad_res_momentum.", "grad_proj_init.", "dn_init.",
+    "prev_gradient.", "mean_square.", "mean_grad.", "step_size.", "ax.", "ax_.", "weights_clone.", "delta_weight.",
+    "exp_avg.", "exp_avg_sq.", "max_exp_avg_sq.", "exp_inf.", "exp_avg_sq_", "exp_avg_insta_",
+)  # fmt: skip
+#: Others, which usual names of modules begin with, too; they count beside state of the same weight with another name.
+#: FTRL has ``linear.``, Rprop ``prev.``, SGD ``stat.``.
+_UNSURE: Final = ("linear.", "prev.", "stat.")
+#: Beginnings of names of averaged weights.
+_AVERAGES: Final = ("ema.", "ema_", "swap.", "_ema_", "pma_weight_")
 
-#: How near to the weights entries are: the weights themselves, what shows to be copies of other entries, and what has
-#: the name of optimizer state.
-WEIGHTS: Final = 0
-COPIES: Final = 1
-STATE: Final = 2
+#: What a name says, the least for nothing.
+_AVERAGE: Final = 1
+_STATE: Final = 2
+_WITH_UNSURE: Final = frozenset((*STATE_PREFIXES, *_UNSURE))
+_INSIDE: Final = _WITH_UNSURE.union(_AVERAGES)
 
 #: What stands between the name of a weight and what a copy has in front of it.
 _SEPARATORS: Final = "._"
+
+#: The rank of weights in `rank_prefixes`.
+WEIGHTS: Final = (0, False)
 
 
 class Look(NamedTuple):
@@ -51,40 +58,61 @@ class Look(NamedTuple):
     fits: Callable[[str, str], bool]
 
 
-def rank_prefixes(candidates: Mapping[str, Sequence[str]], look: Look) -> dict[str, int]:
-    """Return how near to the weights the entries behind each prefix are: `WEIGHTS`, `COPIES` or `STATE`.
+def rank_prefixes(candidates: Mapping[str, Sequence[str]], look: Look) -> dict[str, Rank]:
+    """Return how far from the weights the entries behind each prefix are; the smallest is that of weights.
 
     A prefix that is another one with something in front is that of copies if, behind the two, an entry of some
-    parameter has the same shape, or a shape that does not fit the parameter. One that is another one with the name
-    of optimizer state inside is that of state. What holds for one entry holds for all with its prefix.
+    parameter has the same shape, or a shape that does not fit the parameter. So is one that is another one with the
+    name of state inside. What holds for one entry holds for all with its prefix.
 
     Args:
         candidates: for each parameter, the prefixes of entries that end with its name.
         look: what is known of the entries.
+
+    Returns:
+        For each prefix what its name says (state, averages, or nothing), and whether it shows to be one of copies.
     """
-    ranks = {
-        prefix: STATE if prefix.startswith(STATE_PREFIXES) else WEIGHTS
-        for prefixes in candidates.values()
-        for prefix in prefixes
-    }
+    named: dict[str, int] = {}
+    copies: set[str] = set()
+    originals: set[str] = set()
     for name, prefixes in candidates.items():
-        for longer, shorter in _in_front(prefixes):
-            if ranks[longer] is WEIGHTS and (
-                look.shape(longer + name) == look.shape(shorter + name) or not look.fits(name, longer + name)
-            ):
-                ranks[longer] = COPIES
-        ranks.update(dict.fromkeys(_with_state_inside(prefixes), STATE))
-    return ranks
+        every = frozenset(prefixes)
+        for prefix in prefixes:
+            named.setdefault(prefix, _named(prefix))
+            if prefix.startswith(_UNSURE) and _is_beside_state(prefix, every):
+                named[prefix] = _STATE
+        pairs = [
+            (longer, shorter)
+            for longer, shorter in _in_front(prefixes)
+            if look.shape(longer + name) == look.shape(shorter + name) or not look.fits(name, longer + name)
+        ]
+        for copy, original in (*pairs, *_with_state_inside(every)):
+            copies.add(copy)
+            originals.add(original)
+    for prefix in originals - copies:
+        if named[prefix] == _AVERAGE:
+            # A cell called ema, which holds a net and its averages.
+            named[prefix] = 0
+    return {prefix: (number, prefix in copies) for prefix, number in named.items()}
 
 
-def _with_state_inside(prefixes: Sequence[str]) -> Iterator[str]:
-    """Yield the prefixes that are others with the name of optimizer state inside: ``train.moment1.net.``."""
-    known = set(prefixes) if len(prefixes) > 1 else ()
-    for prefix in known:
+def _named(prefix: str) -> int:
+    return _STATE if prefix.startswith(STATE_PREFIXES) else _AVERAGE if prefix.startswith(_AVERAGES) else 0
+
+
+def _is_beside_state(prefix: str, every: Collection[str]) -> bool:
+    """Return whether another prefix is this one with another name of state."""
+    rest = prefix.partition(".")[2]
+    return any(state + rest in every and state + rest != prefix for state in _WITH_UNSURE)
+
+
+def _with_state_inside(every: Collection[str]) -> Iterator[tuple[str, str]]:
+    """Yield pairs of prefixes of which the first is the second with a name of state inside: ``train.moment1.net.``."""
+    for prefix in every:
         parts = prefix.split(".")
         for at, part in enumerate(parts):
-            if part + "." in STATE_PREFIXES and ".".join(parts[:at] + parts[at + 1 :]) in known:
-                yield prefix
+            if f"{part}." in _INSIDE and (without := ".".join(parts[:at] + parts[at + 1 :])) in every:
+                yield prefix, without
 
 
 def _in_front(prefixes: Iterable[str]) -> Iterator[tuple[str, str]]:

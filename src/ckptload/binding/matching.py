@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from ckptload.binding.copies import COPIES, STATE, WEIGHTS, rank_prefixes
+from ckptload.binding.copies import WEIGHTS, rank_prefixes
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -124,7 +124,7 @@ def _match_ends(
         for name, prefixes in _prefixes(names, keys).items()
     }
     ranks = rank_prefixes(candidates, look)
-    for rank in (WEIGHTS, COPIES, STATE):
+    for rank in sorted(set(ranks.values())):
         group = {
             name: mine
             for name, prefixes in candidates.items()
@@ -136,25 +136,25 @@ def _match_ends(
             if not is_certain:
                 ties[name] = Tie(name, tuple(each + name for each in group[name]))
                 continue
-            found[name] = Match(name, prefix + name, prefix, rank is not WEIGHTS)
+            found[name] = Match(name, prefix + name, prefix, rank != WEIGHTS)
             others = [other for other in group[name] if other != prefix]
             # A dictionary, because there may be as many prefixes as entries and a list would be searched.
             rivals.setdefault(prefix, {}).update(dict.fromkeys(others))
 
 
 def _decided(candidates: Candidates, look: Look) -> dict[str, tuple[str, bool]]:
-    """Return the prefix that each parameter takes, and whether the order of the file may decide so.
+    """Return the prefix that each parameter takes, and whether the order of the entries may decide so.
 
-    Tensors of a safetensors file are in the order of names, whatever their order was before. Where that order would
-    decide otherwise, the order of the file does not tell which entry is meant, unless neither of the two fits.
+    It may if all parameters that have entries behind another prefix, too, take theirs from this one. If that other
+    prefix is used as well, the net would be filled with a mixture, and the order says only where it begins.
     """
     chosen = _assigned(candidates, look)
-    in_order = {name: sorted(each + name for each in prefixes) for name, prefixes in candidates.items()}
-    again = _assigned({name: [key[: len(key) - len(name)] for key in keys] for name, keys in in_order.items()}, look)
+    used = set(chosen.values())
     return {
         name: (
             prefix,
-            prefix == again[name] or not any(look.fits(name, each + name) for each in (prefix, again[name])),
+            not look.fits(name, prefix + name)
+            or not any(each != prefix and each in used and look.fits(name, each + name) for each in candidates[name]),
         )
         for name, prefix in chosen.items()
     }

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from ckptload.binding.supplies import Transfer
-from ckptload.errors import BindingError, Hint
 from ckptload.foreign.torch_tensors import as_tensor
 from ckptload.messages import counted, listed, warn
 from ckptload.nets.pytorch.groups import guess_torch_names
@@ -29,7 +28,6 @@ def state_without_module(supply: Supply) -> dict[str, torch.Tensor]:
         New tensors by name; they do not share memory with the checkpoint.
 
     Raises:
-        BindingError: two entries would have the same name.
         CheckpointError: an entry is damaged, or an encrypted file is not authentic.
 
     Warns:
@@ -37,8 +35,7 @@ def state_without_module(supply: Supply) -> dict[str, torch.Tensor]:
     """
     tensors = [key for key in supply.keys if supply.is_tensor(key)]
     others = [key for key in supply.keys if not supply.is_tensor(key)]
-    mapped, unclear = guess_torch_names(tensors)
-    _check_distinct(mapped)
+    mapped, unclear = guess_torch_names(tensors, shapes={key: supply.spec(key).shape for key in tensors}, beside=others)
     unclear += [key for key in tensors if _may_be_flat(key, supply.spec(key).shape)]
     if unclear:
         warn(
@@ -67,15 +64,3 @@ def _may_be_flat(name: str, shape: tuple[int, ...]) -> bool:
     MindSpore stores both with the same number of dimensions, PyTorch does not.
     """
     return name.rpartition(".")[2] == "weight" and len(shape) == _CONVOLUTION and shape[2] == 1 < shape[3]
-
-
-def _check_distinct(mapped: dict[str, str]) -> None:
-    before: dict[str, str] = {}
-    for name, torch_name in mapped.items():
-        if torch_name in before:
-            raise BindingError(
-                f"{before[torch_name]!r} and {name!r} would both be {torch_name!r}",
-                name=name,
-                hint=Hint("{module}, or ", "rename one of them with {name_map}"),
-            )
-        before[torch_name] = name

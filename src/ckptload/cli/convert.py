@@ -189,13 +189,20 @@ class Request:
         if not self.to_torch:
             return self.name_map
         first = {old: new for new, old in renamed(chosen, self.name_map).items()}
-        guessed, unclear = guess_torch_names(first.values())
-        if unclear:
+        shapes = {new: reader.info(old).shape for old, new in first.items() if reader.info(old).kind == "tensor"}
+        # What a layer is shows in all names of the file; those that are not chosen may be damaged.
+        every = (new for name in reader for new in renamed([name], self.name_map))
+        guessed, unclear = guess_torch_names(shapes, shapes=shapes, beside=every)
+        self._tell_unclear([name for name in unclear if guessed[name] == name], "were left unchanged")
+        self._tell_unclear([name for name in unclear if guessed[name] != name], "got the likeliest name")
+        return {old: guessed.get(new, new) for old, new in first.items()}
+
+    def _tell_unclear(self, names: Sequence[str], outcome: str) -> None:
+        if names:
+            number = text.counted(len(names), "name is", "names are")
             self.terminal.say(
-                "ckptload: warning: these names are ambiguous in PyTorch and were left unchanged: "
-                + _some(unclear, self.terminal)
+                f"ckptload: warning: {number} ambiguous in PyTorch and {outcome}: {_some(names, self.terminal)}"
             )
-        return {old: guessed[new] for old, new in first.items()}
 
 
 def _is_used(old: str, names: Sequence[str]) -> bool:

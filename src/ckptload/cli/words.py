@@ -33,7 +33,6 @@ WORDS: Final[Words] = {
     "to": "--to",
     # Only in Python
     "filter_result": None,
-    "module": None,
     "own_parameters": None,
     "prefixes": None,
     "skip_misfits": None,

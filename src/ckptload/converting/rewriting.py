@@ -22,7 +22,7 @@ from ckptload.errors import ArgumentError, ArgumentTypeError, EmptyCheckpointErr
 from ckptload.filters import MAX_NAME
 from ckptload.formats.ckpt.encoding import ckpt
 from ckptload.formats.entry import CKPT, SAFETENSORS, STRING
-from ckptload.formats.safetensors import strings
+from ckptload.formats.safetensors import order, strings
 from ckptload.formats.safetensors.weight_map import ENDING
 from ckptload.messages import type_name
 from ckptload.reading.reader import Reader
@@ -45,7 +45,7 @@ _FORMATS: Final = (CKPT, SAFETENSORS, NPZ)
 _SHARD_SIZE: Final = "5GB"
 
 #: Keys of metadata that describe the layout of the old file; they are not copied to the new one.
-_OF_THE_FILE: Final = frozenset({"format", "crc_num", "remove_redundancy", "total_size", strings.KEY})
+_OF_THE_FILE: Final = frozenset({"format", "crc_num", "remove_redundancy", "total_size", strings.KEY, order.KEY})
 _NO_UTF8: Final = re.compile("[\ud800-\udfff]")
 
 
@@ -292,7 +292,11 @@ class Result:
         # Notes on single tensors, such as Int4, are written again by the encoder.
         names = {item.name for item in self._items} | set(self._source)
         found = {key: text for key, text in self._source.metadata.items() if key not in _OF_THE_FILE} | dict(metadata)
-        self._metadata = {key: text for key, text in found.items() if key not in names} | strings.entry_for(texts)
+        self._metadata = {
+            **{key: text for key, text in found.items() if key not in names},
+            **strings.entry_for(texts),
+            **order.entry_for([item.name for item in self._items]),
+        }
         encoding.check(self._items)
 
     def write(self, meter: Meter) -> None:

@@ -25,7 +25,7 @@ from ckptload.errors import (
 from ckptload.formats.entry import SAFETENSORS, TENSOR, UNSUPPORTED, Entry, unsupported
 from ckptload.formats.index import Facts, Foreign
 from ckptload.formats.limits import MAX_RECORDS, beyond
-from ckptload.formats.safetensors import checksum
+from ckptload.formats.safetensors import checksum, order
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -48,7 +48,7 @@ _UPDATE: Final = "a newer safetensors may know it (pip install -U safetensors); 
 
 
 class SafetensorsIndex:
-    """The tensors of a safetensors file, sorted by name as MindSpore returns them."""
+    """The tensors of a safetensors file, by name."""
 
     def __init__(self, source: Source, header: dict[str, Any], metadata: dict[str, str], start: int) -> None:
         self.format = SAFETENSORS
@@ -61,8 +61,11 @@ class SafetensorsIndex:
         self._start = start
 
     def names(self) -> Sequence[str]:
-        """Return the names in order of code points (MindSpore 2.10.0, train/serialization.py:1203)."""
-        return sorted(self._header)
+        """Return the names in the order of code points (MindSpore 2.10.0, train/serialization.py:1203).
+
+        If a conversion kept the order of a .ckpt, they are in that order.
+        """
+        return order.restored(self._header, self.metadata)
 
     def __contains__(self, name: str) -> bool:
         return name in self._header
@@ -114,7 +117,7 @@ class SafetensorsIndex:
             return False
         have = 0
         scratch = memoryview(bytearray(_PIECE))
-        for name in self.names():
+        for name in sorted(self._header):
             spelling, shape, start, stop = self._described(name)
             # Only the sum of a scalar depends on the type, and MindSpore writes only types that it has.
             dtype = dtypes.BY_SAFETENSORS.get(spelling, dtypes.bool_)

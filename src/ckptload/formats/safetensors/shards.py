@@ -25,7 +25,7 @@ from ckptload.errors import (
 )
 from ckptload.formats.entry import SAFETENSORS
 from ckptload.formats.index import Facts, Foreign
-from ckptload.formats.safetensors import checksum
+from ckptload.formats.safetensors import checksum, order
 from ckptload.formats.safetensors.fitting import misfits
 from ckptload.formats.safetensors.weight_map import AGAIN
 from ckptload.messages import counted, listed
@@ -190,7 +190,7 @@ class _Touched(threading.local):
 
 
 class ShardedIndex:
-    """The tensors of all shards, sorted by name; a shard's own index is read when one of its tensors is requested.
+    """The tensors of all shards, by name; a shard's own index is read when one of its tensors is requested.
 
     Args:
         source: the shards.
@@ -208,8 +208,8 @@ class ShardedIndex:
         self._indexes: dict[str, SafetensorsIndex] = {}
 
     def names(self) -> Sequence[str]:
-        """Return the names in the index, in order of code points."""
-        return sorted(self._shards.index.files)
+        """Return the names in the index, in the same order as those of a single file."""
+        return order.restored(self._shards.index.files, self.metadata)
 
     def public_names(self, chosen: Iterable[str]) -> dict[str, str]:
         """Return a dictionary from each name to itself."""
