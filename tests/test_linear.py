@@ -208,6 +208,7 @@ LARGE = {"longest names", "tensors of too many dims", "deep groups", "groups ins
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::ckptload.errors.ForeignFieldWarning")
 @pytest.mark.parametrize("kind", FILES)
 def test_twice_as_much_of_anything_is_twice_as_much_work(kind: str) -> None:
     assert_linear(use, FILES[kind], 2 if kind in LARGE else 100)
