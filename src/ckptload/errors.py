@@ -204,6 +204,10 @@ class EmptyCheckpointError(CheckpointError):
     """There is nothing to return: the file is empty or only a trailer, or the filter keeps nothing."""
 
 
+class NothingSelectedError(EmptyCheckpointError):
+    """The filter keeps none of the entries."""
+
+
 class UnknownNameError(CheckpointError, KeyError):
     """The checkpoint has no entry of this name."""
 

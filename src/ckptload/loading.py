@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ckptload import filters
 from ckptload.binding.loading import check_arguments, check_flags, load_param_into_net
 from ckptload.encryption.ciphers import AES_GCM
-from ckptload.errors import ArgumentTypeError, EmptyCheckpointError
+from ckptload.errors import ArgumentTypeError, EmptyCheckpointError, NothingSelectedError
 from ckptload.foreign.giving import AUTO, chosen
 from ckptload.formats.entry import CKPT, SAFETENSORS, check_format
 from ckptload.formats.limits import MAX_RECORDS
@@ -174,7 +174,7 @@ def _nothing_left(reader: Reader, specify_prefix: Prefixes, filter_prefix: Prefi
         near.extend(closest(prefix, reader))
     near = list(dict.fromkeys(near)) or list(reader)[:3]
     kept = "nothing" if filter_prefix is None and specify_prefix is None else "no name with these prefixes"
-    return EmptyCheckpointError(
+    return NothingSelectedError(
         f"the filter keeps {kept} of the {len(reader)} entries",
         path=reader.path,
         hint="names in the file are, for example, " + quoted(near[:5]),

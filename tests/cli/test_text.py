@@ -21,6 +21,8 @@ CODES: dict[type[CheckpointError], int] = {
     errors.WriteError: 2,
     errors.ArgumentError: 2,
     errors.LimitError: 2,
+    errors.EmptyCheckpointError: 1,
+    errors.NothingSelectedError: 2,
     errors.MissingPackageError: 2,
     errors.UnsavableTypeError: 2,
     errors.EncryptedCheckpointError: 3,

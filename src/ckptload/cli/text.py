@@ -59,6 +59,7 @@ _TROUBLE: Final = (
     errors.CipherUnavailableError,
     errors.MissingPackageError,
     errors.LimitError,
+    errors.NothingSelectedError,
 )
 #: The exit code of each class of errors; the first that fits counts, and any other error means damage.
 _CODES: Final[tuple[tuple[type[errors.CheckpointError] | tuple[type[errors.CheckpointError], ...], int], ...]] = (

@@ -18,7 +18,7 @@ from ckptload.converting import npz
 from ckptload.converting.jobs import Meter, check_progress, make_folder, path_of
 from ckptload.converting.shards import STEM, parse_size, write_shards
 from ckptload.encryption.ciphers import AES_GCM
-from ckptload.errors import ArgumentError, ArgumentTypeError, EmptyCheckpointError, Hint, enough_memory
+from ckptload.errors import ArgumentError, ArgumentTypeError, Hint, NothingSelectedError, enough_memory
 from ckptload.filters import MAX_NAME
 from ckptload.formats.ckpt.encoding import ckpt
 from ckptload.formats.entry import CKPT, SAFETENSORS, STRING
@@ -196,14 +196,14 @@ def chosen(source: Reader, choice_func: Callable[[str], Any] | None, kept: Mappi
 
     Raises:
         ArgumentError: a tensor and a string have the same name.
-        EmptyCheckpointError: the filter does not keep any entry.
+        NothingSelectedError: the filter does not keep any entry.
     """
     wanted = source.select(choice_func=choice_func)
     wanted.check_types()
     texts = {name: kept[name] for name in filters.select(kept, choice_func=choice_func)}
     found = gather(wanted, None, None) + gather(texts, None, None)
     if not found:
-        raise EmptyCheckpointError(
+        raise NothingSelectedError(
             f"the filter keeps none of {len(source) + len(kept)} entries",
             path=source.path,
             hint="there is nothing to convert",
