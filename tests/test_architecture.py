@@ -74,11 +74,13 @@ RULES: dict[str, set[str]] = {
 FILES: dict[str, list[str]] = {
     "sources": ["spans", "base", "memory", "files", "remote", "inputs"],
     "formats": ["kinds", "limits", "entry", "item", "index", "crc32", "ckpt", "safetensors"],
-    "formats.ckpt": ["schema", "wire", "window", "walk", "records", "trailer", "history", "index", "encoding"],
+    "formats.ckpt": [
+        *("schema", "wire", "window", "fields", "walk", "records", "trailer", "history", "index", "encoding"),
+    ],
     "formats.kinds": [
         *("kind", "magics", "archives", "records", "pickles", "protobufs", "texts", "names", "recognising"),
     ],
-    "formats.safetensors": ["strings", "order", "checksum", "index", "shards", "encoding"],
+    "formats.safetensors": ["strings", "order", "checksum", "index", "weight_map", "fitting", "shards", "encoding"],
     "tensors": [
         *("casting", "construction", "printing", "arithmetic", "spelling", "operators"),
         *("elementwise", "shaping", "selecting", "reductions", "properties", "initializers", "tensor", "parameter"),
@@ -87,7 +89,7 @@ FILES: dict[str, list[str]] = {
     "foreign": ["classes", "taken", "torch_tensors", "mindspore_tensors", "taking", "giving"],
     "nets": ["ends", "states", "cell", "containers", "pytorch", "mindspore_cell", "foreign", "slots"],
     "nets.pytorch": ["groups", "names", "module", "state"],
-    "reading": ["access", "arrays", "slices", "values", "reader", "indexing", "advice", "opening"],
+    "reading": ["access", "arrays", "slices", "values", "digests", "reader", "indexing", "advice", "opening"],
     "binding": ["copies", "matching", "supplies", "renaming", "plan", "report", "loading", "state_dict"],
     "writing": ["atomic", "output", "background", "gathering"],
     "ops": ["operands", "creation", "joining", "assigning", "functional", "primitives", "operations"],

@@ -90,9 +90,12 @@ def test_a_dtype_has_no_attributes_but_its_own(dtype: DType) -> None:
 @every_dtype
 def test_names_lead_back_to_the_dtype(dtype: DType) -> None:
     assert dtypes.BY_NAME[dtype.name] is dtype
-    for spelling in (dtype.name, dtype.attribute, repr(dtype)):
-        for name in (spelling, spelling.lower(), spelling.upper(), f"mindspore.{spelling}"):
-            assert dtypes.in_file(name) is dtype
+    for spelling in (dtype.name, dtype.attribute, dtype.spelling):
+        for plain in (spelling, spelling.lower(), spelling.upper()):
+            for name in (plain, f"mindspore.{plain}", f"MindSpore.{plain}", f"MINDSPORE.{plain}"):
+                assert dtypes.in_file(name) is dtype
+            for name in (f"torch.{plain}", f"numpy.{plain}", f".{plain}", f"mindspore.mindspore.{plain}"):
+                assert dtypes.in_file(name) is None
     if dtype.safetensors is not None:
         assert dtypes.BY_SAFETENSORS[dtype.safetensors] is dtype
 

@@ -14,7 +14,10 @@ from ckptload.errors import CheckpointError
 DEFINED = [
     found
     for found in vars(errors).values()
-    if inspect.isclass(found) and issubclass(found, BaseException) and found.__module__ == errors.__name__
+    if inspect.isclass(found)
+    and issubclass(found, BaseException)
+    and not issubclass(found, Warning)
+    and found.__module__ == errors.__name__
 ]
 CLASSES = [found for found in DEFINED if issubclass(found, CheckpointError)]
 
@@ -22,6 +25,8 @@ CLASSES = [found for found in DEFINED if issubclass(found, CheckpointError)]
 ALSO: dict[str, type[Exception]] = {
     "UnknownNameError": KeyError,
     "ReadError": OSError,
+    "MissingFileError": FileNotFoundError,
+    "MissingShardError": FileNotFoundError,
     "OutOfMemoryError": MemoryError,
     "BindingError": RuntimeError,
     "ArgumentTypeError": TypeError,

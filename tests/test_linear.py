@@ -25,7 +25,7 @@ from ckptload.binding.matching import match
 from ckptload.encryption import ciphers
 from ckptload.encryption.encrypting import EncryptingWriter
 from ckptload.errors import CheckpointError
-from ckptload.formats.ckpt import walk
+from ckptload.formats.ckpt import fields, walk
 from ckptload.reading import arrays
 from ckptload.sources.memory import BufferSource
 from strategies import (
@@ -177,7 +177,7 @@ FILES: dict[str, Callable[[int], bytes]] = {
     ),
     "one map of tensors": inside(lambda some: value("a", block(3, some)), block(1, tensor((1,), "int8", b"x"))),
     "long names": numbered(lambda name: floats(name.ljust(1000, "."), 1.0)),
-    "longest names": numbered(lambda name: floats(name.ljust(walk.MAX_NAME_BYTES - 8, "."), 1.0)),
+    "longest names": numbered(lambda name: floats(name.ljust(fields.MAX_NAME_BYTES - 8, "."), 1.0)),
     "names that are cut": numbered(lambda name: floats(f"{name}.__param_key__.{name}", 1.0)),
     "empty records": repeated(b"\n\0"),
     "records without a tensor": repeated(value("a")),
@@ -208,6 +208,7 @@ LARGE = {"longest names", "tensors of too many dims", "deep groups", "groups ins
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::ckptload.errors.ForeignFieldWarning")
 @pytest.mark.parametrize("kind", FILES)
 def test_twice_as_much_of_anything_is_twice_as_much_work(kind: str) -> None:
     assert_linear(use, FILES[kind], 2 if kind in LARGE else 100)

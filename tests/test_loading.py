@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import bz2
+import errno
 import gzip
 import inspect
 import io
 import lzma
 import os
+import pickle
 import tempfile
 import traceback
 from pathlib import Path
@@ -29,6 +31,7 @@ from ckptload.errors import (
     EmptyCheckpointError,
     EncryptedCheckpointError,
     LimitError,
+    MissingFileError,
     ReadError,
     UnsupportedTypeError,
     WrongFormatError,
@@ -180,8 +183,16 @@ def test_the_ending_is_that_of_the_given_name_and_the_path_that_of_the_file(tmp_
 
 
 def test_a_home_folder_is_not_expanded() -> None:
-    with pytest.raises(ReadError, match="No such file"):
+    with pytest.raises(MissingFileError, match="No such file"):
         load_checkpoint("~/absent/model.ckpt")
+
+
+@pytest.mark.parametrize("door", [load_checkpoint, open_checkpoint, lambda path: open_checkpoint(path, mmap=True)])
+def test_a_file_that_is_not_there_is_missing_as_it_is_to_python(door: Callable[[str], Any], tmp_path: Path) -> None:
+    with pytest.raises(MissingFileError) as caught:
+        door(str(tmp_path / "absent.ckpt"))
+    assert isinstance(caught.value, FileNotFoundError)
+    assert caught.value.errno == pickle.loads(pickle.dumps(caught.value)).errno == errno.ENOENT
 
 
 @pytest.mark.parametrize(
@@ -296,6 +307,7 @@ def test_only_wanted_content_is_read() -> None:
     assert [source.touched(*span) for span in spans] == [False, False, True, False]
 
 
+@pytest.mark.filterwarnings("ignore::ckptload.errors.ForeignFieldWarning")
 def test_choice_func_is_asked_once_for_each_name_however_many_slices() -> None:
     asked: list[str] = []
     data = floats("a", 1.0) * 3 + floats("b", 1.0) + floats("a", 1.0)

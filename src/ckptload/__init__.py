@@ -51,11 +51,15 @@ from ckptload.errors import (
     DecryptionError,
     EmptyCheckpointError,
     EncryptedCheckpointError,
+    ForeignFieldWarning,
     IntegerRangeError,
     LimitError,
     MissingAttributeError,
+    MissingFileError,
     MissingFolderError,
     MissingPackageError,
+    MissingShardError,
+    NothingSelectedError,
     OutOfMemoryError,
     ParentIsFileError,
     ReadError,
@@ -125,7 +129,7 @@ if TYPE_CHECKING:
         ushort,
     )
     from ckptload.formats.entry import Entry
-    from ckptload.formats.index import Evidence, Facts
+    from ckptload.formats.index import Evidence, Facts, Foreign, ForeignField
     from ckptload.formats.item import Item
     from ckptload.frameworks import from_torch, to_mindspore, to_torch_state_dict
     from ckptload.loading import ParamDictFuture, load_checkpoint, load_checkpoint_async
@@ -144,9 +148,10 @@ __all__ = [
     "ArgumentNameError", "ArgumentOverflowError", "ArgumentTypeError", "BackgroundSaveError", "BindingError",
     "BindingPlan", "Cell", "CellList", "ChangedFileError", "CheckpointError", "ChecksumError",
     "CipherUnavailableError", "ClosedReaderError", "ComputationError", "CorruptCheckpointError", "DType",
-    "DecryptionError", "EmptyCheckpointError", "EncryptedCheckpointError", "Entry", "Evidence", "Facts",
-    "IntegerRangeError", "Item", "LimitError", "Load", "Misfit", "MissingAttributeError", "MissingFolderError",
-    "MissingPackageError", "Move", "OutOfMemoryError", "ParallelMode", "ParamDictFuture", "Parameter",
+    "DecryptionError", "EmptyCheckpointError", "EncryptedCheckpointError", "Entry", "Evidence", "Facts", "Foreign",
+    "ForeignField", "ForeignFieldWarning", "IntegerRangeError", "Item", "LimitError", "Load", "Misfit",
+    "MissingAttributeError", "MissingFileError", "MissingFolderError", "MissingPackageError", "MissingShardError",
+    "Move", "NothingSelectedError", "OutOfMemoryError", "ParallelMode", "ParamDictFuture", "Parameter",
     "ParameterTuple", "ParentIsFileError", "ReadError", "Reader", "SequentialCell", "TargetIsFolderError", "Tensor",
     "TensorSlice", "Type", "UnknownNameError", "UnsavableTypeError", "UnsupportedTypeError", "WriteError",
     "WritePermissionError", "WrongFormatError", "__version__", "bfloat16", "bool_", "byte", "cdouble", "cfloat",
@@ -157,9 +162,10 @@ __all__ = [
     "is_tensor", "jit", "list_", "load_checkpoint", "load_checkpoint_async", "load_param_into_net", "log", "long",
     "mindspore", "mint", "nn", "number", "numpy", "open_checkpoint", "ops", "plan_binding", "pytype_to_dtype",
     "qint4x2", "renamed", "reset_auto_parallel_context", "safetensors_to_ckpt", "save_checkpoint",
-    "set_auto_parallel_context", "set_context", "set_deterministic", "set_device", "set_recursion_limit", "set_seed",
-    "short", "single", "string", "tensor", "tensor_type", "to_mindspore", "to_npz", "to_torch_state_dict", "train",
-    "tuple_", "type_none", "ubyte", "uint", "uint8", "uint16", "uint32", "uint64", "uintc", "uintp", "ushort",
+    "set_auto_parallel_context", "set_context", "set_deterministic", "set_device", "set_recursion_limit",
+    "set_seed", "short", "single", "string", "tensor", "tensor_type", "to_mindspore", "to_npz",
+    "to_torch_state_dict", "train", "tuple_", "type_none", "ubyte", "uint", "uint8", "uint16", "uint32", "uint64",
+    "uintc", "uintp", "ushort",
 ]  # fmt: skip
 
 #: Where each name that is imported late is found; a module stands for itself.
@@ -180,7 +186,7 @@ _HOMES: Final = {
         "converting.converters": "ckpt_to_safetensors safetensors_to_ckpt to_npz",
         "converting.rewriting": "Move convert_checkpoint",
         "formats.entry": "Entry",
-        "formats.index": "Evidence Facts",
+        "formats.index": "Evidence Facts Foreign ForeignField",
         "formats.item": "Item",
         "frameworks": "from_torch to_mindspore to_torch_state_dict",
         "loading": "ParamDictFuture load_checkpoint load_checkpoint_async",

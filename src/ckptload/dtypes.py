@@ -60,7 +60,7 @@ class DType(Type):
     def __eq__(self, other: object) -> bool:
         if self is other:
             return True
-        if isinstance(other, str) and in_file(other) is not None:
+        if isinstance(other, str) and _named(other) is not None:
             # MindSpore says False, and the script goes on in the wrong branch.
             raise ArgumentTypeError(
                 f"a dtype is never equal to a str, and {other!r} is one",
@@ -127,9 +127,18 @@ _IN_FILES: Final[dict[str, DType]] = {
 }
 
 
+#: What some writers put before MindSpore's names.
+_PREFIX: Final = "mindspore."
+
+
 def in_file(name: str | None) -> DType | None:
-    """Find a type by its name in a file, in any case, with or without a prefix such as ``mindspore.``."""
-    return _IN_FILES.get((name or "").rpartition(".")[2].lower())
+    """Find a type by its name in a file, in any case, with or without ``mindspore.`` in front."""
+    return _IN_FILES.get((name or "").lower().removeprefix(_PREFIX))
+
+
+def _named(name: str) -> DType | None:
+    """Find a type by the name that a framework prints, with the framework's own prefix or without."""
+    return in_file(name.rpartition(".")[2])
 
 
 BY_SAFETENSORS: Final[dict[str, DType]] = {dtype.safetensors: dtype for dtype in ALL if dtype.safetensors is not None}
@@ -174,5 +183,5 @@ def like(value: object) -> DType | None:
         return _BY_NUMPY.get(np.dtype(value).newbyteorder("<"))
     classes = {(cls.__module__.partition(".")[0], cls.__name__) for cls in type(value).__mro__}
     if ("torch", "dtype") in classes or ("mindspore", "Type") in classes:
-        return in_file(str(value))
+        return _named(str(value))
     return None

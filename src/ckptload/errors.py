@@ -9,10 +9,11 @@ derives from both.
 from __future__ import annotations
 
 import re
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     Words = Mapping[str, str | None]
 
@@ -22,6 +23,7 @@ WORDS: Final[Words] = {
     # Opening
     "allow_unauthenticated": "pass allow_unauthenticated=True",
     "as_ckpt": "load it with format='ckpt'",
+    "as_index": "load it by its path with format='safetensors'",
     "as_safetensors": "load it with format='safetensors'",
     "check_key": "check dec_key and dec_mode",
     "give_key": "pass dec_key",
@@ -46,6 +48,7 @@ WORDS: Final[Words] = {
     "prefixes": "for example specify_prefix='conv' or specify_prefix=['conv1', 'fc.']",
     "skip_misfits": "pass skip_misfits=True to load the rest",
     "strict_load": "strict_load=False allows conversions",
+    "unmapped": "open it without mmap=True; then only what is wanted takes memory",
 }
 
 _PLACEHOLDER: Final = re.compile(r"\{(\w+)\}")
@@ -136,8 +139,10 @@ class CheckpointError(ValueError):
         return "\n  ".join(lines)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # `name` is a slot of AttributeError, so __dict__ alone would lose it in one subclass.
+        # `name` is a slot of AttributeError and `errno` one of OSError, so __dict__ alone would lose them.
         state = {**self.__dict__, "path": self.path, "name": self.name, "offset": self.offset}
+        if isinstance(self, OSError):
+            state["errno"] = self.errno
         return (_rebuild, (type(self), self.problem, state))
 
 
@@ -149,16 +154,20 @@ def _rebuild(cls: type[CheckpointError], problem: str, state: dict[str, Any]) ->
     return error
 
 
+class ForeignFieldWarning(UserWarning):
+    """A .ckpt has fields that no version of MindSpore writes, which readers skip, so that parameters may be missing."""
+
+
 class CorruptCheckpointError(CheckpointError):
-    """The bytes do not follow the format."""
+    """The file is damaged: its bytes do not follow the format."""
 
 
 class ChecksumError(CorruptCheckpointError):
-    """The CRC-32 in the file differs from that of its bytes."""
+    """The CRC-32 in the file, or the SHA-256 in its name, differs from that of its bytes."""
 
 
-class WrongFormatError(CorruptCheckpointError):
-    """The file is of another kind; the message names it."""
+class WrongFormatError(CheckpointError):
+    """The file is of another kind, and not a damaged checkpoint; the message names the kind."""
 
 
 class LimitError(CheckpointError):
@@ -188,11 +197,15 @@ class CipherUnavailableError(CheckpointError):
 
 
 class UnsupportedTypeError(CheckpointError):
-    """A type is unknown, or not supported here."""
+    """A type is unknown, or not supported here; the file itself may be valid."""
 
 
 class EmptyCheckpointError(CheckpointError):
     """There is nothing to return: the file is empty or only a trailer, or the filter keeps nothing."""
+
+
+class NothingSelectedError(EmptyCheckpointError):
+    """The filter keeps none of the entries."""
 
 
 class UnknownNameError(CheckpointError, KeyError):
@@ -208,20 +221,24 @@ class ChangedFileError(CheckpointError):
 
 
 class ReadError(CheckpointError, OSError):
-    """The operating system could not open or read the file."""
+    """The operating system could not open or read the file; `errno` is its reason, or None."""
 
     # OSError has its own __str__, which would replace ours.
     __str__ = CheckpointError.__str__
+
+
+class MissingFileError(ReadError, FileNotFoundError):
+    """The file does not exist."""
+
+
+class MissingShardError(MissingFileError):
+    """A file that the index of a sharded checkpoint names does not exist; the message lists all that are missing."""
 
 
 class WriteError(CheckpointError, OSError):
     """The operating system could not write a file; `errno` is the reason, as in any OSError."""
 
     __str__ = CheckpointError.__str__
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        rebuild, (cls, problem, state) = super().__reduce__()
-        return (rebuild, (cls, problem, {**state, "errno": self.errno}))
 
 
 class MissingFolderError(WriteError, FileNotFoundError):
@@ -250,6 +267,25 @@ class MissingPackageError(CheckpointError, ImportError):
 
 class OutOfMemoryError(CheckpointError, MemoryError):
     """There is not enough memory for the operation."""
+
+
+@contextmanager
+def enough_memory(purpose: str, *, path: str | None = None, hint: str | Hint | None = None) -> Iterator[None]:
+    """Raise OutOfMemoryError for Python's own MemoryError inside.
+
+    Args:
+        purpose: what the memory is for, such as ``to save the checkpoint``.
+        path: as in `CheckpointError`.
+        hint: as in `CheckpointError`.
+    """
+    try:
+        yield
+    except OutOfMemoryError:
+        raise
+    except MemoryError as error:
+        found = OutOfMemoryError(f"not enough memory {purpose}", path=path)
+        found.advice = hint
+        raise found from error
 
 
 class BindingError(CheckpointError, RuntimeError):

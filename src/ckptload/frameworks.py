@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ckptload.binding.loading import check_flags, plan_target
 from ckptload.binding.renaming import RenamedSupply
 from ckptload.binding.supplies import supply_of
+from ckptload.errors import enough_memory
 from ckptload.foreign.classes import MINDSPORE
 from ckptload.foreign.giving import chosen
 from ckptload.messages import counted, listed, warn
@@ -57,7 +58,8 @@ def to_torch_state_dict(
     check_flags(skip_misfits=skip_misfits)
     supply = supply_of(parameters, "parameters")
     if module is None:
-        return state_dict.state_without_module(supply if name_map is None else RenamedSupply(supply, name_map))
+        with enough_memory("for the state dictionary"):
+            return state_dict.state_without_module(supply if name_map is None else RenamedSupply(supply, name_map))
     check_module(module)
     target = state.StateTarget(module)
     plan = plan_target(target, supply, strict=False, name_map=name_map, skip_misfits=skip_misfits)
@@ -85,7 +87,8 @@ def from_torch(module: Any) -> dict[str, Parameter]:
     check_module(module)
     from ckptload.nets.pytorch import state  # noqa: PLC0415 -- imports torch
 
-    return state.parameters_of(module)
+    with enough_memory("to copy the module"):
+        return state.parameters_of(module)
 
 
 def to_mindspore(parameters: Parameters) -> dict[str, Any]:
@@ -105,6 +108,8 @@ def to_mindspore(parameters: Parameters) -> dict[str, Any]:
     if isinstance(parameters, Reader):
         return parameters.giving(kind).load()
     supply_of(parameters, "parameters")
-    ours = {name: as_ours(value) for name, value in parameters.items()}
-    # A copy: the caller goes on with the values that were passed.
-    return given({name: value.copy() if isinstance(value, Tensor) else value for name, value in ours.items()}, kind)
+    with enough_memory("to copy the parameters"):
+        ours = {name: as_ours(value) for name, value in parameters.items()}
+        # A copy: the caller goes on with the values that were passed.
+        copies = {name: value.copy() if isinstance(value, Tensor) else value for name, value in ours.items()}
+    return given(copies, kind)

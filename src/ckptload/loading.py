@@ -11,15 +11,14 @@ from typing import TYPE_CHECKING, Any
 from ckptload import filters
 from ckptload.binding.loading import check_arguments, check_flags, load_param_into_net
 from ckptload.encryption.ciphers import AES_GCM
-from ckptload.errors import ArgumentTypeError, EmptyCheckpointError
+from ckptload.errors import ArgumentTypeError, EmptyCheckpointError, NothingSelectedError
 from ckptload.foreign.giving import AUTO, chosen
 from ckptload.formats.entry import CKPT, SAFETENSORS, check_format
 from ckptload.formats.limits import MAX_RECORDS
-from ckptload.formats.safetensors.shards import ENDING
 from ckptload.messages import closest, quoted, type_name, warn
 from ckptload.reading.access import Access
 from ckptload.reading.advice import misnamed
-from ckptload.reading.opening import open_with
+from ckptload.reading.opening import is_index, open_with
 from ckptload.reading.values import given
 
 if TYPE_CHECKING:
@@ -52,7 +51,8 @@ def load_checkpoint(
     The filter is applied to the names before any tensor data is read. Only selected entries are read.
 
     Args:
-        ckpt_file_name: path that ends in `format`, or a seekable binary file object, read from its start.
+        ckpt_file_name: path that ends in `format`, or that of an index of safetensors files; or a seekable binary
+            file object, read from its start.
         net: network to load the values into as well, with `load_param_into_net`.
         strict_load: with `net`: only exact names and dtypes match. False also matches the ends of names and
             converts between floats and between signed integers.
@@ -83,10 +83,14 @@ def load_checkpoint(
         ArgumentError: an argument has an invalid value.
         CheckpointError: the file cannot be read, is damaged, encrypted or of another kind, or the
             filter keeps nothing. All errors are ValueErrors.
-        UnsupportedTypeError: the Parameters asked for cannot hold a dtype of the file; `net` is unchanged.
+        UnsupportedTypeError: a type in the file is not supported, or the Parameters asked for cannot hold it; `net` is
+            unchanged.
         MissingPackageError: `parameters` needs a package that is not installed (also an ImportError).
         BindingError: values do not fit `net`; or nothing matches, and `net` is a module of torch or `skip_misfits` is
             True (see `load_param_into_net`). The net is unchanged (also a RuntimeError).
+
+    Warns:
+        ForeignFieldWarning: the file has fields that no version of MindSpore writes, so parameters may be missing.
     """
     kind = chosen(parameters)
     filters.prefixes(specify_prefix, "specify_prefix")
@@ -108,13 +112,16 @@ def load_checkpoint(
     _check_name(ckpt_file_name, format)
     if net is not None:
         check_arguments(net, strict_load)
-    with open_with(ckpt_file_name, access) as reader, reader.vouched():
-        wanted = _wanted(reader, choice_func, specify_prefix, filter_prefix)
-        remove_redundancy = _redundancy(reader, remove_redundancy)
-        if crc_check and not reader.verify_crc():
-            warn(f"{reader.path} has no CRC-32, so crc_check=True checked nothing")
-        wanted.giving(kind).check_dtypes()
-        values = wanted.load()
+    with open_with(ckpt_file_name, access) as reader:
+        with reader.vouched():
+            wanted = _wanted(reader, choice_func, specify_prefix, filter_prefix)
+            remove_redundancy = _redundancy(reader, remove_redundancy)
+            if crc_check and not reader.verify_crc():
+                warn(f"{reader.path} has no CRC-32, so crc_check=True checked nothing")
+            wanted.giving(kind).check_dtypes()
+            values = wanted.load()
+        if reader.cipher is not None and not access.authenticates:
+            reader.warn_of_foreign_fields()
     if net is not None:
         load_param_into_net(net, values, strict_load, remove_redundancy, skip_misfits=skip_misfits)
     return given(values, kind)
@@ -133,7 +140,8 @@ def _check_name(source: object, format: str) -> None:
     """Check that a path ends in the format (MindSpore 2.10.0, train/serialization.py, _check_file)."""
     if isinstance(source, (str, os.PathLike)):
         name = os.fspath(source)
-        if isinstance(name, str) and not name.endswith((format, ENDING) if format == SAFETENSORS else format):
+        fits = isinstance(name, str) and (name.endswith(format) or (format == SAFETENSORS and is_index(name)))
+        if isinstance(name, str) and not fits:
             raise misnamed(name, format, f"the name does not end in {format!r}")
     if isinstance(source, (bytes, bytearray, memoryview)):
         raise ArgumentTypeError(
@@ -166,7 +174,7 @@ def _nothing_left(reader: Reader, specify_prefix: Prefixes, filter_prefix: Prefi
         near.extend(closest(prefix, reader))
     near = list(dict.fromkeys(near)) or list(reader)[:3]
     kept = "nothing" if filter_prefix is None and specify_prefix is None else "no name with these prefixes"
-    return EmptyCheckpointError(
+    return NothingSelectedError(
         f"the filter keeps {kept} of the {len(reader)} entries",
         path=reader.path,
         hint="names in the file are, for example, " + quoted(near[:5]),
@@ -218,8 +226,8 @@ def load_checkpoint_async(
     and writes into `net`: do not use `net` until the result is available.
 
     Args:
-        ckpt_file_name: path. It is loaded as safetensors if it ends in ``.safetensors`` or
-            ``.safetensors.index.json``, otherwise as ckpt.
+        ckpt_file_name: path. It is loaded as safetensors if it ends in ``.safetensors`` or is that of an index of
+            shards, otherwise as ckpt.
         net: network to load the values into as well, with `load_param_into_net`.
         strict_load: with `net`: only exact names and dtypes match. False also matches the ends of names and
             converts between floats and between signed integers.
@@ -259,13 +267,17 @@ def load_checkpoint_async(
         dec_mode,
         specify_prefix,
         choice_func,
-        format=SAFETENSORS if path.endswith(("." + SAFETENSORS, ENDING)) else CKPT,
         allow_unauthenticated=allow_unauthenticated,
         max_records=max_records,
         skip_misfits=skip_misfits,
         parameters=chosen(parameters),
     )
-    return ParamDictFuture(_begun(load))
+    # The file is looked at in the background, too.
+    return ParamDictFuture(_begun(lambda: load(format=_format_of(path))))
+
+
+def _format_of(path: str) -> str:
+    return SAFETENSORS if path.endswith("." + SAFETENSORS) or is_index(path) else CKPT
 
 
 def _begun(load: Callable[[], dict[str, Any]]) -> Future[dict[str, Any]]:

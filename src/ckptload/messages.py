@@ -53,12 +53,12 @@ def quoted(found: Iterable[str]) -> str:
     return ", ".join(repr(name if len(name) <= limit else name[:limit] + "...") for name in found)
 
 
-def warn(text: str) -> None:
+def warn(text: str, category: type[Warning] = UserWarning) -> None:
     """Warn at the line of the script that called this package, however deep the call is."""
     level, frame = 1, sys._getframe()  # noqa: SLF001 -- Python 3.12 has warn(skip_file_prefixes=...) for this
     while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == _PACKAGE:
         level, frame = level + 1, frame.f_back
-    warnings.warn(text, stacklevel=level)
+    warnings.warn(text, category, stacklevel=level)
 
 
 def type_name(value: object) -> str:

@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from ckptload.encryption.ciphers import AES_GCM, check_types
-from ckptload.errors import ArgumentError, ArgumentTypeError, OutOfMemoryError, TargetIsFolderError
+from ckptload.errors import ArgumentError, ArgumentTypeError, TargetIsFolderError, enough_memory
 from ckptload.formats.ckpt.encoding import ckpt
 from ckptload.formats.entry import CKPT, SAFETENSORS, check_format
 from ckptload.messages import type_name
@@ -104,7 +104,7 @@ def save_checkpoint(
     _check_types(integrated_save, async_save, append_dict, enc_key, enc_mode, crc_check, kwargs)
     _check_combination(format, enc_key, enc_mode, crc_check, kwargs)
     permissions = _MODE if mode is None else _checked_mode(mode)
-    try:
+    with enough_memory("to save the checkpoint", path=path):
         items = gather(save_obj, append_dict, choice_func)
         if enc_key is not None:
             check_encryptable(items)
@@ -121,10 +121,6 @@ def save_checkpoint(
             return lambda: write_file(path, encode(taken), key=enc_key, mode=enc_mode, permissions=permissions)
 
         _saves.start(path, prepare, process=forks)
-    except MemoryError as error:
-        if isinstance(error, OutOfMemoryError):
-            raise
-        raise OutOfMemoryError("not enough memory to save the checkpoint", path=path) from error
 
 
 def wait_for_saves() -> None:

@@ -14,6 +14,7 @@ pytest.importorskip("click")
 import ckptload
 from ckptload.__main__ import main
 from cli_program import FIXTURES, KEY, on_terminal
+from strategies import block, floats, record
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -251,3 +252,29 @@ def test_a_key_is_asked_for_without_being_shown() -> None:
 def test_without_a_terminal_no_key_is_asked_for(capsys: CAPTURE) -> None:
     assert ckpt("inspect", FIXTURES / "enc_gcm.ckpt", "--key-prompt", "--key-format", "raw") == 2
     assert "only be typed at a terminal" in capsys.readouterr().err
+
+
+def test_an_entry_of_a_type_that_is_not_supported_is_named_and_can_be_left_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is never left out without a word."""
+    path = tmp_path / "odd.ckpt"
+    path.write_bytes(b"".join(record(f"w{number}", (1,), "Foo", b"1") for number in range(20)) + floats("good", 1.0))
+    for name in ("out.safetensors", "out.ckpt", "out.npz"):
+        out = tmp_path / name
+        assert main(["convert", str(path), str(out)]) == 7
+        err = capsys.readouterr().err
+        assert "parameter 'w0': the type 'Foo' is not supported; nor are the types of 19 other entries: 'w1', " in err
+        assert "hint: leave these entries out with --exclude; known types: " in err
+        assert not out.exists()
+        assert main(["convert", str(path), str(out), "--exclude", "w*"]) == 0
+        assert out.exists()
+
+
+def test_a_field_that_no_mindspore_writes_is_told_when_a_file_is_converted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "odd.ckpt"
+    path.write_bytes(floats("good", 1.0) + block(2, floats("lost", 1.0)))
+    assert main(["convert", str(path), str(tmp_path / "out.safetensors")]) == 0
+    assert capsys.readouterr().err.count("warning: ") == 1

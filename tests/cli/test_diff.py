@@ -14,6 +14,7 @@ pytest.importorskip("click")
 import ckptload
 from ckptload.__main__ import main
 from cli_program import FIXTURES, KEY
+from strategies import floats, record
 
 SCHEMA = json.loads((Path(ckptload.__file__).parent / "cli" / "schemas" / "diff.schema.json").read_text("utf-8"))
 CAPTURE = pytest.CaptureFixture[str]
@@ -174,3 +175,39 @@ def test_json_is_valid(first: Path, second: Path, capsys: CAPTURE) -> None:
     assert by_name["moved"]["values"]["max"] == 0.5
     assert by_name["gone"]["change"] == "removed"
     assert not found["same"]
+
+
+# -- types that are not supported -----------------------------------------------------------------------------
+
+
+def odd(path: Path, kind: str = "Foo", content: bytes = b"12345", shape: tuple[int, ...] = (2,)) -> Path:
+    path.write_bytes(record("w", shape, kind, content) + floats("good", 1.0))
+    return path
+
+
+def test_entries_of_a_type_that_is_not_supported_are_compared_by_their_bytes(tmp_path: Path, capsys: CAPTURE) -> None:
+    one = odd(tmp_path / "one.ckpt")
+    assert diff(one, one) == 0
+    assert "2 entries in both: 2 the same" in capsys.readouterr().out
+    for other, words in (
+        ({"content": b"12346"}, "Foo (not supported) with another value"),
+        ({"content": b"1234"}, "Foo (not supported) with another value"),
+        ({"shape": (1,)}, "Foo (2,) -> Foo (1,)"),
+        ({"kind": "Bar"}, "Foo -> Bar"),
+        ({"kind": "Int8", "content": b"12"}, "Foo (2,) -> Int8 (2,)"),
+    ):
+        assert diff(one, odd(tmp_path / "other.ckpt", **other)) == 1
+        assert words in capsys.readouterr().out
+
+
+def test_bytes_are_compared_wherever_they_are_cut(tmp_path: Path) -> None:
+    """In one file they are slices, and longer than what is read at once."""
+    content = bytes(range(256)) * (1 << 16)
+    whole = odd(tmp_path / "whole.ckpt", content=content)
+    for part in (1, 3 << 20, len(content) - 1):
+        sliced = tmp_path / "sliced.ckpt"
+        slices = record("w", (2,), "Foo", content[:part]) + record("w", (2,), "Foo", content[part:])
+        sliced.write_bytes(slices + floats("good", 1.0))
+        assert diff(whole, sliced) == 0
+        sliced.write_bytes(slices.replace(b"\xfe\xff", b"\xff\xff", 1) + floats("good", 1.0))
+        assert diff(whole, sliced) == 1

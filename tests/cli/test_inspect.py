@@ -17,6 +17,7 @@ import ckptload
 from ckptload.__main__ import main
 from ckptload.cli import globs, text
 from cli_program import FIXTURES, KEY, LONG_KEY, on_terminal, run
+from strategies import block, floats, record
 
 jsonschema = pytest.importorskip("jsonschema")
 SCHEMA = json.loads((Path(ckptload.__file__).parent / "cli" / "schemas" / "inspect.schema.json").read_text("utf-8"))
@@ -145,13 +146,32 @@ def test_the_shards_of_an_index_are_not_listed_once_more(tmp_path: Path, capsys:
     assert found == [str(tmp_path / "s" / "model.safetensors.index.json")]
 
 
-def test_a_folder_without_checkpoints_is_an_error(tmp_path: Path, capsys: CAPTURE) -> None:
+def test_an_index_in_a_folder_is_known_by_its_content(tmp_path: Path, capsys: CAPTURE) -> None:
+    for name in ("part0", "hyper_param", "other"):
+        save = {"w": np.zeros(1, np.float32)}
+        ckptload.save_checkpoint(save, tmp_path / f"{name}.safetensors", format="safetensors")
+    (tmp_path / "param_name_map.json").write_text('{"weight_map": {"w": "part0.safetensors"}}')
+    (tmp_path / "config.json").write_text('{"model_type": "bert"}')
+    (tmp_path / "pytorch_model.bin.index.json").write_text('{"weight_map": {"w": "x.bin"}}')
+    assert inspect(tmp_path) == 0
+    found = [line for line in capsys.readouterr().out.splitlines() if line.startswith("/")]
+    assert [Path(line).name for line in found] == [
+        "hyper_param.safetensors",
+        "other.safetensors",
+        "param_name_map.json",
+    ]
+    (tmp_path / "model.safetensors.index.json").write_text("{")
     assert inspect(tmp_path) == 1
+    assert "not an index of shards" in capsys.readouterr().err
+
+
+def test_a_folder_without_checkpoints_is_an_error(tmp_path: Path, capsys: CAPTURE) -> None:
+    assert inspect(tmp_path) == 2
     assert "this directory does not have a checkpoint" in capsys.readouterr().err
 
 
 def test_one_bad_file_among_several_stops_no_other(capsys: CAPTURE) -> None:
-    assert inspect(FIXTURES / "README.md", FIXTURES / "lenet5.ckpt", FIXTURES / "enc_gcm.ckpt") == 1
+    assert inspect(FIXTURES / "README.md", FIXTURES / "lenet5.ckpt", FIXTURES / "enc_gcm.ckpt") == 3
     out, err = capsys.readouterr()
     assert "8 entries" in out
     complaints = [line for line in err.splitlines() if line.startswith("ckptload: ")]
@@ -273,7 +293,8 @@ def test_json_says_what_is_damaged(capsys: CAPTURE, damaged: Path) -> None:
     data = inspect_json(capsys, damaged, "no such file")
     kinds = [entry["kind"] for entry in data["files"][0]["entries"]]
     assert kinds == ["tensor", "damaged", "damaged"]
-    assert data["files"][1]["error"]["type"] == "ReadError"
+    assert data["files"][1]["error"]["type"] == "MissingFileError"
+    assert data["files"][1]["error"]["kind"] == "unread"
 
 
 def test_json_of_numbers_that_json_does_not_have_is_null(tmp_path: Path, capsys: CAPTURE) -> None:
@@ -318,3 +339,48 @@ def test_a_name_with_thousands_of_dots_makes_no_deep_tree(tmp_path: Path, capsys
     assert inspect(tmp_path / "d.ckpt", "--tree") == 0
     capsys.readouterr()
     inspect_json(capsys, tmp_path / "d.ckpt", "--tree")
+
+
+# -- types that are not supported, and fields that no MindSpore writes ------------------------------------------
+
+
+@pytest.fixture
+def odd(tmp_path: Path) -> Path:
+    """Return a file with two entries of types that are not supported, and a field that no MindSpore writes."""
+    path = tmp_path / "odd.ckpt"
+    path.write_bytes(
+        record("w", (2, 3), "torch.float32", bytes(24)) + record("v", (4,), "F4", b"12")
+        + floats("good", 1.0) + block(2, floats("lost", 2.0))
+    )  # fmt: skip
+    return path
+
+
+def test_entries_of_types_that_are_not_supported_are_listed(odd: Path, capsys: CAPTURE) -> None:
+    assert inspect(odd) == 0
+    out, err = capsys.readouterr()
+    cells = {line.split()[0]: line.split()[1:] for line in out.splitlines() if line[:1] in "wvg" and line}
+    assert cells["w"][:4] == ["torch.float32", "(2,", "3)", "24"]
+    assert cells["v"][:3] == ["F4", "(4,)", "2"]
+    assert "not supported: type 'torch.float32' of 1 entry: 'w'; type 'F4' of 1 entry: 'v'" in out
+    assert "1 field of " in out
+    assert err == ""
+    data = inspect_json(capsys, odd)["files"][0]
+    assert [(entry["kind"], entry["dtype"]) for entry in data["entries"]] == [
+        ("unsupported", "torch.float32"), ("unsupported", "F4"), ("tensor", "Float32"),
+    ]  # fmt: skip
+    assert (data["foreign"]["number"], data["foreign"]["first"][0]["what"]) == (1, "field 2 of wire type 2")
+
+
+@pytest.mark.parametrize("options", [("--stats",), ("--tree",), ("--sort", "dtype")])
+def test_every_view_shows_types_that_are_not_supported(odd: Path, options: tuple[str, ...], capsys: CAPTURE) -> None:
+    assert inspect(odd, *options) == 0
+    assert "torch.float32" in capsys.readouterr().out
+
+
+def test_the_name_of_a_type_is_shortened_and_cannot_steer_the_terminal(tmp_path: Path, capsys: CAPTURE) -> None:
+    path = tmp_path / "odd.ckpt"
+    path.write_bytes(record("w", (), "T" * 200, b"") + record("v", (), "\u202eF", b""))
+    assert inspect(path) == 1
+    out, err = capsys.readouterr()
+    assert "T" * 29 + "..." in out
+    assert "\u202e" not in out + err

@@ -18,6 +18,7 @@ import ckptload
 from ckptload.__main__ import main
 from ckptload.cli import stats
 from cli_program import FIXTURES, KEY
+from strategies import floats, record
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -112,6 +113,20 @@ def test_statistics_and_histograms_stand_in_it(tmp_path: Path, network: dict[str
     assert sum(entries["head.weight"][1][6]) == 2
     assert entries["head.bias"][1][5][7] == 1
     assert entries["note"][1][7] == "a text"
+
+
+def test_entries_of_types_that_are_not_supported_are_shown_and_compared(tmp_path: Path) -> None:
+    paths = [tmp_path / name for name in ("a.ckpt", "b.ckpt")]
+    for path, last in zip(paths, (b"3", b"4"), strict=True):
+        path.write_bytes(record("same", (2,), "Foo", b"12") + record("other", (), "Foo", last) + floats("good", 1.0))
+    page = tmp_path / "page.html"
+    assert report(paths[0], "-o", page, "--against", paths[1]) == 0
+    data = data_of(page)
+    assert "not supported: type 'Foo' of 2 entries: 'same', 'other'" in data["file"]["about"]
+    entries = {entry[0]: entry for entry in data["entries"]}
+    assert entries["same"][1][:3] == ["Foo", "(2,)", 2]
+    assert entries["same"][1][8] is None
+    assert {name: entry[3] for name, entry in entries.items()} == {"same": "same", "other": "changed", "good": "same"}
 
 
 def test_two_files_share_the_range_of_their_histograms(tmp_path: Path) -> None:

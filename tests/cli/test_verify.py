@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import zlib
 from pathlib import Path
@@ -14,7 +15,9 @@ pytest.importorskip("click")
 
 import ckptload
 from ckptload.__main__ import main
+from ckptload.encryption.encrypting import EncryptingWriter
 from cli_program import FIXTURES, KEY, LONG_KEY
+from strategies import block, floats, record, with_crc
 
 SCHEMA = json.loads((Path(ckptload.__file__).parent / "cli" / "schemas" / "verify.schema.json").read_text("utf-8"))
 CAPTURE = pytest.CaptureFixture[str]
@@ -52,7 +55,6 @@ def checked(tmp_path: Path) -> Path:
         (0, "enc_gcm.ckpt", with_key()),
         (0, "enc_gcm256_blocks.ckpt", with_key("CKPTLOAD_LONG_KEY")),
         (1, "bad_crc.ckpt", ()),
-        (1, "README.md", ()),
         (1, "enc_gcm.ckpt", with_key("CKPTLOAD_LONG_KEY")),
         (1, "lenet5.ckpt", with_key()),
         (2, "no-such-file.ckpt", ()),
@@ -63,6 +65,7 @@ def checked(tmp_path: Path) -> Path:
         (4, "enc_cbc.ckpt", with_key()),
         (4, "enc_sm4.ckpt", with_key()),
         (4, "types.safetensors", ()),
+        (5, "README.md", ()),
         (0, "lenet5.ckpt", ("--allow-unchecked",)),
         (0, "enc_cbc.ckpt", (*with_key(), "--allow-unchecked")),
     ],
@@ -79,6 +82,8 @@ def test_the_exit_code_says_what_was_found(code: int, name: str, options: tuple[
         (["lenet5.ckpt", "enc_gcm.ckpt"], 3),
         (["enc_gcm.ckpt", "no-such-file.ckpt"], 2),
         (["no-such-file.ckpt", "bad_crc.ckpt", "enc_gcm.ckpt"], 1),
+        (["README.md", "lenet5.ckpt"], 5),
+        (["README.md", "enc_gcm.ckpt"], 3),
     ],
 )
 def test_of_several_files_the_worst_counts(files: list[str], code: int) -> None:
@@ -179,3 +184,173 @@ def test_json_is_valid(capsys: CAPTURE) -> None:
     verdicts = {Path(file["path"]).name: file["verdict"] for file in found["files"]}
     assert verdicts["enc_gcm.ckpt"] == "sound"
     assert verdicts["lenet5.ckpt"] == "damaged"
+
+
+# -- damaged, missing, of another kind ------------------------------------------------------------------------
+
+
+@pytest.fixture
+def shards(tmp_path: Path) -> Path:
+    """Return the index of four tensors in three shards."""
+    save_file = pytest.importorskip("safetensors.numpy").save_file
+    places = {"a": "one", "b": "two", "c": "two", "d": "three"}
+    for file in ("one", "two", "three"):
+        tensors = {name: np.ones(2, np.float32) for name, place in places.items() if place == file}
+        save_file(tensors, tmp_path / f"{file}.safetensors")
+    index = tmp_path / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": {name: f"{place}.safetensors" for name, place in places.items()}}))
+    return index
+
+
+def findings(capsys: CAPTURE, *arguments: object) -> dict[str, Any]:
+    verify("--json", *arguments)
+    found: dict[str, Any] = json.loads(capsys.readouterr().out)
+    pytest.importorskip("jsonschema").validate(found, SCHEMA)
+    only: dict[str, Any] = found["files"][0]
+    return only
+
+
+def test_missing_shards_are_one_finding_and_the_others_are_checked(shards: Path, capsys: CAPTURE) -> None:
+    for name in ("one", "two"):
+        shards.with_name(f"{name}.safetensors").unlink()
+    assert verify(shards) == 6
+    out = capsys.readouterr().out
+    assert "MISSING FILES" in out
+    assert "damaged" not in out.lower()
+    assert out.count("2 of the 3 files of the index are missing: 'one.safetensors', 'two.safetensors'") == 1
+    found = findings(capsys, shards)
+    assert (found["verdict"], found["code"], found["entries"]) == ("missing", 6, 4)
+    assert [finding["kind"] for finding in found["findings"]] == ["missing"]
+
+
+def test_damage_in_another_shard_is_found_beside_a_missing_one(shards: Path, capsys: CAPTURE) -> None:
+    shards.with_name("one.safetensors").unlink()
+    two = shards.with_name("two.safetensors")
+    two.write_bytes(two.read_bytes()[:-1])
+    assert verify(shards) == 1
+    capsys.readouterr()
+    found = findings(capsys, shards)
+    assert [finding["kind"] for finding in found["findings"]] == ["missing", "damaged"]
+
+
+def test_inspect_lists_what_is_there_and_says_once_what_is_missing(shards: Path, capsys: CAPTURE) -> None:
+    shards.with_name("two.safetensors").unlink()
+    assert main(["inspect", str(shards)]) == 6
+    out, err = capsys.readouterr()
+    assert [line.split()[1] for line in out.splitlines() if line[:2] in ("a ", "b ", "c ", "d ")] == [
+        "Float32", "missing", "missing", "Float32",
+    ]  # fmt: skip
+    assert err.count("is missing") == 1
+
+
+def test_a_file_of_another_kind_is_named_and_not_called_damaged(tmp_path: Path, capsys: CAPTURE) -> None:
+    path = tmp_path / "model.ckpt"
+    path.write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(100))
+    assert verify(path) == 5
+    out = capsys.readouterr().out
+    assert "ANOTHER KIND OF FILE" in out
+    assert "HDF5" in out
+    found = findings(capsys, path)
+    assert (found["verdict"], found["code"]) == ("other kind", 5)
+    assert [finding["kind"] for finding in found["findings"]] == ["other kind"]
+
+
+# -- an index, and a name -----------------------------------------------------------------------------------
+
+
+def test_what_does_not_fit_between_an_index_and_its_shards_is_damage(shards: Path, capsys: CAPTURE) -> None:
+    index = json.loads(shards.read_text())
+    assert verify(shards) == 4
+    del index["weight_map"]["b"]
+    shards.write_text(json.dumps(index | {"metadata": {"total_size": 9}}))
+    assert verify(shards) == 1
+    capsys.readouterr()
+    found = findings(capsys, shards)
+    assert [finding["kind"] for finding in found["findings"]] == ["damaged", "damaged"]
+    assert "does not list 1 tensor in 'two.safetensors'" in found["findings"][0]["problem"]
+    assert "9 bytes (total_size), they have 24" in found["findings"][1]["problem"]
+
+
+def test_a_sha_256_in_the_name_vouches_for_a_file(tmp_path: Path, capsys: CAPTURE) -> None:
+    content = (FIXTURES / "lenet5.ckpt").read_bytes()
+    path = tmp_path / f"lenet5-{hashlib.sha256(content).hexdigest()[:8]}.ckpt"
+    path.write_bytes(content)
+    assert verify(path) == 0
+    assert "checked: structure, SHA-256 in the name" in capsys.readouterr().out
+    path.write_bytes(content[:-1] + b"x")
+    found = findings(capsys, path)
+    assert (found["verdict"], found["code"]) == ("damaged", 1)
+    assert "the name says that the file's SHA-256 begins with" in found["findings"][0]["problem"]
+
+
+def test_a_date_in_the_name_is_no_sha_256(tmp_path: Path) -> None:
+    path = tmp_path / "lenet5-20240101.ckpt"
+    path.write_bytes((FIXTURES / "lenet5.ckpt").read_bytes())
+    assert verify(path) == 4
+
+
+# -- types that are not supported, and fields that no MindSpore writes ------------------------------------------
+
+
+def test_types_that_are_not_supported_are_one_note_and_no_damage(tmp_path: Path, capsys: CAPTURE) -> None:
+    path = tmp_path / "types.ckpt"
+    data = b"".join(record(f"w{number}", (1,), "Foo", b"1") for number in range(100)) + floats("good", 1.0)
+    path.write_bytes(data)
+    assert verify(path) == 4
+    out = capsys.readouterr().out
+    assert out.count("not supported: type 'Foo' of 100 entries: 'w0', ") == 1
+    assert "damaged" not in out.lower()
+    found = findings(capsys, path)
+    assert (found["verdict"], found["code"], found["entries"]) == ("unchecked", 4, 101)
+    assert [(finding["kind"], finding["note"]) for finding in found["findings"]] == [("unsupported", True)]
+    path.write_bytes(with_crc(data))
+    assert verify(path) == 0
+
+
+def test_damage_beside_a_type_that_is_not_supported_is_damage(tmp_path: Path, capsys: CAPTURE) -> None:
+    path = tmp_path / "types.ckpt"
+    path.write_bytes(record("w", (1,), "Foo", b"1") + record("bad", (2,), "Int8", b"1"))
+    found = findings(capsys, path)
+    assert (found["verdict"], found["code"]) == ("damaged", 1)
+    assert [finding["kind"] for finding in found["findings"]] == ["damaged", "unsupported"]
+
+
+LENGTH = len(floats("a", 1.0))
+STRANGER = floats("a", 1.0) + block(2, floats("b", 2.0))
+
+
+def test_a_field_that_no_mindspore_writes_is_a_finding(tmp_path: Path, capsys: CAPTURE) -> None:
+    path = tmp_path / "foreign.ckpt"
+    path.write_bytes(STRANGER)
+    assert verify(path) == 1
+    out, err = capsys.readouterr()
+    assert (
+        f"1 field of {LENGTH + 2} bytes that no version of MindSpore writes: field 2 of wire type 2 at byte {LENGTH}"
+        in out
+    )
+    assert err == ""
+    found = findings(capsys, path)
+    assert (found["verdict"], found["code"]) == ("damaged", 1)
+    assert [(finding["kind"], finding["note"]) for finding in found["findings"]] == [("foreign field", False)]
+
+
+def test_a_field_for_which_a_sum_or_a_tag_vouches_is_a_note(tmp_path: Path, capsys: CAPTURE) -> None:
+    """The writer wrote it; what it means is not known."""
+    summed = tmp_path / "foreign.ckpt"
+    summed.write_bytes(with_crc(STRANGER))
+    sealed = tmp_path / "sealed.ckpt"
+    with sealed.open("wb") as file:
+        writer = EncryptingWriter(file, KEY.encode(), "AES-GCM")
+        writer.write(STRANGER)
+        writer.finish()
+    for path, more in ((summed, ()), (sealed, with_key())):
+        assert verify(path, *more) == 0
+        assert "note: 1 field of" in capsys.readouterr().out
+        found = findings(capsys, path, *more)
+        assert [(finding["kind"], finding["note"]) for finding in found["findings"]] == [("foreign field", True)]
+
+
+def test_a_field_beside_a_wrong_sum_is_a_finding(tmp_path: Path, capsys: CAPTURE) -> None:
+    path = tmp_path / "foreign.ckpt"
+    path.write_bytes(with_crc(STRANGER, crc=1))
+    assert [finding["note"] for finding in findings(capsys, path)["findings"]] == [False, False]

@@ -520,7 +520,7 @@ def test_the_file_that_failed_is_named_and_the_others_are_whole(
     ranks: Path, tmp_path: Path, processes_num: int
 ) -> None:
     (ranks / "rank_1" / "m_1.ckpt").unlink()
-    (ranks / "rank_1" / "m_1.ckpt").write_bytes(b"\xff\xffjunk")
+    (ranks / "rank_1" / "m_1.ckpt").write_bytes((FIXTURES / "lenet5.ckpt").read_bytes()[:-1])
     with pytest.raises(CorruptCheckpointError) as caught:
         ckpt_to_safetensors(ranks, tmp_path / "out", processes_num=processes_num)
     assert caught.value.path == str(ranks / "rank_1" / "m_1.ckpt")

@@ -106,6 +106,7 @@ def test_numbers_in_a_dictionary_are_stored_as_mindspore_appends_them(tmp_path: 
     assert ours.read_bytes() == theirs.read_bytes()
 
 
+@pytest.mark.filterwarnings("ignore:.*given to several parameters")
 @several
 @given(st.lists(st.tuples(st.sampled_from("abcd"), arrays), max_size=6))
 def test_lists_give_the_same_bytes(tmp_path: Path, entries: list[tuple[str, Any]]) -> None:

@@ -73,6 +73,7 @@ def test_a_right_sum_passes(data: bytes) -> None:
     assert load_checkpoint(io.BytesIO(data), crc_check=True)
 
 
+@pytest.mark.filterwarnings("ignore::ckptload.errors.ForeignFieldWarning")
 @pytest.mark.parametrize("order", [[A, MAP, B], [MAP, A, B], [A, B, MAP], [MAP, A, MAP, B, MAP], [A, MAP, MAP, B]])
 def test_a_sum_without_map_records_passes(order: list[bytes]) -> None:
     """MindSpore's writer leaves them out."""
@@ -100,6 +101,7 @@ def test_the_sum_covers_every_bit_of_its_ten_bytes(at: int) -> None:
         load_checkpoint(io.BytesIO(bytes(data)), crc_check=True)
 
 
+@pytest.mark.filterwarnings("ignore::ckptload.errors.ForeignFieldWarning")
 @pytest.mark.parametrize("at", range(len(A + B)))
 def test_a_flip_anywhere_is_noticed(at: int) -> None:
     data = bytearray(with_crc(A + B))

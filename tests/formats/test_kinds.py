@@ -219,7 +219,6 @@ KINDS: dict[str, list[bytes]] = {
     "an XML or HTML page": [b"<?xml version='1.0'?><Error/>", b"<div class='error'>no</div>"],
     "a model's configuration (JSON)": [json.dumps({"model_type": "llama", "hidden_size": 8}).encode()],
     "a JSON file": [b'{"error": "not found"}', b" [1, 2]", b'{"a": [' + b"1, " * 9000],
-    "an index of safetensors files": [b'{"metadata": {}, "weight_map": {"w": "x.safetensors"}}'],
     "a text file": [
         b"https://example.org/model.ckpt\n",
         b"ustar is a word\n" * 40,

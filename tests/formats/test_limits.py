@@ -27,8 +27,9 @@ from ckptload.errors import (
     WrongFormatError,
 )
 from ckptload.formats import limits
-from ckptload.formats.ckpt import records, walk
+from ckptload.formats.ckpt import fields, records, walk
 from ckptload.formats.safetensors import shards as sharded
+from ckptload.formats.safetensors import weight_map
 from ckptload.sources.memory import BufferSource
 from places import DOCS
 from strategies import block, floats, group, integer, mapping, record, tensor, value
@@ -180,7 +181,7 @@ def test_an_index_of_more_files_than_allowed_is_refused(tmp_path: Path, monkeypa
 def test_an_index_of_too_many_bytes_is_not_read(tmp_path: Path) -> None:
     path = tmp_path / "x.safetensors.index.json"
     with path.open("wb") as file:
-        file.truncate(sharded.MAX_INDEX + 1)
+        file.truncate(weight_map.MAX_INDEX + 1)
     with pytest.raises(CorruptCheckpointError, match="100000001 bytes are too many"):
         open_checkpoint(path)
 
@@ -192,7 +193,7 @@ def refused(data: bytes) -> CheckpointError:
 
 
 def test_a_name_beyond_the_limit_is_damage_of_the_file() -> None:
-    found = refused(floats("n" * (walk.MAX_NAME_BYTES + 1), 1.0))
+    found = refused(floats("n" * (fields.MAX_NAME_BYTES + 1), 1.0))
     assert found.problem == "a name has 65537 bytes, more than 65536"
 
 
@@ -202,17 +203,17 @@ def test_a_name_that_mindspore_does_not_take_concerns_whoever_wants_it() -> None
     assert refused(data).problem == "the name has 1025 characters; MindSpore allows 1024"
 
 
-@pytest.mark.parametrize("dims", [records.MAX_RANK + 1, walk.MAX_DIMS + 1, 10 * walk.MAX_DIMS])
+@pytest.mark.parametrize("dims", [records.MAX_RANK + 1, fields.MAX_DIMS + 1, 10 * fields.MAX_DIMS])
 def test_more_dimensions_than_numpy_has_are_damage_of_the_entry(dims: int) -> None:
     data = record("b", (1,) * dims, "Int8", b"x") + floats("a", 1.0)
     assert list(load_checkpoint(io.BytesIO(data), specify_prefix="a")) == ["a"]
     found = refused(data)
     assert isinstance(found, CorruptCheckpointError)
     assert found.name == "b"
-    assert ("more than 1024 dimensions" if dims > walk.MAX_DIMS else "(65 dims)") in found.problem
+    assert ("more than 1024 dimensions" if dims > fields.MAX_DIMS else "(65 dims)") in found.problem
 
 
-@pytest.mark.parametrize("count", [records.MAP_PARTS + 1, walk.MAX_MAP_TENSORS, walk.MAX_MAP_TENSORS + 1, 1000])
+@pytest.mark.parametrize("count", [records.MAP_PARTS + 1, fields.MAX_MAP_TENSORS, fields.MAX_MAP_TENSORS + 1, 1000])
 def test_more_tensors_than_a_map_has_are_damage_of_the_entry(count: int) -> None:
     data = mapping("b", *[tensor((1,), "int8", b"x")] * count) + floats("a", 1.0)
     assert list(load_checkpoint(io.BytesIO(data), specify_prefix="a")) == ["a"]
@@ -220,9 +221,10 @@ def test_more_tensors_than_a_map_has_are_damage_of_the_entry(count: int) -> None
     assert isinstance(found, CorruptCheckpointError)
     assert found.name == "b"
     (entry, _) = walk.walk(BufferSource(data)).records
-    assert len(entry.pieces) <= walk.MAX_MAP_TENSORS
+    assert len(entry.pieces) <= fields.MAX_MAP_TENSORS
 
 
+@pytest.mark.filterwarnings("ignore::ckptload.errors.ForeignFieldWarning")
 def test_groups_beyond_the_limit_are_damage_of_the_file() -> None:
     def deep(depth: int) -> bytes:
         data = b""
@@ -231,14 +233,14 @@ def test_groups_beyond_the_limit_are_damage_of_the_file() -> None:
         return data
 
     a = floats("a", 1.0)
-    assert list(load_checkpoint(io.BytesIO(a + deep(walk.MAX_DEPTH)))) == ["a"]
-    problem = refused(a + deep(walk.MAX_DEPTH + 1)).problem
+    assert list(load_checkpoint(io.BytesIO(a + deep(fields.MAX_DEPTH)))) == ["a"]
+    problem = refused(a + deep(fields.MAX_DEPTH + 1)).problem
     assert problem.startswith("groups are nested more than 97 deep")
 
 
 def test_a_type_name_is_kept_up_to_the_limit() -> None:
     (found,) = walk.walk(BufferSource(record("a", (), "T" * 10_000, b""))).records
-    assert found.pieces[0].type == "T" * walk.MAX_TYPE_BYTES
+    assert found.pieces[0].type == "T" * fields.MAX_TYPE_BYTES
 
 
 def test_what_is_a_file_of_another_kind_is_so_whatever_the_limit() -> None:
@@ -253,7 +255,7 @@ def test_the_page_on_security_lists_every_limit() -> None:
     listed = re.findall(r"^\|[^|]*\| ([0-9 ]+)[^|]*\|.*\| `([\w.]+)\.([A-Z_]+)` \|$", page, re.MULTILINE)
     found = {f"{module}.{name}": int(shown.replace(" ", "")) for shown, module, name in listed}
     assert found == {name: constant(name) for name in found}
-    modules = (chain, limits, sharded, walk)
+    modules = (chain, fields, limits, sharded, weight_map)
     here = {f"{m.__name__.removeprefix('ckptload.')}.{n}" for m in modules for n in vars(m) if n.startswith("MAX_")}
     # These have the name of what they were told in limits.
     assert {name for name in here if not name.endswith(".MAX_RECORDS")} <= found.keys()

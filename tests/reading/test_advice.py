@@ -15,7 +15,7 @@ from ckptload import (
     safetensors_to_ckpt,
     to_npz,
 )
-from ckptload.errors import ArgumentError, CheckpointError, ReadError, WrongFormatError
+from ckptload.errors import ArgumentError, CheckpointError, MissingFileError, ReadError, WrongFormatError
 from places import FIXTURES
 from strategies import floats
 
@@ -100,32 +100,34 @@ def test_a_folder_without_checkpoints_says_so(folder: Path) -> None:
 @pytest.mark.parametrize("there", ["model.ckpt", "model.safetensors", "model.safetensors.index.json"])
 def test_a_missing_suffix_is_named(folder: Path, door: Callable[[Any], object], there: str) -> None:
     fill(folder, there, "other.ckpt")
-    error = ReadError if door is open_checkpoint else ArgumentError
+    error = MissingFileError if door is open_checkpoint else ArgumentError
     assert raised(error, door, folder / "model") == f"did you mean {str(folder / there)!r}?"
 
 
 def test_a_wrong_suffix_and_a_wrong_letter_are_named(folder: Path) -> None:
     fill(folder, "model.safetensors", "lenet-1_1875.ckpt")
-    assert repr(str(folder / "model.safetensors")) in raised(ReadError, load_checkpoint, folder / "model.ckpt")
-    assert repr(str(folder / "lenet-1_1875.ckpt")) in raised(ReadError, load_checkpoint, folder / "lenet-1-1875.ckpt")
+    assert repr(str(folder / "model.safetensors")) in raised(MissingFileError, load_checkpoint, folder / "model.ckpt")
+    assert repr(str(folder / "lenet-1_1875.ckpt")) in raised(
+        MissingFileError, load_checkpoint, folder / "lenet-1-1875.ckpt"
+    )
 
 
 def test_a_download_that_has_not_ended_is_named(folder: Path) -> None:
     fill(folder, "model.ckpt.crdownload")
-    assert raised(ReadError, load_checkpoint, folder / "model.ckpt") == (
+    assert raised(MissingFileError, load_checkpoint, folder / "model.ckpt") == (
         f"{str(folder / 'model.ckpt.crdownload')!r} is there: its download has not ended"
     )
 
 
 def test_a_missing_file_with_nothing_like_it_keeps_its_hint(folder: Path) -> None:
     for path in (folder / "model.ckpt", folder / "absent" / "model.ckpt"):
-        assert "check the path" in raised(ReadError, load_checkpoint, path)
+        assert "check the path" in raised(MissingFileError, load_checkpoint, path)
 
 
 def test_a_relative_name_is_looked_for_in_the_working_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fill(folder, "model.ckpt")
     monkeypatch.chdir(folder)
-    assert raised(ReadError, open_checkpoint, "model") == "did you mean 'model.ckpt'?"
+    assert raised(MissingFileError, open_checkpoint, "model") == "did you mean 'model.ckpt'?"
 
 
 @pytest.mark.parametrize("name", ["model.ckpt", "model", "model-100"])

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from ckptload import load_checkpoint, open_checkpoint
-from ckptload.errors import ChangedFileError, CheckpointError, ClosedReaderError, ReadError
+from ckptload.errors import ChangedFileError, CheckpointError, ClosedReaderError, MissingFileError, ReadError
 from ckptload.formats.ckpt import schema
 from places import FIXTURES
 
@@ -141,7 +141,7 @@ def test_rows_are_fetched_alone(server: Server) -> None:
 
 def test_what_is_not_there_is_a_read_error(server: Server) -> None:
     url = server.url("here.ckpt", b"")
-    with pytest.raises(ReadError, match="here2"):
+    with pytest.raises(MissingFileError, match="here2"):
         load_checkpoint(url.replace("here", "here2"))
 
 

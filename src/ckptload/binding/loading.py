@@ -20,7 +20,7 @@ from ckptload.binding.matching import match
 from ckptload.binding.plan import Load, Plan, fits
 from ckptload.binding.renaming import RenamedSupply
 from ckptload.binding.supplies import Transfer, supply_of
-from ckptload.errors import ArgumentError, ArgumentTypeError, BindingError, Hint
+from ckptload.errors import ArgumentError, ArgumentTypeError, BindingError, Hint, enough_memory
 from ckptload.messages import listed, type_name, warn
 from ckptload.nets.foreign import is_module
 from ckptload.nets.slots import target_of
@@ -118,15 +118,16 @@ class BindingPlan(Plan):
         self.check()
         beyond: dict[str, None] = {}
         transfers, others = self._goals(beyond)
-        self.supply.transfer(transfers)
-        for load, slot in others:
-            array = self.supply.array(load.key)
-            if load.key_dtype is not load.dtype:
-                converted = np.empty(array.shape, load.dtype.numpy)
-                if casting.cast_into(array, load.key_dtype, load.dtype, converted):
-                    beyond[load.name] = None
-                array = converted
-            slot.write(array.reshape(load.shape))
+        with enough_memory("to load the parameters", path=self.source):
+            self.supply.transfer(transfers)
+            for load, slot in others:
+                array = self.supply.array(load.key)
+                if load.key_dtype is not load.dtype:
+                    converted = np.empty(array.shape, load.dtype.numpy)
+                    if casting.cast_into(array, load.key_dtype, load.dtype, converted):
+                        beyond[load.name] = None
+                    array = converted
+                slot.write(array.reshape(load.shape))
         if beyond:
             warn(report.beyond([load for load in self.loads if load.name in beyond]))
         _log.info("loaded %d of %d parameters from %s", len(self.loads), self.total, self.source or "a dictionary")

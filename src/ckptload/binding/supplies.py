@@ -218,13 +218,13 @@ class _ReaderSupply:
         return key
 
     def is_tensor(self, key: str) -> bool:
-        return self._reader.info(key).kind == TENSOR
+        return self._reader.readable(key).kind == TENSOR
 
     def shape(self, key: str) -> tuple[int, ...]:
         return self._reader.info(key).shape
 
     def spec(self, key: str) -> Spec:
-        entry = self._reader.info(key)
+        entry = self._reader.readable(key)
         if entry.dtype is None:
             raise ArgumentTypeError(f"the entry is a {entry.kind}, not a tensor", name=key, path=self.label)
         return Spec(entry.dtype, entry.shape, entry.offset)

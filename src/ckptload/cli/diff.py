@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 import numpy as np
 
-from ckptload import Tensor, __version__, renamed
+from ckptload import Tensor, renamed
 from ckptload.cli import files, globs, options, pieces, stats, text
 from ckptload.cli.maps import read_map
 from ckptload.cli.progress import Progress
@@ -181,7 +180,7 @@ def command(
         return TROUBLE
     different = any(change.kind for change in changes)
     if as_json:
-        terminal.write(json.dumps(comparing.as_data(first, second, changes), allow_nan=False, indent=1).splitlines())
+        terminal.write(text.document(**comparing.as_data(first, second, changes)))
     elif not terminal.quiet:
         terminal.write(_lines(first, second, changes, comparing.compared, terminal))
     return DIFFERENT if different else SAME
@@ -256,9 +255,11 @@ class _Comparison:
         """Compare two entries by the index; read only those that are not tensors."""
         if one.kind != other.kind or one.shape != other.shape:
             return Change(other.name, "changed", f"{_describe(one)} -> {_describe(other)}")
+        if one.type_name != other.type_name:
+            return Change(other.name, "changed", f"{text.type_of(one)} -> {text.type_of(other)}")
         if one.dtype is None or other.dtype is None:
-            same = same_content(left[one.name], right[other.name])
-            return None if same else Change(other.name, "changed", f"{one.kind} with another value")
+            same = same_values(left, one, right, other)
+            return None if same else Change(other.name, "changed", f"{_what(one)} with another value")
         if one.dtype is not other.dtype and (one.dtype in stats.OPAQUE or other.dtype in stats.OPAQUE):
             return Change(other.name, "changed", f"{one.dtype} -> {other.dtype}")
         return _LOOK_INSIDE
@@ -273,8 +274,6 @@ class _Comparison:
 
     def as_data(self, first: str, second: str, changes: list[Change]) -> dict[str, Any]:
         return {
-            "ckptload": __version__,
-            "schema": 1,
             "a": first,
             "b": second,
             "same": not changes,
@@ -283,7 +282,14 @@ class _Comparison:
         }
 
 
-def same_content(left: Any, right: Any) -> bool:
+def same_values(left: Reader, one: Entry, right: Reader, other: Entry) -> bool:
+    """Compare two entries of one kind that are not numbers, or of one type that is not supported, which are bytes."""
+    if one.kind == "unsupported":
+        return one.nbytes == other.nbytes and pieces.same_bytes(left.pieces(one), right.pieces(other))
+    return _same_content(left[one.name], right[other.name])
+
+
+def _same_content(left: Any, right: Any) -> bool:
     """Compare strings, bytes, HiFloat8 tensors, or maps, which are lists of arrays."""
     if isinstance(left, list):
         return len(left) == len(right) and all(
@@ -296,7 +302,11 @@ def same_content(left: Any, right: Any) -> bool:
 
 
 def _describe(entry: Entry) -> str:
-    return f"{entry.dtype} {entry.shape}" if entry.dtype is not None else entry.kind
+    return f"{text.type_of(entry)} {entry.shape}" if text.has_shape(entry) else entry.kind
+
+
+def _what(entry: Entry) -> str:
+    return f"{text.type_of(entry)} (not supported)" if entry.kind == "unsupported" else entry.kind
 
 
 def _lines(first: str, second: str, changes: list[Change], compared: int, terminal: Terminal) -> Iterator[str]:

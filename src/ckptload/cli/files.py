@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import glob
 import os
-import re
 import warnings
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from ckptload import open_checkpoint
-from ckptload.errors import ArgumentError, CheckpointError, EmptyCheckpointError, EncryptedCheckpointError
+from ckptload.errors import ArgumentError, CheckpointError, EncryptedCheckpointError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -21,16 +20,15 @@ if TYPE_CHECKING:
     from ckptload.cli.terminal import Terminal
 
 _SUFFIXES: Final = frozenset({".ckpt", ".safetensors"})
-#: Suffix of the index of a sharded safetensors checkpoint; its shards are then not listed as checkpoints.
-INDEX: Final = ".safetensors.index.json"
-_SHARD: Final = re.compile(r"-\d{5}-of-\d{5}\.safetensors$")
+#: End of the usual name of an index of safetensors files. Others are known by their content.
+_INDEX: Final = ".safetensors.index.json"
 
 
 def expand(paths: Sequence[str]) -> list[str]:
     """Replace directories by the checkpoints in them, and on Windows patterns by the files that match.
 
     Raises:
-        EmptyCheckpointError: a directory does not have a checkpoint.
+        ArgumentError: a directory does not have a checkpoint.
     """
     found: list[str] = []
     for path in _unglobbed(paths):
@@ -38,16 +36,32 @@ def expand(paths: Sequence[str]) -> list[str]:
             found.append(path)
             continue
         inside = sorted(Path(path).iterdir())
-        indexes = [file for file in inside if file.name.endswith(INDEX)]
+        indexes = {file: _shards(file) for file in inside if file.suffix == ".json"}
+        shards = {shard for found in indexes.values() for shard in found or ()}
         # The shards of an index are not listed separately.
-        single = [file for file in inside if file.suffix in _SUFFIXES and not (indexes and _SHARD.search(file.name))]
-        files = [str(file) for file in sorted([*single, *indexes])]
+        files = [
+            str(file)
+            for file in inside
+            if indexes.get(file) is not None or (file.suffix in _SUFFIXES and os.path.realpath(file) not in shards)
+        ]
         if not files:
-            raise EmptyCheckpointError(
+            raise ArgumentError(
                 "this directory does not have a checkpoint", path=path, hint="name a .ckpt or .safetensors file"
             )
         found.extend(files)
     return found
+
+
+def _shards(path: Path) -> list[str] | None:
+    """Return the real paths of the files that an index of shards names, or None if a JSON is not an index.
+
+    A damaged index is one by its name; its shards are not known.
+    """
+    try:
+        with open_checkpoint(path, parameters="ckptload") as reader:
+            return reader.files
+    except CheckpointError:
+        return [] if path.name.endswith(_INDEX) else None
 
 
 def _unglobbed(paths: Sequence[str]) -> Iterator[str]:
@@ -101,11 +115,17 @@ def open_file(
 
 
 @contextmanager
-def noted(terminal: Terminal) -> Iterator[None]:
-    """Print each warning of the library as one line."""
+def noted(terminal: Terminal, but: type[Warning] | None = None) -> Iterator[None]:
+    """Print each warning of the library as one line.
 
-    def show(message: Warning | str, *_: object, **__: object) -> None:
-        terminal.say(*_warning(message))
+    Args:
+        terminal: where to print it.
+        but: warnings about what the command shows itself.
+    """
+
+    def show(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
+        if but is None or not issubclass(category, but):
+            terminal.say(*_warning(message))
 
     with warnings.catch_warnings():
         warnings.simplefilter("always", UserWarning)

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import math
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from ckptload import __version__
 from ckptload.cli import files, globs, listing, options, text, tree
 from ckptload.cli.table import Column, render
-from ckptload.errors import CheckpointError
+from ckptload.errors import CheckpointError, ForeignFieldWarning
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from ckptload import Foreign
     from ckptload.cli.keys import KeyChoice
     from ckptload.cli.listing import Listing, Row
     from ckptload.cli.stats import Number, Stats
@@ -25,6 +24,8 @@ _SORTS: Final = ("size", "name", "dtype")
 _FORMATS: Final = {"ckpt": "MindSpore .ckpt", "safetensors": "safetensors"}
 _BAR: Final = 10
 _LONGEST_VALUE: Final = 24
+#: Only types that are not supported have longer names.
+_LONGEST_TYPE: Final = 32
 
 
 def _sort_keys(_context: click.Context, _option: click.Parameter, value: str | None) -> tuple[str, ...]:
@@ -79,7 +80,7 @@ def command(
     for number, path in enumerate(every):
         try:
             with (
-                files.noted(terminal),
+                files.noted(terminal, but=ForeignFieldWarning),
                 files.open_file(path, secret, key, max_records=max_records, plain_too=True) as reader,
             ):
                 one = listing.take(path, reader, wanted)
@@ -98,9 +99,7 @@ def command(
             terminal.write(_lines(one, terminal, sort if as_tree else None, depth))
         codes.extend(terminal.complain(damage, path) for damage in one.damaged)
     if as_json:
-        terminal.write(
-            json.dumps({"ckptload": __version__, "schema": 1, "files": found}, allow_nan=False, indent=1).splitlines()
-        )
+        terminal.write(text.document(files=found))
     if not seen and not codes:
         terminal.say(f"ckptload: no entry matches {' or '.join(map(repr, patterns))}")
     return text.worst(codes)
@@ -112,6 +111,8 @@ def command(
 def _lines(one: Listing, terminal: Terminal, tree_sort: Sequence[str] | None, depth: int | None) -> Iterator[str]:
     yield terminal.style(terminal.show(one.path), bold=True)
     yield "  " + terminal.style(terminal.show(about(one)), dim=True)
+    if one.foreign:
+        yield "  " + terminal.style(terminal.show(one.foreign), fg="yellow")
     for key, value in one.metadata.items():
         yield "  " + terminal.style(terminal.show(_cut(f"{key}: {value}", 200)), dim=True)
     if not one.rows:
@@ -142,10 +143,13 @@ def _total(one: Listing, terminal: Terminal) -> Iterator[str]:
     if len(one.rows) != one.names:
         count = f"{text.grouped(len(one.rows))} of {text.counted(one.names, 'entry', 'entries')}"
     numbers = text.counted(one.elements, "element", "elements")
-    kinds = ", ".join(f"{kind} {text.grouped(size)}" for kind, (_, size) in one.by_type().items())
+    by_type = list(one.by_type().items())
+    kinds = ", ".join(f"{_cut(kind, _LONGEST_TYPE)} {text.grouped(size)}" for kind, (_, size) in by_type)
     yield terminal.style(f"{count}, {numbers}, {text.grouped(one.nbytes)} bytes", bold=True)
-    if len(one.by_type()) > 1:
-        yield terminal.style(kinds, dim=True)
+    if len(by_type) > 1:
+        yield terminal.style(terminal.show(kinds), dim=True)
+    if one.unsupported:
+        yield terminal.style(terminal.show(one.unsupported), fg="yellow")
 
 
 def _columns(rows: Sequence[Row], total: int, terminal: Terminal) -> tuple[list[Column], dict[int, str]]:
@@ -155,7 +159,7 @@ def _columns(rows: Sequence[Row], total: int, terminal: Terminal) -> tuple[list[
     bar, value = Column("", keep=2, fg="blue"), Column("VALUE", keep=5, fg="magenta")
     for row in rows:
         name.cells.append(terminal.show(row.name))
-        dtype.cells.append(row.type)
+        dtype.cells.append(terminal.show(_cut(row.type, _LONGEST_TYPE)))
         shape.cells.append(row.shape)
         size.cells.append("" if row.entry is None else text.grouped(row.nbytes))
         share.cells.append(_share(row.nbytes, total))
@@ -254,6 +258,7 @@ def _as_data(one: Listing, sort: Sequence[str], *, with_tree: bool) -> dict[str,
         "has_checksum": one.facts.has_checksum,
         "written_by": one.facts.written_by,
         "evidence": [trait.trait for trait in one.facts.evidence],
+        "foreign": _foreign(one.facts.foreign),
         "metadata": one.metadata,
         "entries": [_row(row, total) for row in one.rows],
         "total": {
@@ -271,14 +276,19 @@ def _as_data(one: Listing, sort: Sequence[str], *, with_tree: bool) -> dict[str,
     return data
 
 
+def _foreign(found: Foreign) -> dict[str, Any]:
+    first = [{"offset": one.offset, "bytes": one.nbytes, "what": one.what, "record": one.record} for one in found.first]
+    return {"number": found.number, "bytes": found.nbytes, "first": first}
+
+
 def _row(row: Row, total: int) -> dict[str, Any]:
     if row.entry is None:
-        return {"name": row.name, "kind": "damaged", "error": _error(row.damage)}
+        return {"name": row.name, "kind": row.type, "error": _error(row.damage)}
     entry = row.entry
     data: dict[str, Any] = {
         "name": row.name,
         "kind": entry.kind,
-        "dtype": str(entry.dtype) if entry.dtype is not None else None,
+        "dtype": entry.type_name or (str(entry.dtype) if entry.dtype is not None else None),
         "shape": list(entry.shape),
         "bytes": entry.nbytes,
         "share": entry.nbytes / total if total else 0,
@@ -317,6 +327,7 @@ def _error(error: CheckpointError | None) -> dict[str, Any]:
     if error is None:
         return {}
     return {
+        "kind": text.KINDS[text.exit_code(error)],
         "type": type(error).__name__,
         "problem": text.problem(error),
         "offset": error.offset,

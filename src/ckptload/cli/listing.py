@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from ckptload.cli import globs, pieces, stats
+from ckptload.cli import globs, pieces, stats, text
 from ckptload.cli.progress import Progress
 from ckptload.errors import CheckpointError
 
@@ -25,7 +25,7 @@ _SHORT: Final = 1024
 
 @dataclass
 class Row:
-    """One name with its entry, or with the error if the entry is damaged."""
+    """One name with its entry, or with the error if the entry is damaged, or its file missing."""
 
     name: str
     entry: Entry | None = None
@@ -42,8 +42,8 @@ class Row:
     def type(self) -> str:
         """Return the text for the column of dtypes."""
         if self.entry is None:
-            return "damaged"
-        return str(self.entry.dtype or self.entry.kind)
+            return "damaged" if self.damage is None else text.KINDS[text.exit_code(self.damage)]
+        return text.type_of(self.entry)
 
     @property
     def shape(self) -> str:
@@ -52,7 +52,7 @@ class Row:
             return ""
         if self.entry.kind == "map":
             return " ".join(str(part.shape) for part in self.entry.parts)
-        return str(self.entry.shape) if self.entry.dtype is not None else ""
+        return str(self.entry.shape) if text.has_shape(self.entry) else ""
 
 
 @dataclass
@@ -86,8 +86,19 @@ class Listing:
 
     @property
     def damaged(self) -> list[CheckpointError]:
-        """Return the errors of damaged rows."""
-        return [row.damage for row in self.rows if row.damage is not None]
+        """Return the errors of rows without an entry; one that concerns a whole shard only once."""
+        found = (row.damage for row in self.rows if row.damage is not None)
+        return list({(error.problem, error.path, error.name, error.offset): error for error in found}.values())
+
+    @property
+    def unsupported(self) -> str | None:
+        """Return in one line which types are not supported, or None."""
+        return text.unsupported(row.entry for row in self.rows if row.entry is not None)
+
+    @property
+    def foreign(self) -> str | None:
+        """Return in one line which fields no version of MindSpore writes, or None."""
+        return str(self.facts.foreign) if self.facts.foreign.number else None
 
     def by_type(self) -> dict[str, tuple[int, int]]:
         """Return the number of entries and of bytes for each dtype or kind, largest first."""

@@ -73,3 +73,16 @@ def of_pair(first: Reader, second: Reader, one: Entry, other: Entry) -> Iterator
     left, right = first.get_slice(one.name), second.get_slice(other.name)
     for start in range(0, size, step):
         yield left.flat(start, start + step).asnumpy(), right.flat(start, start + step).asnumpy()
+
+
+def same_bytes(left: Iterator[memoryview], right: Iterator[memoryview]) -> bool:
+    """Compare two streams of equal length that may be cut in different places."""
+    a = b = memoryview(b"")
+    while True:
+        a, b = a or next(left, a), b or next(right, b)
+        size = min(len(a), len(b))
+        if not size:
+            return len(a) == len(b)
+        if a[:size] != b[:size]:
+            return False
+        a, b = a[size:], b[size:]

@@ -34,19 +34,19 @@ def run(arguments: Sequence[str]) -> int:
     if unknown:
         _complain([f"ckptload: {text.printable(unknown[0])} is not an option of the plain listing", f"  hint: {_NOTE}"])
         return text.USAGE
-    code = text.SOUND
+    codes = []
     for number, path in enumerate(arguments):
         if len(arguments) > 1:
             sys.stdout.write(("\n" if number else "") + text.printable(path) + ":\n")
         try:
             with open_checkpoint(path) as reader:
-                code = max(code, _list(reader, path))
+                codes.append(_list(reader, path))
         except CheckpointError as error:
             _complain(text.error_lines(error, path))
-            code = max(code, text.exit_code(error))
+            codes.append(text.exit_code(error))
     if sys.stdout.isatty():
         _complain([_NOTE])
-    return code
+    return text.worst(codes)
 
 
 def _list(reader: Reader, path: str) -> int:
@@ -59,15 +59,14 @@ def _list(reader: Reader, path: str) -> int:
             entry = reader.info(name)
         except CheckpointError as error:
             bad.append(error)
-            rows.append((text.printable(name), "damaged", "", ""))
+            rows.append((text.printable(name), text.KINDS[text.exit_code(error)], "", ""))
             continue
         total += entry.nbytes
-        is_tensor = entry.dtype is not None
         rows.append(
             (
                 text.printable(name),
-                str(entry.dtype or entry.kind),
-                str(entry.shape) if is_tensor else "",
+                text.type_of(entry),
+                str(entry.shape) if text.has_shape(entry) else "",
                 text.grouped(entry.nbytes),
             )
         )
@@ -79,7 +78,7 @@ def _list(reader: Reader, path: str) -> int:
     sys.stdout.write(f"{entries}, {text.grouped(total)} bytes\n")
     for found in bad:
         _complain(text.error_lines(found, path))
-    return max(map(text.exit_code, bad), default=text.SOUND)
+    return text.worst(map(text.exit_code, bad))
 
 
 def _complain(lines: Sequence[str]) -> None:

@@ -17,7 +17,7 @@ import click
 
 from ckptload import __version__
 from ckptload.cli import files, inspect, listing, options, pieces, stats, text
-from ckptload.cli.diff import Distance, same_content
+from ckptload.cli.diff import Distance, same_values
 from ckptload.cli.progress import Progress
 from ckptload.errors import ArgumentError
 from ckptload.writing.atomic import Replacement
@@ -25,7 +25,7 @@ from ckptload.writing.atomic import Replacement
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from ckptload import Reader
+    from ckptload import Entry, Reader
     from ckptload.cli.keys import KeyChoice
     from ckptload.cli.listing import Listing, Row
     from ckptload.cli.stats import Histogram, Stats
@@ -114,7 +114,7 @@ class _Pair:
         if self.a is None or self.b is None:
             return "added" if self.a is None else "removed"
         one, other = self.a.row.entry, self.b.row.entry
-        if one is None or other is None or (one.dtype, one.shape, one.kind) != (other.dtype, other.shape, other.kind):
+        if one is None or other is None or _look(one) != _look(other):
             return "changed"
         if self.distance is not None:
             return "changed" if self.distance.changed else "same"
@@ -187,10 +187,15 @@ class _Measuring:
             progress.advance(one.nbytes + other.nbytes)
 
     def _compare_whole(self, pair: _Pair, second: Reader) -> None:
-        """Compare two strings, maps or random states, as if each had one element."""
+        """Compare two strings, maps, random states or tensors of one unsupported type, as if each had one element."""
+        entries = [side.row.entry for side in (pair.a, pair.b) if side is not None and side.row.entry is not None]
         distance = Distance(0, 0, count=1)
-        distance.changed = int(not same_content(self._first[pair.name], second[pair.name]))
+        distance.changed = int(not same_values(self._first, entries[0], second, entries[1]))
         pair.distance = distance
+
+
+def _look(entry: Entry) -> tuple[object, ...]:
+    return entry.kind, entry.dtype, entry.type_name, entry.shape
 
 
 def _alike(pair: _Pair) -> bool:
@@ -210,6 +215,7 @@ def _untyped(pair: _Pair) -> bool:
         and entries[0].kind == entries[1].kind
         and (entries[0].dtype is None or entries[0].dtype in stats.OPAQUE)
         and entries[0].dtype is entries[1].dtype
+        and entries[0].type_name == entries[1].type_name
     )
 
 
@@ -234,10 +240,8 @@ def _fill(pair: _Pair, left: Stats, right: Stats, arrays: Iterator[tuple[Any, An
 def _page(one: Listing, two: Listing | None, pairs: list[_Pair]) -> str:
     data = {
         "bins": stats.BINS,
-        "file": {"path": text.printable(one.path), "about": text.printable(inspect.about(one))},
-        "against": None
-        if two is None
-        else {"path": text.printable(two.path), "about": text.printable(inspect.about(two))},
+        "file": _head(one),
+        "against": None if two is None else _head(two),
         "entries": [_packed(pair, compared=two is not None) for pair in pairs],
     }
     folder = resources.files("ckptload.cli") / "page"
@@ -255,6 +259,11 @@ def _page(one: Listing, two: Listing | None, pairs: list[_Pair]) -> str:
     # Split once, so that inserted text is never taken for a placeholder.
     parts = page.split("@")
     return "".join(filled.get(part, part) if at % 2 else part for at, part in enumerate(parts))
+
+
+def _head(one: Listing) -> dict[str, str]:
+    about = "; ".join(filter(None, (inspect.about(one), one.foreign, one.unsupported)))
+    return {"path": text.printable(one.path), "about": text.printable(about)}
 
 
 def _harmless(data: str) -> str:

@@ -3,23 +3,46 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import sys
 import unicodedata
-from typing import TYPE_CHECKING, Final, TextIO
+from typing import TYPE_CHECKING, Any, Final, TextIO
 
-from ckptload import errors
+from ckptload import __version__, errors
 from ckptload.cli.words import WORDS
+from ckptload.messages import listed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from ckptload import Entry
+
+#: The exit codes of all commands but diff (docs/cli.md, "Exit codes").
 SOUND: Final = 0
 DAMAGED: Final = 1
 #: Wrong arguments, or a file that cannot be read or written.
 USAGE: Final = 2
 NEEDS_KEY: Final = 3
 UNCHECKED: Final = 4
+OTHER_KIND: Final = 5
+MISSING: Final = 6
+UNSUPPORTED: Final = 7
+#: What an error is about, by its exit code, in the words of JSON (docs/cli.md, "JSON").
+KINDS: Final = {
+    DAMAGED: "damaged",
+    USAGE: "unread",
+    NEEDS_KEY: "encrypted",
+    OTHER_KIND: "other kind",
+    MISSING: "missing",
+    UNSUPPORTED: "unsupported",
+}
+#: The same for fields that no version of MindSpore writes.
+FOREIGN: Final = "foreign field"
+#: Types that are not supported that one line names.
+_TYPES: Final = 8
+#: The number of the JSON documents; it changes when a field is removed or its meaning changes.
+_SCHEMA: Final = 2
 INTERRUPTED: Final = 130
 #: The exit code that a shell reports for a command ended by SIGPIPE.
 CUT_OFF: Final = 141
@@ -34,6 +57,17 @@ _TROUBLE: Final = (
     errors.OutOfMemoryError,
     errors.ChangedFileError,
     errors.CipherUnavailableError,
+    errors.MissingPackageError,
+    errors.LimitError,
+    errors.NothingSelectedError,
+)
+#: The exit code of each class of errors; the first that fits counts, and any other error means damage.
+_CODES: Final[tuple[tuple[type[errors.CheckpointError] | tuple[type[errors.CheckpointError], ...], int], ...]] = (
+    (errors.EncryptedCheckpointError, NEEDS_KEY),
+    (errors.MissingShardError, MISSING),
+    (_TROUBLE, USAGE),
+    (errors.WrongFormatError, OTHER_KIND),
+    (errors.UnsupportedTypeError, UNSUPPORTED),
 )
 
 
@@ -54,15 +88,13 @@ def width(text: str) -> int:
 
 
 def exit_code(error: errors.CheckpointError) -> int:
-    """Return the exit code for an error: `DAMAGED`, `USAGE` or `NEEDS_KEY`."""
-    if isinstance(error, errors.EncryptedCheckpointError):
-        return NEEDS_KEY
-    return USAGE if isinstance(error, _TROUBLE) else DAMAGED
+    """Return the exit code for an error; no error gives `SOUND` or `UNCHECKED`."""
+    return next((code for cls, code in _CODES if isinstance(error, cls)), DAMAGED)
 
 
 def worst(codes: Iterable[int]) -> int:
-    """Return the exit code for several files: that of the worst one (docs/cli.md, "verify")."""
-    order = (DAMAGED, USAGE, NEEDS_KEY, UNCHECKED)
+    """Return the exit code for several files: that of the worst one (docs/cli.md, "Exit codes")."""
+    order = (DAMAGED, USAGE, NEEDS_KEY, OTHER_KIND, MISSING, UNSUPPORTED, UNCHECKED)
     found = set(codes)
     return next((code for code in order if code in found), SOUND)
 
@@ -94,8 +126,39 @@ def error_lines(error: errors.CheckpointError, path: str | None = None) -> list[
     return [first, f"  hint: {step}"] if step else [first]
 
 
+def document(**content: Any) -> list[str]:
+    """Return a JSON document of a command in lines."""
+    document = {"ckptload": __version__, "schema": _SCHEMA, **content}
+    return json.dumps(document, allow_nan=False, indent=1).splitlines()
+
+
 def _one_line(text: str) -> str:
     return printable(" ".join(text.splitlines()))
+
+
+def type_of(entry: Entry) -> str:
+    """Return the text for the type of an entry: its dtype, its type in the file if it is not supported, or its kind."""
+    return printable(entry.type_name) or str(entry.dtype or entry.kind)
+
+
+def has_shape(entry: Entry) -> bool:
+    """Tell whether an entry is a tensor, of a supported type or not."""
+    return entry.dtype is not None or entry.kind == "unsupported"
+
+
+def unsupported(entries: Iterable[Entry]) -> str | None:
+    """Say once, whatever the number of entries, which types are not supported; None if all are."""
+    by_type: dict[str, list[str]] = {}
+    for entry in entries:
+        if entry.kind == "unsupported":
+            by_type.setdefault(entry.type_name, []).append(entry.name)
+    if not by_type:
+        return None
+    found = "; ".join(
+        f"type {kind!r} of {counted(len(names), 'entry', 'entries')}: {listed(names)}"
+        for kind, names in list(by_type.items())[:_TYPES]
+    )
+    return f"not supported: {found}" + (f"; and {len(by_type) - _TYPES} more types" if len(by_type) > _TYPES else "")
 
 
 def grouped(number: int) -> str:

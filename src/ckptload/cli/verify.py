@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from ckptload import __version__
 from ckptload.cli import files, options, pieces, stats, text
 from ckptload.cli.progress import Progress, Waiting
-from ckptload.errors import CheckpointError
+from ckptload.errors import CheckpointError, CorruptCheckpointError, ForeignFieldWarning, UnsupportedTypeError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -20,12 +18,32 @@ if TYPE_CHECKING:
     from ckptload.cli.keys import KeyChoice
     from ckptload.cli.terminal import Terminal
 
-_COLORS: Final = {text.SOUND: "green", text.DAMAGED: "red", text.UNCHECKED: "yellow"}
+_COLORS: Final = {text.SOUND: "green", text.UNCHECKED: "yellow"}
+#: The verdict by exit code, for people and in JSON.
 _WORDS: Final = {
-    text.SOUND: "valid",
-    text.DAMAGED: "DAMAGED",
-    text.UNCHECKED: "nothing to verify against",
+    text.SOUND: ("valid", "sound"),
+    text.DAMAGED: ("DAMAGED", "damaged"),
+    text.UNCHECKED: ("nothing to verify against", "unchecked"),
+    text.OTHER_KIND: ("ANOTHER KIND OF FILE", "other kind"),
+    text.MISSING: ("MISSING FILES", "missing"),
+    text.UNSUPPORTED: ("not supported", "unsupported"),
 }
+_NOT_CHECKED: Final = ("not checked", "not checked")
+
+
+@dataclass
+class _Finding:
+    """One thing that was found.
+
+    Attributes:
+        kind: what it is, in the words of JSON (docs/cli.md, "JSON").
+        error: its description, which need not have been raised.
+        is_note: whether it leaves the verdict as it is.
+    """
+
+    kind: str
+    error: CheckpointError
+    is_note: bool = False
 
 
 @dataclass
@@ -37,11 +55,21 @@ class _Verdict:
     entries: int = 0
     vouched: bool = False
     checks: list[str] = field(default_factory=list)
-    findings: list[CheckpointError] = field(default_factory=list)
+    findings: list[_Finding] = field(default_factory=list)
+    _seen: set[tuple[str, str | None, str | None, int | None]] = field(default_factory=set)
 
-    def found(self, error: CheckpointError) -> None:
-        self.findings.append(error)
-        self.code = text.worst([self.code, text.exit_code(error)])
+    def found(self, error: CheckpointError, kind: str | None = None) -> None:
+        """Add a finding, unless it is a whole shard's and was found for another of its tensors."""
+        code = text.exit_code(error)
+        key = (error.problem, error.path, error.name, error.offset)
+        if key not in self._seen:
+            self._seen.add(key)
+            self.findings.append(_Finding(kind or text.KINDS[code], error))
+        self.code = text.worst([self.code, code])
+
+    def note(self, kind: str, error: CheckpointError) -> None:
+        """Add a finding that leaves the verdict as it is."""
+        self.findings.append(_Finding(kind, error, is_note=True))
 
 
 @click.command(cls=options.Command)
@@ -64,8 +92,9 @@ def command(
 ) -> int:
     """Check files: the structure of every entry, the CRC-32, and the authentication tags of encrypted files.
 
-    A file is valid only if a CRC-32 or the tags of AES-GCM were checked and match. A file without them can have
-    a valid structure and still hold a wrong value; it gets exit code 4.
+    A file is valid only if a CRC-32, the tags of AES-GCM, or a SHA-256 in its name (resnet18-1e65cd21.ckpt) were
+    checked and match. A file without them can have a valid structure and still hold a wrong value; it gets exit
+    code 4. An index of shards is compared with all of them.
 
     Exit code:
       0  valid
@@ -73,7 +102,11 @@ def command(
       2  wrong use, or a file that cannot be read
       3  encrypted, and no key was given
       4  no damage found, but there is nothing to verify against
-    Of several files the worst counts, in the order 1, 2, 3, 4, 0.
+      5  a file of another kind
+      6  files of a sharded checkpoint are missing
+    Of several files the worst counts, in the order 1, 2, 3, 5, 6, 4, 0.
+
+    Entries of types that are not supported are listed; they are not damage.
 
     Examples:
       ckptload verify model.ckpt
@@ -83,19 +116,18 @@ def command(
     secret = key.read()
     verdicts = []
     for path in files.expand(paths):
-        with files.noted(terminal):
+        with files.noted(terminal, but=ForeignFieldWarning):
             verdict = _judge(path, secret, key, terminal, max_records=max_records, finite=finite)
         if verdict.code == text.UNCHECKED and allow_unchecked:
             verdict.code = text.SOUND
         verdicts.append(verdict)
         if verdict.code in {text.USAGE, text.NEEDS_KEY}:
-            for error in verdict.findings:
-                terminal.complain(error, path)
+            for finding in verdict.findings:
+                terminal.complain(finding.error, path)
         elif not as_json and not terminal.quiet:
             terminal.write(_lines(verdict, terminal))
     if as_json:
-        found = [_as_data(verdict) for verdict in verdicts]
-        terminal.write(json.dumps({"ckptload": __version__, "schema": 1, "files": found}, indent=1).splitlines())
+        terminal.write(text.document(files=[_as_data(verdict) for verdict in verdicts]))
     return text.worst(verdict.code for verdict in verdicts)
 
 
@@ -122,11 +154,17 @@ def _check(reader: Reader, verdict: _Verdict, terminal: Terminal, *, finite: boo
     verdict.entries = len(reader)
     sound = list(_structure(reader, verdict))
     verdict.checks.append("structure")
+    unsupported = text.unsupported(sound)
+    if unsupported is not None:
+        verdict.note(text.KINDS[text.UNSUPPORTED], UnsupportedTypeError(unsupported))
     steps = [lambda: _authenticated(reader, verdict), lambda: _summed(reader, verdict)]
+    steps.append(lambda: _named(reader, verdict))
+    steps.append(lambda: _indexed(reader, verdict))
     steps.append(lambda: _texts(reader, sound, verdict))
     with Waiting(terminal, "checking"):
         for step in steps:
             _attempt(step, verdict)
+    _foreign(reader, verdict)
     if finite:
         _attempt(lambda: _finite(reader, sound, verdict, terminal), verdict)
     if verdict.code == text.SOUND and not verdict.vouched:
@@ -151,6 +189,29 @@ def _summed(reader: Reader, verdict: _Verdict) -> None:
     if reader.verify_crc():
         verdict.checks.append("CRC-32")
         verdict.vouched = True
+
+
+def _foreign(reader: Reader, verdict: _Verdict) -> None:
+    """Note fields that no MindSpore writes: damage, unless a sum or tags vouch for the bytes."""
+    foreign = reader.facts.foreign
+    if foreign.number:
+        found = CorruptCheckpointError(str(foreign), hint="parameters may be missing or changed; fetch the file again")
+        if verdict.vouched:
+            verdict.note(text.FOREIGN, found)
+        else:
+            verdict.found(found, text.FOREIGN)
+
+
+def _named(reader: Reader, verdict: _Verdict) -> None:
+    if reader.verify_name():
+        verdict.checks.append("SHA-256 in the name")
+        verdict.vouched = True
+
+
+def _indexed(reader: Reader, verdict: _Verdict) -> None:
+    """Record what does not fit between an index and its shards."""
+    for error in reader.check_index():
+        verdict.found(error)
 
 
 def _structure(reader: Reader, verdict: _Verdict) -> Iterator[Entry]:
@@ -202,15 +263,17 @@ def _note(entry: Entry, found: stats.Stats | None, verdict: _Verdict) -> None:
 
 
 def _lines(verdict: _Verdict, terminal: Terminal) -> Iterator[str]:
-    word = terminal.style(_WORDS[verdict.code], fg=_COLORS.get(verdict.code, "red"), bold=True)
+    shown, _ = _WORDS.get(verdict.code, _NOT_CHECKED)
+    word = terminal.style(shown, fg=_COLORS.get(verdict.code, "red"), bold=True)
     count = text.counted(verdict.entries, "entry", "entries")
     about = ""
-    if not verdict.findings:
+    if all(finding.is_note for finding in verdict.findings):
         about = f" ({count}; checked: {', '.join(verdict.checks)})"
     yield f"{terminal.show(verdict.path)}: {word}{about}"
-    for error in verdict.findings:
-        yield f"  {terminal.show(text.problem(error))}"
-    steps = dict.fromkeys(step for error in verdict.findings if (step := text.hint(error)) is not None)
+    for finding in verdict.findings:
+        line = text.problem(finding.error)
+        yield f"  {terminal.show(f'note: {line}' if finding.is_note else line)}"
+    steps = dict.fromkeys(step for finding in verdict.findings if (step := text.hint(finding.error)) is not None)
     for step in steps:
         yield terminal.style(f"  hint: {terminal.show(step)}", dim=True)
 
@@ -218,20 +281,20 @@ def _lines(verdict: _Verdict, terminal: Terminal) -> Iterator[str]:
 def _as_data(verdict: _Verdict) -> dict[str, Any]:
     return {
         "path": verdict.path,
-        "verdict": {text.SOUND: "sound", text.DAMAGED: "damaged", text.UNCHECKED: "unchecked"}.get(
-            verdict.code, "not checked"
-        ),
+        "verdict": _WORDS.get(verdict.code, _NOT_CHECKED)[1],
         "code": verdict.code,
         "entries": verdict.entries,
         "checks": verdict.checks,
         "findings": [
             {
-                "type": type(error).__name__,
-                "name": error.name,
-                "problem": text.problem(error),
-                "offset": error.offset,
-                "hint": text.hint(error),
+                "kind": finding.kind,
+                "note": finding.is_note,
+                "type": type(finding.error).__name__,
+                "name": finding.error.name,
+                "problem": text.problem(finding.error),
+                "offset": finding.error.offset,
+                "hint": text.hint(finding.error),
             }
-            for error in verdict.findings
+            for finding in verdict.findings
         ],
     }

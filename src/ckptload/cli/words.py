@@ -12,6 +12,7 @@ WORDS: Final[Words] = {
     # Opening
     "allow_unauthenticated": "pass --allow-unauthenticated",
     "as_ckpt": None,
+    "as_index": None,
     "as_safetensors": None,
     "check_key": "check the key, --key-format and --mode",
     "give_key": "give its key with --key-file FILE --key-format hex (or raw)",
@@ -36,4 +37,5 @@ WORDS: Final[Words] = {
     "prefixes": None,
     "skip_misfits": None,
     "strict_load": None,
+    "unmapped": None,
 }

@@ -14,7 +14,7 @@ from ckptload.encryption.ciphers import AES_GCM
 from ckptload.errors import ArgumentTypeError
 from ckptload.formats.entry import CKPT, SAFETENSORS
 from ckptload.formats.limits import MAX_RECORDS
-from ckptload.formats.safetensors.shards import ENDING
+from ckptload.formats.safetensors.weight_map import ENDING
 from ckptload.messages import type_name
 from ckptload.reading.access import Access
 from ckptload.reading.opening import open_with
@@ -114,7 +114,7 @@ def safetensors_to_ckpt(
     results are those of MindSpore (2.10.0, train/serialization.py:2774).
 
     Args:
-        file_path: a .safetensors file or an index of shards, ``model.safetensors.index.json``; or a folder, in
+        file_path: a .safetensors file or an index of shards, whatever its name; or a folder, in
             which the .safetensors files in subfolders whose names begin with ``rank`` are converted.
         save_path: folder for the results, created if needed; results of a folder keep the names of its ``rank``
             folders. None: each result is written to the folder of its source.

@@ -6,20 +6,27 @@ import os
 import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final, NamedTuple
 
-from ckptload.errors import ArgumentError, ArgumentTypeError, CheckpointError, OutOfMemoryError, ReadError
+from ckptload.errors import (
+    ArgumentError,
+    ArgumentTypeError,
+    CheckpointError,
+    MissingFileError,
+    ReadError,
+    enough_memory,
+)
 from ckptload.formats.entry import SAFETENSORS
-from ckptload.formats.safetensors.shards import ENDING, ShardedSource
 from ckptload.messages import type_name, warn
+from ckptload.reading.access import Access
 from ckptload.reading.advice import misnamed
+from ckptload.reading.opening import is_index, open_files
 from ckptload.writing.atomic import failure
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-
-    from ckptload.reading.access import Access
 
     Progress = Callable[[int, int], Any]
 
@@ -36,11 +43,12 @@ class Job(NamedTuple):
 
     def size(self, max_records: int) -> int:
         """Return the size of the source, or of all its shards, in bytes."""
-        if not self.source.name.endswith(ENDING):
-            return self.source.stat().st_size
-        shards = ShardedSource(str(self.source), max_records=max_records)
-        shards.close()
-        return shards.size
+        access = Access(max_records=max_records)
+        with (
+            enough_memory("to open the file", path=str(self.source)),
+            closing(open_files(self.source, access)) as opened,
+        ):
+            return opened.size
 
 
 def jobs(file_path: Any, save_path: Any, file_name_regex: Any, *, old: str, new: str) -> list[Job]:
@@ -59,7 +67,7 @@ def jobs(file_path: Any, save_path: Any, file_name_regex: Any, *, old: str, new:
     Raises:
         ArgumentTypeError: an argument is of the wrong type.
         ArgumentError: an argument has an invalid value.
-        ReadError: there is no such file or folder.
+        MissingFileError: there is no such file or folder.
     """
     given = path_of("file_path", file_path)
     folder = _folder(save_path)
@@ -71,12 +79,14 @@ def jobs(file_path: Any, save_path: Any, file_name_regex: Any, *, old: str, new:
             # it only tests for None there (2.10.0, train/serialization.py:2662).
             return _in_ranks(path, Path() if save_path == "" else folder, fits, old, new)
         if not given or not path.exists():
-            raise ReadError("there is no such file or folder", path=given, hint="check the path; ~ is not expanded")
+            raise MissingFileError(
+                "there is no such file or folder", path=given, hint="check the path; ~ is not expanded"
+            )
     except (OSError, ValueError) as error:
         if isinstance(error, CheckpointError):
             raise
         raise ReadError(f"the path cannot be examined: {error}", path=given) from error
-    if not given.endswith((f".{old}", ENDING) if old == SAFETENSORS else f".{old}"):
+    if not (given.endswith(f".{old}") or (old == SAFETENSORS and is_index(given))):
         raise misnamed(given, old, f"the name of a file to convert must end in .{old}")
     if not fits(given):
         raise ArgumentError("file_name_regex does not match the file", path=given, hint="pass None to convert it")
@@ -143,8 +153,9 @@ def _in_ranks(path: Path, folder: Path | None, fits: Callable[[str], bool], old:
 def _job(source: Path, folder: Path, old: str, new: str) -> Job:
     name = source.name
     # MindSpore replaces the ending wherever it is in the name (2.10.0, train/serialization.py:2627, 2632, 2726).
-    stem = name.removesuffix(ENDING)
-    target = f"{stem}.{new}" if stem != name else name.replace(f".{old}", f".{new}")
+    # The name of an index loses its ``.safetensors``, too, wherever it is.
+    stem = name.removesuffix(".json").removesuffix(".index")
+    target = f"{''.join(stem.rsplit(f'.{old}', 1))}.{new}" if stem != name else name.replace(f".{old}", f".{new}")
     return Job(source, (folder / target).absolute())
 
 
@@ -222,13 +233,12 @@ def run(
     def one(job: Job, size: int) -> None:
         meter = Meter(size, total=total)
         try:
-            convert(job, meter)
+            with enough_memory("to convert the file", path=str(job.source)):
+                convert(job, meter)
         except CheckpointError as error:
             if error.path is None:
                 error.path = str(job.source)
             raise
-        except MemoryError as error:
-            raise OutOfMemoryError("not enough memory to convert the file", path=str(job.source)) from error
         meter.finish()
 
     if processes_num == 1 or len(found) == 1:

@@ -18,12 +18,12 @@ from ckptload.converting import npz
 from ckptload.converting.jobs import Meter, check_progress, make_folder, path_of
 from ckptload.converting.shards import STEM, parse_size, write_shards
 from ckptload.encryption.ciphers import AES_GCM
-from ckptload.errors import ArgumentError, ArgumentTypeError, EmptyCheckpointError, Hint
+from ckptload.errors import ArgumentError, ArgumentTypeError, Hint, NothingSelectedError, enough_memory
 from ckptload.filters import MAX_NAME
 from ckptload.formats.ckpt.encoding import ckpt
 from ckptload.formats.entry import CKPT, SAFETENSORS, STRING
 from ckptload.formats.safetensors import order, strings
-from ckptload.formats.safetensors.shards import ENDING
+from ckptload.formats.safetensors.weight_map import ENDING
 from ckptload.messages import counted, listed, type_name, warn
 from ckptload.reading.reader import Reader
 from ckptload.tensors import casting
@@ -205,13 +205,14 @@ def chosen(source: Reader, choice_func: Callable[[str], Any] | None, kept: Mappi
 
     Raises:
         ArgumentError: a tensor and a string have the same name.
-        EmptyCheckpointError: the filter does not keep any entry.
+        NothingSelectedError: the filter does not keep any entry.
     """
     wanted = source.select(choice_func=choice_func)
+    wanted.check_types()
     texts = {name: kept[name] for name in filters.select(kept, choice_func=choice_func)}
     found = gather(wanted, None, None) + gather(texts, None, None)
     if not found:
-        raise EmptyCheckpointError(
+        raise NothingSelectedError(
             f"the filter keeps none of {len(source) + len(kept)} entries",
             path=source.path,
             hint="there is nothing to convert",
@@ -318,6 +319,10 @@ class Result:
 
     def write(self, meter: Meter) -> None:
         """Write the target; it replaces an existing file only when it is complete and authenticated."""
+        with enough_memory("to write the entries", path=str(self._target.path)):
+            self._write(meter)
+
+    def _write(self, meter: Meter) -> None:
         target, finish = self._target, self._source.authenticate
         folder = target.folder
         make_folder(target.path if folder is None else folder / STEM)

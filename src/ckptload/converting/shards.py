@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final
 
 from ckptload.errors import ArgumentError, ArgumentTypeError, Hint
-from ckptload.formats.safetensors.shards import ENDING
+from ckptload.formats.safetensors.weight_map import ENDING
 from ckptload.messages import type_name
 from ckptload.writing.atomic import Replacement
 from ckptload.writing.output import write_file

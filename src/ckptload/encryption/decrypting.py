@@ -48,6 +48,7 @@ class DecryptingSource(Source):
         self._room = _Room(self._piece)
         self.label = inner.label
         self.path = inner.path
+        self.files = inner.files
         self.profile = Profile(near=inner.profile.near, far=inner.profile.far)
         #: Start of each segment in the decrypted stream: the unencrypted records, then the blocks.
         self._starts = array("Q", [0, chain.start])

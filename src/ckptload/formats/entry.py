@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from ckptload.errors import ArgumentError
+from ckptload.errors import ArgumentError, Hint, UnsupportedTypeError
+from ckptload.messages import counted, listed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from ckptload.dtypes import DType
 
@@ -20,6 +21,8 @@ TENSOR: Final = "tensor"
 STRING: Final = "string"
 MAP: Final = "map"
 BYTES: Final = "bytes"
+#: A tensor of a type that is not supported here, or a map that has one.
+UNSUPPORTED: Final = "unsupported"
 
 Span = tuple[int, int]
 
@@ -31,13 +34,15 @@ class Entry(NamedTuple):
 
     Attributes:
         name: the name, as written in the file.
-        kind: ``tensor``, ``string``, ``map`` (a list of arrays) or ``bytes`` (a random state).
-        dtype: type of the elements; None if the entry is not a tensor.
+        kind: ``tensor``, ``string``, ``map`` (a list of arrays), ``bytes`` (a random state), or ``unsupported``: a
+            tensor of a type that is not supported, whose bytes can be read and whose values cannot.
+        dtype: type of the elements; None if the entry is not a tensor or its type is not supported.
         shape: dimensions; ``()`` if the entry is not a tensor.
-        nbytes: size in memory once loaded, in bytes.
+        nbytes: size in memory once loaded, in bytes; in the file, if the type is not supported.
         spans: the ``(start, stop)`` of each slice of the data, in order.
         offset: start of the record; with several, of the first. In a safetensors file, start of the data.
         parts: the tensors of a map.
+        type_name: name in the file of a type that is not supported; for other entries empty.
     """
 
     name: str
@@ -48,6 +53,7 @@ class Entry(NamedTuple):
     spans: tuple[Span, ...]
     offset: int
     parts: tuple[Entry, ...] = ()
+    type_name: str = ""
 
     @property
     def slices(self) -> int:
@@ -63,6 +69,27 @@ class Entry(NamedTuple):
 def stored_size(spans: Iterable[Span]) -> int:
     """Return the total length of spans, in bytes."""
     return sum(stop - start for start, stop in spans)
+
+
+def unsupported(entries: Sequence[Entry], known: Iterable[str]) -> UnsupportedTypeError:
+    """Return one error for all entries of types that are not supported.
+
+    Args:
+        entries: the entries, at least one; the error names the first, and some of the others.
+        known: names of the supported types in this format.
+    """
+    first, *others = entries
+    more = f"; nor are the types of {counted(len(others), 'other entry', 'other entries')}: " if others else ""
+    return UnsupportedTypeError(
+        f"the type {first.type_name!r} is not supported" + more + listed([entry.name for entry in others]),
+        name=first.name,
+        offset=first.offset,
+        hint=Hint(
+            "leave these entries out" if others else "leave the entry out",
+            " with {exclude}; known types: {types}",
+            types=", ".join(sorted(known)),
+        ),
+    )
 
 
 def check_format(given: object) -> None:

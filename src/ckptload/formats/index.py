@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from ckptload.messages import counted, quoted
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from ckptload.errors import CheckpointError, UnsupportedTypeError
     from ckptload.formats.entry import Entry
     from ckptload.sources.base import Source
 
@@ -19,12 +22,14 @@ class Index(Protocol):
         source: the source of the data, decrypted if the file is encrypted.
         metadata: texts that the file holds about itself, by key; empty for a .ckpt.
         cipher: mode of an encrypted file, such as ``AES-GCM``, or None.
+        foreign: the fields that no version of MindSpore writes; none in a safetensors file.
     """
 
     format: str
     source: Source
     metadata: dict[str, str]
     cipher: str | None
+    foreign: Foreign
 
     def names(self) -> Sequence[str]:
         """Return the names as written in the file, in the order of the result."""
@@ -33,14 +38,20 @@ class Index(Protocol):
         """Return a dictionary from public names to names in the file, in the order of the result."""
 
     def entry(self, name: str) -> Entry:
-        """Check and return the entry of a name in the file.
+        """Check and return the entry of a name in the file; its type need not be supported.
 
         Raises:
-            CheckpointError: the entry is damaged, or its type is not supported.
+            CheckpointError: the entry is damaged.
         """
+
+    def unsupported(self, entries: Sequence[Entry]) -> UnsupportedTypeError:
+        """Return the error for entries whose values are wanted and whose types are not supported."""
 
     def facts(self) -> Facts:
         """Return facts about the whole file."""
+
+    def check_index(self) -> list[CheckpointError]:
+        """Return what does not fit between an index and its files; nothing for a single file."""
 
     def verify_crc(self) -> bool:
         """Return whether the file has a checksum; raise ChecksumError if it does not match."""
@@ -57,6 +68,49 @@ class Evidence(NamedTuple):
     until: Version | None = None
 
 
+class ForeignField(NamedTuple):
+    """A field of a .ckpt that no version of MindSpore writes.
+
+    Attributes:
+        offset: its position, in bytes from the start of the (decrypted) file.
+        nbytes: its size with its tag, in bytes.
+        what: what is odd about it, such as ``field 3 of wire type 2`` or ``a second name``.
+        record: name of the entry inside whose record it is; None between records.
+    """
+
+    offset: int
+    nbytes: int
+    what: str
+    record: str | None = None
+
+
+class Foreign(NamedTuple):
+    """The fields of a .ckpt that no version of MindSpore writes.
+
+    Attributes:
+        number: how many there are.
+        nbytes: their bytes together.
+        first: the first few of them.
+    """
+
+    number: int = 0
+    nbytes: int = 0
+    first: tuple[ForeignField, ...] = ()
+
+    def __str__(self) -> str:
+        """Say how many they are, and where."""
+        places = "; ".join(
+            f"{one.what} at byte {one.offset}, "
+            + ("between records" if one.record is None else f"in the record of {quoted([one.record])}")
+            for one in self.first
+        )
+        more = f"; and {self.number - len(self.first)} more" if self.number > len(self.first) else ""
+        return (
+            f"{counted(self.number, 'field')} of {counted(self.nbytes, 'byte')} that no version of MindSpore writes: "
+            f"{places}{more}"
+        )
+
+
 class Facts(NamedTuple):
     """Facts about a whole file.
 
@@ -66,6 +120,7 @@ class Facts(NamedTuple):
         authenticated: whether every byte is covered by an authentication tag.
         written_by: versions that can have written it, such as ``MindSpore 2.3 or newer``, or None.
         evidence: the traits that `written_by` is inferred from.
+        foreign: the fields that no version of MindSpore writes.
     """
 
     size: int
@@ -73,3 +128,4 @@ class Facts(NamedTuple):
     authenticated: bool = False
     written_by: str | None = None
     evidence: tuple[Evidence, ...] = ()
+    foreign: Foreign = Foreign()

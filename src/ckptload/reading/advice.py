@@ -7,11 +7,19 @@ from contextlib import closing
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
-from ckptload.errors import ArgumentError, CheckpointError, Hint, WrongFormatError
+from ckptload.errors import (
+    ArgumentError,
+    CheckpointError,
+    CorruptCheckpointError,
+    Hint,
+    OutOfMemoryError,
+    WrongFormatError,
+    enough_memory,
+)
 from ckptload.formats.entry import CKPT, SAFETENSORS
 from ckptload.formats.kinds import kind as kinds
 from ckptload.formats.kinds.names import unfinished
-from ckptload.formats.safetensors.shards import ENDING
+from ckptload.formats.safetensors.weight_map import ENDING
 from ckptload.messages import closest
 from ckptload.reading.indexing import identified, wrong
 from ckptload.sources.inputs import open_source
@@ -61,10 +69,12 @@ def misnamed(path: str, wanted: str, problem: str) -> CheckpointError:
         problem: what is wrong with the name.
     """
     try:
-        with closing(open_advised(path)) as source:
+        with enough_memory("to tell what the file is", path=path), closing(open_advised(path)) as source:
             kind = identified(source)
     except CheckpointError as error:
-        if isinstance(error, WrongFormatError) or os.path.isdir(path):  # noqa: PTH112
+        # An index that names other files, or is damaged, says so.
+        about_the_file = isinstance(error, (WrongFormatError, CorruptCheckpointError, OutOfMemoryError))
+        if about_the_file or os.path.isdir(path):  # noqa: PTH112
             return error
         return ArgumentError(problem, path=path, hint=_instead_of(path) or _hint(path, None, wanted))
     own = kinds.CKPT if wanted == CKPT else kinds.SAFETENSORS

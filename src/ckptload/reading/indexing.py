@@ -24,11 +24,13 @@ from ckptload.formats.kinds.recognising import recognise
 from ckptload.formats.kinds.records import BLANK
 from ckptload.formats.safetensors.index import open_safetensors
 from ckptload.formats.safetensors.shards import ShardedIndex, ShardedSource
+from ckptload.formats.safetensors.weight_map import DOWNLOAD, find
 
 if TYPE_CHECKING:
     from ckptload.encryption.chain import Chain
-    from ckptload.formats.ckpt.walk import Record
+    from ckptload.formats.ckpt.fields import Record
     from ckptload.formats.index import Index
+    from ckptload.formats.safetensors.index import SafetensorsIndex
     from ckptload.reading.access import Access
     from ckptload.sources.base import Source
 
@@ -76,7 +78,11 @@ def open_index(source: Source, access: Access) -> Index:
 
 def _open_safetensors(source: Source, access: Access) -> Index:
     if isinstance(source, ShardedSource):
-        return ShardedIndex(source)
+        return ShardedIndex(source, lambda shard: _open_file(shard, access))
+    return _open_file(source, access)
+
+
+def _open_file(source: Source, access: Access) -> SafetensorsIndex:
     try:
         return open_safetensors(source, access.max_records)
     except CorruptCheckpointError as error:
@@ -163,6 +169,8 @@ def _open_encrypted(source: Source, chain: Chain, access: Access) -> CkptIndex:
 
 # -- files of other kinds -----------------------------------------------------------------------------------
 
+_INDEX_AT_URL: Final = kinds.INDEX._replace(hint=DOWNLOAD)
+
 
 def identified(source: Source) -> kinds.Kind | None:
     """Return what a file is by its bytes: one of the two formats or another kind, or None if it is not recognised."""
@@ -171,7 +179,7 @@ def identified(source: Source) -> kinds.Kind | None:
         return encrypted_by_name(source.label) or kinds.CKPT
     if head.startswith(b"\n") and _can_be_read(first(source)):
         return kinds.CKPT
-    return recognise(source) or by_name(source.label)
+    return _recognised(source) or by_name(source.label)
 
 
 def wrong(path: str, wanted: str, kind: kinds.Kind) -> WrongFormatError:
@@ -184,7 +192,19 @@ def _other_kind(source: Source, layout: Layout) -> kinds.Kind | None:
     """Return the kind of a file that does not begin with a record that can be read, or None if it is a .ckpt."""
     if layout.first_foreign != 0 and layout.records and _can_be_read(layout.records[0]):
         return None
-    return recognise(source) or (None if layout.records else by_name(source.label))
+    return _recognised(source) or (None if layout.records else by_name(source.label))
+
+
+def _recognised(source: Source) -> kinds.Kind | None:
+    """Return the kind of a file, an index of shards among them.
+
+    Raises:
+        CorruptCheckpointError: it is an index that is not valid.
+        WrongFormatError: it is an index of files of another kind.
+    """
+    if find(source) is None:
+        return recognise(source)
+    return _INDEX_AT_URL if source.path is not None and "://" in source.path else kinds.INDEX
 
 
 def _can_be_read(record: Record | None) -> bool:

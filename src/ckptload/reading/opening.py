@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+import os
+from contextlib import ExitStack, closing, suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from ckptload.encryption.ciphers import AES_GCM
+from ckptload.errors import ArgumentError, ReadError, enough_memory
 from ckptload.foreign.giving import AUTO, chosen
 from ckptload.formats.entry import CKPT
 from ckptload.formats.limits import MAX_RECORDS
-from ckptload.formats.safetensors.shards import ShardedSource, is_index
+from ckptload.formats.safetensors.shards import ShardedSource
+from ckptload.formats.safetensors.weight_map import DOWNLOAD, ENDING, find
 from ckptload.reading.access import Access
 from ckptload.reading.advice import open_advised
 from ckptload.reading.indexing import guess_format, open_index
 from ckptload.reading.reader import Reader
 from ckptload.sources.files import FileSource
+from ckptload.sources.inputs import open_source, place_of
 
 if TYPE_CHECKING:
     from ckptload.sources.base import Source
+
+_TO_OPEN: Final = "to open the checkpoint"
 
 
 def open_checkpoint(
@@ -36,8 +42,8 @@ def open_checkpoint(
 
     Args:
         source: path (str or os.PathLike), bytes, or a seekable binary file object. The caller owns a file
-            object and closes it. The path may be that of an index of shards,
-            ``model.safetensors.index.json``.
+            object and closes it. The path may be that of an index of shards, such as
+            ``model.safetensors.index.json``, which is known by its content.
         format: ``"ckpt"`` or ``"safetensors"``; None decides by the name or the first bytes.
         dec_key: key of an encrypted file: 16, 24 or 32 bytes for AES, 16 for SM4.
         dec_mode: ``"AES-GCM"``, ``"AES-CBC"`` or ``"SM4-CBC"``.
@@ -54,7 +60,8 @@ def open_checkpoint(
         manager. Values own their memory, unless they are views with `mmap`.
 
     Raises:
-        ReadError: the file is missing or cannot be read. This and all below are CheckpointErrors.
+        MissingFileError: the file does not exist. This and all below are CheckpointErrors.
+        ReadError: it cannot be read.
         EmptyCheckpointError: it has no bytes or no records.
         WrongFormatError: it is another kind of file.
         CorruptCheckpointError: it is damaged.
@@ -65,6 +72,9 @@ def open_checkpoint(
         ArgumentError: the value of an argument is not allowed.
         ArgumentTypeError: an argument has the wrong type.
         MissingPackageError: `parameters` needs a package that is not installed.
+
+    Warns:
+        ForeignFieldWarning: the file has fields that no version of MindSpore writes, so parameters may be missing.
     """
     return open_with(
         source,
@@ -81,24 +91,83 @@ def open_checkpoint(
 
 
 def open_with(source: Any, access: Access) -> Reader:
-    """Open a checkpoint with `Access`; otherwise like `open_checkpoint`."""
-    with ExitStack() as stack:
-        in_shards = access.format != CKPT and is_index(source)
-        opened: Source = (
-            ShardedSource(
-                source, mapped=access.mapped, max_records=access.max_records, watches_names=access.watches_name
-            )
-            if in_shards
-            else open_advised(source, mapped=access.mapped)
-        )
+    """Open a checkpoint with `Access`; otherwise like `open_checkpoint`.
+
+    Without `Access.authenticates`, the caller of an encrypted file must call `Reader.warn_of_foreign_fields` once
+    everything is authenticated.
+    """
+    with (
+        enough_memory(_TO_OPEN, path=_path_of(source)),
+        ExitStack() as stack,
+    ):
+        opened = open_files(source, access)
         stack.callback(opened.close)
-        if isinstance(opened, FileSource):
-            opened.watches_name = access.watches_name
         if access.format is None:
             # Without a key, the mode does not matter.
             mode = access.mode if access.key is not None else AES_GCM
             access = replace(access, format=guess_format(opened), mode=mode)
         index = open_index(opened, access)
+        again = opened.path is not None and access.key is None
+        reader = Reader(index, gives=access.gives, reopen=(open_with, (opened.path, access)) if again else None)
+        if access.authenticates or index.cipher is None:
+            reader.warn_of_foreign_fields()
         stack.pop_all()
-    again = opened.path is not None and access.key is None
-    return Reader(index, gives=access.gives, reopen=(open_with, (opened.path, access)) if again else None)
+    return reader
+
+
+def open_files(source: Any, access: Access) -> Source:
+    """Open what a caller passed; an index of shards, which is known by its content, as one source of its shards.
+
+    Raises:
+        ArgumentError: it is an index, and where its shards are is not known.
+        CheckpointError: it cannot be read, or is not a valid index.
+    """
+    _check_url(source)
+    opened = open_advised(source, mapped=access.mapped)
+    if isinstance(opened, FileSource):
+        opened.watches_name = access.watches_name
+    if access.format == CKPT or (opened.path is not None and "://" in opened.path):
+        # What is not a .ckpt, or behind a URL, is looked at when opening it fails; that saves a request.
+        return opened
+    with ExitStack() as stack:
+        stack.callback(opened.close)
+        index = find(opened, access.max_records)
+        if index is None:
+            stack.pop_all()
+            return opened
+    place = place_of(source)
+    if place is None:
+        raise ArgumentError(
+            "this is an index of shards, and bytes or a file object without a path do not tell where its shards are",
+            path=opened.label,
+            hint="pass the path of the index, which must be in one folder with its shards",
+        )
+    return ShardedSource(place, index, mapped=access.mapped, watches_names=access.watches_name)
+
+
+def is_index(source: object) -> bool:
+    """Return whether a path is that of an index of shards, by its name or by what is in the file.
+
+    Raises:
+        CorruptCheckpointError: it is an index that is not valid.
+        WrongFormatError: it is an index of files of another kind.
+    """
+    path = _path_of(source)
+    if path is None or path.endswith(ENDING) or "://" in path:
+        return path is not None and path.endswith(ENDING)
+    # If it cannot be read, opening it tells why.
+    with enough_memory(_TO_OPEN, path=path), suppress(ReadError), closing(open_source(path)) as opened:
+        return find(opened) is not None
+    return False
+
+
+def _path_of(source: object) -> str | None:
+    path = os.fspath(source) if isinstance(source, (str, os.PathLike)) else None
+    return path if isinstance(path, str) else None
+
+
+def _check_url(source: object) -> None:
+    """Raise ArgumentError for the URL of an index, before anything is fetched."""
+    path = _path_of(source)
+    if path is not None and "://" in path and path.endswith(ENDING):
+        raise ArgumentError("the index of a sharded checkpoint cannot be opened from a URL", path=path, hint=DOWNLOAD)

@@ -16,16 +16,17 @@ from ckptload.errors import (
     CheckpointError,
     ClosedReaderError,
     DecryptionError,
+    ForeignFieldWarning,
     Hint,
-    OutOfMemoryError,
     ReadError,
     UnknownNameError,
     UnsupportedTypeError,
+    enough_memory,
 )
 from ckptload.foreign.giving import OURS, chosen
-from ckptload.formats.entry import TENSOR
+from ckptload.formats.entry import TENSOR, UNSUPPORTED
 from ckptload.formats.safetensors import strings
-from ckptload.reading import arrays
+from ckptload.reading import arrays, digests
 from ckptload.reading.slices import TensorSlice
 from ckptload.reading.values import check_kind, given, to_read, values
 
@@ -115,6 +116,11 @@ class Reader(Mapping[str, Any]):
         """Return the path, or a description if the source is not a file."""
         return self._label
 
+    @property
+    def files(self) -> list[str]:
+        """Return the paths of the files that hold the entries; empty for bytes, file objects and URLs."""
+        return list(self._open_index().source.files)
+
     def kept_strings(self) -> dict[str, str]:
         """Return the strings of a .ckpt that a conversion stored in the metadata of a safetensors file, by name.
 
@@ -138,6 +144,23 @@ class Reader(Mapping[str, Any]):
         """
         with self._in_file():
             return self._judged([name])[0]
+
+    def readable(self, name: str) -> Entry:
+        """Return the same as `info`, but only if the values of the entry can be read.
+
+        Raises:
+            UnsupportedTypeError: its type is not supported.
+        """
+        with self._in_file():
+            return self._readable([name])[0]
+
+    def _readable(self, wanted: Iterable[str]) -> list[Entry]:
+        """Return the entries of some names; one error names all whose types are not supported."""
+        entries = self._judged(wanted)
+        refused = [entry for entry in entries if entry.kind == UNSUPPORTED]
+        if refused:
+            raise self._open_index().unsupported(refused)
+        return entries
 
     def _judged(self, wanted: Iterable[str]) -> list[Entry]:
         """Return the entries of some names; each entry is checked only once."""
@@ -220,14 +243,24 @@ class Reader(Mapping[str, Any]):
         Raises:
             UnknownNameError: a name is not in the file.
             CorruptCheckpointError: an entry is damaged.
+            UnsupportedTypeError: the type of an entry is not supported; the message names all such entries.
         """
         index = self._open_index()
         with self._in_file():
-            entries = self._judged(self if wanted is None else wanted)
+            entries = self._readable(self if wanted is None else wanted)
             check_kind(entries, self._gives)
             found = arrays.load(index.source, to_read(entries))
             index.source.check_unchanged()
             return given(values(entries, found), self._gives, mapped=index.source.views)
+
+    def check_types(self) -> None:
+        """Check, without reading, that the types of all entries are supported.
+
+        Raises:
+            UnsupportedTypeError: some are not; the message names the entries and the way out.
+        """
+        with self._in_file():
+            self._readable(self)
 
     def check_dtypes(self) -> None:
         """Check, without reading, that the reader's kind of Parameters can hold every tensor.
@@ -236,7 +269,7 @@ class Reader(Mapping[str, Any]):
             UnsupportedTypeError: it cannot hold a dtype; the message names the entry and the way out.
         """
         with self._in_file():
-            check_kind(self._judged(self), self._gives)
+            check_kind(self._readable(self), self._gives)
 
     def get_tensor(self, name: str) -> Any:
         """Read one tensor; like ``reader[name]``, but only for tensors.
@@ -291,6 +324,8 @@ class Reader(Mapping[str, Any]):
     def pieces(self, entry: Entry) -> Iterator[memoryview]:
         """Yield the data of a tensor, or of a part of a map, without holding all of it in memory.
 
+        The type of the tensor need not be supported; its bytes are then those in the file.
+
         Args:
             entry: what `info` returned, or one of its `parts`.
 
@@ -323,6 +358,32 @@ class Reader(Mapping[str, Any]):
         with self._in_file():
             return index.verify_crc()
 
+    def verify_name(self) -> bool:
+        """Compare a SHA-256 in the file's name, as in ``resnet18-1e65cd21.ckpt``, with that of its bytes.
+
+        Returns:
+            True if the name (of each file, if there are several) has at least 8 digits of one after a dash at its end,
+            and they match; False if it has none. Without a letter among them, they count only if they match.
+
+        Raises:
+            ChecksumError: they do not match.
+        """
+        with self._in_file():
+            found = [digests.verify_name(path) for path in self.files]
+        return bool(found) and all(found)
+
+    def check_index(self) -> list[CheckpointError]:
+        """Compare the index of a checkpoint in several files with what is in these files.
+
+        Returns:
+            Errors, which are not raised: tensors that the index does not list, tensors in several files, files of a
+            set that the index does not name, a wrong ``total_size``. A tensor that is missing is not among them; its
+            `info` raises. Empty if nothing is wrong, or if this is a single file.
+        """
+        index = self._open_index()
+        with self._in_file():
+            return index.check_index()
+
     def authenticate(self) -> None:
         """Check the tag of every block of an encrypted file; do nothing for a file without tags.
 
@@ -332,6 +393,20 @@ class Reader(Mapping[str, Any]):
         index = self._open_index()
         with self._in_file():
             index.source.authenticate()
+
+    def warn_of_foreign_fields(self) -> None:
+        """Warn if there are fields that no version of MindSpore writes; see `Facts.foreign`.
+
+        Opening a file does this, unless it is encrypted and nothing in it has been authenticated.
+        """
+        foreign = self._open_index().foreign
+        if foreign.number:
+            messages.warn(
+                f"{self._label} has {foreign}. Readers skip such fields, or let them replace others. A changed bit "
+                "turns a parameter, its name or a part of its shape into one, so parameters may be missing or changed: "
+                "fetch the file again, or compare its entries with the network's",
+                ForeignFieldWarning,
+            )
 
     @contextmanager
     def vouched(self) -> Iterator[None]:
@@ -419,7 +494,7 @@ class Reader(Mapping[str, Any]):
         return index
 
     def _tensor_info(self, name: str) -> Entry:
-        entry = self.info(name)
+        entry = self.readable(name)
         if entry.kind != TENSOR:
             raise self._no_tensor(entry)
         return entry
@@ -441,17 +516,12 @@ class Reader(Mapping[str, Any]):
     def _in_file(self) -> Iterator[None]:
         """Add the path to errors raised inside, where only the reader knows it."""
         try:
-            yield
+            with enough_memory("for the requested entries", path=self._label, hint=Hint("{fewer}")):
+                yield
         except CheckpointError as error:
             if error.path is None:
                 error.path = self._label
             raise
-        except MemoryError as error:
-            raise OutOfMemoryError(
-                "not enough memory for the requested entries",
-                path=self._label,
-                hint=Hint("{fewer}"),
-            ) from error
 
 
 def _unchain(error: BaseException, other: BaseException | None) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ckptload.errors import CorruptCheckpointError
+from ckptload.errors import CorruptCheckpointError, Hint, enough_memory
 from ckptload.foreign import giving
 from ckptload.formats.ckpt import wire
 from ckptload.formats.entry import MAP, STRING
@@ -56,11 +56,12 @@ def given(values: dict[str, Any], kind: str, *, mapped: bool = False) -> dict[st
     """
     if kind == giving.OURS:
         return values
-    for name, value in values.items():
-        if isinstance(value, Tensor):
-            requires_grad = not isinstance(value, Parameter) or value.requires_grad
-            array = value.asnumpy().copy() if mapped and kind != giving.NUMPY else value.asnumpy()
-            values[name] = giving.parameter(kind, array, value.dtype, name, requires_grad=requires_grad)
+    with enough_memory(f"to make Parameters of {kind} of all entries", hint=Hint("{fewer}")):
+        for name, value in values.items():
+            if isinstance(value, Tensor):
+                requires_grad = not isinstance(value, Parameter) or value.requires_grad
+                array = value.asnumpy().copy() if mapped and kind != giving.NUMPY else value.asnumpy()
+                values[name] = giving.parameter(kind, array, value.dtype, name, requires_grad=requires_grad)
     return values
 
 

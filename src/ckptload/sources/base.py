@@ -62,6 +62,7 @@ class Source(ABC):
         size: number of bytes.
         label: what to call the source in a message: a path or a description.
         path: the file's path if it was opened by path, else None.
+        files: the paths of the files that hold its bytes, if there are any that this process can open.
         views: whether an array may keep the memory that `read` returns.
         authenticated: whether every byte is covered by an authentication tag.
         profile: the best way to read it.
@@ -70,6 +71,7 @@ class Source(ABC):
     size: int
     label: str
     path: str | None = None
+    files: Sequence[str] = ()
     views: bool = False
     authenticated: bool = False
     profile: Profile = Profile()

@@ -7,15 +7,21 @@ import mmap
 import os
 import stat
 import threading
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
 
-from ckptload.errors import ChangedFileError, CheckpointError, ClosedReaderError, Hint, ReadError
+from ckptload.errors import (
+    ChangedFileError,
+    CheckpointError,
+    ClosedReaderError,
+    Hint,
+    MissingFileError,
+    OutOfMemoryError,
+    ReadError,
+)
 from ckptload.sources.base import GAP_LIMIT, Profile, Source
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from ckptload.sources.base import Job
 
 #: Linux returns at most 2 147 479 552 bytes per call (read(2)); every call here asks for less.
@@ -39,6 +45,7 @@ class FileSource(Source):
 
     def __init__(self, path: str) -> None:
         self.path = self.label = path
+        self.files = (path,)
         try:
             file = cast("BinaryIO", open(path, "rb", buffering=0, opener=_open_at_once))  # noqa: SIM115
         except (OSError, ValueError) as error:
@@ -190,13 +197,16 @@ _HINTS: Final = {
 }
 
 
-def unreadable(path: str, error: Exception, offset: int | None = None) -> CheckpointError:
+def unreadable(path: str, error: Exception, offset: int | None = None) -> ReadError:
     """Return an error with the system's reason and a hint for it."""
     hint = _HINTS.get((error.errno if isinstance(error, OSError) else None) or 0, "check the path")
     reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     if isinstance(error, ValueError) and "\0" in path:
         reason = "the path has a NUL character"  # Python's own wording changes with its version.
-    return ReadError(f"cannot read the file: {reason}", path=path, offset=offset, hint=hint)
+    cls = MissingFileError if isinstance(error, FileNotFoundError) else ReadError
+    result = cls(f"cannot read the file: {reason}", path=path, offset=offset, hint=hint)
+    result.errno = error.errno if isinstance(error, OSError) else None
+    return result
 
 
 class MappedSource(FileSource):
@@ -214,8 +224,14 @@ class MappedSource(FileSource):
         try:
             # An empty file cannot be mapped.
             self._map = mmap.mmap(self._open_file().fileno(), 0, access=mmap.ACCESS_COPY) if self.size else b""
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, MemoryError) as error:
             self.close()
+            if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
+                raise OutOfMemoryError(
+                    f"not enough memory to map {self.size} bytes: a mapping takes address space for the whole file",
+                    path=path,
+                    hint=Hint("{unmapped}"),
+                ) from error
             raise unreadable(path, error) from error
 
     def read(self, start: int, stop: int) -> memoryview:
@@ -230,37 +246,3 @@ class MappedSource(FileSource):
         """Close the file and release the mapping, which lives as long as its views."""
         super().close()
         self._map = b""
-
-
-@contextmanager
-def stand_in(head: bytes, size: int, suffix: str) -> Iterator[str | None]:
-    """Make a temporary file that begins with `head` and is `size` bytes long; the rest is a hole.
-
-    A hole takes almost no space on the disk.
-
-    Yields:
-        Its path, or None if no such file can be made.
-    """
-    import tempfile  # noqa: PLC0415 -- slow to import, and rarely wanted
-
-    try:
-        number, path = tempfile.mkstemp(prefix="ckptload-", suffix=suffix)
-    except OSError:
-        yield None
-        return
-    try:
-        yield path if _filled(number, head, size) else None
-    finally:
-        with suppress(OSError):
-            os.unlink(path)  # noqa: PTH108 -- paths are strings here
-
-
-def _filled(number: int, head: bytes, size: int) -> bool:
-    """Write to an open descriptor and close it, since Windows does not open a file twice."""
-    try:
-        with open(number, "wb") as file:
-            file.write(head)
-            file.truncate(size)
-    except OSError:
-        return False
-    return True

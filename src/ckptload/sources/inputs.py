@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+from contextlib import suppress
 from typing import BinaryIO, cast
 
 from ckptload.errors import ArgumentTypeError
@@ -38,6 +39,25 @@ def open_source(source: object, *, mapped: bool = False) -> Source:
             hint="open text files again with mode 'rb'",
         )
     return FileObjectSource(cast("BinaryIO", source))
+
+
+def place_of(source: object) -> str | None:
+    """Return the absolute path of a path, or of a file object that was opened by one; None if there is no such path.
+
+    Links are not followed: the place is that of the link.
+    """
+    if isinstance(source, Source):
+        return source.path
+    if isinstance(source, (str, os.PathLike)):
+        path = os.fspath(source)
+        return os.path.abspath(path) if isinstance(path, str) else None  # noqa: PTH100 -- links must not be followed
+    name = getattr(source, "name", None)
+    if isinstance(name, str):
+        # The name may be any text, or that of another file by now.
+        with suppress(Exception):
+            if os.path.samestat(os.stat(name), os.fstat(cast("BinaryIO", source).fileno())):  # noqa: PTH116
+                return os.path.abspath(name)  # noqa: PTH100 -- as above
+    return None
 
 
 def _real(path: str) -> str:

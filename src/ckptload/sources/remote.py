@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Final
 
-from ckptload.errors import ArgumentError, ChangedFileError, ClosedReaderError, ReadError
+from ckptload.errors import ArgumentError, ChangedFileError, ClosedReaderError, MissingFileError, ReadError
 from ckptload.sources.base import Profile, Source, span_of
 from ckptload.sources.spans import batches, neighbours
 
@@ -100,9 +100,10 @@ class RemoteSource(Source):
             if isinstance(error, ImportError):
                 hint = "install the package that fsspec names for this kind of URL"
             words = str(error).replace(str(self.path), self.label)
-            raise ReadError(
-                f"cannot read the file: {type(error).__name__}: {words}", path=self.label, hint=hint
-            ) from error
+            cls = MissingFileError if isinstance(error, FileNotFoundError) else ReadError
+            found = cls(f"cannot read the file: {type(error).__name__}: {words}", path=self.label, hint=hint)
+            found.errno = error.errno if isinstance(error, OSError) else None
+            raise found from error
 
     def _open_files(self) -> Any:
         if self._files is None:

@@ -274,7 +274,7 @@ def _whole_map(name: str, parts: Sequence[Item]) -> Item:
 
 def _from_reader(name: str, reader: Reader) -> Item:
     """Make an item whose tensor data is read when it is written."""
-    entry = reader.info(name)
+    entry = reader.readable(name)
     if entry.kind == STRING:
         return _string(name, reader[name])
     if entry.kind == MAP:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ckptload.formats.ckpt import fields
 from ckptload.formats.ckpt import walk as walking
-from ckptload.formats.ckpt.walk import Layout, Record, walk
+from ckptload.formats.ckpt.walk import Layout, walk
 from ckptload.formats.ckpt.window import Window
 from ckptload.sources.base import Profile
 from ckptload.sources.files import FileSource
@@ -38,6 +40,8 @@ from strategies import (
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from ckptload.formats.ckpt.fields import Record
+
 PLAIN = sorted(path for path in FIXTURES.glob("*.ckpt") if path.name[:4] != "enc_")
 
 # -- the fast twin --------------------------------------------------------------------------------
@@ -62,8 +66,8 @@ def test_a_body_that_was_read_before_is_read_alike() -> None:
 def general(data: bytes, pos: int = 0) -> Record:
     """What the general twin makes of it."""
     window = Window(BufferSource(data))
-    _, _, start, stop = walking._field(window, pos, len(data))
-    return walking._record(window, pos, start, stop)
+    _, _, start, stop = fields.next_field(window, pos, len(data))
+    return fields.read_record(window, pos, start, stop, fields.Strangers())
 
 
 def generally(data: bytes, patch: pytest.MonkeyPatch) -> Layout:
@@ -76,7 +80,7 @@ def generally(data: bytes, patch: pytest.MonkeyPatch) -> Layout:
 def plain(layout: Layout) -> Layout:
     """Replace the error, since two errors are never equal."""
     damage: Any = None if layout.damage is None else (layout.damage.problem, layout.damage.offset)
-    return Layout(layout.records, layout.trailer, layout.first_foreign, damage)
+    return replace(layout, damage=damage)
 
 
 canonical = st.builds(
@@ -225,14 +229,14 @@ def test_damage_before_the_name_is_known_is_that_of_the_file() -> None:
     assert layout.damage is not None
 
 
-@pytest.mark.parametrize("size", [walking.MAX_NAME_BYTES, walking.MAX_NAME_BYTES + 1])
+@pytest.mark.parametrize("size", [fields.MAX_NAME_BYTES, fields.MAX_NAME_BYTES + 1])
 def test_a_name_is_held_up_to_a_limit(size: int) -> None:
     layout = walk(BufferSource(record("n" * size)))
-    if size <= walking.MAX_NAME_BYTES:
+    if size <= fields.MAX_NAME_BYTES:
         assert layout.records[0].name == "n" * size
     else:
         assert layout.damage is not None
-        assert layout.damage.problem == f"a name has {size} bytes, more than {walking.MAX_NAME_BYTES}"
+        assert layout.damage.problem == f"a name has {size} bytes, more than {fields.MAX_NAME_BYTES}"
 
 
 # -- how much it reads ----------------------------------------------------------------------------

@@ -15,9 +15,8 @@ from google.protobuf.message import DecodeError
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from ckptload.formats.ckpt import schema
-from ckptload.formats.ckpt import walk as walking
-from ckptload.formats.ckpt.walk import Piece, Record, walk
+from ckptload.formats.ckpt import fields, schema
+from ckptload.formats.ckpt.walk import walk
 from ckptload.sources.memory import BufferSource
 from places import FIXTURES
 from strategies import (
@@ -42,6 +41,8 @@ from strategies import (
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from ckptload.formats.ckpt.fields import Piece, Record
 
 #: The first version whose parser survives a map in place of a tensor (4.21 to 4.24 do not).
 FIRST = 5
@@ -102,7 +103,7 @@ def _tensor(message: Any) -> tuple[tuple[int, ...], str | bytes | None, bytes | 
 def shortened(kind: str | bytes) -> str | bytes:
     """A type that is too long for any is held in part; it stays unknown."""
     data = kind.encode() if isinstance(kind, str) else kind
-    return kind if len(data) <= walking.MAX_TYPE_BYTES else data[: walking.MAX_TYPE_BYTES].decode(errors="replace")
+    return kind if len(data) <= fields.MAX_TYPE_BYTES else data[: fields.MAX_TYPE_BYTES].decode(errors="replace")
 
 
 def compare(data: bytes) -> None:
@@ -231,7 +232,7 @@ def test_groups_are_skipped_to_a_depth_that_protobuf_takes_everywhere(depth: int
     compare(data)
     layout = walk(BufferSource(data))
     refused = layout.damage is not None or layout.records[0].damage is not None
-    assert refused == (depth > walking.MAX_DEPTH)
+    assert refused == (depth > fields.MAX_DEPTH)
 
 
 @pytest.mark.parametrize(

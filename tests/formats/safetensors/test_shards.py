@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -18,21 +19,33 @@ from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
-from ckptload import ckpt_to_safetensors, load_checkpoint, open_checkpoint, safetensors_to_ckpt, save_checkpoint
+from ckptload import (
+    ckpt_to_safetensors,
+    load_checkpoint,
+    load_checkpoint_async,
+    open_checkpoint,
+    safetensors_to_ckpt,
+    save_checkpoint,
+)
+from ckptload.converting.jobs import Job
 from ckptload.converting.shards import parse_size
 from ckptload.errors import (
     ArgumentError,
     ArgumentTypeError,
     ChangedFileError,
     CheckpointError,
+    ChecksumError,
     ClosedReaderError,
     CorruptCheckpointError,
+    MissingShardError,
+    OutOfMemoryError,
     ReadError,
     UnsupportedTypeError,
+    WrongFormatError,
 )
-from ckptload.formats.safetensors.shards import ShardedSource
 from ckptload.reading.access import Access
-from ckptload.reading.opening import open_with
+from ckptload.reading.opening import open_files, open_with
+from places import FIXTURES
 
 ARRAYS: dict[str, np.ndarray[Any, Any]] = {
     "b.weight": np.arange(6, dtype=np.float32).reshape(2, 3),
@@ -95,7 +108,8 @@ def test_shards_can_be_mapped(index: Path) -> None:
 
 
 def test_a_shard_is_opened_when_something_in_it_is_wanted(index: Path) -> None:
-    index.with_name("two.safetensors").write_bytes(b"damaged")
+    two = index.with_name("two.safetensors")
+    two.write_bytes(two.read_bytes()[:-1])
     with open_checkpoint(index) as reader:
         assert len(reader) == 4
         np.testing.assert_array_equal(reader["b.weight"].asnumpy(), ARRAYS["b.weight"])
@@ -107,8 +121,41 @@ def test_a_shard_is_opened_when_something_in_it_is_wanted(index: Path) -> None:
 def test_missing_shards_are_listed_when_something_in_them_is_wanted(index: Path) -> None:
     index.with_name("one.safetensors").unlink()
     assert list(load_checkpoint(index, format="safetensors", specify_prefix="a")) == ["a.bias", "a.weight"]
-    with pytest.raises(ReadError, match=r"1 of the 2 files of the index are missing: one\.safetensors"):
+    with pytest.raises(
+        MissingShardError, match=r"1 of the 2 files of the index is missing: 'one\.safetensors'"
+    ) as caught:
         load_checkpoint(index, format="safetensors")
+    assert isinstance(caught.value, FileNotFoundError)
+    assert (caught.value.errno, caught.value.name) == (errno.ENOENT, None)
+
+
+def test_every_missing_shard_is_listed_with_any_of_them(index: Path) -> None:
+    """A link to nothing, as an incomplete cache has it, is missing, too."""
+    for number, name in enumerate(("one.safetensors", "two.safetensors")):
+        index.with_name(name).unlink()
+        if number:
+            index.with_name(name).symlink_to(index.with_name("nowhere"))
+    with open_checkpoint(index) as reader:
+        assert list(reader) == sorted(ARRAYS)
+        for name in reader:
+            with pytest.raises(MissingShardError, match=r"2 of the 2 files of the index are missing: 'one\S+ 'two"):
+                reader.info(name)
+
+
+def test_a_shard_that_is_removed_later_is_missing(index: Path) -> None:
+    with open_checkpoint(index) as reader:
+        index.with_name("one.safetensors").unlink()
+        with pytest.raises(MissingShardError, match="'one"):
+            reader["c"]
+
+
+def test_the_sums_of_the_other_shards_are_compared_before_one_is_missed(index: Path) -> None:
+    index.with_name("one.safetensors").unlink()
+    with open_checkpoint(index) as reader, pytest.raises(MissingShardError):
+        reader.verify_crc()
+    save_file({"a.bias": ARRAYS["a.bias"]}, index.with_name("two.safetensors"), {"crc_num": "1"})
+    with open_checkpoint(index) as reader, pytest.raises(ChecksumError):
+        reader.verify_crc()
 
 
 def test_a_tensor_that_its_shard_does_not_hold_is_an_error(tmp_path: Path, index: Path) -> None:
@@ -161,7 +208,7 @@ def test_a_closed_reader_opens_no_more_shards(index: Path) -> None:
     reader.close()
     with pytest.raises(ClosedReaderError):
         reader["c"]
-    source = ShardedSource(str(index))
+    source = open_files(index, Access())
     source.close()
     with pytest.raises(ClosedReaderError):
         source.read(0, 1)
@@ -209,6 +256,186 @@ def test_sums_of_all_shards_are_checked(tmp_path: Path) -> None:
 
 def test_a_single_shard_opens_without_the_index(index: Path) -> None:
     assert set(load_checkpoint(index.with_name("one.safetensors"), format="safetensors")) == {"b.weight", "c"}
+
+
+# -- by its content, through every door ---------------------------------------------------------------------
+
+NAMES = [
+    "param_name_map.json",
+    "diffusion_pytorch_model.safetensors.fp16.index.json",
+    "model.fp16.safetensors.index.json",
+    "weights.json",
+    "weights",
+    "x.safetensors",
+]
+
+
+@pytest.fixture(params=NAMES)
+def named(index: Path, request: pytest.FixtureRequest) -> Path:
+    """Return an index under one of many names."""
+    return index.rename(index.with_name(request.param))
+
+
+def test_an_index_opens_under_any_name(named: Path) -> None:
+    equal(load_checkpoint(str(named), format="safetensors"))
+    equal(load_checkpoint_async(named).result())
+    for wanted in (None, "safetensors"):
+        with open_checkpoint(named, format=wanted) as reader, pickle.loads(pickle.dumps(reader)) as again:
+            assert reader.format == "safetensors"
+            assert reader.files == [str(named.with_name(name)) for name in SHARDS]
+            equal(again.load())
+
+
+def test_an_index_opens_through_an_open_file(named: Path) -> None:
+    for wanted in (None, "safetensors"):
+        with named.open("rb") as file, open_checkpoint(file, format=wanted) as reader:
+            equal(reader.load())
+    with named.open("rb") as file:
+        equal(load_checkpoint(file, format="safetensors"))
+
+
+def test_an_index_converts_under_any_name(index: Path, tmp_path: Path) -> None:
+    for name, target in (
+        ("param_name_map.json", "param_name_map.ckpt"),
+        ("diffusion_pytorch_model.safetensors.fp16.index.json", "diffusion_pytorch_model.fp16.ckpt"),
+        ("model.fp16.safetensors.index.json", "model.fp16.ckpt"),
+        ("weights.json", "weights.ckpt"),
+    ):
+        seen: list[tuple[int, int]] = []
+        index = index.rename(index.with_name(name))
+        safetensors_to_ckpt(index, tmp_path / "out", progress=lambda *at: seen.append(at))  # noqa: B023 -- called here
+        assert [path.name for path in (tmp_path / "out").iterdir()] == [target]
+        equal(dict(sorted(load_checkpoint(tmp_path / "out" / target).items())))
+        size = sum(index.with_name(file).stat().st_size for file in SHARDS)
+        assert seen[-1] == (size, size)
+        shutil.rmtree(tmp_path / "out")
+
+
+def test_an_index_without_a_place_says_what_to_do(index: Path) -> None:
+    content = index.read_bytes()
+    for source in (content, io.BytesIO(content)):
+        with pytest.raises(ArgumentError, match="do not tell where its shards are") as caught:
+            open_checkpoint(source)
+        assert "pass the path of the index" in str(caught.value.hint)
+    with pytest.raises(ArgumentError, match="do not tell where its shards are"):
+        load_checkpoint(io.BytesIO(content), format="safetensors")
+
+
+def test_as_a_ckpt_an_index_is_named(named: Path) -> None:
+    with named.open("rb") as file:
+        for source in (named, file):
+            with pytest.raises((WrongFormatError, ArgumentError)) as caught:
+                load_checkpoint(source)
+            if not named.name.endswith(".safetensors.index.json"):
+                assert "this is not a .ckpt but an index of safetensors files" in str(caught.value)
+            assert "format='safetensors'" in str(caught.value.hint)
+
+
+def test_an_index_of_pytorch_files_is_named_whatever_its_name(tmp_path: Path) -> None:
+    path = tmp_path / "pytorch_model.bin.index.json"
+    path.write_text(json.dumps({"weight_map": {"w": "pytorch_model-00001-of-00002.bin"}}))
+    for call in (
+        lambda: open_checkpoint(path),
+        lambda: open_checkpoint(path.read_bytes()),
+        lambda: load_checkpoint(path),
+        lambda: load_checkpoint(path, format="safetensors"),
+        lambda: load_checkpoint_async(path).result(),
+        lambda: safetensors_to_ckpt(path),
+    ):
+        with pytest.raises(WrongFormatError, match="an index of PyTorch files") as caught:
+            call()
+        assert "torch.load" in str(caught.value.hint)
+
+
+def test_a_json_that_is_no_index_is_not_a_name_of_safetensors(tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    path.write_text('{"model_type": "bert"}')
+    with pytest.raises(WrongFormatError, match="JSON"):
+        load_checkpoint(path, format="safetensors")
+    with pytest.raises(ArgumentError, match="does not end in 'safetensors'"):
+        load_checkpoint(tmp_path / "missing.json", format="safetensors")
+    with pytest.raises(WrongFormatError):
+        open_checkpoint(path)
+
+
+def test_an_index_behind_a_url_is_named_when_it_is_opened(index: Path) -> None:
+    fsspec = pytest.importorskip("fsspec")
+    url = "memory://shards/param_name_map.json"
+    with fsspec.open(url, "wb") as file:
+        file.write(index.read_bytes())
+    for wanted in (None, "ckpt", "safetensors"):
+        with pytest.raises(WrongFormatError, match="an index of safetensors files") as caught:
+            open_checkpoint(url, format=wanted)
+        assert caught.value.hint == "download the index and the shards, or open a single shard"
+
+
+def test_a_shard_of_another_kind_is_named(index: Path) -> None:
+    save_checkpoint({"w": ARRAYS["c"]}, index.with_name("two.safetensors.ckpt"))
+    index.with_name("two.safetensors.ckpt").replace(index.with_name("two.safetensors"))
+    with open_checkpoint(index) as reader:
+        reader["c"]
+        with pytest.raises(WrongFormatError, match=r"not a safetensors file but a MindSpore \.ckpt") as caught:
+            reader["a.bias"]
+        assert caught.value.path == str(index.with_name("two.safetensors"))
+
+
+def test_too_little_memory_for_an_index_is_an_error_of_ours(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, index: Path
+) -> None:
+    def full(_: str) -> None:
+        raise MemoryError
+
+    index = index.rename(index.with_name("param_name_map.json"))
+    monkeypatch.setattr(json, "loads", full)
+    for call in (
+        lambda: open_checkpoint(index),
+        lambda: load_checkpoint(index),
+        lambda: load_checkpoint_async(index).result(),
+        lambda: safetensors_to_ckpt(index, tmp_path / "out"),
+        lambda: Job(index, index).size(1),
+    ):
+        with pytest.raises(OutOfMemoryError) as caught:
+            call()
+        assert caught.value.path == str(index)
+
+
+# -- what does not fit --------------------------------------------------------------------------------------
+
+
+def test_what_does_not_fit_between_an_index_and_its_shards_is_found(tmp_path: Path, index: Path) -> None:
+    with open_checkpoint(index) as reader:
+        assert reader.check_index() == []
+    path = write_index(tmp_path, {"c": "one.safetensors", "a.bias": "two.safetensors", "d": "two.safetensors"})
+    with open_checkpoint(path) as reader:
+        (error,) = reader.check_index()
+    assert isinstance(error, CorruptCheckpointError)
+    assert error.path == str(path)
+    assert "does not list 2 tensors" in str(error)
+    assert "'a.weight', 'b.weight'" in str(error) or "'b.weight', 'a.weight'" in str(error)
+    save_file({"x": ARRAYS["c"]}, tmp_path / "m-00001-of-00002.safetensors")
+    path = write_index(tmp_path, {"x": "m-00001-of-00002.safetensors"})
+    (tmp_path / "m-00002-of-00002.safetensors").touch()
+    with open_checkpoint(path) as reader:
+        found = [error.problem for error in reader.check_index()]
+    assert found == [
+        "the index names 1 of the 2 files of a set, and not 'm-00002-of-00002.safetensors' (1 of them in its folder)",
+        "the index says that its tensors have 69 bytes (total_size), they have 1",
+    ]
+
+
+def test_a_shard_that_cannot_be_read_is_left_to_the_entries(index: Path) -> None:
+    index.with_name("one.safetensors").unlink()
+    two = index.with_name("two.safetensors")
+    two.write_bytes(two.read_bytes()[:-1])
+    with open_checkpoint(index) as reader:
+        assert reader.check_index() == []
+
+
+def test_a_single_file_has_no_index(index: Path) -> None:
+    with open_checkpoint(index.with_name("one.safetensors")) as reader:
+        assert reader.check_index() == []
+    with open_checkpoint(FIXTURES / "lenet5.ckpt") as reader:
+        assert reader.check_index() == []
 
 
 # -- what an index may say ----------------------------------------------------------------------------------

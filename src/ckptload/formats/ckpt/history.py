@@ -15,7 +15,7 @@ from ckptload.formats.index import Evidence, Version
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from ckptload.formats.ckpt.walk import Piece, Record
+    from ckptload.formats.ckpt.fields import Piece, Record
 
 
 _SCALAR_OLD: Final = Evidence("scalars with dims [0]", until=(2, 2))

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ckptload import dtypes
 from ckptload.errors import CheckpointError, Hint
 from ckptload.filters import MAX_NAME
 from ckptload.formats.ckpt import history, records, schema, trailer
-from ckptload.formats.entry import CKPT
+from ckptload.formats.entry import CKPT, unsupported
 from ckptload.formats.index import Facts
 from ckptload.messages import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from ckptload.errors import UnsupportedTypeError
     from ckptload.formats.ckpt.walk import Layout
     from ckptload.formats.entry import Entry
     from ckptload.sources.base import Source
@@ -31,6 +33,9 @@ class CkptIndex:
         self.trailer = layout.trailer
         self._maps = [(record.offset, record.stop) for record in layout.records if record.is_map]
         self._found = records.grouped(layout.records)
+        for run in records.repeated(self._found.values()):
+            layout.strangers.add(run[0].offset, run[-1].stop, "another value of a name", run[0].name)
+        self.foreign = layout.strangers.found()
 
     def names(self) -> Sequence[str]:
         """Return the names in file order; a repeated name keeps its first place (docs/format.md, "Records")."""
@@ -65,6 +70,10 @@ class CkptIndex:
         """Check the records of a name and return its entry; see `records.judge`."""
         return records.judge(name, self._found[name])
 
+    def unsupported(self, entries: Sequence[Entry]) -> UnsupportedTypeError:
+        """Return the error for entries of types that are not supported."""
+        return unsupported(entries, dtypes.BY_NAME)
+
     def verify_crc(self) -> bool:
         """Return whether there is a trailer; raise ChecksumError if its sum does not match."""
         if self.trailer is None:
@@ -72,11 +81,17 @@ class CkptIndex:
         trailer.verify_crc(self.source, self.trailer, self._maps)
         return True
 
+    def check_index(self) -> list[CheckpointError]:
+        """Return nothing: this is a single file."""
+        return []
+
     def facts(self) -> Facts:
         """Return facts from the records, the trailer and the cipher."""
         has_checksum = self.trailer is not None
         found = history.evidence(self._found, has_checksum=has_checksum, cipher=self.cipher, tagged=self._tagged)
-        return Facts(self.source.size, has_checksum, self.source.authenticated, history.written_by(found), found)
+        return Facts(
+            self.source.size, has_checksum, self.source.authenticated, history.written_by(found), found, self.foreign
+        )
 
 
 def _collision(public: str, first: str, second: str) -> CheckpointError:

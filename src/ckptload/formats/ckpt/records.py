@@ -11,17 +11,17 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from ckptload import dtypes
-from ckptload.errors import CheckpointError, CorruptCheckpointError, Hint, UnsupportedTypeError
+from ckptload.errors import CheckpointError, CorruptCheckpointError, Hint
 from ckptload.filters import MAX_NAME
 from ckptload.formats.ckpt import schema
-from ckptload.formats.ckpt.walk import Record
-from ckptload.formats.entry import BYTES, MAP, STRING, TENSOR, Entry, Span, stored_size
+from ckptload.formats.ckpt.fields import Record
+from ckptload.formats.entry import BYTES, MAP, STRING, TENSOR, UNSUPPORTED, Entry, Span, stored_size
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from ckptload.dtypes import DType
-    from ckptload.formats.ckpt.walk import Piece
+    from ckptload.formats.ckpt.fields import Piece
 
 #: Tensors of a map: keys, values and status (docs/format.md, "Map tensors").
 MAP_PARTS: Final = 3
@@ -66,6 +66,13 @@ def grouped(records: Iterable[Record]) -> dict[str, Found]:
     return found
 
 
+def repeated(found: Iterable[Found]) -> Iterator[list[Record]]:
+    """Yield the runs that replace an earlier value of their name; no version of MindSpore writes a name twice."""
+    for of_name in found:
+        if not isinstance(of_name, Record):
+            yield from of_name[1:]
+
+
 def runs(found: Found) -> Sequence[Sequence[Record]]:
     """Return the runs of a name; an only record is a run of one."""
     return [[found]] if isinstance(found, Record) else found
@@ -95,7 +102,6 @@ def judge(name: str, found: Found) -> Entry:
     Raises:
         CheckpointError: the name is longer than MindSpore allows.
         CorruptCheckpointError: a record is damaged or incomplete, or its size does not match its shape.
-        UnsupportedTypeError: the type is unknown.
     """
     if isinstance(found, Record):
         entry = _ordinary(name, found)
@@ -131,7 +137,7 @@ def _ordinary(name: str, record: Record) -> Entry | None:
     if dtype is None or start < 0 or stop - start != size:
         return None
     # NamedTuple's own constructor is a Python function, which takes longer than everything else here.
-    return _made(Entry, (name, TENSOR, dtype, dims, size, ((start, stop),), offset, ()))
+    return _made(Entry, (name, TENSOR, dtype, dims, size, ((start, stop),), offset, (), ""))
 
 
 @lru_cache(maxsize=1024)
@@ -183,14 +189,28 @@ def _tensor(name: str, pieces: Sequence[Piece], offset: int) -> Entry:
     _check_dims(pieces, offset)
     dtype = dtypes.in_file(last.type)
     if dtype is None:
-        raise UnsupportedTypeError(
-            f"tensor type {last.type!r} is unknown",
-            offset=offset,
-            hint=Hint(
-                "leave the entry out with {exclude}; known types: {types}", types=", ".join(sorted(dtypes.BY_NAME))
-            ),
-        )
+        return _unsupported(name, _type_name(last, offset), last.dims, spans, offset)
     return _sized(name, dtype, last.dims, spans, offset)
+
+
+def _unsupported(name: str, kind: str, dims: tuple[int, ...], spans: tuple[Span, ...], offset: int) -> Entry:
+    """Return the entry of a type that is not supported; only what does not depend on the type is checked."""
+    size = stored_size(spans)
+    _check_rank(dims, offset)
+    return Entry(name, UNSUPPORTED, None, () if dims == (0,) and size else dims, size, spans, offset, type_name=kind)
+
+
+def _type_name(piece: Piece, offset: int) -> str:
+    """Return a type that is not supported, or refuse what cannot be the name of one."""
+    kind = piece.type or ""
+    if not kind.strip() or not kind.isprintable():
+        raise CorruptCheckpointError(f"{kind!r} is not the name of a type", offset=offset, hint=_SAVE_AGAIN)
+    return kind
+
+
+def _check_rank(dims: tuple[int, ...], offset: int) -> None:
+    if len(dims) > MAX_RANK:
+        raise CorruptCheckpointError(f"not a valid shape: {_short(dims)}", offset=offset, hint=_SAVE_AGAIN)
 
 
 def _check_dims(pieces: Iterable[Piece], offset: int) -> None:
@@ -207,8 +227,7 @@ def _sized(name: str, dtype: DType, dims: tuple[int, ...], spans: tuple[Span, ..
     """
     shape = dims
     size = stored_size(spans)
-    if len(dims) > MAX_RANK:
-        raise CorruptCheckpointError(f"not a valid shape: {_short(dims)}", offset=offset, hint=_SAVE_AGAIN)
+    _check_rank(dims, offset)
     if dims == (0,) and size:
         # Up to 2.0.0, MindSpore wrote scalars with dims [0] (docs/format.md, "Shapes and scalars").
         shape = ()
@@ -256,25 +275,28 @@ def _map(name: str, run: Sequence[Record]) -> Entry:
     columns = zip(*(record.pieces for record in run), strict=True)
     parts = tuple(_map_part(name, column, run[0].offset) for column in columns)
     spans = tuple(span for part in parts for span in part.spans)
+    lacking = next((part.type_name for part in parts if part.kind == UNSUPPORTED), None)
+    if lacking is not None:
+        return _unsupported(name, f"map of {lacking}", (), spans, run[0].offset)
     return Entry(name, MAP, None, (), sum(part.nbytes for part in parts), spans, run[0].offset, parts)
 
 
 def _map_part(name: str, pieces: Sequence[Piece], offset: int) -> Entry:
     last = pieces[-1]
     dtype = dtypes.in_file(last.type)
-    if dtype is None or any(dtypes.in_file(piece.type) is not dtype for piece in pieces):
-        raise UnsupportedTypeError(
-            f"map tensor type {last.type!r} is unknown, or differs between slices",
+    if any(dtypes.in_file(piece.type) is not dtype for piece in pieces):
+        raise CorruptCheckpointError(
+            f"the type of a tensor of a map is {last.type!r}, but differs between slices",
             offset=offset,
-            hint=Hint(
-                "leave the entry out with {exclude}; known types: {types}", types=", ".join(sorted(dtypes.BY_NAME))
-            ),
+            hint=_SAVE_AGAIN,
         )
     _check_dims(pieces, offset)
     if not all(piece.dims for piece in pieces):
         raise CorruptCheckpointError("a tensor of a map has no dims", offset=offset, hint=_SAVE_AGAIN)
     rows = sum(piece.dims[0] for piece in pieces)
     spans = _spans(pieces)
+    if dtype is None:
+        return _unsupported(name, _type_name(last, offset), (rows, *last.dims[1:]), spans, offset)
     if not rows and stored_size(spans):
         raise CorruptCheckpointError(
             f"a map without rows has {stored_size(spans)} bytes", offset=spans[0][0], hint=_SAVE_AGAIN

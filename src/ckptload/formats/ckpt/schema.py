@@ -41,6 +41,11 @@ CRC_TRAILER_SIZE: Final = len(CRC_MARKER) + CRC_DIGITS
 #: (docs/format.md, "Names"; MindSpore 2.10.0, train/serialization.py:935).
 PARAM_KEY_MARK: Final = ".__param_key__"
 
+#: Contents of a field that files from 0.3.1 until before 1.0.0 have between records; its number is not known
+#: (docs/format.md, "History by version").
+MODEL_TYPES: Final = frozenset({b"normal", b"fusion", b"quant"})
+LONGEST_MODEL_TYPE: Final = max(map(len, MODEL_TYPES))
+
 #: A serialized FileDescriptorProto, made from proto/checkpoint.proto by protoc.
 DESCRIPTOR: Final = base64.b64decode(
     b"ChBjaGVja3BvaW50LnByb3RvIrIBCgpDaGVja3BvaW50EicKBXZhbHVlGAEgAygLMhEuQ2hlY2twb2ludC5WYWx1ZVIFdmFsdWUa"

@@ -14,64 +14,16 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ckptload.errors import CorruptCheckpointError, LimitError
-from ckptload.formats.ckpt import schema, wire
+from ckptload.formats.ckpt import fields, schema, wire
+from ckptload.formats.ckpt.fields import Piece, Record
 from ckptload.formats.ckpt.window import Window
 from ckptload.formats.limits import MAX_RECORDS, beyond
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from ckptload.sources.base import Source
 
 #: Bytes of a header read at once. Ordinary headers are shorter; longer ones are read in several steps.
 _HEADER: Final = 512
-
-#: protobuf allows 100 levels of messages and groups; the innermost message leaves this many for groups.
-MAX_DEPTH: Final = 97
-#: Longer names stop the walk. MindSpore loads names of up to 1024 characters; those in between can be filtered out.
-MAX_NAME_BYTES: Final = 64 << 10
-#: Longer types are cut off. The longest valid one is Float8E4M3FN.
-MAX_TYPE_BYTES: Final = 256
-#: numpy arrays have at most 64 dimensions; a tensor with more than this is not read to its end.
-MAX_DIMS: Final = 1024
-#: A valid map has three tensors (keys, values and status); a map with more than this is not read to its end.
-MAX_MAP_TENSORS: Final = 16
-
-
-class Piece(NamedTuple):
-    """One TensorProto, not yet checked; `start` and `stop` are those of its data, or -1 if it has none."""
-
-    dims: tuple[int, ...]
-    type: str | None
-    start: int
-    stop: int
-
-    @property
-    def has_content(self) -> bool:
-        """Return whether there is a tensor_content field, even if it is empty."""
-        return self.start >= 0
-
-
-class Damage(NamedTuple):
-    """A problem inside a record, raised as an error if the record is used."""
-
-    problem: str
-    offset: int | None
-
-    def error(self) -> CorruptCheckpointError:
-        """Return a new error with this problem."""
-        return CorruptCheckpointError(self.problem, offset=self.offset, hint=wire.CUT_HINT)
-
-
-class Record(NamedTuple):
-    """One Checkpoint.Value: a tensor, a string, a map, or a slice of one."""
-
-    name: str
-    offset: int
-    stop: int
-    pieces: tuple[Piece, ...]
-    is_map: bool
-    damage: Damage | None
 
 
 @dataclass
@@ -83,12 +35,14 @@ class Layout:
         trailer: position of the CRC trailer, or None.
         first_foreign: position of the first bytes that are neither a record nor the trailer, such as an unknown
             field, or None.
+        strangers: the fields that no MindSpore writes, between records and inside them.
         damage: the error that ended the walk, or None; `records` are those before it.
     """
 
     records: list[Record] = field(default_factory=list)
     trailer: int | None = None
     first_foreign: int | None = None
+    strangers: fields.Strangers = field(default_factory=fields.Strangers)
     damage: CorruptCheckpointError | None = None
 
 
@@ -148,15 +102,22 @@ def _scan(source: Source, layout: Layout, max_records: int) -> None:
             if size - pos == schema.CRC_TRAILER_SIZE and window.bytes(pos, size).startswith(schema.CRC_MARKER):
                 layout.trailer = pos
                 return
-            number, kind, start, stop = _field(window, pos, size)
+            number, kind, start, stop = fields.next_field(window, pos, size)
             if number != schema.CHECKPOINT_VALUE or kind != wire.LEN:
                 layout.first_foreign = pos if layout.first_foreign is None else layout.first_foreign
+                if kind != wire.LEN or not _is_model_type(window, start, stop):
+                    layout.strangers.add_unknown(pos, stop, number, kind)
                 pos = stop
                 continue
-            found.append(_record(window, pos, start, stop))
+            found.append(fields.read_record(window, pos, start, stop, layout.strangers))
             if len(found) > max_records:
                 raise beyond(f"{max_records} records", max_records, source.label, pos)
             pos = stop
+
+
+def _is_model_type(window: Window, start: int, stop: int) -> bool:
+    """Return whether a field between records is one that versions before 1.0 wrote."""
+    return stop - start <= schema.LONGEST_MODEL_TYPE and window.bytes(start, stop) in schema.MODEL_TYPES
 
 
 # A record as MindSpore writes it: tag, tensor, dims one by one, type and content, in this order and nothing else.
@@ -216,7 +177,7 @@ class _Bodies:
 
 
 def _ordinary(buffer: bytes | memoryview, index: int, pos: int, size: int, bodies: _Bodies) -> Record | None:
-    """Read a record that is as MindSpore writes it, or return None: the fast version of `_record`.
+    """Read a record that is as MindSpore writes it, or return None: the fast version of `fields.read_record`.
 
     tests/formats/ckpt/test_walk.py compares the two.
     """
@@ -259,188 +220,3 @@ def _dims(data: bytes) -> tuple[int, ...]:
         value, pos = wire.varint(data, pos + 1, len(data))
         dims.append(value)
     return tuple(dims)
-
-
-Field = tuple[int, int, int, int]
-
-
-def _fields(window: Window, start: int, stop: int) -> Iterator[Field]:
-    """Yield every field of the message from `start` to `stop`, as `_field` returns it."""
-    while start < stop:
-        found = _field(window, start, stop)
-        yield found
-        start = found[3]
-
-
-def _field(window: Window, pos: int, stop: int) -> Field:
-    """Return ``(number, wire type, a, b)`` for the field at `pos`; a group is one field.
-
-    `a` is the value of a varint, or the start of any other payload. `b` is the position after the field.
-    """
-    number, kind, a, b = _single(window, pos, stop)
-    if kind == wire.START_GROUP:
-        b = _skip_group(window, b, stop, number)
-    elif kind == wire.END_GROUP:
-        raise CorruptCheckpointError(f"group {number} ends but never began", offset=pos, hint=wire.CUT_HINT)
-    return number, kind, a, b
-
-
-def _single(window: Window, pos: int, stop: int) -> Field:
-    """Read one field like `_field`, but treat the start and the end of a group as fields without payload."""
-    window.count(pos)
-    buffer, index = window.at(pos, 2 * wire.MAX_VARINT_BYTES)
-    base = pos - index
-    limit = min(len(buffer), stop - base)
-    number, kind, after = wire.tag(buffer, index, limit, base)
-    if kind == wire.VARINT:
-        value, after = wire.varint(buffer, after, limit, base)
-        return number, kind, value, base + after
-    size = wire.FIXED_SIZES.get(kind, 0)
-    if kind == wire.LEN:
-        size, after = wire.length(buffer, after, limit, base)
-    return number, kind, base + after, wire.take(base + after, size, stop, f"field {number}")
-
-
-def _skip_group(window: Window, pos: int, stop: int, number: int) -> int:
-    """Return the position after a group, including nested groups."""
-    begun = [number]
-    while begun:
-        if pos >= stop:
-            raise CorruptCheckpointError(f"group {begun[-1]} does not end", offset=pos, hint=wire.CUT_HINT)
-        inner, kind, _, after = _single(window, pos, stop)
-        if kind == wire.START_GROUP:
-            begun.append(inner)
-            if len(begun) > MAX_DEPTH:
-                raise CorruptCheckpointError(
-                    f"groups are nested more than {MAX_DEPTH} deep", offset=pos, hint=wire.CUT_HINT
-                )
-        elif kind == wire.END_GROUP and inner != begun.pop():
-            raise CorruptCheckpointError(f"group {inner} ends inside another", offset=pos, hint=wire.CUT_HINT)
-        pos = after
-    return pos
-
-
-@dataclass
-class _Tensor:
-    """A TensorProto whose fields are being read."""
-
-    dims: list[int] = field(default_factory=list)
-    type: str | None = None
-    start: int = -1
-    stop: int = -1
-
-    def merge(self, window: Window, start: int, stop: int) -> None:
-        """Merge one occurrence of the message: dims are concatenated, and the last of any other field counts."""
-        for number, kind, a, b in _fields(window, start, stop):
-            if number == schema.TENSOR_DIMS and kind == wire.VARINT:
-                self._add(wire.signed(a))
-            elif number == schema.TENSOR_DIMS and kind == wire.LEN:
-                self._add_packed(window, a, b)
-            elif number == schema.TENSOR_TYPE and kind == wire.LEN:
-                self.type = _type(window, a, b)
-            elif number == schema.TENSOR_CONTENT and kind == wire.LEN:
-                self.start, self.stop = a, b
-
-    def _add(self, dim: int) -> None:
-        if len(self.dims) >= MAX_DIMS:
-            raise CorruptCheckpointError(f"a tensor has more than {MAX_DIMS} dimensions", hint=wire.CUT_HINT)
-        self.dims.append(dim)
-
-    def _add_packed(self, window: Window, start: int, stop: int) -> None:
-        while start < stop:
-            buffer, index = window.at(start, wire.MAX_VARINT_BYTES)
-            base = start - index
-            value, after = wire.varint(buffer, index, min(len(buffer), stop - base), base)
-            self._add(wire.signed(value))
-            start = base + after
-
-    def piece(self) -> Piece:
-        return Piece(tuple(self.dims), self.type, self.start, self.stop)
-
-
-class _Value:
-    """A Checkpoint.Value whose fields are being read."""
-
-    def __init__(self) -> None:
-        self.name_at: tuple[int, int] | None = None
-        self.is_map = False
-        self.tensors: list[_Tensor] = []
-        self.damage: Damage | None = None
-
-    def take(self, window: Window, number: int, start: int, stop: int) -> None:
-        """Merge one field; tensor and maptensor are a oneof, so each of them drops the other."""
-        if number == schema.VALUE_TAG:
-            self.name_at = (start, stop)
-        elif number in (schema.VALUE_TENSOR, schema.VALUE_MAPTENSOR):
-            is_map = number == schema.VALUE_MAPTENSOR
-            if is_map != self.is_map:
-                self.tensors.clear()
-            self.is_map = is_map
-            try:
-                self._take_tensors(window, start, stop)
-            except CorruptCheckpointError as error:
-                self.damage = Damage(error.problem, error.offset)
-
-    def _take_tensors(self, window: Window, start: int, stop: int) -> None:
-        if not self.is_map:
-            if not self.tensors:
-                self.tensors.append(_Tensor())
-            self.tensors[0].merge(window, start, stop)
-            return
-        for number, kind, a, b in _fields(window, start, stop):
-            if number == schema.MAP_TENSOR and kind == wire.LEN:
-                if len(self.tensors) >= MAX_MAP_TENSORS:
-                    raise CorruptCheckpointError(
-                        f"a map has more than {MAX_MAP_TENSORS} tensors", offset=a, hint=wire.CUT_HINT
-                    )
-                tensor = _Tensor()
-                tensor.merge(window, a, b)
-                self.tensors.append(tensor)
-
-
-def _record(window: Window, pos: int, start: int, stop: int) -> Record:
-    """Read a record field by field by all rules of protobuf: the general version of `_ordinary`.
-
-    Raises:
-        CorruptCheckpointError: the name cannot be read, so filters cannot be applied to the record.
-    """
-    value = _Value()
-    try:
-        for number, kind, a, b in _fields(window, start, stop):
-            if kind == wire.LEN:
-                value.take(window, number, a, b)
-    except CorruptCheckpointError as error:
-        if value.name_at is None:
-            raise
-        value.damage = Damage(error.problem, error.offset)
-    name = "" if value.name_at is None else _name(window, *value.name_at)
-    if value.damage is None and value.name_at is None:
-        value.damage = Damage("the record has no name", pos)
-    if value.damage is None and not value.tensors:
-        value.damage = Damage("the record has no tensor and no map", pos)
-    pieces = tuple(tensor.piece() for tensor in value.tensors)
-    return Record(name, pos, stop, pieces, value.is_map, value.damage)
-
-
-def _name(window: Window, start: int, stop: int) -> str:
-    """Read a record's name. An error in it stops the walk, because filters need the name."""
-    if stop - start > MAX_NAME_BYTES:
-        raise CorruptCheckpointError(
-            f"a name has {stop - start} bytes, more than {MAX_NAME_BYTES}", offset=start, hint=wire.CUT_HINT
-        )
-    return _text(window, start, stop, "the name")
-
-
-def _type(window: Window, start: int, stop: int) -> str:
-    """Read a tensor's type; one that is too long is cut off, which is enough for an error."""
-    if stop - start <= MAX_TYPE_BYTES:
-        return _text(window, start, stop, "the tensor type")
-    return str(window.bytes(start, start + MAX_TYPE_BYTES), "utf-8", "replace")
-
-
-def _text(window: Window, start: int, stop: int, what: str) -> str:
-    """Read a short string; the caller has checked its length."""
-    try:
-        return str(window.bytes(start, stop), "utf-8")
-    except UnicodeDecodeError as error:
-        raise CorruptCheckpointError(f"{what} is not UTF-8", offset=start, hint=wire.CUT_HINT) from error

@@ -35,9 +35,7 @@ TAIL: Final = 64 << 10
 
 CKPT: Final = Kind("a MindSpore .ckpt", Hint("rename it to end in .ckpt", " and {as_ckpt}"))
 SAFETENSORS: Final = Kind("a safetensors file", Hint("rename it to end in .safetensors", " and {as_safetensors}"))
-INDEX: Final = Kind(
-    "an index of safetensors files (JSON)", Hint("rename it to end in .safetensors.index.json", " and {as_safetensors}")
-)
+INDEX: Final = Kind("an index of safetensors files (JSON)", Hint("{as_index}"))
 
 DOWNLOAD: Final = "download the checkpoint again; this is not its data"
 #: For files that hold neither a model nor an archive.

@@ -7,7 +7,7 @@ import json
 import re
 from typing import TYPE_CHECKING, Final
 
-from ckptload.formats.kinds.kind import DOWNLOAD, HEAD, INDEX, NO_MODEL, Kind
+from ckptload.formats.kinds.kind import DOWNLOAD, HEAD, NO_MODEL, Kind
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -129,8 +129,6 @@ def _is_json(text: str) -> bool:
 
 
 def _json(text: str) -> Kind:
-    if '"weight_map"' in text:
-        return INDEX
     if re.search(r'"(model_type|architectures|hidden_size)"', text):
         return Kind("a model's configuration (JSON), which holds no parameters", "open the checkpoint beside it")
     return Kind("a JSON file, which holds no parameters", NO_MODEL)

@@ -1,32 +1,31 @@
 """The index of a safetensors file: the safetensors library validates the header, our sources read the tensor data.
 
 Only the library decides what a valid layout is, so a file can be opened here exactly if the library can open it.
-But the library opens only paths, and reads one tensor at a time into memory that it allocates. So after it has
-accepted a file, the header is parsed again here for the positions of the tensors, and everything else (filters,
-slices, parallel reads, loading into a net) is the same as for .ckpt files.
+But the library maps the whole file, or wants all of its bytes, and reads one tensor at a time into memory that it
+allocates. So it is shown the header alone, of which it checks everything but the size of the file. Then the header is
+parsed again here for the positions of the tensors, and everything else (filters, slices, parallel reads, loading into
+a net) is the same as for .ckpt files.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import re
 from typing import TYPE_CHECKING, Any, Final
 
 from ckptload import dtypes
 from ckptload.errors import (
-    ChangedFileError,
+    CheckpointError,
     ChecksumError,
     CorruptCheckpointError,
     Hint,
-    OutOfMemoryError,
-    ReadError,
     UnsupportedTypeError,
 )
-from ckptload.formats.entry import SAFETENSORS, TENSOR, Entry
-from ckptload.formats.index import Facts
+from ckptload.formats.entry import SAFETENSORS, TENSOR, UNSUPPORTED, Entry, unsupported
+from ckptload.formats.index import Facts, Foreign
 from ckptload.formats.limits import MAX_RECORDS, beyond
 from ckptload.formats.safetensors import checksum, order
-from ckptload.sources.files import FileSource, stand_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -43,6 +42,8 @@ MAX_HEADER: Final = 100_000_000
 _PIECE: Final = 1 << 20
 
 _DAMAGED: Final = "the file was damaged, cut off, or written by a faulty tool; fetch or save it again"
+#: What the library says about a type that it does not know.
+_UNKNOWN_TYPE: Final = "unknown variant"
 _UPDATE: Final = "a newer safetensors may know it (pip install -U safetensors); otherwise the file is damaged"
 
 
@@ -54,6 +55,7 @@ class SafetensorsIndex:
         self.source = source
         self.metadata = metadata
         self.cipher: str | None = None
+        self.foreign = Foreign()
         self._header = header
         # Offsets in the header count from here, the start of the tensor data.
         self._start = start
@@ -76,30 +78,30 @@ class SafetensorsIndex:
         """Return the entry of a tensor from the header.
 
         Raises:
-            UnsupportedTypeError: MindSpore does not have its type.
-            ChangedFileError: the header is not the one that the library accepted.
+            CorruptCheckpointError: the header does not describe it, although the library has accepted the header.
         """
         spelling, shape, start, stop = self._described(name)
         dtype = dtypes.BY_SAFETENSORS.get(spelling)
         if dtype is dtypes.int8 and self.metadata.get(name) == dtypes.qint4x2.name:
             dtype = dtypes.qint4x2
         if dtype is None:
-            raise UnsupportedTypeError(
-                f"MindSpore has no type for {spelling} of safetensors",
-                name=name,
-                offset=start,
-                hint=Hint(
-                    "leave the entry out with {exclude}; known types: {types}",
-                    types=", ".join(sorted(dtypes.BY_SAFETENSORS)),
-                ),
-            )
+            size = stop - start
+            return Entry(name, UNSUPPORTED, None, shape, size, ((start, stop),), start, type_name=spelling)
         if stop - start != math.prod(shape) * dtype.itemsize:
-            raise self._changed(name)
+            raise self._unclear(name)
         return Entry(name, TENSOR, dtype, shape, stop - start, ((start, stop),), start)
+
+    def unsupported(self, entries: Sequence[Entry]) -> UnsupportedTypeError:
+        """Return the error for entries of types that are not supported."""
+        return unsupported(entries, dtypes.BY_SAFETENSORS)
 
     def facts(self) -> Facts:
         """Return the size of the file and whether it has a checksum; the rest is unknown."""
         return Facts(self.source.size, checksum.KEY in self.metadata)
+
+    def check_index(self) -> list[CheckpointError]:
+        """Return nothing: this is a single file."""
+        return []
 
     def verify_crc(self) -> bool:
         """Compare ``crc_num`` in the metadata with the sum of all tensors.
@@ -139,15 +141,15 @@ class SafetensorsIndex:
         except (KeyError, TypeError, ValueError):
             sound = False
         if not sound:
-            raise self._changed(name)
+            raise self._unclear(name)
         return spelling, shape, self._start + start, self._start + stop
 
-    def _changed(self, name: str) -> ChangedFileError:
-        """Return the error for a header that is not the one that the library accepted."""
-        return ChangedFileError(
-            "the header has changed since the safetensors library read it",
+    def _unclear(self, name: str) -> CorruptCheckpointError:
+        """Return the error for a tensor that two parsers of the header understand differently."""
+        return CorruptCheckpointError(
+            "the header describes the tensor in a way that only the safetensors library accepts",
             name=name,
-            hint="another program is writing the file; open it when it is complete",
+            hint=_DAMAGED,
         )
 
     def _pieces(self, start: int, stop: int, scratch: memoryview) -> Iterator[memoryview]:
@@ -163,7 +165,6 @@ def open_safetensors(source: Source, max_records: int = MAX_RECORDS) -> Safetens
     Raises:
         LimitError: the file has more than `max_records` tensors.
         CorruptCheckpointError: the safetensors library refuses the file.
-        ChangedFileError: the header changed while it was read.
         ReadError: the file cannot be read.
     """
     length = int.from_bytes(source.read(0, min(LENGTH_SIZE, source.size)), "little")
@@ -180,77 +181,89 @@ def open_safetensors(source: Source, max_records: int = MAX_RECORDS) -> Safetens
         header = json.loads(head[LENGTH_SIZE:].decode())
         metadata = header.pop(METADATA, None) or {}
         sound = all(isinstance(text, str) for text in metadata.values())
-    except (ValueError, TypeError, AttributeError, RecursionError):
-        sound = False
+        stop = len(head) + max((tensor["data_offsets"][1] for tensor in header.values()), default=0)
+    except (ValueError, TypeError, AttributeError, LookupError, RecursionError):
+        sound, stop = False, 0
     if not sound:
-        # The library accepted a header, so this is not the one that it read.
-        raise ChangedFileError("the header changed while it was read", path=source.label, hint="open the file again")
+        raise _refused(source, "only the safetensors library can read its header")
+    if stop != source.size:
+        sizes = f"the header describes a file of {stop} bytes, this one has {source.size}"
+        raise _refused_by(source, _refusal(_CUT), f" ({sizes})")
     return SafetensorsIndex(source, header, metadata, len(head))
 
 
 # -- validation by the library ------------------------------------------------------------------------------
 
+#: The header of a file, here without the one byte that it describes: the file is cut off, and has no other fault.
+_OF_ONE_BYTE: Final = b'{"x":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}'
+_CUT: Final = len(_OF_ONE_BYTE).to_bytes(LENGTH_SIZE, "little") + _OF_ONE_BYTE
+
 
 def _judge(source: Source, head: bytes) -> None:
-    """Let the safetensors library validate `head`, which ends with the header, and the size of the file.
+    """Let the safetensors library validate the header, with which `head` ends.
+
+    The library checks last whether the file ends where the last tensor does. So it accepts a header if it says of
+    the header alone what it says of a file that lacks nothing but tensor data.
 
     Raises:
-        CorruptCheckpointError: the library refuses them.
+        CorruptCheckpointError: the library refuses the header.
     """
-    from safetensors import SafetensorError  # noqa: PLC0415 -- imported only when it is needed
-
-    try:
-        if isinstance(source, FileSource):
-            _show(source.label)
-        else:
-            _show_stand_in(source, head)
-    except SafetensorError as error:
-        raise _refused(source, f"the safetensors library refuses it: {error}") from error
+    refusal = _refusal(head)
+    if refusal is not None and _UNKNOWN_TYPE in str(refusal):
+        # Types that the library does not know do not make a file invalid; it decides about everything else.
+        refusal = _refusal(_with_known_types(head))
+    if refusal is not None and _words(refusal) != _words(_refusal(_CUT)):
+        raise _refused_by(source, refusal)
 
 
-def _show(path: str) -> None:
-    """Let the library open a path; opening does all of its checks."""
-    from safetensors import safe_open  # noqa: PLC0415 -- imported only when it is needed
+def _with_known_types(head: bytes) -> bytes:
+    """Return a header in which tensors of types that are not supported are bytes in the same places.
 
-    try:
-        with safe_open(path, framework="numpy"):
-            pass
-    except OSError as error:
-        raise ReadError(f"the safetensors library cannot open the file: {error}", path=path) from error
-
-
-def _show_stand_in(source: Source, head: bytes) -> None:
-    """Let the library open a temporary file with the same header and size, but without tensor data.
-
-    The library does not accept file objects, and it copies bytes. If no temporary file can be made, it is given
-    bytes nevertheless.
+    Their sizes cannot be checked. What is not described as a tensor stays as it is, for the library to refuse.
     """
-    with stand_in(head, source.size, ".safetensors") as path:
-        if path is not None:
-            _show(path)
-            return
-    _show_content(source)
+    try:
+        header = json.loads(head[LENGTH_SIZE:].decode())
+        for name, described in header.items():
+            spelling = None if name == METADATA else described.get("dtype")
+            if isinstance(spelling, str) and spelling not in dtypes.BY_SAFETENSORS:
+                start, stop = described["data_offsets"]
+                if all(type(number) is int and number >= 0 for number in (*described["shape"], start, stop)):
+                    described.update(dtype=dtypes.uint8.safetensors, shape=[max(0, stop - start)])
+        text = json.dumps(header).encode()
+    except (ValueError, TypeError, AttributeError, LookupError, RecursionError):
+        return head
+    return len(text).to_bytes(LENGTH_SIZE, "little") + text
 
 
-def _show_content(source: Source) -> None:
-    """Let the library validate a copy of the whole file."""
+def _refusal(content: bytes) -> Exception | None:
+    """Return the error with which the safetensors library refuses a file, or None."""
     import safetensors  # noqa: PLC0415 -- imported only when it is needed
 
     deserialize: Callable[[bytes], object] = safetensors.deserialize
     try:
-        deserialize(bytes(source.read(0, source.size)))
-    except MemoryError as error:
-        raise OutOfMemoryError(
-            f"not enough memory for two copies of {source.size} bytes, which are needed because no temporary file "
-            "can be made",
-            path=source.label,
-            hint="set TMPDIR to a folder that can be written to, or open the checkpoint by its path",
-        ) from error
+        deserialize(content)
+    except safetensors.SafetensorError as error:
+        # A traceback would keep the frames of all callers alive, and what they hold open.
+        refusal: Exception = error
+        refusal.__traceback__ = None
+        return refusal
+    return None
+
+
+def _words(refusal: Exception | None) -> str:
+    """Return the text of an error without numbers, which may say how many bytes there are."""
+    return re.sub(r"\d+", "", str(refusal))
+
+
+def _refused_by(source: Source, refusal: Exception | None, more: str = "") -> CorruptCheckpointError:
+    error = _refused(source, f"the safetensors library refuses it: {refusal}{more}")
+    error.__cause__ = refusal
+    return error
 
 
 def _refused(source: Source, reason: str) -> CorruptCheckpointError:
     return CorruptCheckpointError(
         f"not a valid safetensors file; {reason}",
         path=source.label,
-        hint=_UPDATE if "unknown variant" in reason else _DAMAGED,
+        hint=_UPDATE if _UNKNOWN_TYPE in reason else _DAMAGED,
     )

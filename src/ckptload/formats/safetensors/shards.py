@@ -1,4 +1,4 @@
-"""A checkpoint in several safetensors files, as Hugging Face lays them out: shards, and an index in JSON.
+"""A checkpoint in several safetensors files, as Hugging Face and MindSpore lay them out: shards, and an index in JSON.
 
 The index names the file of each tensor. It is not trusted, so no entry may lead out of its folder. A shard is
 opened when a tensor in it is requested; a missing or damaged shard does not affect the tensors of the others.
@@ -6,7 +6,6 @@ opened when a tensor in it is requested; a missing or damaged shard does not aff
 
 from __future__ import annotations
 
-import json
 import os
 import threading
 from bisect import bisect_right
@@ -15,78 +14,63 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, Final
 
 from ckptload.errors import (
-    ArgumentError,
     ChangedFileError,
     CheckpointError,
     ClosedReaderError,
     CorruptCheckpointError,
     Hint,
     LimitError,
-    ReadError,
+    MissingFileError,
+    MissingShardError,
 )
 from ckptload.formats.entry import SAFETENSORS
-from ckptload.formats.index import Facts
-from ckptload.formats.limits import MAX_RECORDS, beyond
+from ckptload.formats.index import Facts, Foreign
 from ckptload.formats.safetensors import checksum, order
-from ckptload.formats.safetensors.index import SafetensorsIndex, open_safetensors
+from ckptload.formats.safetensors.fitting import misfits
+from ckptload.formats.safetensors.weight_map import AGAIN
+from ckptload.messages import counted, listed
 from ckptload.sources.base import Source
 from ckptload.sources.files import FileSource, MappedSource
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
+    from ckptload.errors import UnsupportedTypeError
     from ckptload.formats.entry import Entry
+    from ckptload.formats.safetensors.index import SafetensorsIndex
+    from ckptload.formats.safetensors.weight_map import WeightMap
     from ckptload.sources.base import Request
 
-#: The end of an index's name.
-ENDING: Final = ".safetensors.index.json"
-#: Bytes of an index. That of a model of a million tensors is shorter.
-MAX_INDEX: Final = 100_000_000
 #: The largest known models have a few hundred. Each needs a few calls to the file system before anything is read.
 MAX_SHARDS: Final = 10_000
-
-_AGAIN: Final = "fetch the whole folder again; an index names files beside it and nothing else"
-
-
-def is_index(source: object) -> bool:
-    """Return whether the argument of a caller is the path of an index of shards.
-
-    Raises:
-        ArgumentError: it is the URL of one.
-    """
-    if not isinstance(source, (str, os.PathLike)):
-        return False
-    path = os.fspath(source)
-    if not isinstance(path, str) or not path.endswith(ENDING):
-        return False
-    if "://" in path:
-        raise ArgumentError(
-            "the index of a sharded checkpoint cannot be opened from a URL",
-            path=path,
-            hint="download the index and the shards, or open a single shard",
-        )
-    return True
+#: Missing files that an error lists; all of any real checkpoint.
+_LISTED: Final = 1000
 
 
 class ShardedSource(Source):
     """The shards of an index, joined end to end as one source; each file is opened by its first read."""
 
     def __init__(
-        self, path: str, *, mapped: bool = False, max_records: int = MAX_RECORDS, watches_names: bool = True
+        self,
+        path: str,
+        index: WeightMap,
+        *,
+        mapped: bool = False,
+        watches_names: bool = True,
     ) -> None:
         # Not the real path: if the index is a link, its shards are next to the link.
         self.label = self.path = os.path.abspath(path)  # noqa: PTH100 -- links must not be followed
         self.views = mapped
-        self.max_records = max_records
         self._watches_names = watches_names
-        self.weight_map, self.metadata = _read_index(self.path, max_records)
-        files = dict.fromkeys(self.weight_map.values())
+        self.index = index
+        files = dict.fromkeys(index.files.values())
         if len(files) > MAX_SHARDS:
-            raise LimitError(f"the index names more than {MAX_SHARDS} files", path=self.path, hint=_AGAIN)
+            raise LimitError(f"the index names more than {MAX_SHARDS} files", path=self.path, hint=AGAIN)
         self.places = {name: _inside(self.path, name) for name in files}
         self._numbers = {name: number for number, name in enumerate(files)}
-        self._paths = list(self.places.values())
+        self._paths = self.files = list(self.places.values())
         # A missing file is an error only when a tensor in it is requested.
+        self._there = [os.path.exists(place) for place in self._paths]  # noqa: PTH110
         sizes = [os.path.getsize(place) if os.path.isfile(place) else 0 for place in self._paths]  # noqa: PTH113, PTH202
         self.starts = [0, *accumulate(sizes)]
         self.size = self.starts[-1]
@@ -94,6 +78,10 @@ class ShardedSource(Source):
         self._lock = threading.Lock()
         self._touched = _Touched()
         self._closed = False
+
+    def has(self, file: str) -> bool:
+        """Return whether there is a file of a name, relative to the index."""
+        return os.path.isfile(os.path.join(os.path.dirname(self.label), file))  # noqa: PTH113, PTH118, PTH120
 
     def start(self, file: str) -> int:
         """Return the position of a shard in this source, in bytes."""
@@ -103,7 +91,8 @@ class ShardedSource(Source):
         """Return a shard, opened by the first call; this source closes it.
 
         Raises:
-            ReadError: the shard is missing or cannot be read.
+            MissingShardError: the shard does not exist.
+            ReadError: it cannot be read.
             ChangedFileError: its size has changed since the index was opened.
             ClosedReaderError: this source was closed.
         """
@@ -121,21 +110,29 @@ class ShardedSource(Source):
 
     def _open(self, number: int) -> FileSource:
         path = self._paths[number]
-        if not os.path.lexists(path):
-            missing = [place for place in self._paths if not os.path.lexists(place)]
-            raise ReadError(
-                f"{len(missing)} of the {len(self._paths)} files of the index are missing: "
-                + ", ".join(os.path.basename(place) for place in missing[:3])  # noqa: PTH119
-                + (", ..." if missing[3:] else ""),
-                path=self.label,
-                hint=Hint("fetch the missing files, or leave their tensors out with {exclude}"),
-            )
-        opened = (MappedSource if self.views else FileSource)(path)
+        try:
+            opened = (MappedSource if self.views else FileSource)(path)
+        except MissingFileError as error:
+            raise self._missing(error) from error
         opened.watches_name = self._watches_names
         if opened.size != self.starts[number + 1] - self.starts[number]:
             opened.close()
             raise ChangedFileError("the file was changed after its index was opened", path=path, hint="open it again")
         return opened
+
+    def _missing(self, error: MissingFileError) -> MissingShardError:
+        """Return the error that lists every file of the index that is missing, for each of them the same."""
+        # Those that were there at opening are looked for by opening them. This list is made once for all tensors.
+        absent = [name for name, there in zip(self.places, self._there, strict=True) if not there]
+        names = absent or [os.path.basename(error.path or "")]  # noqa: PTH119 -- it was removed after opening
+        found = MissingShardError(
+            f"{len(names)} of the {counted(len(self._paths), 'file')} of the index "
+            f"{'is' if len(names) == 1 else 'are'} missing: {listed(names, _LISTED)}",
+            path=self.label,
+            hint=Hint("fetch the missing files, or leave their tensors out with {exclude}"),
+        )
+        found.errno = error.errno
+        return found
 
     def _number(self, at: int) -> int:
         return min(bisect_right(self.starts, at), len(self._paths)) - 1
@@ -193,19 +190,26 @@ class _Touched(threading.local):
 
 
 class ShardedIndex:
-    """The tensors of all shards, by name; a shard's own index is read when one of its tensors is requested."""
+    """The tensors of all shards, by name; a shard's own index is read when one of its tensors is requested.
 
-    def __init__(self, source: ShardedSource) -> None:
+    Args:
+        source: the shards.
+        opens: opens a shard, or raises an error that names its kind.
+    """
+
+    def __init__(self, source: ShardedSource, opens: Callable[[Source], SafetensorsIndex]) -> None:
         self.format = SAFETENSORS
         self.source: Source = source
-        self.metadata = source.metadata
+        self.metadata = source.index.metadata
         self.cipher: str | None = None
+        self.foreign = Foreign()
         self._shards = source
+        self._opens = opens
         self._indexes: dict[str, SafetensorsIndex] = {}
 
     def names(self) -> Sequence[str]:
         """Return the names in the index, in the same order as those of a single file."""
-        return order.restored(self._shards.weight_map, self.metadata)
+        return order.restored(self._shards.index.files, self.metadata)
 
     def public_names(self, chosen: Iterable[str]) -> dict[str, str]:
         """Return a dictionary from each name to itself."""
@@ -215,11 +219,11 @@ class ShardedIndex:
         """Return the entry of a tensor from the header of its shard.
 
         Raises:
-            ReadError: the shard is missing or cannot be read.
+            MissingShardError: the shard does not exist.
+            ReadError: it cannot be read.
             CorruptCheckpointError: the shard is damaged, or the tensor is not in it.
-            UnsupportedTypeError: MindSpore does not have its type.
         """
-        file = self._shards.weight_map[name]
+        file = self._shards.index.files[name]
         index = self._index(file)
         if name not in index:
             raise CorruptCheckpointError(
@@ -227,7 +231,7 @@ class ShardedIndex:
                 "but it does not",
                 name=name,
                 path=index.source.label,
-                hint=_AGAIN,
+                hint=AGAIN,
             )
         try:
             entry = index.entry(name)
@@ -237,49 +241,55 @@ class ShardedIndex:
         start = self._shards.start(file)
         return entry._replace(spans=tuple((start + a, start + b) for a, b in entry.spans))
 
+    def unsupported(self, entries: Sequence[Entry]) -> UnsupportedTypeError:
+        """Return the error for entries of types that are not supported; it names the shard of the first."""
+        index = self._index(self._shards.index.files[entries[0].name])
+        error = index.unsupported(entries)
+        error.path = index.source.label
+        return error
+
     def facts(self) -> Facts:
         """Return the total size of the shards, and whether the index has a checksum."""
         return Facts(self.source.size, checksum.KEY in self.metadata)
 
     def verify_crc(self) -> bool:
-        """Check every shard that has a checksum; return whether all of them do."""
-        found = [self._index(file).verify_crc() for file in self._shards.places]
+        """Check every shard that has a checksum; return whether all of them do.
+
+        Raises:
+            MissingShardError: files are missing; the others have been checked.
+        """
+        found, missing = [], None
+        for file in self._shards.places:
+            try:
+                found.append(self._index(file).verify_crc())
+            except MissingShardError as error:  # noqa: PERF203 -- the other shards are still checked
+                missing = error
+        if missing is not None:
+            raise missing
         return all(found)
+
+    def check_index(self) -> list[CheckpointError]:
+        """Compare the index with the headers of all its files."""
+        held = {file: self._sizes(file) for file in self._shards.places}
+        return [
+            CorruptCheckpointError(text, path=self._shards.label, hint=AGAIN)
+            for text in misfits(self._shards.index, held, self._shards.has)
+        ]
+
+    def _sizes(self, file: str) -> dict[str, int] | None:
+        """Return the sizes of the tensors in a shard; None if it cannot be read, which `entry` tells."""
+        try:
+            index = self._index(file)
+            return {name: index.entry(name).nbytes for name in index.names()}
+        except CheckpointError:
+            return None
 
     def _index(self, file: str) -> SafetensorsIndex:
         found = self._indexes.get(file)
         if found is None:
             # Two threads may do this at the same time, with the same result.
-            found = self._indexes[file] = open_safetensors(self._shards.shard(file), self._shards.max_records)
+            found = self._indexes[file] = self._opens(self._shards.shard(file))
         return found
-
-
-def _read_index(path: str, max_records: int) -> tuple[dict[str, str], dict[str, str]]:
-    """Return the file of each name, and the metadata of the index as texts."""
-    source = FileSource(path)
-    try:
-        if source.size > MAX_INDEX:
-            raise _no_index(path, f"{source.size} bytes are too many")
-        text = bytes(source.read(0, source.size))
-    finally:
-        source.close()
-    try:
-        index = json.loads(text.decode())
-        metadata = index.get("metadata") if isinstance(index, dict) else None
-        found = metadata.items() if isinstance(metadata, dict) else ()
-        words = {key: value if isinstance(value, str) else json.dumps(value) for key, value in found}
-    except (ValueError, RecursionError) as error:
-        raise _no_index(path, str(error)) from error
-    weight_map = index.get("weight_map") if isinstance(index, dict) else None
-    if not isinstance(weight_map, dict) or not all(isinstance(file, str) for file in weight_map.values()):
-        raise _no_index(path, "it has no weight_map from names to files")
-    if len(weight_map) > max_records:
-        raise beyond(f"{max_records} tensors", max_records, path)
-    return weight_map, words
-
-
-def _no_index(path: str, reason: str) -> CorruptCheckpointError:
-    return CorruptCheckpointError(f"this is not an index of shards: {reason}", path=path, hint=_AGAIN)
 
 
 def _inside(index: str, file: str) -> str:
@@ -300,7 +310,7 @@ def _inside(index: str, file: str) -> str:
             real = path.parent.joinpath(file).resolve()
             if any(real.is_relative_to(folder) for folder in (path.parent.resolve(), path.resolve().parent)):
                 return str(real)
-    raise CorruptCheckpointError(f"the index names a file outside its folder: {file[:200]!r}", path=index, hint=_AGAIN)
+    raise CorruptCheckpointError(f"the index names a file outside its folder: {file[:200]!r}", path=index, hint=AGAIN)
 
 
 def _is_plain(file: str) -> bool:
