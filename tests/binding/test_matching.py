@@ -142,9 +142,15 @@ def test_an_entry_with_something_before_the_name_of_another_is_a_copy_of_it(copy
         assert taken("w b", file) == "w=net.w b=net.b"
 
 
-def test_averages_are_known_by_their_names() -> None:
-    found = matched("w b", "ema.w net.w ema.b")
-    assert [(one.key, one.is_state) for one in found.matches] == [("net.w", False), ("ema.b", True)]
+@pytest.mark.parametrize("first", ["ema", "EMA", "module_ema", "ema_weights", "_ema_weights", "pma_weight_sma"])
+def test_averages_are_known_by_their_names(first: str) -> None:
+    found = matched("w b", f"{first}.w net.w {first}.b")
+    assert [(one.key, one.is_state) for one in found.matches] == [("net.w", False), (f"{first}.b", True)]
+
+
+@pytest.mark.parametrize("first", ["schema", "emax", "ema_attention"])
+def test_words_that_only_contain_those_of_averages_are_none(first: str) -> None:
+    assert taken("w b", f"{first}.w {first}.b net.w net.b") == f"w={first}.w b={first}.b"
 
 
 def test_copies_of_copies_come_after_the_weights_too() -> None:

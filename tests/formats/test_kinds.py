@@ -400,6 +400,7 @@ def test_an_empty_file_is_of_no_kind() -> None:
 # -- hostile files -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.filterwarnings("ignore::ckptload.errors.ForeignFieldWarning")
 @given(st.sampled_from([data for some in KINDS.values() for data in some if len(data) < 5000]), changes)
 def test_no_error_escapes_but_ours(data: bytes, some: Any) -> None:
     changed = mutated(data, some)

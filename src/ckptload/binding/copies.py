@@ -7,6 +7,7 @@ Optimizers and averaging write entries whose names end like those of the weights
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
 STATE_PREFIXES: Final = (
     "moments.", "moments1.", "moments2.", "moment.", "moment1.", "moment2.", "moment3.", "vhat.", "adam_m.", "adam_v.",
     "lamb_m.", "lamb_v.", "nadam_m.", "nadam_v.", "muon_m.", "momentum_buf.",
-    "accum.", "accum_update.", "accum_grad.", "accu_grads.", "accumulated_grads.", "accum_.", "accumulate_.",
+    "accum.", "accum_update.", "accum_grad.", "accum_grads.", "accu_grads.", "accumulated_grads.", "accum_.",
+    "accumulate_.",
     "grad_accumulation.", "grad_accumulated_.", "grad_sum.", "grad_res_momentum.", "grad_proj_init.", "dn_init.",
     "prev_gradient.", "mean_square.", "mean_grad.", "step_size.", "ax.", "ax_.", "weights_clone.", "delta_weight.",
     "exp_avg.", "exp_avg_sq.", "max_exp_avg_sq.", "exp_inf.", "exp_avg_sq_", "exp_avg_insta_",
@@ -28,14 +30,15 @@ STATE_PREFIXES: Final = (
 #: Others, which usual names of modules begin with, too; they count beside state of the same weight with another name.
 #: FTRL has ``linear.``, Rprop ``prev.``, SGD ``stat.``.
 _UNSURE: Final = ("linear.", "prev.", "stat.")
-#: Beginnings of names of averaged weights.
-_AVERAGES: Final = ("ema.", "ema_", "swap.", "_ema_", "pma_weight_")
+#: First parts of names of averaged weights, such as ``ema.``, ``module_ema.`` and ``pma_weight_sma.``.
+_AVERAGES: Final = re.compile(
+    r"(?:[^.]*_)?(?:ema|sma|averaged)(?:_(?:weights?|model|net|network|params?))?\.|swap\.", re.IGNORECASE
+)
 
 #: What a name says, the least for nothing.
 _AVERAGE: Final = 1
 _STATE: Final = 2
 _WITH_UNSURE: Final = frozenset((*STATE_PREFIXES, *_UNSURE))
-_INSIDE: Final = _WITH_UNSURE.union(_AVERAGES)
 
 #: What stands between the name of a weight and what a copy has in front of it.
 _SEPARATORS: Final = "._"
@@ -97,7 +100,7 @@ def rank_prefixes(candidates: Mapping[str, Sequence[str]], look: Look) -> dict[s
 
 
 def _named(prefix: str) -> int:
-    return _STATE if prefix.startswith(STATE_PREFIXES) else _AVERAGE if prefix.startswith(_AVERAGES) else 0
+    return _STATE if prefix.startswith(STATE_PREFIXES) else _AVERAGE if _AVERAGES.match(prefix) else 0
 
 
 def _is_beside_state(prefix: str, every: Collection[str]) -> bool:
@@ -111,7 +114,8 @@ def _with_state_inside(every: Collection[str]) -> Iterator[tuple[str, str]]:
     for prefix in every:
         parts = prefix.split(".")
         for at, part in enumerate(parts):
-            if f"{part}." in _INSIDE and (without := ".".join(parts[:at] + parts[at + 1 :])) in every:
+            is_known = f"{part}." in _WITH_UNSURE or _AVERAGES.match(f"{part}.")
+            if is_known and (without := ".".join(parts[:at] + parts[at + 1 :])) in every:
                 yield prefix, without
 
 

@@ -105,6 +105,13 @@ def test_a_name_that_comes_again_after_others_is_noted_and_slices_are_not() -> N
         assert reader.facts.foreign.number == 0
 
 
+def test_slices_of_several_types_are_noted() -> None:
+    mixed = record("s", (2,), "Float32", bytes(4)) + record("s", (2,), "Int32", bytes(4))
+    with pytest.warns(ForeignFieldWarning, match="slices of several types at byte"):
+        reader = open_checkpoint(A + mixed + B)
+    assert tuple(reader.facts.foreign.first[0]) == (len(A), len(mixed), "slices of several types", "s")
+
+
 def test_of_very_many_only_the_first_are_kept() -> None:
     foreign = found(A + integer(9, 1) * 1000)
     assert (foreign.number, foreign.nbytes, len(foreign.first)) == (1000, 2000, 8)

@@ -626,3 +626,12 @@ def test_the_fast_twin_takes_ordinary_tensors(data: bytes) -> None:
     """Otherwise it would be right, and useless."""
     (found,) = walk(BufferSource(data)).records
     assert records._ordinary("w", found) is not None
+
+
+def test_two_bfloat16_values_of_one_name_are_not_one_of_twice_the_width() -> None:
+    """Half of each value would come from each."""
+    one = record("w", (2,), "BFloat16", bytes(4))
+    with open_checkpoint(one + one) as reader, pytest.raises(CorruptCheckpointError, match="needs 4 bytes, 8 are"):
+        reader.info("w")
+    with open_checkpoint(record("w", (2,), "BFloat16", bytes(6)) + record("w", (2,), "BFloat16", bytes(2))) as reader:
+        assert reader.info("w").shape == (2,)

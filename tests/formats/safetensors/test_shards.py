@@ -471,10 +471,10 @@ def test_a_file_outside_of_the_folder_is_refused(tmp_path: Path, file: str) -> N
 
 
 def test_a_file_behind_a_loop_of_links_is_refused(tmp_path: Path) -> None:
-    """From Python 3.13 on such a path is below the folder, and nothing is there."""
+    """From Python 3.13 on such a path is below the folder, and the system cannot open it."""
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
     path = write_index(tmp_path, {"w": "loop/x.safetensors"})
-    with pytest.raises(CheckpointError, match=r"outside its folder|missing"):
+    with pytest.raises((CorruptCheckpointError, ReadError)):
         load_checkpoint(path, format="safetensors")
 
 

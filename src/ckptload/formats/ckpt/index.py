@@ -33,8 +33,8 @@ class CkptIndex:
         self.trailer = layout.trailer
         self._maps = [(record.offset, record.stop) for record in layout.records if record.is_map]
         self._found = records.grouped(layout.records)
-        for run in records.repeated(self._found.values()):
-            layout.strangers.add(run[0].offset, run[-1].stop, "another value of a name", run[0].name)
+        for first, last, what in records.odd(self._found.values()):
+            layout.strangers.add(first.offset, last.stop, what, first.name)
         self.foreign = layout.strangers.found()
 
     def names(self) -> Sequence[str]:

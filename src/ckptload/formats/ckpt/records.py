@@ -66,11 +66,19 @@ def grouped(records: Iterable[Record]) -> dict[str, Found]:
     return found
 
 
-def repeated(found: Iterable[Found]) -> Iterator[list[Record]]:
-    """Yield the runs that replace an earlier value of their name; no version of MindSpore writes a name twice."""
+def odd(found: Iterable[Found]) -> Iterator[tuple[Record, Record, str]]:
+    """Yield the first and the last record of what no version of MindSpore writes, and what is odd about them.
+
+    A name is written once, and all slices of a tensor have its type.
+    """
     for of_name in found:
         if not isinstance(of_name, Record):
-            yield from of_name[1:]
+            for run in of_name[1:]:
+                yield run[0], run[-1], "another value of a name"
+            for run in of_name:
+                types = {piece.type for record in run for piece in record.pieces[:1]}
+                if len(types) > 1 and not run[0].is_map:
+                    yield run[0], run[-1], "slices of several types"
 
 
 def runs(found: Found) -> Sequence[Sequence[Record]]:
@@ -232,7 +240,10 @@ def _sized(name: str, dtype: DType, dims: tuple[int, ...], spans: tuple[Span, ..
         # Up to 2.0.0, MindSpore wrote scalars with dims [0] (docs/format.md, "Shapes and scalars").
         shape = ()
     need = math.prod(shape) * dtype.itemsize
-    fits = size == need or (dtype is dtypes.bfloat16 and size == WIDE_BFLOAT16 * math.prod(shape))
+    # Two records of the whole size are two values, not slices of a wide one.
+    is_two = [stop - start for start, stop in spans] == [need, need]
+    is_wide = dtype is dtypes.bfloat16 and size == WIDE_BFLOAT16 * math.prod(shape) and not is_two
+    fits = size == need or is_wide
     if not fits:
         raise CorruptCheckpointError(
             f"{dtype} of shape {_short(dims)} needs {need if need <= _MAX_BYTES else 'over 2**63'} bytes, "
