@@ -158,6 +158,7 @@ FILES = {
 }  # fmt: skip
 
 
+@pytest.mark.filterwarnings("ignore::ckptload.errors.ForeignFieldWarning")
 @pytest.mark.parametrize("data", FILES.values(), ids=FILES)
 def test_each_rule_of_the_format_is_read_alike(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "model.ckpt"
