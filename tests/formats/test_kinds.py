@@ -23,6 +23,8 @@ from hypothesis import strategies as st
 
 from ckptload import load_checkpoint, load_checkpoint_async, open_checkpoint
 from ckptload.errors import CheckpointError, CorruptCheckpointError, EmptyCheckpointError, WrongFormatError
+from ckptload.formats.kinds import archives
+from ckptload.formats.kinds.kind import HEAD, TAIL, Glimpse
 from ckptload.formats.kinds.recognising import recognise
 from ckptload.sources.memory import BufferSource
 from places import FIXTURES
@@ -431,3 +433,15 @@ def test_an_archive_of_many_files_is_named_in_no_time() -> None:
     """Only so many headers are looked at."""
     header = b"PK\1\2" + bytes(24) + b"\1\0" + bytes(16) + b"n"
     assert named(b"PK\3\4" + header * 100_000).startswith("a zip archive")
+
+
+def test_names_that_claim_to_lie_in_each_other_are_not_all_looked_at() -> None:
+    """Each header says that its name reaches to the end, so that names would be longer than the file by far."""
+    number = 1400
+    data = b"".join(
+        b"PK\1\2" + bytes(24) + (46 * (number - 1 - at)).to_bytes(2, "little") + bytes(16) for at in range(number)
+    )
+    assert len(data) < TAIL
+    names = archives._entries(Glimpse(data[:HEAD], data, len(data)))
+    assert names
+    assert sum(map(len, names)) <= len(data) + HEAD

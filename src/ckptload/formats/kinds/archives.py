@@ -91,11 +91,14 @@ def _entries(seen: Glimpse) -> list[str]:
     found: dict[str, None] = {}
     for data in (seen.tail, seen.head):
         for mark, length_at, name_at in _HEADERS:
+            # Names do not overlap, so that together they are no longer than what they are in.
+            room = len(data)
             at = data.find(mark)
             while at >= 0 and len(found) < _MOST:
                 length = int.from_bytes(data[at + length_at : at + length_at + 2], "little")
-                name = data[at + name_at : at + name_at + length]
+                name = data[at + name_at : at + name_at + length] if length <= room else b""
                 if name and len(name) == length:
+                    room -= length
                     found[str(name, "utf-8", "replace")] = None
                 at = data.find(mark, at + len(mark))
     return list(found)
