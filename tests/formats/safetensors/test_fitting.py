@@ -64,3 +64,18 @@ def test_a_file_of_a_set_that_the_index_does_not_name_is_told() -> None:
     # Some tools count from zero.
     assert found({}, files={"a": "m-00000-of-00002.safetensors", "b": "m-00001-of-00002.safetensors"}) == []
     assert found({}, files={"a": "part0.safetensors", "b": "part2.safetensors"}) == []
+
+
+def test_only_so_many_files_of_sets_are_looked_for() -> None:
+    """An index of a few kilobytes may claim to be part of thousands of sets of 99999 files each."""
+    asked = []
+
+    def exists(name: str) -> bool:
+        asked.append(name)
+        return False
+
+    index = WeightMap({f"w{at}": f"m{at}-00001-of-99999.safetensors" for at in range(100)}, {}, None)
+    (first, second) = misfits(index, {}, exists)
+    assert "1 of the 99999 files of a set" in first
+    assert "'m1-00002-of-99999.safetensors', 'm1-00003-of-99999.safetensors'" in second
+    assert len(asked) <= 100_000

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from ckptload.messages import counted, listed
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 
 #: The name of one file of a set, such as ``model-00001-of-00003.safetensors``.
 _OF_A_SET: Final = re.compile(r"(.*)-(\d{5})-of-(\d{5})(\.[^/]*)", re.ASCII | re.DOTALL)
+#: Files of sets that are looked for; all of any real checkpoint.
+_MOST: Final = 100_000
 
 
 def misfits(
@@ -49,6 +52,8 @@ def misfits(
 
 
 def _incomplete_sets(index: WeightMap, exists: Callable[[str], bool]) -> Iterator[str]:
+    # An index may name many sets, each of which claims to have many files.
+    room = _MOST
     sets: dict[tuple[str, str, str], set[int]] = {}
     for file in dict.fromkeys(index.files.values()):
         part = _OF_A_SET.fullmatch(file)
@@ -56,9 +61,10 @@ def _incomplete_sets(index: WeightMap, exists: Callable[[str], bool]) -> Iterato
             sets.setdefault((part[1], part[3], part[4]), set()).add(int(part[2]))
     for (stem, total, ending), numbers in sets.items():
         first = 0 if 0 in numbers else 1
-        others = [number for number in range(first, int(total) + first) if number not in numbers]
-        if others:
-            names = [f"{stem}-{number:05}-of-{total}{ending}" for number in others]
+        others = (number for number in range(first, int(total) + first) if number not in numbers)
+        names = [f"{stem}-{number:05}-of-{total}{ending}" for number in islice(others, room)]
+        room -= len(names)
+        if names:
             there = sum(map(exists, names))
             yield (
                 f"the index names {len(numbers)} of the {counted(int(total), 'file')} of a set, and not "
