@@ -283,6 +283,22 @@ def test_a_sha_256_in_the_name_vouches_for_a_file(tmp_path: Path, capsys: CAPTUR
     assert "the name says that the file's SHA-256 begins with" in found["findings"][0]["problem"]
 
 
+def test_a_missing_shard_with_a_sha_256_in_its_name_is_missing(shards: Path, capsys: CAPTURE) -> None:
+    index = json.loads(shards.read_text())
+    index["weight_map"]["a"] = "one-1a2b3c4d.safetensors"
+    shards.write_text(json.dumps(index))
+    assert verify(shards) == 6
+    capsys.readouterr()
+    assert [finding["kind"] for finding in findings(capsys, shards)["findings"]] == ["missing"]
+
+
+def test_an_index_without_files_has_nothing_to_verify_against(tmp_path: Path, capsys: CAPTURE) -> None:
+    path = tmp_path / "model.safetensors.index.json"
+    path.write_text('{"weight_map": {}}')
+    assert verify(path) == 4
+    assert "CRC-32" not in capsys.readouterr().out
+
+
 def test_a_date_in_the_name_is_no_sha_256(tmp_path: Path) -> None:
     path = tmp_path / "lenet5-20240101.ckpt"
     path.write_bytes((FIXTURES / "lenet5.ckpt").read_bytes())

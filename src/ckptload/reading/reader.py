@@ -118,7 +118,10 @@ class Reader(Mapping[str, Any]):
 
     @property
     def files(self) -> list[str]:
-        """Return the paths of the files that hold the entries; empty for bytes, file objects and URLs."""
+        """Return the paths of the files that hold the entries; empty for bytes, file objects and URLs.
+
+        Shards that do not exist are not among them.
+        """
         return list(self._open_index().source.files)
 
     def kept_strings(self) -> dict[str, str]:

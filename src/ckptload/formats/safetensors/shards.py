@@ -68,9 +68,10 @@ class ShardedSource(Source):
             raise LimitError(f"the index names more than {MAX_SHARDS} files", path=self.path, hint=AGAIN)
         self.places = {name: _inside(self.path, name) for name in files}
         self._numbers = {name: number for number, name in enumerate(files)}
-        self._paths = self.files = list(self.places.values())
+        self._paths = list(self.places.values())
         # A missing file is an error only when a tensor in it is requested.
         self._there = [os.path.exists(place) for place in self._paths]  # noqa: PTH110
+        self.files = [place for place, there in zip(self._paths, self._there, strict=True) if there]
         sizes = [os.path.getsize(place) if os.path.isfile(place) else 0 for place in self._paths]  # noqa: PTH113, PTH202
         self.starts = [0, *accumulate(sizes)]
         self.size = self.starts[-1]
@@ -253,7 +254,7 @@ class ShardedIndex:
         return Facts(self.source.size, checksum.KEY in self.metadata)
 
     def verify_crc(self) -> bool:
-        """Check every shard that has a checksum; return whether all of them do.
+        """Check every shard that has a checksum; return whether there are shards and all of them do.
 
         Raises:
             MissingShardError: files are missing; the others have been checked.
@@ -266,7 +267,7 @@ class ShardedIndex:
                 missing = error
         if missing is not None:
             raise missing
-        return all(found)
+        return bool(found) and all(found)
 
     def check_index(self) -> list[CheckpointError]:
         """Compare the index with the headers of all its files."""
