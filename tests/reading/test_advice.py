@@ -104,6 +104,20 @@ def test_a_missing_suffix_is_named(folder: Path, door: Callable[[Any], object], 
     assert raised(error, door, folder / "model") == f"did you mean {str(folder / there)!r}?"
 
 
+@pytest.mark.parametrize("door", [ckpt_to_safetensors, safetensors_to_ckpt])
+def test_the_converters_name_what_is_there_too(folder: Path, door: Callable[[Any], object]) -> None:
+    fill(folder, "model.ckpt", "tf.index")
+    assert raised(MissingFileError, door, folder / "model") == f"did you mean {str(folder / 'model.ckpt')!r}?"
+    assert "TensorFlow" in raised(WrongFormatError, door, folder / "tf")
+    assert "~" in raised(MissingFileError, door, folder / "nothing" / "alike")
+
+
+def test_no_path_at_all_resembles_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(folder, "a.ckpt")
+    monkeypatch.chdir(folder)
+    assert "did you mean" not in raised(ReadError, open_checkpoint, "")
+
+
 def test_a_wrong_suffix_and_a_wrong_letter_are_named(folder: Path) -> None:
     fill(folder, "model.safetensors", "lenet-1_1875.ckpt")
     assert repr(str(folder / "model.safetensors")) in raised(MissingFileError, load_checkpoint, folder / "model.ckpt")

@@ -14,14 +14,13 @@ from ckptload.errors import (
     ArgumentError,
     ArgumentTypeError,
     CheckpointError,
-    MissingFileError,
     ReadError,
     enough_memory,
 )
 from ckptload.formats.entry import SAFETENSORS
 from ckptload.messages import type_name, warn
 from ckptload.reading.access import Access
-from ckptload.reading.advice import misnamed
+from ckptload.reading.advice import misnamed, missing
 from ckptload.reading.opening import is_index, open_files
 from ckptload.writing.atomic import failure
 
@@ -67,7 +66,8 @@ def jobs(file_path: Any, save_path: Any, file_name_regex: Any, *, old: str, new:
     Raises:
         ArgumentTypeError: an argument is of the wrong type.
         ArgumentError: an argument has an invalid value.
-        MissingFileError: there is no such file or folder.
+        MissingFileError: there is no such file or folder; the hint says what is there instead.
+        WrongFormatError: the path is the prefix of a TensorFlow checkpoint.
     """
     given = path_of("file_path", file_path)
     folder = _folder(save_path)
@@ -79,9 +79,7 @@ def jobs(file_path: Any, save_path: Any, file_name_regex: Any, *, old: str, new:
             # it only tests for None there (2.10.0, train/serialization.py:2662).
             return _in_ranks(path, Path() if save_path == "" else folder, fits, old, new)
         if not given or not path.exists():
-            raise MissingFileError(
-                "there is no such file or folder", path=given, hint="check the path; ~ is not expanded"
-            )
+            raise missing(given, "there is no such file or folder", "check the path; ~ is not expanded")
     except (OSError, ValueError) as error:
         if isinstance(error, CheckpointError):
             raise

@@ -12,6 +12,7 @@ from ckptload.errors import (
     CheckpointError,
     CorruptCheckpointError,
     Hint,
+    MissingFileError,
     OutOfMemoryError,
     WrongFormatError,
     enough_memory,
@@ -60,6 +61,19 @@ def open_advised(source: object, *, mapped: bool = False) -> Source:
         raise
 
 
+def missing(path: str, problem: str, hint: str) -> CheckpointError:
+    """Return the error for a path at which there is nothing.
+
+    Args:
+        path: the path, as it was given.
+        problem: what is wrong.
+        hint: a hint, if nothing is there instead.
+    """
+    if _is_prefix(path):
+        return wrong(path, CKPT, _PREFIX)
+    return MissingFileError(problem, path=path, hint=_instead_of(path) or hint)
+
+
 def misnamed(path: str, wanted: str, problem: str) -> CheckpointError:
     """Return the error for a path whose name does not fit a format: about the file itself, if that is the reason.
 
@@ -106,7 +120,7 @@ def _instead_of(path: str) -> str | None:
     """Return a hint that names the files in a folder or beside a missing file, or None if there are none."""
     if os.path.isdir(path):  # noqa: PTH112
         return _in_folder(path)
-    if os.path.lexists(path):
+    if not path or os.path.lexists(path):
         return None
     folder, name = os.path.split(path)
     names = _names(folder)
