@@ -24,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: the arguments after the command's name; by default those of the process.
 
     Returns:
-        The exit code (docs/cli.md, "verify", "diff" and "On terminals and in pipes").
+        The exit code (docs/cli.md, "Exit codes", "diff" and "On terminals and in pipes").
     """
     text.prepare_streams()
     if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:

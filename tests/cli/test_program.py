@@ -58,6 +58,13 @@ def test_without_the_extra_types_that_are_not_supported_are_listed_too(tmp_path:
     assert [line.split() for line in done.stdout.splitlines()[:2]] == [["w", "Foo", "(2,)", "3"], ["bad", "damaged"]]
 
 
+def test_without_the_extra_a_missing_shard_is_told_once(tmp_path: Path) -> None:
+    index = tmp_path / "model.safetensors.index.json"
+    index.write_text('{"weight_map": {"a": "one.safetensors", "b": "one.safetensors"}}')
+    done = without_the_extra(index)
+    assert (done.returncode, done.stdout.count("missing"), done.stderr.count("is missing")) == (6, 2, 1)
+
+
 def test_without_the_extra_the_help_says_what_the_extra_adds() -> None:
     done = without_the_extra("--help")
     assert 'pip install "ckptload[cli]"' in done.stdout

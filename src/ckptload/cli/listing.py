@@ -87,8 +87,7 @@ class Listing:
     @property
     def damaged(self) -> list[CheckpointError]:
         """Return the errors of rows without an entry; one that concerns a whole shard only once."""
-        found = (row.damage for row in self.rows if row.damage is not None)
-        return list({(error.problem, error.path, error.name, error.offset): error for error in found}.values())
+        return text.distinct(row.damage for row in self.rows if row.damage is not None)
 
     @property
     def unsupported(self) -> str | None:

@@ -76,7 +76,7 @@ def _list(reader: Reader, path: str) -> int:
         sys.stdout.write(line.rstrip() + "\n")
     entries = "1 entry" if len(rows) == 1 else f"{text.grouped(len(rows))} entries"
     sys.stdout.write(f"{entries}, {text.grouped(total)} bytes\n")
-    for found in bad:
+    for found in text.distinct(bad):
         _complain(text.error_lines(found, path))
     return text.worst(map(text.exit_code, bad))
 

@@ -92,6 +92,16 @@ def exit_code(error: errors.CheckpointError) -> int:
     return next((code for cls, code in _CODES if isinstance(error, cls)), DAMAGED)
 
 
+def distinct(found: Iterable[errors.CheckpointError]) -> list[errors.CheckpointError]:
+    """Return errors without those that say the same again, as each tensor of a missing shard does."""
+    return list({identity(error): error for error in found}.values())
+
+
+def identity(error: errors.CheckpointError) -> tuple[str, str | None, str | None, int | None]:
+    """Return what is equal if two errors say the same."""
+    return error.problem, error.path, error.name, error.offset
+
+
 def worst(codes: Iterable[int]) -> int:
     """Return the exit code for several files: that of the worst one (docs/cli.md, "Exit codes")."""
     order = (DAMAGED, USAGE, NEEDS_KEY, OTHER_KIND, MISSING, UNSUPPORTED, UNCHECKED)

@@ -61,7 +61,7 @@ class _Verdict:
     def found(self, error: CheckpointError, kind: str | None = None) -> None:
         """Add a finding, unless it is a whole shard's and was found for another of its tensors."""
         code = text.exit_code(error)
-        key = (error.problem, error.path, error.name, error.offset)
+        key = text.identity(error)
         if key not in self._seen:
             self._seen.add(key)
             self.findings.append(_Finding(kind or text.KINDS[code], error))
