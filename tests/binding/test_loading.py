@@ -808,7 +808,7 @@ def test_a_copy_of_a_type_that_is_not_supported_is_in_nobodys_way() -> None:
     with open_checkpoint(copy + weights) as reader:
         load_param_into_net(cell, reader)
     assert values(cell) == {"w": [0]}
-    with open_checkpoint(copy) as reader, pytest.raises(UnsupportedTypeError, match="'ema.net.w'.*'Float3' is not"):
+    with open_checkpoint(copy) as reader, pytest.raises(UnsupportedTypeError, match=r"'ema\.net\.w'.*'Float3' is not"):
         load_param_into_net(cell, reader)
 
 
