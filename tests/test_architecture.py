@@ -89,7 +89,7 @@ FILES: dict[str, list[str]] = {
     "foreign": ["classes", "taken", "torch_tensors", "mindspore_tensors", "taking", "giving"],
     "nets": ["ends", "states", "cell", "containers", "pytorch", "mindspore_cell", "foreign", "slots"],
     "nets.pytorch": ["groups", "names", "module", "state"],
-    "reading": ["access", "arrays", "slices", "values", "digests", "reader", "indexing", "advice", "opening"],
+    "reading": ["access", "arrays", "slices", "values", "digests", "opened", "reader", "indexing", "advice", "opening"],
     "binding": ["copies", "matching", "supplies", "renaming", "plan", "report", "loading", "state_dict"],
     "writing": ["atomic", "output", "background", "gathering"],
     "ops": ["operands", "creation", "joining", "assigning", "functional", "primitives", "operations"],

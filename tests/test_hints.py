@@ -6,6 +6,7 @@ import ast
 import inspect
 import pickle
 import re
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,8 +60,13 @@ def arguments_in(text: str) -> list[str]:
     ]
 
 
-def assigned(module: ast.AST, name: str) -> Iterator[ast.AST]:
-    """Yield what a name is bound to anywhere in a module: by assignments, by loops, or by `return` of its function."""
+@cache
+def assigned(module: ast.AST, name: str) -> tuple[ast.AST, ...]:
+    """Return what a name is bound to anywhere in a module: by assignments, by loops, or by `return` of its function."""
+    return tuple(_assigned(module, name))
+
+
+def _assigned(module: ast.AST, name: str) -> Iterator[ast.AST]:
     for node in ast.walk(module):
         if isinstance(node, ast.Assign):
             targets, value = node.targets, node.value

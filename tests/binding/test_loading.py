@@ -802,6 +802,16 @@ def test_tensors_that_are_not_wanted_need_not_be_readable() -> None:
     assert values(cell) == {"w": [3]}
 
 
+def test_a_copy_of_a_type_that_is_not_supported_is_in_nobodys_way() -> None:
+    copy, weights = record("ema.net.w", (1,), "Float3", b"x"), record("net.w", (1,), "Float32", bytes(4))
+    cell = net({"w": (1,)})
+    with open_checkpoint(copy + weights) as reader:
+        load_param_into_net(cell, reader)
+    assert values(cell) == {"w": [0]}
+    with open_checkpoint(copy) as reader, pytest.raises(UnsupportedTypeError, match=r"'ema\.net\.w'.*'Float3' is not"):
+        load_param_into_net(cell, reader)
+
+
 # -- the plan -------------------------------------------------------------------------------------
 
 

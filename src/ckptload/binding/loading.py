@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -292,7 +292,8 @@ def plan_target(
     if name_map is not None:
         supply = RenamedSupply(supply, name_map)
     slots = _unique(target.slots(supply.keys))
-    look = Look(supply.is_tensor, supply.shape, lambda name, key: fits(slots[name].shapes, supply.shape(key)))
+    shape = cache(supply.shape)
+    look = Look(supply.is_tensor, shape, cache(lambda name, key: fits(slots[name].shapes, shape(key))))
     matching = match(list(slots), supply.keys, look, exact=strict)
     plan = BindingPlan(slots, supply, matching, strict=strict, skips=skip_misfits)
     supply.authenticate()

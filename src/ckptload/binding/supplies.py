@@ -16,7 +16,7 @@ from ckptload import threads
 from ckptload.errors import ArgumentTypeError, CheckpointError
 from ckptload.foreign.giving import OURS
 from ckptload.foreign.taking import is_foreign
-from ckptload.formats.entry import TENSOR
+from ckptload.formats.entry import TENSOR, UNSUPPORTED
 from ckptload.messages import type_name
 from ckptload.reading.reader import Reader
 from ckptload.sources.spans import batches
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
     from ckptload.dtypes import Array, DType
+    from ckptload.formats.entry import Entry
 
     Job = Callable[[], None]
 
@@ -213,18 +214,29 @@ class _ReaderSupply:
         self._reader = reader
         self.keys: Collection[str] = reader
         self.label: str | None = reader.path
+        # The reader checks more at each call than that the entry is known.
+        self._known: dict[str, Entry] = {}
 
     def original(self, key: str) -> str:
         return key
 
     def is_tensor(self, key: str) -> bool:
-        return self._reader.readable(key).kind == TENSOR
+        # A tensor of a type that is not supported is an error only if a parameter takes it.
+        return self._info(key).kind in {TENSOR, UNSUPPORTED}
 
     def shape(self, key: str) -> tuple[int, ...]:
-        return self._reader.info(key).shape
+        return self._info(key).shape
+
+    def _info(self, key: str) -> Entry:
+        found = self._known.get(key)
+        if found is None:
+            found = self._known[key] = self._reader.info(key)
+        return found
 
     def spec(self, key: str) -> Spec:
-        entry = self._reader.readable(key)
+        entry = self._info(key)
+        if entry.kind == UNSUPPORTED:
+            entry = self._reader.readable(key)
         if entry.dtype is None:
             raise ArgumentTypeError(f"the entry is a {entry.kind}, not a tensor", name=key, path=self.label)
         return Spec(entry.dtype, entry.shape, entry.offset)

@@ -6,27 +6,20 @@ Opening reads the headers only, not the tensor data. `load_checkpoint` is a thin
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from ckptload import filters, messages
 from ckptload.errors import (
-    ChangedFileError,
     CheckpointError,
-    ClosedReaderError,
-    DecryptionError,
-    ForeignFieldWarning,
-    Hint,
-    ReadError,
     UnknownNameError,
     UnsupportedTypeError,
-    enough_memory,
 )
 from ckptload.foreign.giving import OURS, chosen
 from ckptload.formats.entry import TENSOR, UNSUPPORTED
 from ckptload.formats.safetensors import strings
-from ckptload.reading import arrays, digests
+from ckptload.reading import arrays
+from ckptload.reading.opened import OpenFile
 from ckptload.reading.slices import TensorSlice
 from ckptload.reading.values import check_kind, given, to_read, values
 
@@ -34,11 +27,11 @@ if TYPE_CHECKING:
     from ckptload.dtypes import Array
     from ckptload.filters import Prefixes
     from ckptload.formats.entry import Entry
-    from ckptload.formats.index import Facts, Index
+    from ckptload.formats.index import Index
     from ckptload.sources.base import Source
 
 
-class Reader(Mapping[str, Any]):
+class Reader(OpenFile, Mapping[str, Any]):
     """An open checkpoint: name to Parameter, str, list of arrays (a map) or bytes (a random state).
 
     Its Parameters are of the kind that it was opened with (`open_checkpoint`, ``parameters``).
@@ -56,19 +49,12 @@ class Reader(Mapping[str, Any]):
         reopen: tuple[Any, ...] | None = None,
         gives: str = OURS,
     ) -> None:
-        self._index: Index | None = index
-        # Names in the file for a selection; None for the reader of the whole file, which owns the source.
-        self._chosen = chosen
-        # A selection keeps alive the reader that owns the file.
-        self._parent = parent
-        self._label = index.source.label
+        super().__init__(index, chosen, parent, reopen)
         self._entries: dict[str, Entry] = {}
         # The results of `arrays.begins_of` for tensors that `get_slice` was called with.
         self._begins: dict[str, list[int]] = {}
         # The kind of the Parameters that are read (`giving.KINDS`).
         self._gives = gives
-        # The function and arguments with which pickle opens the same file again, if that is possible.
-        self._reopen = reopen
 
     # -- the mapping ------------------------------------------------------------------------------
 
@@ -96,34 +82,6 @@ class Reader(Mapping[str, Any]):
 
     # -- looking without reading ------------------------------------------------------------------
 
-    @property
-    def format(self) -> str:
-        """Return ``ckpt`` or ``safetensors``."""
-        return self._open_index().format
-
-    @property
-    def metadata(self) -> dict[str, str]:
-        """Return a copy of the file's metadata: ``__metadata__`` of safetensors, empty for .ckpt."""
-        return dict(self._open_index().metadata)
-
-    @property
-    def cipher(self) -> str | None:
-        """Return the mode of an encrypted file, such as ``AES-GCM``, or None."""
-        return self._open_index().cipher
-
-    @property
-    def path(self) -> str:
-        """Return the path, or a description if the source is not a file."""
-        return self._label
-
-    @property
-    def files(self) -> list[str]:
-        """Return the paths of the files that hold the entries; empty for bytes, file objects and URLs.
-
-        Shards that do not exist are not among them.
-        """
-        return list(self._open_index().source.files)
-
     def kept_strings(self) -> dict[str, str]:
         """Return the strings of a .ckpt that a conversion stored in the metadata of a safetensors file, by name.
 
@@ -132,11 +90,6 @@ class Reader(Mapping[str, Any]):
         """
         with self._in_file():
             return strings.kept(self._open_index().metadata)
-
-    @cached_property
-    def facts(self) -> Facts:
-        """Return facts about the file: its size, its checksum or tags, and the versions that can have written it."""
-        return self._open_index().facts()
 
     def info(self, name: str) -> Entry:
         """Return the kind, dtype, shape, size and position of an entry without reading its data.
@@ -346,110 +299,7 @@ class Reader(Mapping[str, Any]):
             index.source.check_unchanged()
             return rows
 
-    # -- checking ---------------------------------------------------------------------------------
-
-    def verify_crc(self) -> bool:
-        """Check the CRC-32 that is stored in the file (docs/format.md, "CRC trailer").
-
-        Returns:
-            True if the file has a checksum and it matches; False if it has none.
-
-        Raises:
-            ChecksumError: the checksum does not match.
-        """
-        index = self._open_index()
-        with self._in_file():
-            return index.verify_crc()
-
-    def verify_name(self) -> bool:
-        """Compare a SHA-256 in the file's name, as in ``resnet18-1e65cd21.ckpt``, with that of its bytes.
-
-        Returns:
-            True if the name (of each file, if there are several) has at least 8 digits of one after a dash at its end,
-            and they match; False if it has none. Without a letter among them, they count only if they match.
-
-        Raises:
-            ChecksumError: they do not match.
-        """
-        with self._in_file():
-            found = [digests.verify_name(path) for path in self.files]
-        return bool(found) and all(found)
-
-    def check_index(self) -> list[CheckpointError]:
-        """Compare the index of a checkpoint in several files with what is in these files.
-
-        Returns:
-            Errors, which are not raised: tensors that the index does not list, tensors in several files, files of a
-            set that the index does not name, a wrong ``total_size``. A tensor that is missing is not among them; its
-            `info` raises. Empty if nothing is wrong, or if this is a single file.
-        """
-        index = self._open_index()
-        with self._in_file():
-            return index.check_index()
-
-    def authenticate(self) -> None:
-        """Check the tag of every block of an encrypted file; do nothing for a file without tags.
-
-        Raises:
-            DecryptionError: a tag does not match, so the key is wrong or the file was changed.
-        """
-        index = self._open_index()
-        with self._in_file():
-            index.source.authenticate()
-
-    def warn_of_foreign_fields(self) -> None:
-        """Warn if there are fields that no version of MindSpore writes; see `Facts.foreign`.
-
-        Opening a file does this, unless it is encrypted and nothing in it has been authenticated.
-        """
-        foreign = self._open_index().foreign
-        if foreign.number:
-            messages.warn(
-                f"{self._label} has {foreign}. Readers skip such fields, or let them replace others. A changed bit "
-                "turns a parameter, its name or a part of its shape into one, so parameters may be missing or changed: "
-                "fetch the file again, or compare its entries with the network's",
-                ForeignFieldWarning,
-            )
-
-    @contextmanager
-    def vouched(self) -> Iterator[None]:
-        """Check all tags when the context ends, even after an error about what was read inside it.
-
-        Values read inside may come from blocks that are not checked yet, so they must not reach the user before
-        the context has ended without an error.
-
-        Raises:
-            DecryptionError: a tag does not match. An error raised inside is dropped then, because it may show
-                unauthenticated data.
-        """
-        failure: CheckpointError | None = None
-        try:
-            yield
-        except (DecryptionError, ReadError, ChangedFileError):
-            # These errors do not show data of the file.
-            raise
-        except CheckpointError as error:
-            failure = error
-        try:
-            self.authenticate()
-        except DecryptionError as error:
-            _unchain(error, failure)
-            raise
-        if failure is not None:
-            raise failure
-
     # -- life -------------------------------------------------------------------------------------
-
-    def close(self) -> None:
-        """Close the file. Values that were read stay valid; reading again raises ClosedReaderError."""
-        index, self._index = self._index, None
-        if index is not None and self._chosen is None:
-            index.source.close()
-
-    @property
-    def closed(self) -> bool:
-        """Tell whether this reader, or the one that it was selected from, is closed."""
-        return self._index is None or (self._parent is not None and self._parent.closed)
 
     def __enter__(self) -> Reader:
         self._open_index()
@@ -457,11 +307,6 @@ class Reader(Mapping[str, Any]):
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-    def __del__(self) -> None:
-        # The constructor may have failed before `_index` was set.
-        if getattr(self, "_index", None) is not None:
-            self.close()
 
     def __eq__(self, other: object) -> bool:
         # The comparison of Mapping would read both files.
@@ -479,22 +324,7 @@ class Reader(Mapping[str, Any]):
         cipher = f", {index.cipher}" if index.cipher else ""
         return f"<{index.format} checkpoint {self._label}: {count} entries{cipher}>"
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        if self._reopen is None or self._chosen is not None or self._index is None:
-            raise CheckpointError(
-                "only an open reader of a whole, unencrypted file that was opened by its path can be pickled",
-                path=self._label,
-                hint="open the checkpoint in the other process",
-            )
-        return self._reopen
-
     # -- inside -----------------------------------------------------------------------------------
-
-    def _open_index(self) -> Index:
-        index = self._index  # Once: another thread may close the reader at any moment.
-        if index is None or self.closed:
-            raise ClosedReaderError("the reader was closed", path=self._label, hint="open the checkpoint again")
-        return index
 
     def _tensor_info(self, name: str) -> Entry:
         entry = self.readable(name)
@@ -514,23 +344,3 @@ class Reader(Mapping[str, Any]):
             name=str(name),
             hint="the nearest names are " + messages.quoted(near) if near else "list(reader) has all names",
         )
-
-    @contextmanager
-    def _in_file(self) -> Iterator[None]:
-        """Add the path to errors raised inside, where only the reader knows it."""
-        try:
-            with enough_memory("for the requested entries", path=self._label, hint=Hint("{fewer}")):
-                yield
-        except CheckpointError as error:
-            if error.path is None:
-                error.path = self._label
-            raise
-
-
-def _unchain(error: BaseException, other: BaseException | None) -> None:
-    """Remove `other` from the chain of contexts of `error`, because a traceback would show it."""
-    link: BaseException | None = error
-    while link is not None:
-        if link.__context__ is other:
-            link.__context__ = None
-        link = link.__context__
