@@ -361,7 +361,10 @@ def test_a_field_for_which_a_sum_or_a_tag_vouches_is_a_note(tmp_path: Path, caps
         writer.finish()
     for path, more in ((summed, ()), (sealed, with_key())):
         assert verify(path, *more) == 0
-        assert "note: 1 field of" in capsys.readouterr().out
+        out = capsys.readouterr().out
+        assert "note: 1 field of" in out
+        assert "compare its entries" in out
+        assert "fetch" not in out
         found = findings(capsys, path, *more)
         assert [(finding["kind"], finding["note"]) for finding in found["findings"]] == [("foreign field", True)]
 

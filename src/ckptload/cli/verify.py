@@ -195,11 +195,13 @@ def _foreign(reader: Reader, verdict: _Verdict) -> None:
     """Note fields that no MindSpore writes: damage, unless a sum or tags vouch for the bytes."""
     foreign = reader.facts.foreign
     if foreign.number:
-        found = CorruptCheckpointError(str(foreign), hint="parameters may be missing or changed; fetch the file again")
+        hint = "parameters may be missing or changed; "
         if verdict.vouched:
-            verdict.note(text.FOREIGN, found)
+            hint += "the file is as its writer wrote it, so compare its entries with the network's"
+            verdict.note(text.FOREIGN, CorruptCheckpointError(str(foreign), hint=hint))
         else:
-            verdict.found(found, text.FOREIGN)
+            hint += "fetch the file again"
+            verdict.found(CorruptCheckpointError(str(foreign), hint=hint), text.FOREIGN)
 
 
 def _named(reader: Reader, verdict: _Verdict) -> None:

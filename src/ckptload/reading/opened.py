@@ -102,8 +102,8 @@ class OpenFile:
         """Compare a SHA-256 in the file's name, as in ``resnet18-1e65cd21.ckpt``, with that of its bytes.
 
         Returns:
-            True if the name (of each of `files`, if there are several) has at least 8 digits of one after a dash at its end,
-            and they match; False if it has none. Without a letter among them, they count only if they match.
+            True if the name (of each of `files`, if there are several) has at least 8 digits of one after a dash at its
+            end, and they match; False if it has none. Without a letter among them, they count only if they match.
 
         Raises:
             ChecksumError: they do not match.
