@@ -762,6 +762,14 @@ def test_entries_that_nothing_tells_apart_are_all_named(skip_misfits: bool, supp
     assert values(cell) == {"w": [-1], "u": [-1], "v": [-1]}
 
 
+def test_misfits_are_reported_beside_what_nothing_tells_apart(supplied: Supplied) -> None:
+    checkpoint = two_nets() | {"x": param([1.0, 2.0])}
+    with pytest.raises(
+        BindingError, match=r"(?s)2 of 4 .* several entries .*\n  1 of 4 .* cannot be loaded.*'x': the net"
+    ):
+        load_param_into_net(net(dict.fromkeys("wuvx", (1,))), supplied(checkpoint))
+
+
 def test_a_plan_shows_entries_that_nothing_tells_apart(supplied: Supplied) -> None:
     plan = plan_binding(net(dict.fromkeys("wuv", (1,))), supplied(two_nets()))
     assert [tuple(tie) for tie in plan.ties] == [("w", ("b.w", "a.w")), ("v", ("b.v", "a.v"))]

@@ -225,7 +225,9 @@ def test_using_optimizer_state_shows() -> None:
 
 def test_only_whole_words_name_optimizer_state() -> None:
     assert taken("w", "momentsx.w net.w") == "w=momentsx.w"
-    assert taken("w", "net.moments.w x.w") == "w=net.moments.w"
+    assert taken("w", "net.momentsx.w x.w") == "w=net.momentsx.w"
+    assert taken("w", "net.moments.w x.w") == "w=x.w"
+    assert taken("w", "adam.exp_avg.fc.w model.fc.w") == "w=model.fc.w"
 
 
 def test_what_is_no_tensor_fills_nothing() -> None:
@@ -283,18 +285,18 @@ shapes = st.sampled_from(["", "", "", ":2"])
 named = names.flatmap(lambda several: st.tuples(*(shapes.map(each.__add__) for each in several))).map(parsed)
 
 
-def first_ones(wanted: dict[str, str], keys: dict[str, str], group: list[str]) -> dict[str, str]:
+def first_ones(wanted: dict[str, str], keys: dict[str, str], group: dict[str, list[str]]) -> dict[str, str]:
     """Return the entry of each parameter by the rule of the first entry, as it is written down, step by step."""
     taken: dict[str, str] = {}
 
     def ends(prefix: str) -> list[str]:
-        return [name for name in wanted if name not in taken and prefix + name in group]
+        return [name for name in wanted if name not in taken and prefix + name in group[name]]
 
     def fit(prefix: str) -> bool:
         return all(wanted[name] == keys[prefix + name] for name in ends(prefix))
 
     for name in wanted:
-        prefixes = [key[: len(key) - len(name)] for key in group if key.endswith("." + name)]
+        prefixes = [key[: len(key) - len(name)] for key in group[name]]
         if name in taken or not prefixes:
             continue
         first = prefixes[0]
@@ -316,7 +318,7 @@ def rank(prefix: str, wanted: Iterable[str], shapes: dict[str, str], keys: dict[
     parts = prefix.split(".")
     shorter = [".".join(parts[:at] + parts[at + 1 :]) for at, part in enumerate(parts) if f"{part}." in STATE_PREFIXES]
     inside = any(each + name in keys and prefix + name in keys and "." in each for each in shorter for name in wanted)
-    return prefix.startswith(STATE_PREFIXES), alike or inside
+    return any(f"{part}." in STATE_PREFIXES for part in parts), alike or inside
 
 
 def by_the_rules(wanted: dict[str, str], keys: dict[str, str]) -> tuple[dict[str, str], dict[str, set[str]]]:
@@ -326,18 +328,18 @@ def by_the_rules(wanted: dict[str, str], keys: dict[str, str]) -> tuple[dict[str
     by_ends = [name for name in wanted if name not in keys and not name.startswith("accu_grads")]
     for wanted_rank in itertools.product((False, True), repeat=2):
         left = {name: wanted[name] for name in by_ends if name not in taken and name not in ties}
-        group = [
-            key
-            for key in keys
-            if any(
-                key.endswith("." + name) and rank(key[: len(key) - len(name)], by_ends, wanted, keys) == wanted_rank
-                for name in left
-            )
-        ]
+        group = {
+            name: [
+                key
+                for key in keys
+                if key.endswith("." + name) and rank(key[: len(key) - len(name)], by_ends, wanted, keys) == wanted_rank
+            ]
+            for name in left
+        }
         chosen = first_ones(left, keys, group)
         used = {key.removesuffix(name) for name, key in chosen.items()}
         for name, key in chosen.items():
-            several = [each for each in group if each.endswith("." + name)]
+            several = group[name]
             fit = [each for each in several if keys[each] == wanted[name] and each.removesuffix(name) in used]
             if key in fit and len(fit) > 1:
                 ties[name] = set(several)

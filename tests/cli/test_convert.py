@@ -158,6 +158,15 @@ def test_encrypted_and_decrypted_a_file_is_the_same(mode: str, tmp_path: Path, r
     assert plain.read_bytes() == (FIXTURES / "lenet5.ckpt").read_bytes()
 
 
+def test_entries_can_be_left_out_of_an_encrypted_file_and_of_a_decrypted_one(
+    tmp_path: Path, raw: tuple[str, ...]
+) -> None:
+    sealed, plain = tmp_path / "sealed.ckpt", tmp_path / "plain.ckpt"
+    assert ckpt("encrypt", FIXTURES / "lenet5.ckpt", sealed, *raw, "--exclude", "conv*") == 0
+    assert ckpt("decrypt", sealed, plain, *raw, "--include", "fc1") == 0
+    assert list(ckptload.load_checkpoint(plain)) == ["fc1.weight", "fc1.bias"]
+
+
 def test_what_mindspore_encrypted_is_decrypted(tmp_path: Path, raw: tuple[str, ...]) -> None:
     for name in ("enc_gcm", "enc_cbc", "enc_sm4"):
         assert ckpt("decrypt", FIXTURES / f"{name}.ckpt", tmp_path / f"{name}.safetensors", *raw) == 0

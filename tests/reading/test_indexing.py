@@ -126,7 +126,7 @@ def test_of_a_mindir_that_no_tag_covers_only_the_possibility_is_said() -> None:
 
 def test_an_encrypted_mindir_without_a_key_is_known_by_its_name() -> None:
     source = BufferSource(encrypted(MINDIR, "AES-GCM"), label="net.mindir")
-    with pytest.raises(WrongFormatError, match="an encrypted MindIR model, to judge by its name"):
+    with pytest.raises(WrongFormatError, match="an encrypted MindIR model, judging by its name"):
         open_index(source, Access(format="ckpt"))
 
 

@@ -38,7 +38,10 @@ _AVERAGES: Final = re.compile(
 #: What a name says, the least for nothing.
 _AVERAGE: Final = 1
 _STATE: Final = 2
-_WITH_UNSURE: Final = frozenset((*STATE_PREFIXES, *_UNSURE))
+_SURE: Final = frozenset(STATE_PREFIXES)
+_WITH_UNSURE: Final = _SURE.union(_UNSURE)
+#: Parts of a prefix among which the name of state is looked for.
+_PARTS: Final = 16
 
 #: What stands between the name of a weight and what a copy has in front of it.
 _SEPARATORS: Final = "._"
@@ -100,7 +103,9 @@ def rank_prefixes(candidates: Mapping[str, Sequence[str]], look: Look) -> dict[s
 
 
 def _named(prefix: str) -> int:
-    return _STATE if prefix.startswith(STATE_PREFIXES) else _AVERAGE if _AVERAGES.match(prefix) else 0
+    if prefix.startswith(STATE_PREFIXES) or any(f"{part}." in _SURE for part in prefix.split(".")):
+        return _STATE
+    return _AVERAGE if _AVERAGES.match(prefix) else 0
 
 
 def _is_beside_state(prefix: str, every: Collection[str]) -> bool:
@@ -113,7 +118,8 @@ def _with_state_inside(every: Collection[str]) -> Iterator[tuple[str, str]]:
     """Yield pairs of prefixes of which the first is the second with a name of state inside: ``train.moment1.net.``."""
     for prefix in every:
         parts = prefix.split(".")
-        for at, part in enumerate(parts):
+        # A name of very many such parts is not one that training writes.
+        for at, part in enumerate(parts[:_PARTS]):
             is_known = f"{part}." in _WITH_UNSURE or _AVERAGES.match(f"{part}.")
             if is_known and (without := ".".join(parts[:at] + parts[at + 1 :])) in every:
                 yield prefix, without

@@ -64,8 +64,10 @@ class BindingPlan(Plan):
         if self.unmatched:
             raise self.no_match()
         if self.ties:
+            both = [report.ties(self.ties, self.total)]
+            both += [report.misfits(self.misfits, self.total)] if self.misfits and not self.skips else []
             raise BindingError(
-                report.ties(self.ties, self.total),
+                "\n  ".join(both),
                 path=self.source,
                 hint=Hint("leave all but one out with {exclude}", ", or rename entries with {name_map}"),
             )

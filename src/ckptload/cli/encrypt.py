@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ckptload.cli import options
+from ckptload.cli import globs, options
 from ckptload.cli.convert import Request
 from ckptload.cli.keys import KeyChoice
 from ckptload.errors import ArgumentError
@@ -19,11 +19,20 @@ if TYPE_CHECKING:
 @click.argument("source", type=options.FILE, metavar="IN")
 @click.argument("target", type=options.FILE, metavar="OUT")
 @click.option("--force", is_flag=True, help="Replace OUT if it exists.")
+@options.select
 @options.limit
 @options.key_to_write("--key")
 @options.common
 def encrypt(
-    *, source: str, target: str, force: bool, max_records: int | None, out_key: KeyChoice, terminal: Terminal
+    *,
+    source: str,
+    target: str,
+    force: bool,
+    include: tuple[str, ...],
+    exclude: tuple[str, ...],
+    max_records: int | None,
+    out_key: KeyChoice,
+    terminal: Terminal,
 ) -> int:
     """Encrypt a checkpoint, which MindSpore and ckptload then load with dec_key.
 
@@ -44,6 +53,7 @@ def encrypt(
         terminal,
         force=force,
         max_records=max_records,
+        wanted=globs.chooser(include, exclude),
         format="ckpt",
         arguments={"enc_mode": out_key.mode},
     )
@@ -54,11 +64,20 @@ def encrypt(
 @click.argument("source", type=options.FILE, metavar="IN")
 @click.argument("target", type=options.FILE, metavar="OUT")
 @click.option("--force", is_flag=True, help="Replace OUT if it exists.")
+@options.select
 @options.limit
 @options.key_to_read
 @options.common
 def decrypt(
-    *, source: str, target: str, force: bool, max_records: int | None, key: KeyChoice, terminal: Terminal
+    *,
+    source: str,
+    target: str,
+    force: bool,
+    include: tuple[str, ...],
+    exclude: tuple[str, ...],
+    max_records: int | None,
+    key: KeyChoice,
+    terminal: Terminal,
 ) -> int:
     """Decrypt a checkpoint.
 
@@ -71,4 +90,7 @@ def decrypt(
     """
     if not key.given:
         raise ArgumentError("a key to decrypt with is required", hint="use --key-file, --key-env or --key-prompt")
-    return Request(source, target, terminal, force=force, max_records=max_records).run(key, None)
+    request = Request(
+        source, target, terminal, force=force, max_records=max_records, wanted=globs.chooser(include, exclude)
+    )
+    return request.run(key, None)

@@ -38,6 +38,7 @@ def test_an_order_comes_back(names: list[str]) -> None:
 def test_an_order_that_cannot_matter_is_not_kept() -> None:
     assert order.entry_for(["z", "b", "a.w", "a.b", "b.w", "b.b"]) == {}
     assert order.entry_for(["b.w", "a.w"]) == {order.KEY: "[1,0]"}
+    assert order.entry_for(["b.gamma", "a.weight"]) == {order.KEY: "[1,0]"}
 
 
 @pytest.mark.parametrize(

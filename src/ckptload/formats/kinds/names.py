@@ -10,17 +10,17 @@ from ckptload.formats.kinds.kind import MINDIR, TENSORFLOW, Kind
 _BY_NAME: Final[tuple[tuple[re.Pattern[str], Kind], ...]] = (
     (
         re.compile(r"\.data-\d{5}-of-\d{5}$"),
-        Kind("the data of a TensorFlow checkpoint, to judge by its name", TENSORFLOW),
+        Kind("the data of a TensorFlow checkpoint, judging by its name", TENSORFLOW),
     ),
     (
         re.compile(r"\.aria2$"),
-        Kind("a control file of aria2, to judge by its name", "let aria2 finish the download beside it"),
+        Kind("a control file of aria2, judging by its name", "let aria2 finish the download beside it"),
     ),
 )
 _UNFINISHED: Final = re.compile(
     r"\.(part|partial|crdownload|download|opdownload|aria2|incomplete|!qb|tmp)$", re.IGNORECASE
 )
-_ENCRYPTED_MINDIR: Final = Kind("an encrypted MindIR model, to judge by its name", MINDIR)
+_ENCRYPTED_MINDIR: Final = Kind("an encrypted MindIR model, judging by its name", MINDIR)
 
 
 def by_name(name: str) -> Kind | None:

@@ -14,6 +14,15 @@ if TYPE_CHECKING:
 
 #: Metadata key of a JSON array: for each entry, in the order that is kept, its place in the order of names.
 KEY: Final = "ckptload.order"
+#: MindSpore's names of tensors of layers, and PyTorch's: a module takes either.
+_SAME: Final = {
+    "gamma": "weight",
+    "embedding_table": "weight",
+    "w": "weight",
+    "beta": "bias",
+    "moving_mean": "running_mean",
+    "moving_variance": "running_var",
+}
 
 
 def restored(names: Collection[str], metadata: Mapping[str, str]) -> list[str]:
@@ -37,13 +46,15 @@ def restored(names: Collection[str], metadata: Mapping[str, str]) -> list[str]:
 def entry_for(names: Sequence[str]) -> dict[str, str]:
     """Return the item that keeps an order in metadata, or an empty dictionary if it does not matter.
 
-    It matters if two names that are not in the order of code points are the same after some dot, and so after the last.
+    It matters if two names that are not in the order of code points are the same after some dot, and so after the last,
+    or stand for the same tensor of a layer.
     """
     before: dict[str, str] = {}
     for name in names:
         _, dot, end = name.rpartition(".")
         if not dot:
             continue
+        end = _SAME.get(end, end)
         if before.get(end, "") > name:
             places = {each: place for place, each in enumerate(sorted(names))}
             return {KEY: json.dumps([places[each] for each in names], separators=(",", ":"))}
