@@ -247,6 +247,7 @@ def test_twice_as_many_encrypted_blocks_are_twice_as_much_work(mode: str, size: 
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ciphers.MODES)
 def test_a_tensor_in_many_encrypted_blocks_is_read_row_by_row_in_work_that_grows_as_it_does(mode: str) -> None:
     def rows(data: bytes) -> None:

@@ -83,6 +83,7 @@ def test_the_order_of_the_entries_does_not_matter(
     assert_weights(path, saved)
 
 
+@pytest.mark.slow
 @every_file
 def test_conversions_keep_what_is_loaded(path: Path, tmp_path: Path) -> None:
     """To the other format, back, and there again."""

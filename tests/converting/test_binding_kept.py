@@ -78,7 +78,7 @@ def converted(folder: Path) -> Iterable[Any]:
         yield dict(arrays)
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(shapes=st.dictionaries(NAMES, SHAPES, max_size=4), file=FILES | TRAINED, seed=st.integers(0, 2**32 - 1))
 def test_what_a_net_is_filled_with_stays_the_same(
     tmp_path_factory: pytest.TempPathFactory, shapes: dict[str, Any], file: dict[str, Any], seed: int
