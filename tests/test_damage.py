@@ -142,7 +142,9 @@ def both(data: bytes, path: Path | None = None) -> dict[str, Any] | CheckpointEr
         assert type(loaded) is type(lazily)
     elif any(isinstance(one, CheckpointError) for one in lazily.values()):
         assert isinstance(loaded, CheckpointError)
-        assert any(loaded.problem == one.problem for one in lazily.values() if isinstance(one, CheckpointError))
+        # Of several types that are not supported, one error names all.
+        errors = [one for one in lazily.values() if isinstance(one, CheckpointError)]
+        assert any(loaded.problem.startswith(one.problem) for one in errors)
     else:
         assert same(loaded, lazily)
     if path is not None:
