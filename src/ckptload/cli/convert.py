@@ -189,7 +189,8 @@ class Request:
         if not self.to_torch:
             return self.name_map
         first = {old: new for new, old in renamed(chosen, self.name_map).items()}
-        shapes = {new: reader.info(old).shape for old, new in first.items() if reader.info(old).kind == "tensor"}
+        entries = ((new, reader.info(old)) for old, new in first.items())
+        shapes = {new: entry.shape for new, entry in entries if entry.kind == "tensor"}
         # What a layer is shows in all names of the file; those that are not chosen may be damaged.
         every = (new for name in reader for new in renamed([name], self.name_map))
         guessed, unclear = guess_torch_names(shapes, shapes=shapes, beside=every)
