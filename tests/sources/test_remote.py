@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+import zlib
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,7 @@ class Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.files: dict[str, bytes] = {}
         self.ranges = True
+        self.identifies = True
         self.served: list[int] = []
 
     def url(self, name: str, data: bytes) -> str:
@@ -64,6 +66,8 @@ class Handler(BaseHTTPRequestHandler):
         if wanted is not None:
             start = int(wanted[1])
             self.send_header("Content-Range", f"bytes {start}-{start + len(part) - 1}/{len(data)}")
+        if self.server.identifies:
+            self.send_header("ETag", f'"{zlib.crc32(data):08x}"')
         self.end_headers()
         if body:
             self.server.served.append(len(part))
