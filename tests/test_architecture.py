@@ -72,7 +72,7 @@ RULES: dict[str, set[str]] = {
 
 #: The files of a package from the bottom up: each imports only those before it.
 FILES: dict[str, list[str]] = {
-    "sources": ["spans", "base", "identity", "memory", "files", "http", "remote", "inputs"],
+    "sources": ["spans", "base", "identity", "filesystems", "memory", "files", "http", "remote", "inputs"],
     "formats": ["kinds", "limits", "entry", "item", "index", "crc32", "ckpt", "safetensors"],
     "formats.ckpt": [
         *("schema", "wire", "window", "fields", "walk", "records", "trailer", "history", "index", "encoding"),

@@ -17,6 +17,7 @@ from ckptload.errors import (
     ReadError,
 )
 from ckptload.sources.base import PIECE, Profile
+from ckptload.sources.filesystems import identity_behind
 from ckptload.sources.identity import Witness, WitnessedSource, changed, stamp
 
 
@@ -65,8 +66,8 @@ class FileObjectSource(WitnessedSource):
     """A seekable binary file object that the caller opened and will close.
 
     It is read from its start, whatever its position. Each read restores the position. Changes are told by the stamp
-    of the file behind it, if it has a descriptor, and in any case by its headers: it may be written to twice within
-    the resolution of the file system's clock, and what it returns may be computed, as from an archive.
+    of the file behind it, if it has a descriptor or is fsspec's, and in any case by its headers: it may be written to
+    twice within the resolution of the file system's clock, and what it returns may be computed, as from an archive.
     """
 
     def __init__(self, file: BinaryIO) -> None:
@@ -168,8 +169,8 @@ class FileObjectSource(WitnessedSource):
         self._file = None
 
 
-def _stamp_of(file: BinaryIO) -> tuple[int, int, int, int] | None:
-    """Return the stamp of the regular file behind a file object, or None if there is none."""
+def _stamp_of(file: BinaryIO) -> tuple[object, ...] | None:
+    """Return the stamp of the regular file, or the identity of the remote one, behind a file object; None without."""
     # Its descriptor is made by moving the content to a disk, which nobody asked for.
     spooled = getattr(sys.modules.get("tempfile"), "SpooledTemporaryFile", ())
     if isinstance(file, spooled):
@@ -177,5 +178,5 @@ def _stamp_of(file: BinaryIO) -> tuple[int, int, int, int] | None:
     try:
         status = os.fstat(file.fileno())
     except Exception:  # noqa: BLE001 -- a foreign file object may raise anything
-        return None
+        return identity_behind(file)
     return stamp(status) if stat.S_ISREG(status.st_mode) else None

@@ -6,7 +6,6 @@ Only the index and the wanted tensor data are fetched, by ranged requests; see d
 from __future__ import annotations
 
 import re
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from ckptload.errors import (
@@ -17,6 +16,7 @@ from ckptload.errors import (
     MissingFileError,
     ReadError,
 )
+from ckptload.sources import filesystems
 from ckptload.sources.base import Profile, span_of
 from ckptload.sources.http import DOWNLOAD, HttpFile, is_http
 from ckptload.sources.identity import Witness, WitnessedSource, changed
@@ -35,26 +35,6 @@ _PIECE: Final = 8 << 20
 _BATCH: Final = 64 << 20
 #: A file is at most this large, in bytes: a petabyte. What claims to be larger is not asked for.
 MAX_SIZE: Final = 1 << 50
-
-#: What file systems call that which identifies the content of a file. The first that there is counts.
-_CONTENT: Final = (
-    *("ETag", "etag", "checksum", "md5Hash", "md5", "content_md5", "Content-MD5", "Digest", "crc32c", "content_hash"),
-    *("generation", "version_id", "VersionId", "hex", "sha", "oid", "blob_id"),
-)
-#: What they call times of changes, and identities that are not those of the content. All that there are count.
-_TIMES: Final = (
-    *("mtime", "ino", "LastModified", "Last-Modified", "last_modified", "modified", "modify", "updated"),
-    *(
-        "timeModified",
-        "modificationTime",
-        "modification_time",
-        "last_write_time",
-        "server_modified",
-        "date_time",
-        "CRC",
-        "chksum",
-    ),
-)
 
 
 class RemoteSource(WitnessedSource):
@@ -164,27 +144,10 @@ class RemoteSource(WitnessedSource):
             raise changed(self.label)
 
     def _facts(self) -> dict[str, Any]:
-        """Ask what is known of the file, not what was known of it before."""
-        files = self._open_files()
-        with suppress(Exception):
-            files.invalidate_cache(self._name)
-        found: dict[str, Any] = files.info(self._name)
-        return found
+        return filesystems.facts(self._open_files(), self._name)
 
-    def _identity_of(self, info: dict[str, Any]) -> tuple[object, ...] | None:
-        """Return what tells a file from another one by what a file system knows of it, or None if nothing does."""
-        size = info.get("size")
-        content = next(((key, str(info[key])) for key in _CONTENT if info.get(key)), None)
-        if content is not None:
-            return (size, content)
-        times = [(key, str(info[key])) for key in _TIMES if info.get(key)]
-        if not times:
-            # The time of a file in memory is not among the rest. Few others have one, and only these are asked.
-            with suppress(Exception):
-                times = [("modified", str(self._open_files().modified(self._name)))]
-        if not times and info.get("created"):
-            times = [("created", str(info["created"]))]
-        return (size, *times) if times else None
+    def _identity_of(self, known: dict[str, Any]) -> tuple[object, ...] | None:
+        return filesystems.identity(self._open_files(), self._name, known)
 
     def _ask(self, request: Any) -> Any:
         """Make one request; turn any error of fsspec's file systems into a ReadError."""
