@@ -33,9 +33,9 @@ reads = pytest.mark.parametrize(
     [
         lambda reader: reader["w"],
         lambda reader: reader.load(),
-        lambda reader: reader.get_slice("w")[29_000:],
-        lambda reader: reader.fill([("w", np.empty(30_000, np.float32))]),
-        lambda reader: list(reader.pieces(reader.info("w"))),
+        pytest.param(lambda reader: reader.get_slice("w")[29_000:], marks=pytest.mark.slow),
+        pytest.param(lambda reader: reader.fill([("w", np.empty(30_000, np.float32))]), marks=pytest.mark.slow),
+        pytest.param(lambda reader: list(reader.pieces(reader.info("w"))), marks=pytest.mark.slow),
     ],
     ids=["one", "all", "rows", "fill", "pieces"],
 )
@@ -246,7 +246,7 @@ def test_a_header_longer_than_the_limit_is_not_asked_for(server: Server) -> None
 
 def test_a_long_header_is_fetched_in_pieces(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(remote, "_PIECE", 1 << 12)
-    arrays = {f"layer{number}": np.full(1, number, np.float32) for number in range(500)}
+    arrays = {f"layer{number}": np.full(1, number, np.float32) for number in range(200)}
     loaded = load_checkpoint(server.url("x.safetensors", save(arrays)), format="safetensors")
     assert all(np.array_equal(loaded[name].asnumpy(), array) for name, array in arrays.items())
     assert max(server.served) <= 1 << 12
@@ -255,6 +255,7 @@ def test_a_long_header_is_fetched_in_pieces(server: Server, monkeypatch: pytest.
 # -- other file systems of fsspec --------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @formats
 @reads
 @afters
@@ -296,7 +297,6 @@ class Bucket(MemoryFileSystem):  # type: ignore[misc]
     def info(self, path: str, **options: Any) -> dict[str, Any]:
         name = self._strip_protocol(path)
         if name not in self.known:
-            type(self).asked += 1
             self.known[name] = super().info(path, **options) | {"created": None, "ETag": self.tags.get(name)}
         return dict(self.known[name])
 
@@ -304,6 +304,7 @@ class Bucket(MemoryFileSystem):  # type: ignore[misc]
         raise NotImplementedError
 
     def invalidate_cache(self, path: str | None = None) -> None:  # noqa: ARG002
+        Bucket.asked += 1
         self.known.clear()
 
 
@@ -312,19 +313,19 @@ def bucket() -> Any:
     fsspec.register_implementation("bucket", Bucket, clobber=True)
     Bucket.tags.clear()
     Bucket.known.clear()
-    Bucket.asked = 0
     return Bucket()
 
 
 def test_a_tag_is_asked_for_once_more_after_each_read(bucket: Any) -> None:
     bucket.pipe("/x.ckpt", written(BEFORE))
     bucket.tags["/x.ckpt"] = "one"
+    Bucket.asked = 0
     with open_checkpoint("bucket://x.ckpt") as reader:
-        assert bucket.asked == 1
+        assert Bucket.asked == 1
         reader.load()
-        assert bucket.asked == 2
+        assert Bucket.asked == 2
         reader["w"]
-        assert bucket.asked == 3
+        assert Bucket.asked == 3
         bucket.pipe("/x.ckpt", written(SAME_LAYOUT))
         bucket.tags["/x.ckpt"] = "two"
         with pytest.raises(ChangedFileError):
