@@ -68,7 +68,7 @@ class Entry(NamedTuple):
         return stored_size(self.spans)
 
 
-#: Headers are read again from here before the data on. Those of names that can be loaded are shorter.
+#: Headers of slices are read again from here before the data on. Those of names that can be loaded are shorter.
 _HEADER: Final = 8 << 10
 
 
@@ -78,10 +78,12 @@ def descriptions(entries: Iterable[Entry]) -> Iterator[Span]:
         yield from entry.described
         if not entry.described:
             yield (entry.offset, entry.offset + 1)
+            begin: int | None = entry.offset
             for start, stop in entry.spans:
                 # MindSpore writes the header before the data; others may write a part of it after.
-                yield (max(start - _HEADER, 0), start)
+                yield (max(start - _HEADER, 0) if begin is None else min(begin, start), start)
                 yield (stop, stop + 1)
+                begin = None  # Records of other names may be between slices.
 
 
 def stored_size(spans: Iterable[Span]) -> int:

@@ -58,8 +58,9 @@ class Witness:
     def seal(self) -> None:
         """Remember nothing more: the index is made."""
         if not self._sealed:
-            self._sealed = True
+            # In this order: another thread that finds it sealed needs all of it.
             self._order = sorted(self._digests)
+            self._sealed = True
 
     def noted(self) -> Sequence[Span]:
         """Return all spans that were noted, in ascending order."""
