@@ -72,7 +72,7 @@ RULES: dict[str, set[str]] = {
 
 #: The files of a package from the bottom up: each imports only those before it.
 FILES: dict[str, list[str]] = {
-    "sources": ["spans", "base", "memory", "files", "remote", "inputs"],
+    "sources": ["spans", "base", "identity", "filesystems", "memory", "files", "http", "remote", "inputs"],
     "formats": ["kinds", "limits", "entry", "item", "index", "crc32", "ckpt", "safetensors"],
     "formats.ckpt": [
         *("schema", "wire", "window", "fields", "walk", "records", "trailer", "history", "index", "encoding"),
@@ -80,7 +80,9 @@ FILES: dict[str, list[str]] = {
     "formats.kinds": [
         *("kind", "magics", "archives", "records", "pickles", "protobufs", "texts", "names", "recognising"),
     ],
-    "formats.safetensors": ["strings", "order", "checksum", "index", "weight_map", "fitting", "shards", "encoding"],
+    "formats.safetensors": [
+        *("strings", "order", "checksum", "places", "index", "weight_map", "fitting", "shards", "encoding"),
+    ],
     "tensors": [
         *("casting", "construction", "printing", "arithmetic", "spelling", "operators"),
         *("elementwise", "shaping", "selecting", "reductions", "properties", "initializers", "tensor", "parameter"),

@@ -136,6 +136,20 @@ class TaggedSource(DecryptingSource):
         self.authenticate(only_surveyed=True)
         raise failure
 
+    def check_unchanged(self) -> None:
+        """Raise ChangedFileError if the file has changed; where tags cover every byte, they tell, too."""
+        if self.authenticated:
+            self._inner.check_near(())
+        else:
+            self._inner.check_unchanged()
+
+    def check_near(self, spans: Iterable[tuple[int, int]]) -> None:
+        """Raise ChangedFileError if the file has changed where some of the plaintext is; see `check_unchanged`."""
+        if self.authenticated:
+            self._inner.check_near(())
+        else:
+            super().check_near(spans)
+
     def _look(self, number: int, place: int, out: memoryview) -> None:
         """Decrypt part of a block that is not checked yet, and remember what was read."""
         self.decrypt(self._chain[number], place, out)
@@ -282,7 +296,8 @@ class TaggedSource(DecryptingSource):
         self._cipher.gcm_keystream(block.iv, at // CIPHER_BLOCK).update_into(ciphertext, out)
 
     def _changed(self, number: int, offset: int) -> ChangedFileError:
-        self._inner.check_unchanged()
+        # If its stamp tells that the file is another one, that error is the right one.
+        self._inner.check_near(())
         return ChangedFileError(
             f"block {number + 1} of {len(self._chain)} has changed since it was first read",
             path=self.label,

@@ -78,6 +78,30 @@ class DecryptingSource(Source):
         """Raise ChangedFileError if the file has changed since it was opened."""
         self._inner.check_unchanged()
 
+    def check_near(self, spans: Iterable[tuple[int, int]]) -> None:
+        """Raise ChangedFileError if the file has changed where some of the plaintext is."""
+        self._inner.check_near(self._encrypted(spans))
+
+    def _encrypted(self, spans: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+        """Yield where the bytes of the file are that are decrypted to some spans."""
+        for start, stop in spans:
+            end = min(stop, self.size)
+            while start < end:
+                segment = bisect_right(self._starts, start) - 1
+                count = min(end, self._starts[segment + 1]) - start
+                place = start - self._starts[segment] + (self._chain[segment - 1].start if segment else 0)
+                yield place, place + count
+                start += count  # noqa: PLW2901 -- the rest of the span
+
+    @property
+    def witnessed(self) -> bool:
+        """Return whether the file's own source is."""
+        return self._inner.witnessed
+
+    def seal(self) -> None:
+        """End the opening of the file."""
+        self._inner.seal()
+
     def close(self) -> None:
         """Close the file."""
         self._inner.close()

@@ -11,6 +11,7 @@ import numpy as np
 from ckptload import dtypes
 from ckptload.errors import CorruptCheckpointError, Hint, OutOfMemoryError
 from ckptload.formats.ckpt import wire
+from ckptload.formats.entry import descriptions
 from ckptload.formats.item import as_bytes
 from ckptload.sources.spans import neighbours
 
@@ -247,7 +248,9 @@ _WINDOWS: Final = 8
 def pieces(source: Source, entry: Entry) -> Iterator[memoryview]:
     """Yield an entry's data in pieces of one buffer; a piece is valid until the next one is requested."""
     if is_wide(entry):
-        yield as_bytes(load(source, [entry])[0])
+        array = load(source, [entry])[0]
+        source.check_near(descriptions([entry]))
+        yield as_bytes(array)
         return
     size = _WINDOWS * source.profile.near
     scratch = memoryview(bytearray(min(size, entry.nbytes)))
@@ -256,4 +259,4 @@ def pieces(source: Source, entry: Entry) -> Iterator[memoryview]:
             piece = scratch[: min(size, stop - at)]
             source.read_many([(at, piece)])
             yield piece
-    source.check_unchanged()
+    source.check_near(descriptions([entry]))

@@ -10,6 +10,7 @@ from ckptload import messages
 from ckptload.errors import (
     ChangedFileError,
     CheckpointError,
+    ChecksumError,
     ClosedReaderError,
     DecryptionError,
     ForeignFieldWarning,
@@ -96,7 +97,13 @@ class OpenFile:
         """
         index = self._open_index()
         with self._in_file():
-            return index.verify_crc()
+            try:
+                found = index.verify_crc()
+            except ChecksumError:
+                index.source.check_unchanged()
+                raise
+            index.source.check_unchanged()
+            return found
 
     def verify_name(self) -> bool:
         """Compare a SHA-256 in the file's name, as in ``resnet18-1e65cd21.ckpt``, with that of its bytes.

@@ -129,8 +129,24 @@ class Source(ABC):
             )
         return stop - start
 
+    @property
+    def witnessed(self) -> bool:
+        """Return whether changes are told by reading bytes again, so that it matters where an entry is described."""
+        return False
+
+    def seal(self) -> None:  # noqa: B027 -- most sources need not know
+        """End the opening of the source: its index is made, and what is read from now on is data."""
+
     def check_unchanged(self) -> None:  # noqa: B027 -- most sources cannot change
         """Raise ChangedFileError if the bytes have changed since the source was opened."""
+
+    def check_near(self, spans: Iterable[tuple[int, int]]) -> None:  # noqa: ARG002 -- most sources tell for all bytes
+        """Raise ChangedFileError if the bytes have changed, in time that does not grow with the index.
+
+        Args:
+            spans: where the file describes what was read.
+        """
+        self.check_unchanged()
 
     def authenticate(self) -> None:  # noqa: B027 -- most sources have no tags
         """Raise DecryptionError unless every block, read already or not, matches its authentication tag."""

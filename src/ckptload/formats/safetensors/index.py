@@ -26,10 +26,12 @@ from ckptload.formats.entry import SAFETENSORS, TENSOR, UNSUPPORTED, Entry, unsu
 from ckptload.formats.index import Facts, Foreign
 from ckptload.formats.limits import MAX_RECORDS, beyond
 from ckptload.formats.safetensors import checksum, order
+from ckptload.formats.safetensors.places import places
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from ckptload.formats.entry import Span
     from ckptload.sources.base import Source
 
 #: The key in the header that holds texts, not a tensor.
@@ -48,9 +50,24 @@ _UPDATE: Final = "a newer safetensors may know it (pip install -U safetensors); 
 
 
 class SafetensorsIndex:
-    """The tensors of a safetensors file, by name."""
+    """The tensors of a safetensors file, by name.
 
-    def __init__(self, source: Source, header: dict[str, Any], metadata: dict[str, str], start: int) -> None:
+    Args:
+        source: the file.
+        header: the header, without its metadata.
+        metadata: its metadata.
+        start: where the tensor data begins.
+        places: where in the header tensors are described, if the source wants to know.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        header: dict[str, Any],
+        metadata: dict[str, str],
+        start: int,
+        places: dict[str, Span] | None = None,
+    ) -> None:
         self.format = SAFETENSORS
         self.source = source
         self.metadata = metadata
@@ -59,6 +76,7 @@ class SafetensorsIndex:
         self._header = header
         # Offsets in the header count from here, the start of the tensor data.
         self._start = start
+        self._places = places
 
     def names(self) -> Sequence[str]:
         """Return the names in the order of code points (MindSpore 2.10.0, train/serialization.py:1203).
@@ -84,12 +102,20 @@ class SafetensorsIndex:
         dtype = dtypes.BY_SAFETENSORS.get(spelling)
         if dtype is dtypes.int8 and self.metadata.get(name) == dtypes.qint4x2.name:
             dtype = dtypes.qint4x2
+        described = self._described_at(name)
         if dtype is None:
-            size = stop - start
-            return Entry(name, UNSUPPORTED, None, shape, size, ((start, stop),), start, type_name=spelling)
+            size, spans = stop - start, ((start, stop),)
+            return Entry(name, UNSUPPORTED, None, shape, size, spans, start, (), spelling, described)
         if stop - start != math.prod(shape) * dtype.itemsize:
             raise self._unclear(name)
-        return Entry(name, TENSOR, dtype, shape, stop - start, ((start, stop),), start)
+        return Entry(name, TENSOR, dtype, shape, stop - start, ((start, stop),), start, described=described)
+
+    def _described_at(self, name: str) -> tuple[Span, ...]:
+        """Return where the length of the header and a tensor are, or the whole header if that is not known."""
+        if self._places is None:
+            return ()
+        place = self._places.get(name)
+        return ((0, self._start),) if place is None else ((0, LENGTH_SIZE), place)
 
     def unsupported(self, entries: Sequence[Entry]) -> UnsupportedTypeError:
         """Return the error for entries of types that are not supported."""
@@ -189,7 +215,8 @@ def open_safetensors(source: Source, max_records: int = MAX_RECORDS) -> Safetens
     if stop != source.size:
         sizes = f"the header describes a file of {stop} bytes, this one has {source.size}"
         raise _refused_by(source, _refusal(_CUT), f" ({sizes})")
-    return SafetensorsIndex(source, header, metadata, len(head))
+    found = places(head, LENGTH_SIZE) if source.witnessed else None
+    return SafetensorsIndex(source, header, metadata, len(head), found)
 
 
 # -- validation by the library ------------------------------------------------------------------------------
