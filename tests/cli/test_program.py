@@ -25,7 +25,7 @@ import ckptload
 from ckptload.__main__ import main
 from ckptload.cli import app, text
 from cli_program import FIXTURES, KEY, PATIENCE, PROGRAM, environment, on_terminal, run
-from strategies import floats, record
+from strategies import block, floats, record
 
 COMMANDS = ["inspect", "verify", "diff", "convert", "encrypt", "decrypt", "report"]
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="needs a POSIX system")
@@ -284,6 +284,19 @@ def test_debug_shows_the_traceback_of_an_error(capsys: pytest.CaptureFixture[str
     assert "Traceback" not in capsys.readouterr().err
     main(["convert", path, "out.ckpt", "--debug"])
     assert "Traceback" in capsys.readouterr().err
+
+
+def test_quiet_hides_notes_and_warnings_and_no_error(
+    kinds: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    odd = Path("foreign.ckpt")
+    odd.write_bytes(floats("good", 1.0) + block(2, floats("lost", 1.0)))
+    for quiet in ([], ["--quiet"]):
+        assert main(["convert", "--force", str(odd), "out.ckpt", *quiet]) == 0
+        said = capsys.readouterr().err
+        assert ("warning: " in said, "written" in said) == (not quiet, not quiet)
+        assert main(["convert", "--force", str(kinds["damaged"]), "out.ckpt", *quiet]) == 1
+        assert "ckptload: " in capsys.readouterr().err
 
 
 def test_a_fault_of_our_own_is_a_sentence_too(
