@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 pytest.importorskip("click")
 
@@ -367,6 +368,18 @@ def test_no_line_of_the_table_is_wider_than_the_terminal(
 def test_a_pipe_gets_whole_names() -> None:
     done = run(FIXTURES / "adam.ckpt", COLUMNS="30")
     assert "moment1.head.0.weight" in done.out
+
+
+def test_long_metadata_and_types_are_cut_but_not_in_json(tmp_path: Path, capsys: CAPTURE) -> None:
+    path, odd = tmp_path / "x.safetensors", tmp_path / "odd.ckpt"
+    save_file({"w": np.zeros(1, np.float32)}, path, {"about": "m" * 500})
+    odd.write_bytes(record("w", (), "T" * 100, b""))
+    for file, text_of_it, shown in ((path, "m" * 500, 200 - len("about: ...")), (odd, "T" * 100, 32 - len("..."))):
+        inspect(file)
+        out = capsys.readouterr().out
+        assert text_of_it[:shown] + "..." in out
+        assert text_of_it[: shown + 1] not in out.partition("not supported")[0]
+        assert text_of_it in json.dumps(inspect_json(capsys, file))
 
 
 def test_names_sort_as_people_do() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import io
+import sys
 import threading
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
@@ -68,6 +69,15 @@ def test_little_plaintext_is_kept_of_a_large_file() -> None:
         assert tracemalloc.get_traced_memory()[1] < 20 << 20
     finally:
         tracemalloc.stop()
+
+
+def test_marks_take_a_hundred_and_fifty_bytes_for_each_mebibyte() -> None:
+    size = 8
+    sealed = unseal(BufferSource(seal("tagged", bytes(size << 20), [])), "tagged")
+    sealed.authenticate()
+    (marks,) = sealed._marks.values()  # type: ignore[attr-defined]
+    assert len(marks) == 2 * size
+    assert sys.getsizeof(marks) + sum(map(sys.getsizeof, marks)) <= 150 * size
 
 
 def test_threads_that_want_one_block_compare_its_tag_once() -> None:

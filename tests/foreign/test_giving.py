@@ -9,9 +9,10 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from ckptload import Tensor, dtypes, load_checkpoint, save_checkpoint
+from ckptload import Tensor, dtypes, load_checkpoint, open_checkpoint, save_checkpoint
 from ckptload.errors import UnsupportedTypeError
 from places import DOCS
+from strategies import CountingSource
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -66,6 +67,17 @@ def test_a_tensor_of_torch_has_its_dtype_or_is_refused(dtype: dtypes.DType, tmp_
             load_checkpoint(path, parameters="torch")
         return
     assert load_checkpoint(path, parameters="torch")["w"].dtype == getattr(torch, name)
+
+
+@pytest.mark.torch
+def test_a_tensor_that_is_refused_is_refused_before_anything_is_read(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    values = {"w": np.zeros(1 << 20, np.uint8), "odd": Tensor.adopt(np.zeros(2, np.uint8), dtypes.hifloat8)}
+    save_checkpoint(values, tmp_path / "x.ckpt")
+    source = CountingSource(tmp_path / "x.ckpt")
+    with open_checkpoint(source, parameters="torch") as reader, pytest.raises(UnsupportedTypeError, match="'odd'"):
+        reader.load()
+    assert source.total < 50_000
 
 
 @pytest.mark.mindspore
