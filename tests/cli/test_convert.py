@@ -312,6 +312,7 @@ def test_the_form_of_a_key_must_be_said(given: tuple[str, ...], capsys: CAPTURE)
     assert "--key-format is required: hex or raw" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_what_no_tag_covers_is_opened_on_request_only(tmp_path: Path, capsys: CAPTURE) -> None:
     samples = json.loads((FIXTURES / "encrypted" / "samples.json").read_text())["samples"]
     old = [sample for sample in samples if sample["mode"] == "AES-GCM" and "1.3.0" in sample["file"]]

@@ -177,6 +177,7 @@ def calls(path: object, *more: str) -> dict[str, list[str]]:
 WITH_KEY = ("--key-env", "CKPTLOAD_KEY", "--key-format", "raw")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["plain", "old", "encrypted", "safetensors", "index"])
 def test_commands_read_every_format(kind: str, kinds: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
     more = WITH_KEY if kind == "encrypted" else ()
@@ -188,6 +189,7 @@ def test_commands_read_every_format(kind: str, kinds: dict[str, Path], capsys: p
     assert main(["decrypt", "-q", sealed, "opened.ckpt", *WITH_KEY]) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "code", "but"),
     [
@@ -211,6 +213,7 @@ def test_exit_codes_mean_the_same_in_every_command(
         assert main(call) == expected, (name, capsys.readouterr().err)
 
 
+@pytest.mark.slow
 def test_a_path_may_be_a_url(kinds: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
     fsspec = pytest.importorskip("fsspec")
     fsspec.filesystem("memory").pipe("/test_program.ckpt", kinds["plain"].read_bytes())
@@ -218,6 +221,7 @@ def test_a_path_may_be_a_url(kinds: dict[str, Path], capsys: pytest.CaptureFixtu
         assert main(call) == (4 if name == "verify" else 0), (name, capsys.readouterr().err)
 
 
+@pytest.mark.slow
 def test_the_limit_of_entries_is_raised_for_every_command(
     kinds: dict[str, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -286,6 +290,7 @@ def test_debug_shows_the_traceback_of_an_error(capsys: pytest.CaptureFixture[str
     assert "Traceback" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_quiet_hides_notes_and_warnings_and_no_error(
     kinds: dict[str, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -71,6 +71,7 @@ def test_little_plaintext_is_kept_of_a_large_file() -> None:
         tracemalloc.stop()
 
 
+@pytest.mark.slow
 def test_marks_take_a_hundred_and_fifty_bytes_for_each_mebibyte() -> None:
     size = 8
     sealed = unseal(BufferSource(seal("tagged", bytes(size << 20), [])), "tagged")

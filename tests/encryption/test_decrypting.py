@@ -290,6 +290,7 @@ def test_a_wrong_key_is_refused_or_gives_another_stream(kind: str) -> None:
     assert kind in {"tagged", "untagged"} or refused > 30
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["cbc", "sm4"])
 def test_a_wrong_cbc_key_that_passes_the_padding_check_is_reported_as_a_wrong_key(kind: str) -> None:
     """What it decrypts to does not begin with a record; the words differ, which is what a padding oracle lives on."""

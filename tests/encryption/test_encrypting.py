@@ -160,6 +160,7 @@ def test_the_cipher_is_loaded_before_there_is_a_file(by: str, tmp_path: Path, mo
     assert ckptload.load_checkpoint(tmp_path / "x.ckpt", dec_key=bytes(16))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", MODES)
 def test_encrypting_takes_less_than_a_mebibyte(mode: str, tmp_path: Path) -> None:
     values = {"w": np.ones(8 << 20, np.uint8)}

@@ -707,6 +707,7 @@ def test_slices_and_wide_bfloat16_of_a_mapped_file_are_copies(tmp_path: Path) ->
         assert {name for name in reader if reader[name].asnumpy().flags.owndata} == {"slices", "wide"}
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="asks /proc what is mapped")
 def test_a_view_keeps_the_mapping_and_no_longer(path: Path) -> None:
     def mapped() -> bool:
@@ -726,7 +727,7 @@ def test_a_view_keeps_the_mapping_and_no_longer(path: Path) -> None:
     assert not mapped()
 
 
-@posix_only
+@pytest.mark.skipif(sys.platform != "linux", reason="systems may show a change or not; Linux does")
 def test_a_view_may_change_with_the_file_and_a_copy_does_not(path: Path) -> None:
     with open_checkpoint(path, mmap=True) as mapping, open_checkpoint(path) as reading:
         view, copy = mapping["w"].asnumpy(), reading["w"].asnumpy()
