@@ -13,6 +13,7 @@ pytest.importorskip("click")
 
 import ckptload
 from ckptload.__main__ import main
+from ckptload.encryption.encrypting import EncryptingWriter
 from cli_program import FIXTURES, KEY, on_terminal
 from strategies import block, floats, record
 
@@ -287,3 +288,40 @@ def test_a_field_that_no_mindspore_writes_is_told_when_a_file_is_converted(
     path.write_bytes(floats("good", 1.0) + block(2, floats("lost", 1.0)))
     assert main(["convert", str(path), str(tmp_path / "out.safetensors")]) == 0
     assert capsys.readouterr().err.count("warning: ") == 1
+
+
+def test_a_field_that_no_mindspore_writes_is_told_when_a_file_is_encrypted_or_decrypted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], raw: tuple[str, ...]
+) -> None:
+    path, sealed = tmp_path / "odd.ckpt", tmp_path / "sealed.ckpt"
+    path.write_bytes(floats("good", 1.0) + block(2, floats("lost", 1.0)))
+    assert ckpt("encrypt", path, tmp_path / "a.ckpt", *raw) == 0
+    assert capsys.readouterr().err.count("warning: ") == 1
+    with sealed.open("wb") as file:
+        writer = EncryptingWriter(file, KEY.encode(), "AES-GCM")
+        writer.write(path.read_bytes())
+        writer.finish()
+    assert ckpt("decrypt", sealed, tmp_path / "b.ckpt", *raw) == 0
+    assert capsys.readouterr().err.count("warning: ") == 1
+    assert list(ckptload.load_checkpoint(tmp_path / "b.ckpt")) == ["good"]
+
+
+@pytest.mark.parametrize("given", [("--key-env", "HOME"), ("--key-file", "key"), ("--key-prompt",)], ids=str)
+def test_the_form_of_a_key_must_be_said(given: tuple[str, ...], capsys: CAPTURE) -> None:
+    assert ckpt("inspect", FIXTURES / "enc_gcm.ckpt", *given) == 2
+    assert "--key-format is required: hex or raw" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_what_no_tag_covers_is_opened_on_request_only(tmp_path: Path, capsys: CAPTURE) -> None:
+    samples = json.loads((FIXTURES / "encrypted" / "samples.json").read_text())["samples"]
+    old = [sample for sample in samples if sample["mode"] == "AES-GCM" and "1.3.0" in sample["file"]]
+    assert old
+    for sample in old:
+        (tmp_path / "key").write_text(sample["key_hex"])
+        path = FIXTURES / "encrypted" / sample["file"]
+        options = ["--key-file", tmp_path / "key", "--key-format", "hex", "--mode", "AES-GCM"]
+        assert ckpt("inspect", path, *options) == 1
+        assert "--allow-unauthenticated" in capsys.readouterr().err
+        assert ckpt("inspect", path, *options, "--allow-unauthenticated") == 0
+        assert "no authentication tags" in capsys.readouterr().err

@@ -186,6 +186,13 @@ def test_json_is_valid(capsys: CAPTURE) -> None:
     assert verdicts["lenet5.ckpt"] == "damaged"
 
 
+@pytest.mark.parametrize(("name", "kind", "code"), [("none.ckpt", "unread", 2), ("enc_gcm.ckpt", "encrypted", 3)])
+def test_json_says_why_a_file_could_not_be_checked(name: str, kind: str, code: int, capsys: CAPTURE) -> None:
+    found = findings(capsys, FIXTURES / name)
+    assert (found["verdict"], found["code"]) == ("not checked", code)
+    assert [(finding["kind"], finding["note"]) for finding in found["findings"]] == [(kind, False)]
+
+
 # -- damaged, missing, of another kind ------------------------------------------------------------------------
 
 

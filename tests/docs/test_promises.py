@@ -22,6 +22,8 @@ DOCS = ROOT / "docs"
 PAGES = ["security", "saving", "lazy", "cli"]
 COMMENT = re.compile(r"<!--(.*?)-->", re.DOTALL)
 NAMED = re.compile(r"\s*tested by (tests/[\w/]+\.py)((?:::\w+){1,2})\s*")
+#: Sections and bullets, by their first words, that promise nothing: what the reader is asked to do.
+ASKING = {("security", "Reporting a problem"), ("security", "The limits keep a process alive;")}
 FENCE = re.compile(r"^( *)```.*?^\1```$", re.DOTALL | re.MULTILINE)
 
 pytestmark = pytest.mark.skipif(not DOCS.exists(), reason="the documentation is not here")
@@ -61,5 +63,16 @@ def test_every_section_of_these_pages_names_tests(name: str) -> None:
     without_code = FENCE.sub("", page(name))
     for section in re.split(r"^#+ ", without_code, flags=re.MULTILINE)[2:]:
         title, _, text = section.partition("\n")
-        if text.strip():
+        if text.strip() and (name, title) not in ASKING:
             assert COMMENT.search(text), f"no test is named in the section {title!r}"
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_every_bullet_and_table_of_these_pages_names_tests(name: str) -> None:
+    """A bullet inside its text, a table right after its last row."""
+    without_code = FENCE.sub("", page(name))
+    for bullet in re.findall(r"^\* (.*(?:\n {2}.*)*)", without_code, re.MULTILINE):
+        if not any(page_of == name and bullet.startswith(words) for page_of, words in ASKING):
+            assert COMMENT.search(bullet), f"no test is named for {bullet!r}"
+    for table, after in re.findall(r"((?:^\|.*\n)+)\s*(.*)", without_code, re.MULTILINE):
+        assert COMMENT.match(after), f"no test is named after the table {table[:80]!r}"

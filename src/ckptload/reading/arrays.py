@@ -180,8 +180,10 @@ _WIDE = np.dtype("<u4")
 
 
 def _narrow(wide: Array, array: Array) -> None:
-    """Copy the upper halves of float32 values into a bfloat16 array."""
-    array.reshape(-1).view("<u2")[:] = wide >> 16
+    """Copy the upper halves of float32 values, which are shifted in place, into a bfloat16 array."""
+    # In place, because a tensor may fill half of the memory.
+    wide >>= 16
+    array.reshape(-1).view("<u2")[:] = wide
 
 
 def begins_of(entry: Entry) -> list[int]:
