@@ -73,7 +73,7 @@ RULES: dict[str, set[str]] = {
 #: The files of a package from the bottom up: each imports only those before it.
 FILES: dict[str, list[str]] = {
     "sources": ["spans", "base", "memory", "files", "remote", "inputs"],
-    "formats": ["kinds", "limits", "entry", "item", "index", "crc32", "ckpt", "safetensors"],
+    "formats": ["kinds", "limits", "entry", "item", "coverage", "index", "crc32", "ckpt", "safetensors"],
     "formats.ckpt": [
         *("schema", "wire", "window", "fields", "walk", "records", "trailer", "history", "index", "encoding"),
     ],
