@@ -6,7 +6,7 @@ of 3 is summed as three zeros. MindSpore's writer and its reader both do this (M
 train/serialization.py:436 and 1203).
 
 Neither dtypes nor shapes are in this sum. So what a conversion writes has a second one beside it, over a line for
-each entry (docs/safetensors.md, "CRC-32").
+each entry (docs/safetensors.md, "What the metadata say").
 """
 
 from __future__ import annotations
