@@ -73,7 +73,7 @@ RULES: dict[str, set[str]] = {
 #: The files of a package from the bottom up: each imports only those before it.
 FILES: dict[str, list[str]] = {
     "sources": ["spans", "base", "identity", "filesystems", "memory", "files", "http", "remote", "inputs"],
-    "formats": ["kinds", "limits", "entry", "item", "index", "crc32", "ckpt", "safetensors"],
+    "formats": ["kinds", "limits", "entry", "item", "coverage", "index", "crc32", "ckpt", "safetensors"],
     "formats.ckpt": [
         *("schema", "wire", "window", "fields", "walk", "records", "trailer", "history", "index", "encoding"),
     ],
@@ -89,7 +89,7 @@ FILES: dict[str, list[str]] = {
     ],
     "encryption": ["ciphers", "chain", "cache", "decrypting", "authenticated", "opening", "encrypting"],
     "foreign": ["classes", "taken", "torch_tensors", "mindspore_tensors", "taking", "giving"],
-    "nets": ["ends", "states", "cell", "containers", "pytorch", "mindspore_cell", "foreign", "slots"],
+    "nets": ["ends", "overlaps", "states", "cell", "containers", "pytorch", "mindspore_cell", "foreign", "slots"],
     "nets.pytorch": ["groups", "names", "module", "state"],
     "reading": ["access", "arrays", "slices", "values", "digests", "opened", "reader", "indexing", "advice", "opening"],
     "binding": ["copies", "matching", "supplies", "renaming", "plan", "report", "loading", "state_dict"],

@@ -158,6 +158,10 @@ class ForeignFieldWarning(UserWarning):
     """A .ckpt has fields that no version of MindSpore writes, which readers skip, so that parameters may be missing."""
 
 
+class PartialChecksumWarning(UserWarning):
+    """The CRC-32 in a file matches and does not cover everything in it; see `Reader.coverage`."""
+
+
 class CorruptCheckpointError(CheckpointError):
     """The file is damaged: its bytes do not follow the format."""
 

@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 
 import ckptload
 from ckptload.encryption import encrypting
-from ckptload.encryption.chain import find_chain
+from ckptload.encryption.chain import BLOCK_SIZE, find_chain
 from ckptload.encryption.ciphers import MODES, KeyedCipher
-from ckptload.encryption.encrypting import BLOCK_SIZE, EncryptingWriter
+from ckptload.encryption.encrypting import EncryptingWriter
 from ckptload.encryption.opening import open_encrypted
 from ckptload.errors import ArgumentError, ArgumentTypeError, CheckpointError
 from ckptload.sources.memory import BufferSource

@@ -402,6 +402,19 @@ def test_fill_checks_every_array_before_it_reads(reader: Reader, name: str, arra
     assert first.tolist() == [7, 7]
 
 
+def test_fill_refuses_arrays_that_share_memory(reader: Reader) -> None:
+    """One value would overwrite the other. Arrays side by side in one are fine."""
+    whole = np.zeros(26, "<f4")
+    with pytest.raises(CheckpointError, match="shares memory with that of 'b'") as caught:
+        reader.fill([("w", whole[1:25].reshape(4, 3, 2)), ("b", whole[:2])])
+    assert (caught.value.name, caught.value.path) == ("w", reader.path)
+    assert not whole.any()
+    with pytest.raises(CheckpointError, match="C-contiguous"):
+        reader.fill([("b", np.lib.stride_tricks.as_strided(whole, (2,), (0,)))])
+    reader.fill([("w", whole[2:].reshape(4, 3, 2)), ("b", whole[:2])])
+    assert whole.tolist() == [1, 2, *MATRIX.ravel().tolist()]
+
+
 # -- loading --------------------------------------------------------------------------------------
 
 

@@ -22,7 +22,7 @@ from ckptload.errors import ArgumentError, ArgumentTypeError, Hint, NothingSelec
 from ckptload.filters import MAX_NAME
 from ckptload.formats.ckpt.encoding import ckpt
 from ckptload.formats.entry import CKPT, SAFETENSORS, STRING
-from ckptload.formats.safetensors import order, strings
+from ckptload.formats.safetensors import checksum, order, strings
 from ckptload.formats.safetensors.weight_map import ENDING
 from ckptload.messages import counted, listed, type_name, warn
 from ckptload.reading.reader import Reader
@@ -45,7 +45,7 @@ _FORMATS: Final = (CKPT, SAFETENSORS, NPZ)
 _SHARD_SIZE: Final = "5GB"
 
 #: Keys of metadata that describe the layout of the old file; they are not copied to the new one.
-_OF_THE_FILE: Final = frozenset({"format", "crc_num", "total_size", strings.KEY, order.KEY})
+_OF_THE_FILE: Final = frozenset({"format", checksum.KEY, checksum.ENTRIES, "total_size", strings.KEY, order.KEY})
 _NO_UTF8: Final = re.compile("[\ud800-\udfff]")
 
 
@@ -348,7 +348,7 @@ class Result:
             return ckpt(self._items, crc_check=crc_check)
         from ckptload.formats.safetensors.encoding import safetensors  # noqa: PLC0415
 
-        return safetensors(self._items, crc_check=crc_check, metadata=self._metadata)
+        return safetensors(self._items, crc_check=crc_check, sums_entries=True, metadata=self._metadata)
 
 
 def _text(item: Item) -> str:

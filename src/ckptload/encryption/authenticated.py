@@ -21,6 +21,7 @@ import numpy as np
 
 from ckptload import threads
 from ckptload.encryption.cache import Kept, Seen
+from ckptload.encryption.chain import left_out
 from ckptload.encryption.ciphers import CIPHER_BLOCK, SPARE, Marker, tag_error
 from ckptload.encryption.decrypting import DecryptingSource, copy
 from ckptload.errors import ChangedFileError, CheckpointError, OutOfMemoryError
@@ -68,6 +69,7 @@ class TaggedSource(DecryptingSource):
     def __init__(self, inner: Source, chain: Chain, cipher: KeyedCipher) -> None:
         super().__init__(inner, chain, cipher)
         self.authenticated = chain.start == 0
+        self.unsealed = tuple(left_out(chain))
         self._marker = Marker()
         #: Whether each block has passed its tag check; for blocks of several pieces, the marks of the pieces.
         self._verified = bytearray(len(chain))

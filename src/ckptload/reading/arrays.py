@@ -26,6 +26,12 @@ if TYPE_CHECKING:
 _BYTE: Final = np.dtype(np.uint8)
 
 
+def bounds(array: Array) -> tuple[int, int]:
+    """Return the start and stop address of a C-contiguous array."""
+    start: int = array.__array_interface__["data"][0]
+    return start, start + array.nbytes
+
+
 def allocate(entry: Entry) -> Array:
     """Return an uninitialised array for an entry: aligned, writable, C-contiguous, and owning its memory.
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property, partial
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from ckptload import filters, messages
@@ -258,7 +259,8 @@ class Reader(OpenFile, Mapping[str, Any]):
         """Read tensors directly into arrays of the caller.
 
         Args:
-            pairs: names, each with a C-contiguous writable array of the tensor's dtype and number of elements.
+            pairs: names, each with a C-contiguous writable array of the tensor's dtype and number of elements; no two
+                arrays share memory.
 
         If this raises while reading, the contents of the arrays are undefined. If that matters for an encrypted
         file, call `authenticate` first.
@@ -277,9 +279,22 @@ class Reader(OpenFile, Mapping[str, Any]):
                     name=entry.name,
                     path=self._label,
                 )
+        self._check_apart(wanted)
         with self._in_file():
             arrays.fill(index.source, wanted)
             index.source.check_near(descriptions(entry for entry, _ in wanted))
+
+    def _check_apart(self, wanted: Iterable[tuple[Entry, Array]]) -> None:
+        """Raise CheckpointError if contiguous arrays share memory: one value would overwrite the other."""
+        places = sorted((*arrays.bounds(array), entry.name) for entry, array in wanted if array.nbytes)
+        for (_, stop, first), (start, _, second) in pairwise(places):
+            if start < stop:
+                raise CheckpointError(
+                    f"its array shares memory with that of {first!r}, so that one would overwrite the other",
+                    name=second,
+                    path=self._label,
+                    hint="pass arrays that own their memory",
+                )
 
     def pieces(self, entry: Entry) -> Iterator[memoryview]:
         """Yield the data of a tensor, or of a part of a map, without holding all of it in memory.

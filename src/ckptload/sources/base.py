@@ -65,6 +65,7 @@ class Source(ABC):
         files: the paths of the files that hold its bytes, if there are any that this process can open.
         views: whether an array may keep the memory that `read` returns.
         authenticated: whether every byte is covered by an authentication tag.
+        unsealed: what tags leave out, in words; empty if there are none, or they leave nothing out.
         profile: the best way to read it.
     """
 
@@ -74,6 +75,7 @@ class Source(ABC):
     files: Sequence[str] = ()
     views: bool = False
     authenticated: bool = False
+    unsealed: tuple[str, ...] = ()
     profile: Profile = Profile()
 
     @abstractmethod

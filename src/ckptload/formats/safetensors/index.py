@@ -22,10 +22,11 @@ from ckptload.errors import (
     Hint,
     UnsupportedTypeError,
 )
+from ckptload.formats.coverage import WHOLE, Coverage
 from ckptload.formats.entry import SAFETENSORS, TENSOR, UNSUPPORTED, Entry, unsupported
 from ckptload.formats.index import Facts, Foreign
 from ckptload.formats.limits import MAX_RECORDS, beyond
-from ckptload.formats.safetensors import checksum, order
+from ckptload.formats.safetensors import checksum, order, strings
 from ckptload.formats.safetensors.places import places
 
 if TYPE_CHECKING:
@@ -129,18 +130,52 @@ class SafetensorsIndex:
         """Return nothing: this is a single file."""
         return []
 
-    def verify_crc(self) -> bool:
-        """Compare ``crc_num`` in the metadata with the sum of all tensors.
+    def verify_crc(self) -> Coverage | None:
+        """Compare ``crc_num`` in the metadata with the sum of all tensors, and our own sum, if it is there, as well.
 
         Returns:
-            Whether there is a ``crc_num``.
+            What they cover; None without a ``crc_num``.
 
         Raises:
-            ChecksumError: it is not the sum.
+            ChecksumError: one of them is not the sum.
         """
         want = self.metadata.get(checksum.KEY)
         if want is None:
-            return False
+            return None
+        have = self._sum()
+        if want != str(have):
+            raise self._mismatch(
+                f"{checksum.KEY} in the metadata is {want[:20]!r}, the CRC-32 of the tensors is {have}"
+            )
+        found = self.metadata.get(checksum.ENTRIES)
+        if found is None:
+            return self._without_entries()
+        listed = checksum.of_entries(map(self._line, self.names()), self.metadata.get(strings.KEY, ""))
+        if found != listed:
+            raise self._mismatch(
+                f"{checksum.ENTRIES} in the metadata is {found[:20]!r}, "
+                f"the CRC-32 of names, dtypes and shapes is {listed!r}"
+            )
+        return WHOLE
+
+    def reach(self) -> Coverage:
+        """Return the whole: what there is of the file is in the file itself."""
+        return WHOLE
+
+    def _without_entries(self) -> Coverage:
+        """Return what ``crc_num`` covers alone: it has the names and the bytes."""
+        gaps = ["the CRC-32 leaves out dtypes and shapes, as MindSpore writes it"]
+        if strings.KEY in self.metadata:
+            gaps.append(f"the CRC-32 leaves out the strings in the metadata ({strings.KEY})")
+        if order.KEY in self.metadata:
+            gaps.append(f"the CRC-32 leaves out the order of the entries in the metadata ({order.KEY})")
+        return Coverage(bytes=True, order=order.KEY not in self.metadata, completeness=True, gaps=tuple(gaps))
+
+    def _line(self, name: str) -> tuple[str, str, tuple[int, ...]]:
+        entry = self.entry(name)
+        return name, entry.type_name if entry.dtype is None else entry.dtype.name, entry.shape
+
+    def _sum(self) -> int:
         have = 0
         scratch = memoryview(bytearray(_PIECE))
         for name in sorted(self._header):
@@ -148,13 +183,11 @@ class SafetensorsIndex:
             # Only the sum of a scalar depends on the type, and MindSpore writes only types that it has.
             dtype = dtypes.BY_SAFETENSORS.get(spelling, dtypes.bool_)
             have = checksum.add(have, name, dtype, shape, self._pieces(start, stop, scratch))
-        if want != str(have):
-            raise ChecksumError(
-                f"{checksum.KEY} in the metadata is {want[:20]!r}, the CRC-32 of the tensors is {have}",
-                path=self.source.label,
-                hint=Hint("the file was changed after it was saved; fetch it again", ", or {skip_crc}"),
-            )
-        return True
+        return have
+
+    def _mismatch(self, problem: str) -> ChecksumError:
+        hint = Hint("the file was changed after it was saved; fetch it again", ", or {skip_crc}")
+        return ChecksumError(problem, path=self.source.label, hint=hint)
 
     def _described(self, name: str) -> tuple[str, tuple[int, ...], int, int]:
         """Return dtype and shape from the header, and start and stop in bytes from the start of the file."""
