@@ -19,6 +19,7 @@ from ckptload.errors import DecryptionError, Hint
 from ckptload.sources.base import Profile, Source
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable, Iterable, Iterator
 
     from ckptload.encryption.chain import Block, Chain
@@ -77,6 +78,10 @@ class DecryptingSource(Source):
     def check_unchanged(self) -> None:
         """Raise ChangedFileError if the file has changed since it was opened."""
         self._inner.check_unchanged()
+
+    def statuses(self) -> list[os.stat_result]:
+        """Return those of the encrypted file."""
+        return self._inner.statuses()
 
     def close(self) -> None:
         """Close the file."""

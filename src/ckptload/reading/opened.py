@@ -20,6 +20,7 @@ from ckptload.errors import (
 from ckptload.reading import digests
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Iterator, Sequence
 
     from ckptload.formats.index import Facts, Index
@@ -77,6 +78,13 @@ class OpenFile:
         Shards that do not exist are not among them.
         """
         return list(self._open_index().source.files)
+
+    def statuses(self) -> list[os.stat_result]:
+        """Return what the system says about each file that is read; empty for bytes and URLs.
+
+        What is written from their content must not be more readable than they are.
+        """
+        return self._open_index().source.statuses()
 
     @cached_property
     def facts(self) -> Facts:
