@@ -95,7 +95,7 @@ def test_of_several_files_the_least_counts() -> None:
 # -- while a file is written --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("hidden", [0, 0o022, 0o077], ids=oct)
+@pytest.mark.parametrize("hidden", [0o022, *(pytest.param(bits, marks=pytest.mark.slow) for bits in (0, 0o077))])
 @pytest.mark.parametrize("old", [None, 0o644, 0o666, 0o400, 0o755], ids=str)
 @pytest.mark.parametrize("source", [0o600, 0o640, 0o604, 0o444], ids=oct)
 def test_the_file_never_has_more(
@@ -210,6 +210,7 @@ DOORS: dict[str, Callable[[Path, Path], object]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("door", DOORS)
 def test_what_is_written_is_as_readable_as_its_source(door: str, tmp_path: Path) -> None:
     """Also in place of a file that was readable by all."""

@@ -73,7 +73,8 @@ def link(path: Path) -> None:
     path.symlink_to("pipe")
 
 
-KINDS = [pipe, local_socket, device, link]
+#: All but the first with the slow tests, because there are many doors.
+KINDS = [pipe, *(pytest.param(kind, marks=pytest.mark.slow) for kind in (local_socket, device, link))]
 
 
 def convert(target: Path) -> None:
@@ -215,7 +216,7 @@ FOLLOWING: dict[str, tuple[str, Callable[[Path], object]]] = {
 }
 
 
-@pytest.mark.parametrize("old", [True, False], ids=["a file", "dangling"])
+@pytest.mark.parametrize("old", [True, pytest.param(False, marks=pytest.mark.slow)], ids=["a file", "dangling"])
 @pytest.mark.parametrize("door", FOLLOWING)
 def test_a_link_is_followed_whatever_the_file_at_its_end_is_called(door: str, old: bool, tmp_path: Path) -> None:
     """The link stays one, and so does a link to it."""
