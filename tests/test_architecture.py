@@ -66,7 +66,7 @@ RULES: dict[str, set[str]] = {
         *("loading", "saving", "frameworks", "converting"),
         *("binding", "reading", "nets", "tensors", "formats", "dtypes"),
     },
-    "cli": {"__init__", "dtypes", "sources.spans", "writing.atomic"},
+    "cli": {"__init__", "dtypes", "sources.spans", "writing.atomic", "writing.targets"},
     "__main__": {"cli"},
 }
 
@@ -93,7 +93,7 @@ FILES: dict[str, list[str]] = {
     "nets.pytorch": ["groups", "names", "module", "state"],
     "reading": ["access", "arrays", "slices", "values", "digests", "opened", "reader", "indexing", "advice", "opening"],
     "binding": ["copies", "matching", "supplies", "renaming", "plan", "report", "loading", "state_dict"],
-    "writing": ["atomic", "output", "background", "gathering"],
+    "writing": ["permissions", "targets", "atomic", "output", "background", "gathering"],
     "ops": ["operands", "creation", "joining", "assigning", "functional", "primitives", "operations"],
     "converting": ["jobs", "shards", "npz", "rewriting", "converters"],
 }

@@ -257,6 +257,10 @@ class TargetIsFolderError(WriteError, IsADirectoryError):
     """A folder has the name of the file to write."""
 
 
+class TargetIsNoFileError(WriteError):
+    """A pipe, a socket or a device has the name of the file to write, or it is an open stream such as /dev/stdout."""
+
+
 class ParentIsFileError(WriteError, NotADirectoryError):
     """The folder of the file to write is itself a file."""
 

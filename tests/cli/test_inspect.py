@@ -384,6 +384,26 @@ def test_long_metadata_and_types_are_cut_but_not_in_json(tmp_path: Path, capsys:
 
 def test_names_sort_as_people_do() -> None:
     assert sorted(["l.10", "l.9", "l", "k.1"], key=globs.natural) == ["k.1", "l", "l.9", "l.10"]
+    # What has zeros in front is the same number.
+    assert sorted(["a.010", "a.2", "a.02.c", "a.0", "a.00.b", "2", "a"], key=globs.natural) == (
+        ["2", "a", "a.0", "a.00.b", "a.2", "a.02.c", "a.010"]
+    )
+
+
+def test_a_number_may_have_any_number_of_digits() -> None:
+    """Python refuses to make an integer of more than 4300."""
+    names = [f"l.{digits}.w" for digits in ("9" * 6000, "1" + "0" * 6000, "0" * 9000 + "3", "12")]
+    assert sorted(names, key=globs.natural) == [names[2], names[3], names[0], names[1]]
+
+
+def test_a_file_whose_names_have_thousands_of_digits_is_listed(tmp_path: Path, capsys: CAPTURE) -> None:
+    path = tmp_path / "x.ckpt"
+    path.write_bytes(b"".join(floats(f"l.{'1' * size}", 1) for size in (5000, 1, 2)))
+    # MindSpore's limit on names is told, and the rest is listed in its order.
+    assert main(["inspect", "--sort", "name", str(path)]) == 1
+    out, err = capsys.readouterr()
+    assert "5002 characters" in err
+    assert out.index("l.1 ") < out.index("l.11 ")
 
 
 def test_a_name_with_thousands_of_dots_makes_no_deep_tree(tmp_path: Path, capsys: CAPTURE) -> None:

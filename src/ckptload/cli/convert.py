@@ -13,6 +13,7 @@ from ckptload.cli.maps import read_map
 from ckptload.cli.progress import Progress
 from ckptload.cli.table import Column, render
 from ckptload.errors import ArgumentError
+from ckptload.writing.targets import place
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 _DTYPES: Final = {one.attribute: one for one in dtypes.FLOATS}
 _MANY: Final = 5
+#: The end of the name of an index, which stands for shards in its folder.
+_INDEX: Final = ".safetensors.index.json"
 
 
 @click.command(cls=options.Command)
@@ -141,6 +144,9 @@ class Request:
             out_key: key to encrypt with, or None.
             must_be_plain: whether to refuse an encrypted source.
         """
+        if not self._in_shards():
+            # Before anything is read; convert_checkpoint looks again.
+            place(self.target)
         if not self.force and not self.dry_run:
             self._refuse_to_replace()
         secret = key.read()
@@ -169,6 +175,9 @@ class Request:
             f"{text.grouped(total)} bytes {word}"
         )
         return text.SOUND
+
+    def _in_shards(self) -> bool:
+        return self.arguments.get("max_shard_size") is not None or self.target.endswith(_INDEX)
 
     def _refuse_to_replace(self) -> None:
         path = Path(self.target)

@@ -12,6 +12,7 @@ import sys
 from dataclasses import dataclass
 from typing import Final
 
+from ckptload.cli.small import read_small
 from ckptload.errors import ArgumentError
 
 _LENGTHS: Final = (16, 24, 32)
@@ -86,12 +87,7 @@ class KeyChoice:
 
 
 def _from_file(path: str) -> bytes:
-    try:
-        with open(path, "rb") as file:  # noqa: PTH123 -- pathlib cannot read a limited number of bytes either
-            content = file.read(_MOST + 1)
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "this is not a path"
-        raise ArgumentError(f"the key file {path!r} cannot be read: {reason}") from error
+    content = read_small(path, _MOST, f"the key file {path!r}")
     if len(content) > _MOST:
         raise ArgumentError(f"the key file {path!r} is too long to be a key")
     return content

@@ -19,6 +19,7 @@ from ckptload.errors import DecryptionError, Hint
 from ckptload.sources.base import Profile, Source
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable, Iterable, Iterator
 
     from ckptload.encryption.chain import Block, Chain
@@ -101,6 +102,9 @@ class DecryptingSource(Source):
     def seal(self) -> None:
         """End the opening of the file."""
         self._inner.seal()
+    def statuses(self) -> list[os.stat_result]:
+        """Return those of the encrypted file."""
+        return self._inner.statuses()
 
     def close(self) -> None:
         """Close the file."""

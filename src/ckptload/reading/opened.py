@@ -22,6 +22,7 @@ from ckptload.formats.coverage import WHOLE, Coverage, by_all, by_any
 from ckptload.reading import digests
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Iterator, Sequence
 
     from ckptload.formats.index import Facts, Index
@@ -82,6 +83,13 @@ class OpenFile:
         Shards that do not exist are not among them.
         """
         return list(self._open_index().source.files)
+
+    def statuses(self) -> list[os.stat_result]:
+        """Return what the system says about each file that is read; empty for bytes and URLs.
+
+        What is written from their content must not be more readable than they are.
+        """
+        return self._open_index().source.statuses()
 
     @cached_property
     def facts(self) -> Facts:

@@ -20,6 +20,7 @@ from ckptload.errors import (
 from ckptload.sources.spans import neighbours
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Iterable, Sequence
 
     Request = tuple[int, memoryview]
@@ -152,6 +153,10 @@ class Source(ABC):
 
     def authenticate(self) -> None:  # noqa: B027 -- most sources have no tags
         """Raise DecryptionError unless every block, read already or not, matches its authentication tag."""
+
+    def statuses(self) -> list[os.stat_result]:
+        """Return what the system says about each file that holds its bytes; nothing for bytes from elsewhere."""
+        return []
 
     @abstractmethod
     def close(self) -> None:

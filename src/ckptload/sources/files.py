@@ -161,6 +161,10 @@ class FileSource(Source):
             self._open_file()
             raise changed(self.label)
 
+    def statuses(self) -> list[os.stat_result]:
+        """Return the status of the open file, whatever its path names by now."""
+        return [os.fstat(self._open_file().fileno())]
+
     def close(self) -> None:
         """Close the file."""
         file, self._file = self._file, None

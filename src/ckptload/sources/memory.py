@@ -6,7 +6,8 @@ import os
 import stat
 import sys
 import threading
-from typing import BinaryIO
+from contextlib import suppress
+from typing import BinaryIO, cast
 
 from ckptload.errors import (
     ArgumentError,
@@ -163,6 +164,13 @@ class FileObjectSource(WitnessedSource):
                 )
             out[done : done + len(data)] = data
             done += len(data)
+
+    def statuses(self) -> list[os.stat_result]:
+        """Return the status of the file behind the object, if it has a descriptor."""
+        # A file object may raise anything where it has none.
+        with suppress(Exception):
+            return [os.fstat(cast("BinaryIO", self._file).fileno())]
+        return []
 
     def close(self) -> None:
         """Release the file object without closing it; its owner closes it."""

@@ -5,7 +5,9 @@ Only the index and the wanted tensor data are fetched, by ranged requests; see d
 
 from __future__ import annotations
 
+import os
 import re
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from ckptload.errors import (
@@ -172,6 +174,13 @@ class RemoteSource(WitnessedSource):
         if self._files is None:
             raise ClosedReaderError("the checkpoint was closed", path=self.label)
         return self._files
+
+    def statuses(self) -> list[os.stat_result]:
+        """Return the status of the file if the URL is that of a local one."""
+        if "file" in (getattr(self._open_files(), "protocol", None) or ()):
+            with suppress(OSError):
+                return [os.stat(self._name)]  # noqa: PTH116 -- the path is a str throughout
+        return []
 
     def close(self) -> None:
         """Release the file system; fsspec keeps its connections for the next file."""

@@ -227,7 +227,8 @@ def _array(name: str, value: Array) -> Item:
         dtype = dtypes.from_numpy(value.dtype)
     except ArgumentTypeError as error:
         raise UnsavableTypeError(error.problem, name=name, hint=error.advice) from error
-    return Item(name, TENSOR, dtype, value.shape, value.nbytes, value)
+    # Without the methods of a subclass, such as a masked array that masks nothing.
+    return Item(name, TENSOR, dtype, value.shape, value.nbytes, np.asarray(value))
 
 
 def _is_number(value: object) -> TypeGuard[float | np.generic]:

@@ -175,6 +175,14 @@ class ShardedSource(Source):
             if opened is not None:
                 opened.check_unchanged()
 
+    def statuses(self) -> list[os.stat_result]:
+        """Return those of the index and of every shard that is there, opened or not."""
+        found = []
+        for path in (self.label, *self.files):
+            with suppress(OSError):
+                found.append(os.stat(path))  # noqa: PTH116 -- paths are strings here
+        return found
+
     def close(self) -> None:
         """Close every shard that was opened."""
         with self._lock:
