@@ -102,6 +102,7 @@ class DecryptingSource(Source):
     def seal(self) -> None:
         """End the opening of the file."""
         self._inner.seal()
+
     def statuses(self) -> list[os.stat_result]:
         """Return those of the encrypted file."""
         return self._inner.statuses()
