@@ -82,25 +82,34 @@ class Replacement:
             of the machine may lose both.
         permissions: permission bits of the new file, whatever the umask; None for those of the file at the path, or,
             if there is none, those that the umask leaves. While it is written, the file never has more.
+        staged: a free path beside `path` for the temporary file, which is complete and closed there when the block
+            ends; the caller then gives it the place of the file at `path`, and has what tells a leftover. None: it
+            is moved when the block ends.
 
     Raises:
         WriteError: the system could not write; `errno` and `__cause__` have its reason. Other
             exceptions of the block pass through.
     """
 
-    def __init__(self, path: str, *, synced: bool = True, permissions: int | None = None) -> None:
+    def __init__(
+        self, path: str, *, synced: bool = True, permissions: int | None = None, staged: Path | None = None
+    ) -> None:
         self.path = Path(path)
         self._synced = synced
         self._permissions = permissions
+        self._staged = staged
         self._temporary = self.path
         self._file: io.BufferedWriter | None = None
 
     def __enter__(self) -> io.BufferedWriter:
         folder, prefix = self.path.parent, _prefix(self.path)
         try:
-            _remove_leftovers(folder, prefix)
             permissions = _permissions_of(self.path) if self._permissions is None else self._permissions
-            self._temporary, number = _create(folder, prefix, permissions)
+            if self._staged is None:
+                _remove_leftovers(folder, prefix)
+                self._temporary, number = _create(folder, prefix, permissions)
+            else:
+                self._temporary, number = self._staged, _create_at(self._staged, permissions)
         except OSError as error:
             raise failure(error, str(self.path)) from error
         self._file = io.BufferedWriter(io.FileIO(number, "wb"), _BUFFER)
@@ -125,15 +134,14 @@ class Replacement:
         file.flush()
         if self._synced:
             _sync(file.fileno())
+        if self._staged is not None:
+            return
         if fcntl is None:
-            # Windows cannot rename an open file or replace a write-protected one.
+            # Windows cannot rename an open file.
             file.close()
-            with _writable(self.path):
-                self._temporary.replace(self.path)
-        else:
-            self._temporary.replace(self.path)
+        move(self._temporary, self.path)
         if self._synced:
-            _sync_folder(self.path.parent)
+            sync_folder(self.path.parent)
 
     def _close(self, *, remove: bool) -> None:
         file, self._file = self._file, None
@@ -143,7 +151,16 @@ class Replacement:
         file.raw.close()
         if remove:
             with suppress(OSError):
-                _remove(self._temporary)
+                unlink(self._temporary)
+
+
+def move(path: Path, target: Path) -> None:
+    """Give a file the place of another; on Windows also that of a write-protected one."""
+    if fcntl is None:
+        with _writable(target):
+            path.replace(target)
+    else:
+        path.replace(target)
 
 
 def failure(error: OSError, path: str) -> WriteError:
@@ -187,16 +204,41 @@ def _create(folder: Path, prefix: str, permissions: int | None) -> tuple[Path, i
     """
     while True:
         path = folder / f"{prefix}{os.getpid()}-{secrets.token_hex(8)}{_SUFFIX}"
-        number = os.open(path, _CREATE, _ORDINARY if permissions is None else permissions)
+        number = _create_at(path, permissions)
         try:
-            if permissions is not None:
-                _permit(number, permissions)
             if _lock(number, path):
                 return path, number
         except OSError:
             os.close(number)
-            _remove(path)
+            unlink(path)
             raise
+        os.close(number)
+
+
+def _create_at(path: Path, permissions: int | None) -> int:
+    """Create a file with permission bits; return its descriptor."""
+    number = os.open(path, _CREATE, _ORDINARY if permissions is None else permissions)
+    try:
+        if permissions is not None:
+            _permit(number, permissions)
+    except OSError:
+        os.close(number)
+        unlink(path)
+        raise
+    return number
+
+
+def has_locks() -> bool:
+    """Tell whether this system has locks on files."""
+    return fcntl is not None
+
+
+def create_locked(path: Path) -> int:
+    """Create a file that `abandoned` tells from a leftover until it is closed; return its descriptor."""
+    while True:
+        number = _create_at(path, None)
+        if _lock(number, path):
+            return number
         os.close(number)
 
 
@@ -233,16 +275,22 @@ def _remove_leftovers(folder: Path, prefix: str) -> None:
 
 
 def _remove_if_abandoned(path: Path) -> None:
+    with abandoned(path) as is_left:
+        if is_left:
+            # The lock is held until the name is gone. A process that has just created the file and not locked
+            # it yet then finds the name gone and creates another.
+            unlink(path)
+
+
+@contextmanager
+def abandoned(path: Path) -> Iterator[bool]:
+    """Tell whether no running process holds the lock on a temporary file; nobody else gets it in the block."""
     if fcntl is None:
-        if _is_old(path):
-            _remove(path)
+        yield _is_old(path)
         return
     number = os.open(path, os.O_RDONLY | _NO_LINKS)
     try:
-        if _is_free(number, path):
-            # The lock is held until the name is gone. A process that has just created the file and not locked
-            # it yet then finds the name gone and creates another.
-            path.unlink()
+        yield _is_free(number, path)
     finally:
         os.close(number)
 
@@ -262,7 +310,8 @@ def _is_old(path: Path) -> bool:
     return time.time() - path.stat().st_mtime > _ABANDONED_AFTER
 
 
-def _remove(path: Path) -> None:
+def unlink(path: Path) -> None:
+    """Remove a file; on Windows also one that is write-protected."""
     if fcntl is None:
         path.chmod(stat.S_IRUSR | stat.S_IWUSR)
     path.unlink()
@@ -279,7 +328,7 @@ def _sync(number: int) -> None:
             raise
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Sync the folder, so that the new name survives a crash, too; some systems cannot open folders."""
     if not hasattr(os, "O_DIRECTORY"):
         return

@@ -12,6 +12,7 @@ from ckptload.writing.atomic import Replacement
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from pathlib import Path
 
     from ckptload.formats.item import Item
 
@@ -24,6 +25,7 @@ def write_file(
     mode: str = AES_GCM,
     synced: bool = True,
     permissions: int | None = None,
+    staged: Path | None = None,
     advance: Callable[[int], object] | None = None,
     finish: Callable[[], object] | None = None,
 ) -> None:
@@ -36,6 +38,7 @@ def write_file(
         mode: cipher of an encrypted file.
         synced: see `Replacement`.
         permissions: see `Replacement`.
+        staged: see `Replacement`.
         advance: called with the size of each buffer, in bytes, after it is written.
         finish: called after everything is written and before the file is replaced.
 
@@ -44,7 +47,7 @@ def write_file(
     """
     if key is not None:
         prepare(key, mode)
-    with Replacement(path, synced=synced, permissions=permissions) as file:
+    with Replacement(path, synced=synced, permissions=permissions, staged=staged) as file:
         encrypting = None if key is None else EncryptingWriter(file, key, mode)
         write = file.write if encrypting is None else encrypting.write
         for buffer in buffers:
