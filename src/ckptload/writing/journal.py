@@ -2,9 +2,9 @@
 
 Before the first temporary file of a group is made, a journal is: ``.ckptload-ID.journal`` in the folder that all files
 of the group are in or below. It is locked as long as its process lives, and says which folders hold files of the group,
-whose names have the same ID. Before the first file is moved, a second line says which file is to be moved where. A
-journal whose lock is free was left behind: with a second line, the moves are finished, if every file is as it was;
-without, or else, what is left of the group is removed.
+whose names have the same ID. Before the first file is moved, a line says which file is to be moved where, and before
+files are removed that the new ones make obsolete, a line says which. A journal whose lock is free was left behind: the
+moves are finished, if every file is as it was; then the obsolete files go, and what is left of the group.
 """
 
 from __future__ import annotations
@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     Stamp = list[int] | None
 
 _NAME: Final = re.compile(r"\.ckptload-([0-9a-f]{16})\.journal", re.ASCII)
+#: Names of files that are removed.
+_OBSOLETE: Final = re.compile(
+    r"model\.safetensors(\.index\.json)?|model(-[0-9a-f]{16})?-\d{5}-of-\d{5}\.safetensors", re.ASCII
+)
 #: Bytes of a journal that is read; that of a hundred thousand files is shorter.
 _MOST: Final = 1 << 26
 
@@ -83,6 +87,10 @@ class Journal:
         if synced:
             os.fsync(self._number)
 
+    def note(self, obsolete: Sequence[Path]) -> None:
+        """Say which files will be removed."""
+        self._add({"obsolete": [[self._relative(path), _stamp(path)] for path in obsolete]})
+
     def close(self) -> None:
         """Remove the journal; the temporary files of the group are gone by now."""
         if not atomic.has_locks():
@@ -112,9 +120,8 @@ def recover(folders: Iterable[Path]) -> None:
 def _finish(journal: Path, id_: str, own: set[Path]) -> None:
     common = journal.parent
     lines = _read(journal)
-    folders = [folder for folder in map(common.joinpath, _texts(lines, 0, "folders")) if _is_ours(folder, common, own)]
-    found = lines[1].get("moves") if len(lines) > 1 else []
-    moves = [(common / path, common / target, new, old) for path, target, new, old in found or ()]
+    folders = [folder for folder in map(common.joinpath, _said(lines, "folders")) if _is_ours(folder, common, own)]
+    moves = [(common / path, common / target, new, old) for path, target, new, old in _said(lines, "moves")]
     if all(
         path.parent == target.parent
         and path.name.startswith(f".ckptload-{id_}-")
@@ -125,6 +132,9 @@ def _finish(journal: Path, id_: str, own: set[Path]) -> None:
         for path, target, _, _ in moves:
             if path.exists():
                 atomic.move(path, target)
+    for path, stamp in [(common / name, stamp) for name, stamp in _said(lines, "obsolete")]:
+        if _OBSOLETE.fullmatch(path.name) and _is_ours(path.parent, common, own) and _stamp(path) == stamp is not None:
+            atomic.unlink(path)
     for folder in {common, *folders}:
         _clean(folder, id_)
     atomic.unlink(journal)
@@ -145,9 +155,8 @@ def _read(journal: Path) -> list[dict[str, Any]]:
     return lines
 
 
-def _texts(lines: list[dict[str, Any]], number: int, key: str) -> list[str]:
-    found = lines[number].get(key) if len(lines) > number else None
-    return [text for text in found or () if isinstance(text, str)]
+def _said(lines: list[dict[str, Any]], key: str) -> list[Any]:
+    return [one for line in lines for one in line.get(key, ())]
 
 
 def _is_ours(folder: Path, common: Path, own: set[Path]) -> bool:

@@ -103,6 +103,7 @@ class ShardSet:
         self._plain = [folder / name for name in plain_names(len(staged))]
         self._between: list[Path] = []
         self._moved: list[Path] = []
+        self._old: set[str] = set()
         self._outdated: list[str] = []
 
     def prepare(self) -> Move:
@@ -112,6 +113,7 @@ class ShardSet:
             OSError: the system could not do it; `undo` takes back what was done.
         """
         names = [path.name for path in self._plain]
+        self._old = {SINGLE, *_named_by(self.index)}
         self._outdated = outdated(self.folder, names, keeps_index=self._keeps_index)
         taken = any(map(os.path.lexists, self._plain))
         if not self._keeps_index and not (taken and SINGLE in _named_by(self.index)):
@@ -130,31 +132,58 @@ class ShardSet:
         for path in self._moved:
             _remove(path)
 
-    def tidy(self, *, alone: bool) -> bool:
+    def tidy(self, note: Callable[[Sequence[Path]], None], *, alone: bool) -> bool:
         """Give the shards their plain names and remove what is obsolete, once the new set is what is read.
 
         Args:
+            note: called with the files that will be removed.
             alone: whether no other process can be in the middle of this, so that files of others are leftovers.
 
         Returns:
             Whether they have their plain names.
+
+        Raises:
+            WriteError: an old index without a new one could not be removed, and still leads to the old set.
         """
         settled = not self._between or self._settle()
-        used = {path.name for path in (self._plain if settled else self._between)}
-        left = list(self._outdated)
+        used, left = self._plain, list(self._outdated)
         if settled:
             left.extend(path.name for path in self._between)
-        elif INDEX in left:
-            left.remove(INDEX)
+        else:
+            used = self._between
+            left.extend(path.name for path in self._plain if path.name in self._old)
+            if INDEX in left:
+                left.remove(INDEX)
+        if self._between:
+            try:
+                self._sync()
+            except OSError:
+                # After a crash of the machine, the index in between might be back.
+                return settled
         if alone:
             with suppress(OSError), os.scandir(self.folder) as entries:
                 left.extend(entry.name for entry in entries if _BETWEEN.fullmatch(entry.name))
-        for name in dict.fromkeys(left):
-            if name not in used:
-                _remove(self.folder / name)
+        obsolete = [path for path in map(self.folder.joinpath, dict.fromkeys(left)) if path not in used]
+        note(obsolete)
+        if self.index in obsolete:
+            self._remove_index()
+        for path in obsolete:
+            _remove(path)
         return settled
 
+    def _remove_index(self) -> None:
+        try:
+            atomic.unlink(self.index)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            wrong = atomic.failure(error, str(self.index))
+            wrong.problem = f"{self._plain[0].name} is new, but the old index could not be removed: {error.strerror}"
+            wrong.advice = "remove it; it still leads to the old shards"
+            raise wrong from error
+
     def _settle(self) -> bool:
+        """Give the shards their plain names; return whether that was possible."""
         done = []
         try:
             for between, plain in zip(self._between, self._plain, strict=True):
@@ -167,7 +196,6 @@ class ShardSet:
                 atomic.move(self._indexed(self._plain), self.index)
             else:
                 atomic.unlink(self.index)
-            self._sync()
         except OSError:
             for path in done:
                 _remove(path)
