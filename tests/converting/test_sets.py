@@ -33,7 +33,6 @@ from ckptload import (
 )
 from ckptload.errors import ArgumentError, ChangedFileError, CorruptCheckpointError, WriteError
 from ckptload.formats.safetensors import shards
-from ckptload.writing import locks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -47,6 +46,12 @@ SINGLE = "model.safetensors"
 NAMES = "abcdef"
 #: Sizes of shards, by the number of shards they make of six tensors of 40 bytes.
 SIZES = {1: 1000, 2: 120, 3: 80, 6: 40}
+
+
+@pytest.fixture(autouse=True)
+def _no_syncs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Syncing takes nearly all the time, and tells nothing here: no test stops the machine."""
+    monkeypatch.setattr(os, "fsync", lambda _: None)
 
 
 def values(value: int) -> dict[str, Any]:
@@ -117,7 +122,10 @@ LAYOUTS = [
     *((old, new, target) for old in (2, 3, 6) for new, target in ((3, ""), (2, INDEX), (1, INDEX), (1, ""))),
     *((1, new, target) for new, target in ((3, INDEX), (1, INDEX))),
 ]
-every_layout = pytest.mark.parametrize(("old", "new", "target"), LAYOUTS)
+every_layout = pytest.mark.parametrize(
+    ("old", "new", "target"),
+    [pytest.param(*layout, marks=[pytest.mark.slow] if layout[0] > 2 else []) for layout in LAYOUTS],
+)
 
 
 # -- the index names a complete set -----------------------------------------------------------------------------
@@ -448,9 +456,10 @@ def runs(tmp_path: Path) -> list[Path]:
 
 
 TARGETS = {None: "t.safetensors", 120: INDEX}
+every_kind = pytest.mark.parametrize("limit", [None, pytest.param(120, marks=pytest.mark.slow)])
 
 
-@pytest.mark.parametrize("limit", TARGETS)
+@every_kind
 @pytest.mark.parametrize("processes_num", [1, 2])
 def test_no_rank_is_new_before_all_are_complete(
     runs: list[Path], tmp_path: Path, limit: int | None, processes_num: int
@@ -467,7 +476,7 @@ def test_no_rank_is_new_before_all_are_complete(
     assert {name: (out / name).read_bytes() for name in names(out)} == before
 
 
-@pytest.mark.parametrize("limit", TARGETS)
+@every_kind
 @pytest.mark.parametrize("fails", ["first", "second", "third", "none before"])
 @posix
 def test_ranks_are_taken_back_if_a_file_cannot_be_replaced(
@@ -530,7 +539,7 @@ def test_what_cannot_be_taken_back_is_replaced_first(
 
 
 @linux
-@pytest.mark.parametrize("limit", TARGETS)
+@every_kind
 def test_the_number_of_ranks_is_not_limited_by_descriptors(tmp_path: Path, limit: int | None) -> None:
     opened: dict[int, set[int]] = {}
     for number in (3, 12):
@@ -578,7 +587,7 @@ def test_a_handler_that_converts_into_the_same_folder_does_not_hang(
     assert "in the middle of a conversion into the same folder" in str(caught[1])
     assert value_in(tmp_path / INDEX) == 1
     assert value_in(tmp_path / "elsewhere" / INDEX) == 2
-    assert not locks._held
+    assert not sys.modules["ckptload.writing.locks"]._held
 
 
 # -- kills ------------------------------------------------------------------------------------------------------
