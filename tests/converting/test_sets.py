@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 posix = pytest.mark.skipif(os.name != "posix", reason="needs a POSIX system")
 linux = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 
-KILLS = int(os.environ.get("CKPTLOAD_KILLS", "20"))
+KILLS = int(os.environ.get("CKPTLOAD_KILLS", "7"))
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
 NAMES = "abcdef"

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 #: Folders that are locked, each by a descriptor. More are ranks of one job, and the folder above them is the first.
-_MOST: Final = 64
+_MOST: Final = 16
 
 #: The folders that threads of this process hold: the thread, the device and the inode.
 _held: set[tuple[int, int, int]] = set()

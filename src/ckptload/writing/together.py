@@ -102,7 +102,7 @@ class Together:
             if len(self._folders) == 1:
                 self._journal = Journal(self.id, self._common, self._folders)
             else:
-                with suppress(PermissionError):
+                with suppress(OSError):
                     self._journal = Journal(self.id, self._common, self._folders)
             self._begun = True
         self._make(folder)
