@@ -93,16 +93,19 @@ FILES: dict[str, list[str]] = {
     "nets.pytorch": ["groups", "names", "module", "state"],
     "reading": ["access", "arrays", "slices", "values", "digests", "opened", "reader", "indexing", "advice", "opening"],
     "binding": ["copies", "matching", "supplies", "renaming", "plan", "report", "loading", "state_dict"],
-    "writing": ["permissions", "targets", "atomic", "output", "background", "gathering"],
+    "writing": [
+        *("permissions", "targets", "atomic", "output", "journal", "locks", "shard_set", "together", "background"),
+        "gathering",
+    ],
     "ops": ["operands", "creation", "joining", "assigning", "functional", "primitives", "operations"],
-    "converting": ["jobs", "shards", "npz", "rewriting", "converters"],
+    "converting": ["jobs", "moves", "shards", "npz", "rewriting", "converters"],
 }
 
 #: Pairs that never import each other, although one stands before the other.
 STRANGERS = [("formats.ckpt", "formats.safetensors")]
 
 #: What opens or maps files; all else is handed bytes or sources.
-MAY_OPEN = {"sources.files", "writing.atomic", "cli"}
+MAY_OPEN = {"sources.files", "writing.atomic", "writing.journal", "writing.locks", "cli"}
 #: What gives a file another one's place.
 MAY_REPLACE = {"writing.atomic"}
 #: What prints; the library itself logs and warns.

@@ -100,7 +100,8 @@ if TYPE_CHECKING:
         set_recursion_limit,
     )
     from ckptload.converting.converters import ckpt_to_safetensors, safetensors_to_ckpt, to_npz
-    from ckptload.converting.rewriting import Move, convert_checkpoint
+    from ckptload.converting.moves import Move
+    from ckptload.converting.rewriting import convert_checkpoint
     from ckptload.dtype import (
         Type,
         byte,
@@ -189,7 +190,8 @@ _HOMES: Final = {
             "set_device set_recursion_limit"
         ),
         "converting.converters": "ckpt_to_safetensors safetensors_to_ckpt to_npz",
-        "converting.rewriting": "Move convert_checkpoint",
+        "converting.moves": "Move",
+        "converting.rewriting": "convert_checkpoint",
         "formats.coverage": "Coverage",
         "formats.entry": "Entry",
         "formats.index": "Evidence Facts Foreign ForeignField",

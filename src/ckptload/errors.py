@@ -40,6 +40,7 @@ WORDS: Final[Words] = {
     "name_map": "name_map",
     # Writing
     "crc": "crc_check",
+    "replace": "pass replace=True to replace them",
     "shard_size": "max_shard_size=",
     "to": "format",
     # Only in Python

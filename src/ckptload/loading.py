@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from concurrent.futures import Future
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 from ckptload import filters
@@ -18,7 +18,7 @@ from ckptload.formats.limits import MAX_RECORDS
 from ckptload.messages import closest, quoted, type_name, warn
 from ckptload.reading.access import Access
 from ckptload.reading.advice import misnamed
-from ckptload.reading.opening import is_index, open_with
+from ckptload.reading.opening import again, is_index, open_with
 from ckptload.reading.values import given
 
 if TYPE_CHECKING:
@@ -114,16 +114,23 @@ def load_checkpoint(
     _check_name(ckpt_file_name, format)
     if net is not None:
         check_arguments(net, strict_load)
-    with open_with(ckpt_file_name, access) as reader:
-        with reader.vouched():
-            wanted = _wanted(reader, choice_func, specify_prefix, filter_prefix)
-            remove_redundancy = _redundancy(reader, remove_redundancy)
-            if crc_check:
-                _verify_crc(reader)
-            wanted.giving(kind).check_dtypes()
-            values = wanted.load()
-        if reader.cipher is not None and not access.authenticates:
-            reader.warn_of_foreign_fields()
+    # A set of shards that is replaced meanwhile is read again, but no name is asked about twice.
+    chooses = cache(choice_func) if format == SAFETENSORS and callable(choice_func) else choice_func
+
+    def read() -> tuple[dict[str, Any], bool]:
+        with open_with(ckpt_file_name, access) as reader:
+            with reader.vouched():
+                wanted = _wanted(reader, chooses, specify_prefix, filter_prefix)
+                redundancy = _redundancy(reader, remove_redundancy)
+                if crc_check:
+                    _verify_crc(reader)
+                wanted.giving(kind).check_dtypes()
+                values = wanted.load()
+            if reader.cipher is not None and not access.authenticates:
+                reader.warn_of_foreign_fields()
+        return values, redundancy
+
+    values, remove_redundancy = again(read)
     if net is not None:
         load_param_into_net(net, values, strict_load, remove_redundancy, skip_misfits=skip_misfits)
     return given(values, kind)

@@ -134,6 +134,38 @@ def test_a_file_that_exists_is_replaced_only_if_that_is_asked_for(tmp_path: Path
     assert same(FIXTURES / "lenet5.ckpt", target)
 
 
+@pytest.mark.parametrize(("target", "options"), [("model.safetensors.index.json", []), ("", ["--shard-size", "5GB"])])
+def test_every_file_that_would_be_replaced_or_removed_needs_force(
+    tmp_path: Path, capsys: CAPTURE, target: str, options: list[str]
+) -> None:
+    """Whether OUT is the folder of shards or their index, and whether what is written is one file or several."""
+    folder, lenet = tmp_path / "out", FIXTURES / "lenet5.ckpt"
+    assert ckpt("convert", lenet, folder, "--shard-size", "200KB") == 0
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    convert = ("convert", FIXTURES / "adam.ckpt", folder / target, *options)
+    capsys.readouterr()
+    assert ckpt(*convert) == 2
+    said = capsys.readouterr().err
+    assert "already exist" in said
+    assert "model-00001-of-0000" in said
+    assert "model.safetensors.index.json" in said
+    assert "--force" in said
+    assert ckpt(*convert, "--dry-run") == 0
+    said = capsys.readouterr().err
+    assert "would be written: model.safetensors" in said
+    assert "would be removed: " in said
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert ckpt(*convert, "--force") == 0
+    assert {path.name for path in folder.iterdir()} == {"model.safetensors", target} - {""}
+    assert same(FIXTURES / "adam.ckpt", folder / (target or "model.safetensors"))
+
+
+def test_files_that_do_not_belong_to_a_set_need_no_force(tmp_path: Path) -> None:
+    (tmp_path / "other.safetensors").write_text("precious")
+    assert ckpt("convert", FIXTURES / "lenet5.ckpt", tmp_path, "--shard-size", "200KB") == 0
+    assert (tmp_path / "other.safetensors").read_text() == "precious"
+
+
 def test_a_sum_is_added_for_verify_to_compare(tmp_path: Path) -> None:
     assert ckpt("convert", FIXTURES / "lenet5.ckpt", tmp_path / "out.ckpt", "--crc") == 0
     assert ckpt("verify", tmp_path / "out.ckpt") == 0

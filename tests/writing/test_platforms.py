@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from ckptload import ckpt_to_safetensors, load_checkpoint, open_checkpoint, save_checkpoint
+from ckptload import ckpt_to_safetensors, convert_checkpoint, load_checkpoint, open_checkpoint, save_checkpoint
 from ckptload.errors import WritePermissionError
 from ckptload.saving import wait_for_saves
 from ckptload.writing import atomic
@@ -174,6 +174,36 @@ def test_windows_converts(tmp_path: Path) -> None:
     ckpt_to_safetensors(str(tmp_path / "x.ckpt"), str(tmp_path / "out"))
     for name, found in load_checkpoint(str(tmp_path / "out" / "x.safetensors"), format="safetensors").items():
         assert np.array_equal(found.asnumpy(), VALUES[name])
+
+
+@windows_rules
+@pytest.mark.usefixtures("windows")
+def test_windows_replaces_a_set_of_shards(tmp_path: Path) -> None:
+    """Over write-protected files, and beside a reader that has one of them open."""
+    index = tmp_path / "out" / "model.safetensors.index.json"
+    for factor in (1, 2, 3):
+        path = tmp_path / f"{factor}.ckpt"
+        save_checkpoint({name: array * factor for name, array in VALUES.items()}, path)
+
+    def convert(factor: int) -> None:
+        with open_checkpoint(tmp_path / f"{factor}.ckpt") as reader:
+            convert_checkpoint(reader, index, max_shard_size="1MB")
+        found = load_checkpoint(str(index), format="safetensors")
+        assert all(np.array_equal(found[name].asnumpy(), VALUES[name] * factor) for name in VALUES)
+
+    for factor in (1, 2):
+        convert(factor)
+        for each in (tmp_path / "out").iterdir():
+            each.chmod(0o400)
+    with open_checkpoint(index) as reader:
+        assert reader["fc7"].asnumpy()[0] == 14
+        with pytest.warns(UserWarning, match="could not get their plain names"):
+            convert(3)
+        # What the reader holds is there still; the index is new.
+        assert reader["fc6"].asnumpy()[0] == 12
+    convert(1)
+    plain = [f"model-0000{number}-of-00004.safetensors" for number in range(1, 5)]
+    assert sorted(each.name for each in (tmp_path / "out").iterdir()) == [*plain, index.name]
 
 
 # -- names that differ by case ----------------------------------------------------------------------------------

@@ -44,7 +44,7 @@ _INDEX: Final = ".safetensors.index.json"
     help="Write safetensors shards of at most this size, such as 5GB, into the folder OUT.",
 )
 @click.option("--crc", is_flag=True, help="Add a CRC-32, which verify checks.")
-@click.option("--force", is_flag=True, help="Replace OUT if it exists.")
+@click.option("--force", is_flag=True, help="Replace files that exist.")
 @click.option("-n", "--dry-run", is_flag=True, help="Show what would be written, and write nothing.")
 @options.limit
 @options.key_to_read
@@ -147,8 +147,6 @@ class Request:
         if not self._in_shards():
             # Before anything is read; convert_checkpoint looks again.
             place(self.target)
-        if not self.force and not self.dry_run:
-            self._refuse_to_replace()
         secret = key.read()
         with (
             files.noted(self.terminal),
@@ -164,10 +162,12 @@ class Request:
                     name_map=self._names(reader),
                     enc_key=out_key,
                     progress=progress.at,
+                    replace=self.force or self.dry_run,
                     **self.arguments,
                 )
         if self.dry_run:
             self.terminal.write(_planned(moves, self.terminal))
+            self.terminal.say(*_files(moves.written, moves.removed, self.terminal))
         total = sum(move.item.nbytes for move in moves)
         word = "would be written" if self.dry_run else "written"
         self.terminal.say(
@@ -178,14 +178,6 @@ class Request:
 
     def _in_shards(self) -> bool:
         return self.arguments.get("max_shard_size") is not None or self.target.endswith(_INDEX)
-
-    def _refuse_to_replace(self) -> None:
-        path = Path(self.target)
-        taken = any(path.glob("*.safetensors*")) if path.is_dir() else path.exists()
-        if taken:
-            raise ArgumentError(
-                "the file already exists", path=self.target, hint="give another name, or --force to replace it"
-            )
 
     def _names(self, reader: Reader) -> dict[str, str]:
         """Return a map of old to new names for the entries that are renamed."""
@@ -222,6 +214,15 @@ def _is_used(old: str, names: Sequence[str]) -> bool:
 def _some(names: Sequence[str], terminal: Terminal) -> str:
     shown = ", ".join(terminal.show(name) for name in names[:_MANY])
     return shown + (f" and {len(names) - _MANY} more" if len(names) > _MANY else "")
+
+
+def _files(written: Sequence[str], removed: Sequence[str], terminal: Terminal) -> Iterator[str]:
+    """Yield what becomes of files, if there are several."""
+    if len(written) + len(removed) > 1:
+        for paths, what in ((written, "written"), (removed, "removed")):
+            if paths:
+                names = _some([Path(one).name for one in paths], terminal)
+                yield f"{text.counted(len(paths), 'file', 'files')} would be {what}: {names}"
 
 
 def _planned(moves: Sequence[Move], terminal: Terminal) -> Iterator[str]:

@@ -29,6 +29,7 @@ WORDS: Final[Words] = {
     "name_map": "--name-map",
     # Writing
     "crc": "--crc",
+    "replace": "--force to replace what is there",
     "shard_size": "--shard-size ",
     "to": "--to",
     # Only in Python

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any, Final
 from ckptload.binding.renaming import renamed
 from ckptload.converting.jobs import Meter, check_progress, jobs, path_of, run
 from ckptload.converting.rewriting import NPZ, Result, Target, check_new_names, chosen
-from ckptload.converting.shards import STEM, parse_size
+from ckptload.converting.shards import parse_size
 from ckptload.encryption.ciphers import AES_GCM
 from ckptload.errors import ArgumentTypeError
 from ckptload.formats.entry import CKPT, SAFETENSORS
 from ckptload.formats.limits import MAX_RECORDS
-from ckptload.formats.safetensors.weight_map import ENDING
 from ckptload.messages import type_name
 from ckptload.reading.access import Access
 from ckptload.reading.opening import open_with
 from ckptload.reading.reader import Reader
+from ckptload.writing.shard_set import INDEX, SINGLE
 from ckptload.writing.targets import place
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from ckptload.converting.jobs import Job, Progress
     from ckptload.formats.item import Item
+    from ckptload.writing.together import Together
 
 _NPZ_ENDING: Final = f".{NPZ}"
 
@@ -48,7 +49,7 @@ def ckpt_to_safetensors(
 ) -> None:
     """Convert .ckpt files to safetensors, in little memory whatever their size.
 
-    A result replaces an existing file only when it is complete. Strings are kept in the metadata, and
+    Results replace existing files only when all of them are complete. Strings are kept in the metadata, and
     `safetensors_to_ckpt` restores them. Maps and random states cannot be stored in safetensors; leave them
     out with `choice_func`. The arguments up to `processes_num` and the results are those of MindSpore
     (2.10.0, train/serialization.py:2732).
@@ -75,12 +76,12 @@ def ckpt_to_safetensors(
         ArgumentTypeError: an argument is of the wrong type (also a TypeError).
         ArgumentError: an argument has an invalid value, or two results would have the same name.
         CheckpointError: a file cannot be read or written, is damaged, or has entries that safetensors cannot
-            store; all errors are ValueErrors. Files that were converted before the error are kept.
+            store; all errors are ValueErrors. Nothing is changed then, whichever file it is about.
     """
     limit = None if max_shard_size is None else parse_size(max_shard_size)
     found = jobs(file_path, save_path, file_name_regex, old=CKPT, new=SAFETENSORS)
     if limit is not None:
-        found = [job._replace(target=job.target.with_name(f"{STEM}.{SAFETENSORS}")) for job in found]
+        found = [job._replace(target=job.target.with_name(SINGLE)) for job in found]
     _check_map(name_map)
     access = Access(
         format=CKPT,
@@ -90,9 +91,10 @@ def ckpt_to_safetensors(
         max_records=max_records,
     )
 
-    def convert(job: Job, meter: Meter) -> None:
-        path = job.target if limit is None else job.target.with_name(STEM + ENDING)
-        _convert(job, access, Target(path, SAFETENSORS, limit, synced=False), choice_func, name_map, meter)
+    def convert(job: Job, meter: Meter, together: Together | None) -> None:
+        path = job.target if limit is None else job.target.with_name(INDEX)
+        target = Target(path, SAFETENSORS, limit, synced=False, indexes_one=False)
+        _convert(job, access, target, choice_func, name_map, meter, together)
 
     run(found, convert, processes_num, progress, access)
 
@@ -110,7 +112,7 @@ def safetensors_to_ckpt(
 ) -> None:
     """Convert safetensors files to .ckpt, in little memory whatever their size.
 
-    A result replaces an existing file only when it is complete. Entries are sorted by name; strings that
+    Results replace existing files only when all of them are complete. Entries are sorted by name; strings that
     `ckpt_to_safetensors` has kept in the metadata follow them. The arguments up to `processes_num` and the
     results are those of MindSpore (2.10.0, train/serialization.py:2774).
 
@@ -129,15 +131,15 @@ def safetensors_to_ckpt(
     Raises:
         ArgumentTypeError: an argument is of the wrong type (also a TypeError).
         ArgumentError: an argument has an invalid value, or two results would have the same name.
-        CheckpointError: a file cannot be read or written, or is damaged; all errors are ValueErrors. Files
-            that were converted before the error are kept.
+        CheckpointError: a file cannot be read or written, or is damaged; all errors are ValueErrors. Nothing is
+            changed then, whichever file it is about.
     """
     found = jobs(file_path, save_path, file_name_regex, old=SAFETENSORS, new=CKPT)
     _check_map(name_map)
     access = Access(format=SAFETENSORS, max_records=max_records)
 
-    def convert(job: Job, meter: Meter) -> None:
-        _convert(job, access, Target(job.target, CKPT, synced=False), choice_func, name_map, meter)
+    def convert(job: Job, meter: Meter, together: Together | None) -> None:
+        _convert(job, access, Target(job.target, CKPT, synced=False), choice_func, name_map, meter, together)
 
     run(found, convert, processes_num, progress, access)
 
@@ -201,10 +203,11 @@ def _convert(
     choice_func: Callable[[str], Any] | None,
     name_map: dict[str, str] | None,
     meter: Meter,
+    together: Together | None,
 ) -> None:
     with open_with(job.source, access) as reader:
         items = chosen(reader, choice_func, reader.kept_strings())
-        Result(reader, _renamed(items, name_map or {}), target).write(meter)
+        Result(reader, _renamed(items, name_map or {}), target).write(meter, together)
 
 
 def _renamed(items: Sequence[Item], name_map: dict[str, str]) -> list[Item]:

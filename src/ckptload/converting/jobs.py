@@ -23,6 +23,7 @@ from ckptload.reading.access import Access
 from ckptload.reading.advice import misnamed, missing
 from ckptload.reading.opening import is_index, open_files
 from ckptload.writing.targets import check_place, failure
+from ckptload.writing.together import Together
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -206,14 +207,22 @@ class Meter:
 
 def run(
     found: list[Job],
-    convert: Callable[[Job, Meter], None],
+    convert: Callable[[Job, Meter, Together | None], None],
     processes_num: int,
     progress: Progress | None,
     access: Access,
 ) -> None:
     """Convert files, up to `processes_num` of them at the same time.
 
-    After the first failure no further file is started; those in progress are finished.
+    The results appear together, when all are complete. After the first failure no further file is started; those in
+    progress are finished, and nothing is changed.
+
+    Args:
+        found: the files.
+        convert: converts one file; a single one replaces its target by itself, others with those of a `Together`.
+        processes_num: number of threads.
+        progress: called with the bytes done and the total.
+        access: how the files are opened.
 
     Raises:
         ArgumentTypeError: `processes_num` is not an int, or `progress` is not callable.
@@ -228,28 +237,32 @@ def run(
     sizes = [0 if progress is None else _size(job, access.max_records) for job in found]
     total = _Total(sum(sizes), progress)
 
-    def one(job: Job, size: int) -> None:
+    def one(job: Job, size: int, together: Together | None = None) -> None:
         meter = Meter(size, total=total)
         try:
             with enough_memory("to convert the file", path=str(job.source)):
-                convert(job, meter)
+                convert(job, meter, together)
         except CheckpointError as error:
             if error.path is None:
                 error.path = str(job.source)
             raise
         meter.finish()
 
-    if processes_num == 1 or len(found) == 1:
-        for job, size in zip(found, sizes, strict=True):
-            one(job, size)
+    if len(found) == 1:
+        one(found[0], sizes[0])
         return
-    with ThreadPoolExecutor(min(processes_num, len(found)), thread_name_prefix="ckptload-convert") as pool:
-        begun = [pool.submit(one, job, size) for job, size in zip(found, sizes, strict=True)]
-        try:
-            for each in begun:
-                each.result()
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+    with Together((job.target.parent for job in found), synced=False) as together:
+        if processes_num == 1:
+            for job, size in zip(found, sizes, strict=True):
+                one(job, size, together)
+            return
+        with ThreadPoolExecutor(min(processes_num, len(found)), thread_name_prefix="ckptload-convert") as pool:
+            begun = [pool.submit(one, job, size, together) for job, size in zip(found, sizes, strict=True)]
+            try:
+                for each in begun:
+                    each.result()
+            finally:
+                pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _check_targets(found: list[Job]) -> None:

@@ -5,10 +5,12 @@ Everything is planned and checked from the index; tensor data is copied entry by
 
 from __future__ import annotations
 
+import dataclasses
+import os
 import re
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -16,23 +18,25 @@ from ckptload import dtypes, filters
 from ckptload.binding.renaming import renamed
 from ckptload.converting import npz
 from ckptload.converting.jobs import Meter, check_progress, make_folder, path_of
-from ckptload.converting.shards import STEM, parse_size, write_shards
+from ckptload.converting.moves import Move, Moves, refuse_to_replace
+from ckptload.converting.shards import parse_size, split, write_shards
 from ckptload.encryption.ciphers import AES_GCM
 from ckptload.errors import ArgumentError, ArgumentTypeError, Hint, NothingSelectedError, enough_memory
 from ckptload.filters import MAX_NAME
 from ckptload.formats.ckpt.encoding import ckpt
 from ckptload.formats.entry import CKPT, SAFETENSORS, STRING
 from ckptload.formats.safetensors import checksum, order, strings
-from ckptload.formats.safetensors.weight_map import ENDING
+from ckptload.formats.safetensors.weight_map import ENDING, SET
 from ckptload.messages import counted, listed, type_name, warn
 from ckptload.reading.reader import Reader
 from ckptload.tensors import casting
 from ckptload.writing import targets
 from ckptload.writing.gathering import gather
 from ckptload.writing.output import check_encryptable, check_encryption, write_file
+from ckptload.writing.shard_set import INDEX, outdated, plain_names
+from ckptload.writing.together import Together
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from ckptload.binding.renaming import NameMap
@@ -46,22 +50,8 @@ _FORMATS: Final = (CKPT, SAFETENSORS, NPZ)
 _SHARD_SIZE: Final = "5GB"
 
 #: Keys of metadata that describe the layout of the old file; they are not copied to the new one.
-_OF_THE_FILE: Final = frozenset({"format", checksum.KEY, checksum.ENTRIES, "total_size", strings.KEY, order.KEY})
+_OF_THE_FILE: Final = frozenset({"format", checksum.KEY, checksum.ENTRIES, "total_size", strings.KEY, order.KEY, SET})
 _NO_UTF8: Final = re.compile("[\ud800-\udfff]")
-
-
-class Move(NamedTuple):
-    """One entry in the source and in the result.
-
-    Attributes:
-        old: its name in the source.
-        source: its dtype in the source; None if it is not a tensor.
-        item: the entry in the result.
-    """
-
-    old: str
-    source: DType | None
-    item: Item
 
 
 def convert_checkpoint(
@@ -79,16 +69,18 @@ def convert_checkpoint(
     metadata: Mapping[str, str] | None = None,
     progress: Progress | None = None,
     dry_run: bool = False,
-) -> list[Move]:
+    replace: bool = True,
+) -> Moves:
     """Write an open checkpoint in any format, in little memory whatever its size.
 
-    The result replaces an existing file only when it is complete and synced to the disk. Strings are kept in
-    the metadata of a safetensors file, and restored from there.
+    The result replaces an existing file, or a set of shards as a whole, only when it is complete and synced to the
+    disk. Strings are kept in the metadata of a safetensors file, and restored from there.
 
     Args:
         source: an open reader of either format, encrypted or not.
         path: file to write. For safetensors in shards it is a folder, or the path of the index in it,
-            ``model.safetensors.index.json``.
+            ``model.safetensors.index.json``. If all entries fit into one shard, that is ``model.safetensors``, with an
+            index only if `path` is that of one.
         format: ``"ckpt"``, ``"safetensors"`` or ``"npz"``; None takes it from the name.
         choice_func: called once for each name, before it is mapped; returns whether to write the entry.
         name_map: new names: a dictionary of names, or of their beginnings up to a dot; or a function that takes
@@ -102,13 +94,17 @@ def convert_checkpoint(
         metadata: texts for the metadata of a safetensors file; they are added to those of `source`, or replace them.
         progress: called with the bytes done and the total; an exception from it ends the writing.
         dry_run: check everything, but do not write.
+        replace: whether existing files may be replaced, and shards of an old set removed. If not, it is an error that
+            there are any, before anything is written.
 
     Returns:
-        One `Move` for each entry that was written, or would be: its old name, its old dtype, and an item with the
-        new name, dtype and shape. Items refer to `source`.
+        A list of one `Move` for each entry that was written, or would be: its old name, its old dtype, and an item with
+        the new name, dtype and shape. Items refer to `source`. Its attributes ``written`` and ``removed`` are lists of
+        the paths of the files that were written, and of others that were removed.
 
     Raises:
-        ArgumentError: arguments exclude each other, or two entries would have the same name.
+        ArgumentError: arguments exclude each other, two entries would have the same name, or a file exists and
+            `replace` is False.
         CheckpointError: the source is damaged or has entries that the format cannot store, or the file cannot be
             written.
 
@@ -121,11 +117,14 @@ def convert_checkpoint(
     place = Path(path_of("path", path)).absolute()
     target = Target(place, format or _format_of(place, limit), limit, enc_key, enc_mode, crc_check=crc_check)
     if target.folder is None:
-        target = replace(target, path=Path(targets.place(str(place))))
+        target = dataclasses.replace(target, path=Path(targets.place(str(place))))
     check_progress(progress)
     beyond: dict[str, None] = {}
-    moves = _plan(source, choice_func, name_map, dtype, beyond)
-    result = Result(source, [move.item for move in moves], target, metadata or {})
+    plan = _plan(source, choice_func, name_map, dtype, beyond)
+    result = Result(source, [move.item for move in plan], target, metadata or {})
+    moves = Moves(plan, *result.files())
+    if not replace:
+        refuse_to_replace([path for path in moves.written + moves.removed if os.path.lexists(path)])
     if not dry_run:
         result.write(Meter(sum(move.item.nbytes for move in moves), progress))
     if beyond:
@@ -148,6 +147,7 @@ class Target:
         mode: its cipher.
         crc_check: whether to store a CRC-32 in a .ckpt or a safetensors file.
         synced: see `Replacement`.
+        indexes_one: whether there is an index if one shard is enough and `path` is that of an index.
 
     Raises:
         ArgumentError: the attributes exclude each other.
@@ -160,6 +160,7 @@ class Target:
     mode: str = AES_GCM
     crc_check: bool = field(default=False, kw_only=True)
     synced: bool = field(default=True, kw_only=True)
+    indexes_one: bool = field(default=True, kw_only=True)
 
     def __post_init__(self) -> None:
         """Check that the attributes do not exclude each other."""
@@ -167,12 +168,12 @@ class Target:
             raise ArgumentError(f"format must be one of {', '.join(map(repr, _FORMATS))}, not {self.format!r}")
         if self.limit is not None and self.format != SAFETENSORS:
             raise ArgumentError(f"shards can only be safetensors files, not {self.format}")
-        if self.limit is not None and self.crc_check:
+        if self.folder is not None and self.crc_check:
             raise ArgumentError("shards cannot have a CRC-32", hint=Hint("leave {crc} out, or write a single file"))
         if self.format == NPZ and self.crc_check:
             raise ArgumentError("an .npz has CRC-32 checksums of its own", hint=Hint("leave {crc} out"))
-        if self.format == SAFETENSORS and self.path.name.endswith(ENDING) and self.path.name != STEM + ENDING:
-            raise ArgumentError(f"the index of shards must be named {STEM + ENDING}", path=str(self.path))
+        if self.format == SAFETENSORS and self.path.name.endswith(ENDING) and self.path.name != INDEX:
+            raise ArgumentError(f"the index of shards must be named {INDEX}", path=str(self.path))
         if self.key is not None:
             if self.format != CKPT:
                 raise ArgumentError(
@@ -183,9 +184,17 @@ class Target:
     @property
     def folder(self) -> Path | None:
         """Return the folder of shards, or None for a single file."""
-        if self.format == SAFETENSORS and self.path.name.endswith(ENDING):
+        if self._is_index:
             return self.path.parent
         return None if self.limit is None else self.path
+
+    @property
+    def _is_index(self) -> bool:
+        return self.format == SAFETENSORS and self.path.name.endswith(ENDING)
+
+    def keeps_index(self, shards: int) -> bool:
+        """Return whether a number of shards has an index."""
+        return shards > 1 or (self.indexes_one and self._is_index)
 
 
 def _format_of(target: Path, limit: int | None) -> str:
@@ -298,6 +307,7 @@ class Result:
         self._target = target
         self._metadata: dict[str, str] = {}
         self._arrays: dict[str, Item] = {}
+        self._shards: list[list[Item]] = []
         if target.format == NPZ:
             self._arrays = npz.named(items)
         elif target.format == SAFETENSORS:
@@ -319,36 +329,76 @@ class Result:
             **order.entry_for([item.name for item in self._items]),
         }
         encoding.check(self._items)
+        if self._target.folder is not None:
+            self._shards = split(self._items, self._target.limit or parse_size(_SHARD_SIZE))
 
-    def write(self, meter: Meter) -> None:
-        """Write the target; it replaces an existing file only when it is complete and authenticated."""
+    def files(self) -> tuple[list[str], list[str]]:
+        """Return the paths of the files that `write` writes, and of others that it removes, as they are now."""
+        folder = self._target.folder
+        if folder is None:
+            return [str(self._target.path)], []
+        keeps_index = self._target.keeps_index(len(self._shards))
+        names = plain_names(len(self._shards))
+        old = outdated(folder, names, keeps_index=keeps_index)
+        return (
+            [str(folder / name) for name in [*names, *([INDEX] if keeps_index else [])]],
+            [str(folder / name) for name in old],
+        )
+
+    def write(self, meter: Meter, together: Together | None = None) -> None:
+        """Write the target; it replaces an existing file only when it is complete and authenticated.
+
+        Args:
+            meter: copies the bytes and reports the progress.
+            together: files that appear together, of which the target becomes one; not for .npz. None: it appears now.
+        """
+        folder = self._target.folder
         with enough_memory("to write the entries", path=str(self._target.path)):
-            self._write(meter)
+            if folder is None:
+                self._write_file(meter, together)
+            elif together is not None:
+                self._write_shards(folder, meter, together)
+            else:
+                with Together([folder], synced=self._target.synced) as alone:
+                    self._write_shards(folder, meter, alone)
 
-    def _write(self, meter: Meter) -> None:
+    def _write_shards(self, folder: Path, meter: Meter, together: Together) -> None:
+        keeps_index = self._target.keeps_index(len(self._shards))
+        finish = self._source.authenticate
+        write_shards(
+            folder,
+            self._shards,
+            self._metadata,
+            meter,
+            finish,
+            together,
+            keeps_index=keeps_index,
+            reveals=self._source.statuses(),
+        )
+
+    def _write_file(self, meter: Meter, together: Together | None) -> None:
         target, finish = self._target, self._source.authenticate
         # Whoever may not read the source may not read the result.
         reveals = self._source.statuses()
-        folder = target.folder
-        make_folder(target.path if folder is None else folder / STEM)
+        if together is None:
+            make_folder(target.path)
         if target.format == NPZ:
             npz.write(target.path, self._arrays, meter, finish, synced=target.synced, reveals=reveals)
-        elif folder is not None:
-            limit = target.limit or parse_size(_SHARD_SIZE)
-            write_shards(
-                folder, self._items, limit, self._metadata, meter, finish, synced=target.synced, reveals=reveals
-            )
-        else:
-            write_file(
-                str(target.path),
-                self._buffers(),
-                key=target.key,
-                mode=target.mode,
-                synced=target.synced,
-                reveals=reveals,
-                advance=meter.advance,
-                finish=finish,
-            )
+            return
+        staged = None if together is None else together.stage(target.path)
+        write_file(
+            str(target.path),
+            self._buffers(),
+            key=target.key,
+            mode=target.mode,
+            synced=target.synced,
+            reveals=reveals,
+            staged=staged,
+            advance=meter.advance,
+            finish=finish,
+        )
+        if together is not None and staged is not None:
+            together.add(staged, target.path)
 
     def _buffers(self) -> Iterator[bytes | memoryview]:
         crc_check = self._target.crc_check

@@ -4,25 +4,22 @@ from __future__ import annotations
 
 import json
 import re
-from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final
 
 from ckptload.errors import ArgumentError, ArgumentTypeError, Hint
-from ckptload.formats.safetensors.weight_map import ENDING
+from ckptload.formats.safetensors.weight_map import SET
 from ckptload.messages import type_name
 from ckptload.writing.atomic import Replacement
-from ckptload.writing.output import write_file
+from ckptload.writing.shard_set import plain_names
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from ckptload.converting.jobs import Meter
     from ckptload.formats.item import Item
-
-#: The file name that transformers and huggingface_hub look for in a folder.
-STEM: Final = "model"
+    from ckptload.writing.together import Together
 
 #: Hugging Face's loaders refuse some other values of ``format``, such as MindSpore's ``ms``.
 _METADATA: Final = {"format": "pt"}
@@ -60,7 +57,7 @@ _HINT: Final = Hint("for example {shard_size}'5GB'")
 
 
 def split(items: Iterable[Item], limit: int) -> list[list[Item]]:
-    """Distribute items to shards, in their order, exactly as huggingface_hub does.
+    """Distribute items to shards, in their order, exactly as huggingface_hub does; there is always one.
 
     An item above the limit gets a shard of its own, and the current shard is filled further after it.
 
@@ -80,52 +77,52 @@ def split(items: Iterable[Item], limit: int) -> list[list[Item]]:
             current, room = [], limit
         current.append(item)
         room -= item.nbytes
-    return [*shards, current] if current else shards
+    return [*shards, current] if current or not shards else shards
 
 
 def write_shards(
     folder: Path,
-    items: Sequence[Item],
-    limit: int,
+    shards: Sequence[Sequence[Item]],
     metadata: dict[str, str],
     meter: Meter,
     finish: Callable[[], None],
+    together: Together,
     *,
-    synced: bool,
+    keeps_index: bool,
     reveals: Sequence[os.stat_result],
 ) -> None:
-    """Write shards and their index, or a single file without an index if everything fits into one.
-
-    All files are complete before the first one is moved into place, and the index is moved last.
+    """Write complete shards, which get their names with the other files of `together`.
 
     Args:
         folder: folder for the files.
-        items: tensors, in the order in which they fill the shards.
-        limit: most bytes of tensor data in a shard with more than one tensor.
-        metadata: texts for the metadata of the index, or of the single file.
+        shards: the tensors of each shard.
+        metadata: texts for the metadata of the index; if there is a single shard, also for that of the shard.
         meter: copies the bytes and reports the progress.
-        finish: called after everything is written and before the first file is moved into place.
-        synced: see `Replacement`.
+        finish: called after everything is written.
+        together: files that appear together.
+        keeps_index: whether to write an index; a single shard needs none.
         reveals: see `Replacement`.
     """
     from ckptload.formats.safetensors.encoding import safetensors  # noqa: PLC0415 -- it imports the library
 
-    shards = split(items, limit)
-    if len(shards) <= 1:
-        buffers = safetensors(items, metadata=_METADATA | metadata)
-        path = str(folder / f"{STEM}.safetensors")
-        write_file(path, buffers, synced=synced, reveals=reveals, advance=meter.advance, finish=finish)
-        return
-    files = [f"{STEM}-{number:05}-of-{len(shards):05}.safetensors" for number in range(1, len(shards) + 1)]
-    index = {
-        "metadata": {**metadata, "total_size": sum(item.nbytes for item in items)},
-        "weight_map": {item.name: file for file, shard in zip(files, shards, strict=True) for item in shard},
-    }
-    # An ExitStack exits in reverse order, so the index, entered first, is moved into place last.
-    with ExitStack() as stack:
-        target = stack.enter_context(Replacement(str(folder / (STEM + ENDING)), synced=synced, reveals=reveals))
-        target.write((json.dumps(index, indent=2, sort_keys=True) + "\n").encode())
-        for name, shard in zip(files, shards, strict=True):
-            target = stack.enter_context(Replacement(str(folder / name), synced=synced, reveals=reveals))
-            meter.copy(safetensors(shard, metadata=_METADATA), target)
-        finish()
+    # Without an index nothing needs to tell one set from another, and equal entries give equal files.
+    which = {SET: together.id} if keeps_index else {}
+    names = plain_names(len(shards))
+    staged = []
+    for name, shard in zip(names, shards, strict=True):
+        target = folder / name
+        staged.append(together.stage(target))
+        with Replacement(str(target), synced=together.synced, reveals=reveals, staged=staged[-1]) as file:
+            texts = metadata if len(shards) == 1 else {}
+            meter.copy(safetensors(shard, metadata=_METADATA | texts | which), file)
+    finish()
+
+    def index(given: Mapping[str, str]) -> bytes:
+        total = sum(item.nbytes for shard in shards for item in shard)
+        found = {
+            "metadata": {**metadata, **which, "total_size": total},
+            "weight_map": {item.name: given[name] for name, shard in zip(names, shards, strict=True) for item in shard},
+        }
+        return (json.dumps(found, indent=2, sort_keys=True) + "\n").encode()
+
+    together.add_set(folder, staged, index, keeps_index=keeps_index, reveals=reveals)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 from contextlib import ExitStack, closing, suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from ckptload.encryption.ciphers import AES_GCM
 from ckptload.errors import ArgumentError, ReadError, enough_memory
 from ckptload.foreign.giving import AUTO, chosen
 from ckptload.formats.entry import CKPT
 from ckptload.formats.limits import MAX_RECORDS
-from ckptload.formats.safetensors.shards import ShardedSource
+from ckptload.formats.safetensors.shards import ReplacedIndexError, ShardedSource, stamp
 from ckptload.formats.safetensors.weight_map import DOWNLOAD, ENDING, find
 from ckptload.reading.access import Access
 from ckptload.reading.advice import open_advised
@@ -22,9 +22,15 @@ from ckptload.sources.files import FileSource
 from ckptload.sources.inputs import open_source, place_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ckptload.sources.base import Source
 
+    Result = TypeVar("Result")
+
 _TO_OPEN: Final = "to open the checkpoint"
+#: How often reading begins again because the index of shards was replaced meanwhile.
+_TRIES: Final = 10
 
 
 def open_checkpoint(
@@ -108,8 +114,8 @@ def open_with(source: Any, access: Access) -> Reader:
             access = replace(access, format=guess_format(opened), mode=mode)
         index = open_index(opened, access)
         opened.seal()
-        again = opened.path is not None and access.key is None
-        reader = Reader(index, gives=access.gives, reopen=(open_with, (opened.path, access)) if again else None)
+        reopens = opened.path is not None and access.key is None
+        reader = Reader(index, gives=access.gives, reopen=(open_with, (opened.path, access)) if reopens else None)
         if access.authenticates or index.cipher is None:
             reader.warn_of_foreign_fields()
         stack.pop_all()
@@ -121,8 +127,23 @@ def open_files(source: Any, access: Access) -> Source:
 
     Raises:
         ArgumentError: it is an index, and where its shards are is not known.
+        ReplacedIndexError: it is an index that is replaced again and again.
         CheckpointError: it cannot be read, or is not a valid index.
     """
+    return again(lambda: _open_files(source, access))
+
+
+def again(read: Callable[[], Result]) -> Result:
+    """Call a function, and again if the index of shards that it reads was replaced meanwhile, up to ten times."""
+    for _ in range(_TRIES - 1):
+        with suppress(ReplacedIndexError):
+            return read()
+    return read()
+
+
+def _open_files(source: Any, access: Access) -> Source:
+    place = None if access.format == CKPT else place_of(source)
+    seen = None if place is None else stamp(place)
     _check_url(source)
     opened = open_advised(source, mapped=access.mapped)
     if isinstance(opened, FileSource):
@@ -136,14 +157,17 @@ def open_files(source: Any, access: Access) -> Source:
         if index is None:
             stack.pop_all()
             return opened
-    place = place_of(source)
     if place is None:
         raise ArgumentError(
             "this is an index of shards, and bytes or a file object without a path do not tell where its shards are",
             path=opened.label,
             hint="pass the path of the index, which must be in one folder with its shards",
         )
-    return ShardedSource(place, index, mapped=access.mapped, watches_names=access.watches_name)
+    shards = ShardedSource(place, index, mapped=access.mapped, watches_names=access.watches_name, seen=seen)
+    if shards.is_replaced():
+        # The sizes of the shards may be those of other files.
+        raise shards.replaced()
+    return shards
 
 
 def is_index(source: object) -> bool:

@@ -69,6 +69,9 @@ class Replacement:
             if there is none, those that the umask leaves. While it is written, the file never has more.
         reveals: what the system says about the files whose content the new one shows; it never is more readable than
             they are (`narrowed`).
+        staged: a free path beside `path` for the temporary file, which is complete and closed there when the block
+            ends; the caller then gives it the place of the file at `path`, and has what tells a leftover. None: it
+            is moved when the block ends.
 
     Raises:
         TargetIsFolderError: a folder is at the path.
@@ -85,11 +88,14 @@ class Replacement:
         synced: bool = True,
         permissions: int | None = None,
         reveals: Sequence[os.stat_result] = (),
+        staged: Path | None = None,
     ) -> None:
         self.path = Path(path)
         self._synced = synced
         self._permissions = permissions
         self._reveals = reveals
+        self._staged = staged
+        self._complete = False
         self._placed = False
         self._temporary = self.path
         self._file: io.BufferedWriter | None = None
@@ -98,9 +104,12 @@ class Replacement:
         folder, prefix = self.path.parent, _prefix(self.path)
         check_place(str(self.path))
         try:
-            _remove_leftovers(folder, prefix)
             permissions = _permissions_of(self.path) if self._permissions is None else self._permissions
-            self._temporary, number = _create(folder, prefix, permissions, self._reveals)
+            if self._staged is None:
+                _remove_leftovers(folder, prefix)
+                self._temporary, number = _create(folder, prefix, permissions, self._reveals)
+            else:
+                self._temporary, number = self._staged, _create_at(self._staged, permissions, self._reveals)
         except OSError as error:
             raise failure(error, str(self.path)) from error
         try:
@@ -125,7 +134,7 @@ class Replacement:
             problem = reason
         finally:
             closing = self._close(file)
-        if problem is None and self._placed:
+        if problem is None and self._complete:
             problem = closing
         if isinstance(problem, CheckpointError):
             raise problem
@@ -142,29 +151,38 @@ class Replacement:
             _settle(file.fileno())
         # Again, because something else may have taken the place meanwhile.
         check_place(str(self.path))
+        self._complete = self._staged is not None
+        if self._complete:
+            return
         if fcntl is None:
-            # Windows cannot rename an open file or replace a write-protected one.
+            # Windows cannot rename an open file.
             file.close()
-            with _writable(self.path):
-                self._temporary.replace(self.path)
-        else:
-            self._temporary.replace(self.path)
-        self._placed = True
+        move(self._temporary, self.path)
+        self._complete = self._placed = True
         if self._synced:
-            _sync_folder(self.path.parent)
+            sync_folder(self.path.parent)
 
     def _close(self, file: io.BufferedWriter) -> OSError | None:
-        """Close the file, and remove it unless it has its place; return what the system says about it."""
+        """Close the file, and remove it unless it is complete; return what the system says about it."""
         problem: OSError | None = None
         try:
             # Only the raw file is closed, because after a failure the buffer must not be flushed.
             file.raw.close()
         except OSError as reason:
             problem = reason
-        if not self._placed:
+        if not self._complete:
             with suppress(OSError):
-                _remove(self._temporary)
+                unlink(self._temporary)
         return problem
+
+
+def move(path: Path, target: Path) -> None:
+    """Give a file the place of another; on Windows also that of a write-protected one."""
+    if fcntl is None:
+        with _writable(target):
+            path.replace(target)
+    else:
+        path.replace(target)
 
 
 def _unfinished(error: OSError, path: str) -> WriteError:
@@ -197,14 +215,29 @@ def _permissions_of(path: Path) -> int | None:
 
 
 def _create(folder: Path, prefix: str, permissions: int | None, reveals: Sequence[os.stat_result]) -> tuple[Path, int]:
-    """Create and lock a temporary file under a new name; return its path and descriptor.
+    """Create and lock a temporary file under a new name; return its path and descriptor."""
+    while True:
+        path = folder / f"{prefix}{os.getpid()}-{secrets.token_hex(8)}{_SUFFIX}"
+        number = _create_at(path, permissions, reveals)
+        done = False
+        try:
+            done = _lock(number, path)
+            if done:
+                return path, number
+        finally:
+            # Whatever ends this, Ctrl-C included.
+            if not done:
+                _discard(number, path)
+
+
+def _create_at(path: Path, permissions: int | None, reveals: Sequence[os.stat_result] = ()) -> int:
+    """Create a file with permission bits; return its descriptor.
 
     Only the system applies the umask: a program can read it only by changing it for all threads.
     """
     wanted = _ORDINARY if permissions is None else permissions
     group: int | None = None
     while True:
-        path = folder / f"{prefix}{os.getpid()}-{secrets.token_hex(8)}{_SUFFIX}"
         bits = narrowed(wanted, reveals, group)
         number: int | None = None
         there, done = True, False
@@ -220,9 +253,8 @@ def _create(folder: Path, prefix: str, permissions: int | None, reveals: Sequenc
             if narrowed(wanted, reveals, group) == bits:
                 if permissions is not None:
                     _permit(number, bits)
-                done = _lock(number, path)
-            if done:
-                return path, number
+                done = True
+                return number
         finally:
             # Whatever ends this, Ctrl-C included.
             if not done:
@@ -235,7 +267,21 @@ def _discard(number: int | None, path: Path | None) -> None:
         os.close(number)
     if path is not None:
         with suppress(FileNotFoundError):
-            _remove(path)
+            unlink(path)
+
+
+def has_locks() -> bool:
+    """Tell whether this system has locks on files."""
+    return fcntl is not None
+
+
+def create_locked(path: Path) -> int:
+    """Create a file that `abandoned` tells from a leftover until it is closed; return its descriptor."""
+    while True:
+        number = _create_at(path, None)
+        if _lock(number, path):
+            return number
+        _discard(number, path)
 
 
 def _permit(number: int, permissions: int) -> None:
@@ -274,22 +320,31 @@ def _remove_leftovers(folder: Path, prefix: str) -> None:
 
 
 def _remove_if_abandoned(path: Path) -> None:
-    """Remove a file unless a running save holds it. Anything else of such a name is not ours, and is not opened."""
+    with abandoned(path) as is_left:
+        if is_left:
+            # The lock is held until the name is gone. A process that has just created the file and not locked
+            # it yet then finds the name gone and creates another.
+            unlink(path)
+
+
+@contextmanager
+def abandoned(path: Path) -> Iterator[bool]:
+    """Tell whether no running process holds the lock on a temporary file; nobody else gets it in the block.
+
+    Anything but a file is not ours, and is not opened.
+    """
     status = path.lstat()
     if not stat.S_ISREG(status.st_mode):
+        yield False
         return
     if fcntl is None:
-        if _is_old(status):
-            _remove(path)
+        yield _is_old(status)
         return
     number = os.open(path, os.O_RDONLY | _NO_LINKS | _NO_WAITING)
     try:
         opened = os.fstat(number)
         # What takes the place of a file may also get its number.
-        if stat.S_ISREG(opened.st_mode) and os.path.samestat(status, opened) and _is_free(number):
-            # The lock is held until the name is gone. A process that has just created the file and not locked
-            # it yet then finds the name gone and creates another.
-            path.unlink()
+        yield stat.S_ISREG(opened.st_mode) and os.path.samestat(status, opened) and _is_free(number)
     finally:
         os.close(number)
 
@@ -309,7 +364,8 @@ def _is_old(status: os.stat_result) -> bool:
     return time.time() - status.st_mtime > _ABANDONED_AFTER
 
 
-def _remove(path: Path) -> None:
+def unlink(path: Path) -> None:
+    """Remove a file; on Windows also one that is write-protected."""
     if fcntl is None:
         path.chmod(stat.S_IRUSR | stat.S_IWUSR)
     path.unlink()
@@ -336,7 +392,7 @@ def _settle(number: int) -> None:
     os.close(other)
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Sync the folder, so that the new name survives a crash, too; some systems cannot open folders."""
     if not hasattr(os, "O_DIRECTORY"):
         return

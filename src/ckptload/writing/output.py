@@ -13,6 +13,7 @@ from ckptload.writing.atomic import Replacement
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Iterable, Sequence
+    from pathlib import Path
 
     from ckptload.formats.item import Item
 
@@ -26,6 +27,7 @@ def write_file(
     synced: bool = True,
     permissions: int | None = None,
     reveals: Sequence[os.stat_result] = (),
+    staged: Path | None = None,
     advance: Callable[[int], object] | None = None,
     finish: Callable[[], object] | None = None,
 ) -> None:
@@ -39,6 +41,7 @@ def write_file(
         synced: see `Replacement`.
         permissions: see `Replacement`.
         reveals: see `Replacement`.
+        staged: see `Replacement`.
         advance: called with the size of each buffer, in bytes, after it is written.
         finish: called after everything is written and before the file is replaced.
 
@@ -47,7 +50,7 @@ def write_file(
     """
     if key is not None:
         prepare(key, mode)
-    with Replacement(path, synced=synced, permissions=permissions, reveals=reveals) as file:
+    with Replacement(path, synced=synced, permissions=permissions, reveals=reveals, staged=staged) as file:
         encrypting = None if key is None else EncryptingWriter(file, key, mode)
         write = file.write if encrypting is None else encrypting.write
         for buffer in buffers:

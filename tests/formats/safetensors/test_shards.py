@@ -637,7 +637,12 @@ def test_shards_are_named_and_indexed_as_in_hugging_face(ckpt: Path, tmp_path: P
     index = json.loads((tmp_path / "out" / INDEX).read_text())
     assert index["weight_map"] == {"b.weight": small, "a.bias": small, "a.weight": large, "c": small}
     kept = {"ckptload.strings": '{"words": "some"}', "ckptload.order": "[2,0,1,3]"}
+    mark = index["metadata"].pop("ckptload.set")
+    assert len(bytes.fromhex(mark)) == 8
     assert index["metadata"] == {"total_size": 69, **kept}
+    for name in (large, small):
+        with safe_open(tmp_path / "out" / name, "np") as opened:
+            assert opened.metadata() == {"format": "pt", "ckptload.set": mark}
     for name, file in index["weight_map"].items():
         np.testing.assert_array_equal(load_file(tmp_path / "out" / file)[name], ARRAYS[name])
 

@@ -18,6 +18,7 @@ from ckptload import dtypes
 from ckptload.errors import ArgumentError, Hint, UnsavableTypeError
 from ckptload.formats.safetensors import checksum, order, strings
 from ckptload.formats.safetensors.index import LENGTH_SIZE, MAX_HEADER, METADATA
+from ckptload.formats.safetensors.weight_map import SET
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -33,7 +34,7 @@ _ORDER: Final = (
     "BOOL",
 )  # fmt: skip
 #: Keys of the metadata that are not names of tensors.
-_TAKEN: Final = frozenset({"format", "remove_redundancy", checksum.KEY, strings.KEY, order.KEY, checksum.ENTRIES})
+_TAKEN: Final = frozenset({"format", "remove_redundancy", checksum.KEY, strings.KEY, order.KEY, checksum.ENTRIES, SET})
 _RANK: Final = {name: rank for rank, name in enumerate(_ORDER)}
 
 

@@ -2,11 +2,16 @@
 
 The index names the file of each tensor. It is not trusted, so no entry may lead out of its folder. A shard is
 opened when a tensor in it is requested; a missing or damaged shard does not affect the tensors of the others.
+
+A conversion may replace the whole set meanwhile (writing/shard_set.py). An index by ckptload has an ID, and so have its
+shards: one of another set is refused. If there is none, the index must still be the same file after a shard is opened:
+a shard is only replaced after the index.
 """
 
 from __future__ import annotations
 
 import os
+import stat
 import threading
 from bisect import bisect_right
 from contextlib import suppress
@@ -28,7 +33,7 @@ from ckptload.formats.entry import SAFETENSORS
 from ckptload.formats.index import Facts, Foreign
 from ckptload.formats.safetensors import checksum, order, strings
 from ckptload.formats.safetensors.fitting import misfits
-from ckptload.formats.safetensors.weight_map import AGAIN
+from ckptload.formats.safetensors.weight_map import AGAIN, SET
 from ckptload.messages import counted, listed
 from ckptload.sources.base import Source
 from ckptload.sources.files import FileSource, MappedSource
@@ -48,8 +53,29 @@ MAX_SHARDS: Final = 10_000
 _LISTED: Final = 1000
 
 
+class ReplacedIndexError(ChangedFileError):
+    """The index was replaced after it was opened, and a shard that was not open yet may be of another set."""
+
+
+def stamp(path: str) -> tuple[int, ...] | None:
+    """Return what tells the file at a path from others there; None if there is none or it cannot be told."""
+    try:
+        found = os.stat(path)  # noqa: PTH116
+    except (OSError, ValueError):
+        return None
+    return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
+
+
 class ShardedSource(Source):
-    """The shards of an index, joined end to end as one source; each file is opened by its first read."""
+    """The shards of an index, joined end to end as one source; each file is opened by its first read.
+
+    Args:
+        path: the path of the index.
+        index: what it says.
+        mapped: map the shards.
+        watches_names: see `FileSource`.
+        seen: the `stamp` of the index, from before it was read; None if the index cannot be replaced.
+    """
 
     def __init__(
         self,
@@ -58,11 +84,13 @@ class ShardedSource(Source):
         *,
         mapped: bool = False,
         watches_names: bool = True,
+        seen: tuple[int, ...] | None = None,
     ) -> None:
         # Not the real path: if the index is a link, its shards are next to the link.
         self.label = self.path = os.path.abspath(path)  # noqa: PTH100 -- links must not be followed
         self.views = mapped
         self._watches_names = watches_names
+        self._seen = seen
         self.index = index
         files = dict.fromkeys(index.files.values())
         if len(files) > MAX_SHARDS:
@@ -73,8 +101,7 @@ class ShardedSource(Source):
         # A missing file is an error only when a tensor in it is requested.
         self._there = [os.path.exists(place) for place in self._paths]  # noqa: PTH110
         self.files = [place for place, there in zip(self._paths, self._there, strict=True) if there]
-        sizes = [os.path.getsize(place) if os.path.isfile(place) else 0 for place in self._paths]  # noqa: PTH113, PTH202
-        self.starts = [0, *accumulate(sizes)]
+        self.starts = [0, *accumulate(map(_size, self._paths))]
         self.size = self.starts[-1]
         self._opened: list[FileSource | None] = [None] * len(files)
         self._lock = threading.Lock()
@@ -120,7 +147,20 @@ class ShardedSource(Source):
         if opened.size != self.starts[number + 1] - self.starts[number]:
             opened.close()
             raise ChangedFileError("the file was changed after its index was opened", path=path, hint="open it again")
+        if SET not in self.index.metadata and self.is_replaced():
+            opened.close()
+            raise self.replaced()
         return opened
+
+    def is_replaced(self) -> bool:
+        """Tell whether there is another index now than the one that was opened, or none."""
+        return self._seen is not None and stamp(self.label) != self._seen
+
+    def replaced(self) -> ReplacedIndexError:
+        """Return the error for an index that was replaced."""
+        return ReplacedIndexError(
+            "the index was replaced after it was opened, and its files with it", path=self.label, hint="open it again"
+        )
 
     def _missing(self, error: MissingFileError) -> MissingShardError:
         """Return the error that lists every file of the index that is missing, for each of them the same."""
@@ -322,9 +362,40 @@ class ShardedIndex:
     def _index(self, file: str) -> SafetensorsIndex:
         found = self._indexes.get(file)
         if found is None:
+            try:
+                found = self._opens(self._shards.shard(file))
+                self._check_set(found)
+            except ClosedReaderError:
+                raise
+            except CheckpointError as error:
+                # Whatever is wrong with the file, it may be of another set.
+                if self._shards.is_replaced():
+                    raise self._shards.replaced() from error
+                raise
             # Two threads may do this at the same time, with the same result.
-            found = self._indexes[file] = self._opens(self._shards.shard(file))
+            self._indexes[file] = found
         return found
+
+    def _check_set(self, shard: SafetensorsIndex) -> None:
+        """Raise CorruptCheckpointError if a shard is of another set than the index, as far as the index says it."""
+        want, have = self.metadata.get(SET), shard.metadata.get(SET)
+        if want is not None and have != want:
+            found = "the file of none" if have is None else f"the file of {have[:20]!r}"
+            raise CorruptCheckpointError(
+                f"the file is of another set than its index: the index is of {want[:20]!r} ({SET} in the metadata), "
+                f"{found}",
+                path=shard.source.label,
+                hint="convert it again, or fetch the whole folder again: the index and its shards were written apart",
+            )
+
+
+def _size(path: str) -> int:
+    """Return the size of a file; 0 if there is none, which opening it tells."""
+    try:
+        found = os.stat(path)  # noqa: PTH116
+    except (OSError, ValueError):
+        return 0
+    return found.st_size if stat.S_ISREG(found.st_mode) else 0
 
 
 def _inside(index: str, file: str) -> str:

@@ -26,6 +26,10 @@ MAX_INDEX: Final = 100_000_000
 AGAIN: Final = "fetch the whole folder again; an index names files beside it and nothing else"
 DOWNLOAD: Final = "download the index and the shards, or open a single shard"
 
+#: Key of the metadata of an index and of its shards for the ID of the set. ckptload writes one, 16 random hexadecimal
+#: digits; with it, shards of two sets cannot be taken for one set.
+SET: Final = "ckptload.set"
+
 _KEY: Final = "weight_map"
 #: How a JSON object begins, after the mark that some editors put before a text in UTF-8.
 _START: Final = re.compile(rb"(?:\xef\xbb\xbf)?[ \t\r\n]*\{[ \t\r\n]*[\"}]")

@@ -1,0 +1,74 @@
+"""Folders in which one process at a time gives several files their names."""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Final
+
+from ckptload.writing import atomic
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+#: Folders that are locked, each by a descriptor. More are ranks of one job, and the folder above them is the first.
+_MOST: Final = 16
+
+#: The folders that threads of this process hold: the thread, the device and the inode.
+_held: set[tuple[int, int, int]] = set()
+
+
+@contextmanager
+def locked(folders: Iterable[Path]) -> Iterator[bool]:
+    """Wait until no other process or thread holds a folder, and hold all of them.
+
+    A folder that cannot be locked is left out: on Windows, on file systems without locks, or if it may not be read.
+    The block gets whether all were locked.
+
+    Raises:
+        OSError: this thread holds one of them already, so that waiting would never end: it is in a signal handler.
+    """
+    if not atomic.has_locks():
+        yield False
+        return
+    import fcntl  # noqa: PLC0415 -- it is not there on Windows
+
+    folders = set(folders)
+    numbers = _opened(folders)
+    mine = {(threading.get_ident(), *place) for place in numbers}
+    try:
+        if not _held.isdisjoint(mine):
+            mine = set()
+            raise OSError(errno.EDEADLK, "this thread is in the middle of a conversion into the same folder")
+        _held.update(mine)
+        # All processes take them in this order, so that no two wait for each other.
+        count = 0
+        for place in sorted(numbers):
+            with suppress(OSError):
+                fcntl.flock(numbers[place], fcntl.LOCK_EX)
+                count += 1
+        yield count == len(folders)
+    finally:
+        _held.difference_update(mine)
+        for number in numbers.values():
+            # A process that was forked meanwhile has the descriptor, too, and closing it would not be enough.
+            with suppress(OSError):
+                fcntl.flock(number, fcntl.LOCK_UN)
+            os.close(number)
+
+
+def _opened(folders: Iterable[Path]) -> dict[tuple[int, int], int]:
+    """Return descriptors of the folders that can be opened, by device and inode: two paths may lead to one folder."""
+    numbers: dict[tuple[int, int], int] = {}
+    for folder in sorted(set(folders))[:_MOST]:
+        with suppress(OSError):
+            number = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+            status = os.fstat(number)
+            if (status.st_dev, status.st_ino) in numbers:
+                os.close(number)
+            else:
+                numbers[status.st_dev, status.st_ino] = number
+    return numbers
