@@ -15,6 +15,8 @@ from click.shell_completion import CompletionItem, shell_complete
 from ckptload import __version__
 from ckptload.cli import options, text
 from ckptload.errors import CheckpointError
+from ckptload.messages import shown_text
+from ckptload.shown import printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -66,7 +68,9 @@ def _suspect_a_typing_error(word: str) -> None:
     if os.path.exists(word) or "." in word or "/" in word or word.startswith("-"):  # noqa: PTH110
         return
     near = difflib.get_close_matches(word, _COMMANDS, n=1)
-    raise click.UsageError(f"{word!r} is neither a command nor a file" + (f"; did you mean {near[0]}?" if near else ""))
+    raise click.UsageError(
+        f"{shown_text(word)} is neither a command nor a file" + (f"; did you mean {near[0]}?" if near else "")
+    )
 
 
 @click.group(
@@ -121,7 +125,7 @@ def run(arguments: Sequence[str]) -> int:
         raise
     except Exception as error:  # noqa: BLE001 -- a user gets a message and not a traceback
         _complain(
-            [f"ckptload: this is a bug in ckptload: {type(error).__name__}: {text.printable(str(error))}",
+            [f"ckptload: this is a bug in ckptload: {type(error).__name__}: {printable(str(error))}",
              "  hint: run it again with --debug, and report the output"],
             debug=debug,
         )  # fmt: skip
@@ -133,7 +137,7 @@ def _usage(error: click.ClickException) -> list[str]:
     message = " ".join(error.format_message().split())
     context: Any = getattr(error, "ctx", None)
     path = context.command_path if context is not None else "ckptload"
-    return [f"ckptload: {text.printable(message)}", f"  hint: {path} --help"]
+    return [f"ckptload: {printable(message)}", f"  hint: {path} --help"]
 
 
 def _complain(lines: Sequence[str], *, debug: bool) -> None:

@@ -10,6 +10,7 @@ import click
 from ckptload.cli import files, options, pieces, stats, text
 from ckptload.cli.progress import Progress, Waiting
 from ckptload.errors import CheckpointError, CorruptCheckpointError, ForeignFieldWarning, UnsupportedTypeError
+from ckptload.shown import place
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from ckptload import Entry, Reader
     from ckptload.cli.keys import KeyChoice
     from ckptload.cli.terminal import Terminal
+    from ckptload.encryption.keys import Key
 
 _COLORS: Final = {text.SOUND: "green", text.UNCHECKED: "yellow"}
 #: The verdict by exit code, for people and in JSON.
@@ -133,14 +135,14 @@ def command(
 
 def _judge(
     path: str,
-    secret: bytes | None,
+    secret: Key | None,
     key: KeyChoice,
     terminal: Terminal,
     *,
     max_records: int | None,
     finite: bool,
 ) -> _Verdict:
-    verdict = _Verdict(path)
+    verdict = _Verdict(place(path))
     try:
         with files.open_file(path, secret, key, max_records=max_records) as reader:
             _check(reader, verdict, terminal, finite=finite)

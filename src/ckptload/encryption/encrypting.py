@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ckptload.encryption.ciphers import Buffer, Stream, TaggedStream
+    from ckptload.encryption.keys import Key
 
 #: Plaintext in a block, in bytes (MindSpore 2.10.0, train/serialization.py:106). MindSpore's reader has a fixed
 #: buffer of this size, so it cannot read larger blocks (core/utils/crypto.h, DECRYPT_BLOCK_BUF_SIZE).
@@ -40,7 +41,7 @@ class _Seekable(Protocol):
         """Move the position."""
 
 
-def prepare(key: bytes, mode: str) -> KeyedCipher:
+def prepare(key: Key | bytes, mode: str) -> KeyedCipher:
     """Check a key and its mode, and load the cipher.
 
     Call this before creating a file. If a signal arrives while ``cryptography`` is imported, some versions end
@@ -63,7 +64,7 @@ class EncryptingWriter:
 
     Args:
         file: a seekable file to write the chain to; the caller closes it.
-        key: 16, 24 or 32 bytes for AES, 16 for SM4.
+        key: 16, 24 or 32 bytes for AES, 16 for SM4; hidden or not.
         mode: ``AES-GCM``, ``AES-CBC`` or ``SM4-CBC``.
         block_size: plaintext in a block, in bytes.
         nonce: returns 16 bytes for each block. Pass one only in tests with known answers: with AES-GCM,
@@ -78,7 +79,7 @@ class EncryptingWriter:
     def __init__(
         self,
         file: _Seekable,
-        key: bytes,
+        key: Key | bytes,
         mode: str,
         *,
         block_size: int = BLOCK_SIZE,

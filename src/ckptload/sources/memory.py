@@ -6,6 +6,7 @@ import os
 import threading
 from typing import BinaryIO
 
+from ckptload import shown
 from ckptload.errors import (
     ArgumentError,
     ArgumentTypeError,
@@ -27,7 +28,9 @@ class BufferSource(Source):
         try:
             view = memoryview(data)
         except ValueError as error:
-            raise ArgumentError(f"the buffer cannot be read: {error}", path=label, hint="pass its bytes") from error
+            raise ArgumentError(
+                f"the buffer cannot be read: {shown.foreign(error)}", path=label, hint="pass its bytes"
+            ) from error
         # `cast` refuses a view with gaps, which is copied once, and an empty view.
         flat = view.cast("B") if view.c_contiguous and view.nbytes else memoryview(view.tobytes())
         self._view: memoryview | None = flat
@@ -60,7 +63,7 @@ class FileObjectSource(Source):
 
     def __init__(self, file: BinaryIO) -> None:
         name = getattr(file, "name", None)
-        self.label = name if isinstance(name, str) and name else f"<{type(file).__name__}>"
+        self.label = shown.place(name) if isinstance(name, str) and name else f"<{type(file).__name__}>"
         self._lock = threading.Lock()
         self._file: BinaryIO | None = file
         try:
@@ -70,12 +73,12 @@ class FileObjectSource(Source):
             file.seek(0)
             probe = file.read(0)
             file.seek(position)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 -- a file object may raise anything, with secrets of its URL
             raise ReadError(
-                f"the file object is not seekable: {error}",
+                f"the file object is not seekable: {shown.foreign(error)}",
                 path=self.label,
                 hint="pass an open, seekable binary file, or io.BytesIO(file.read())",
-            ) from error
+            ) from shown.cause(error)
         if not isinstance(probe, bytes):
             raise ArgumentTypeError(
                 "the file object returns text, not bytes", path=self.label, hint="open it with mode 'rb'"
@@ -97,13 +100,13 @@ class FileObjectSource(Source):
                     file.seek(position)
             except CheckpointError:
                 raise
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 -- as above
                 raise ReadError(
-                    f"the file object failed: {type(error).__name__}: {error}",
+                    f"the file object failed: {type(error).__name__}: {shown.foreign(error)}",
                     path=self.label,
                     offset=start,
                     hint="keep it open and unchanged while the checkpoint is read",
-                ) from error
+                ) from shown.cause(error)
 
     def _fill(self, file: BinaryIO, start: int, out: memoryview) -> None:
         done = 0

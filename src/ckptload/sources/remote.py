@@ -5,9 +5,9 @@ Only the index and the wanted tensor data are fetched, by ranged requests; see d
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any, Final
 
+from ckptload import shown
 from ckptload.errors import ArgumentError, ChangedFileError, ClosedReaderError, MissingFileError, ReadError
 from ckptload.sources.base import Profile, Source, span_of
 from ckptload.sources.spans import batches, neighbours
@@ -35,8 +35,8 @@ class RemoteSource(Source):
 
     def __init__(self, url: str) -> None:
         self.path = url
-        # A URL may contain a password, which no message may show.
-        self.label = re.sub(r"//[^/@]*@", "//", url)
+        # A URL may contain a password or a signature, which no message may show.
+        self.label = shown.place(url)
         try:
             from fsspec.core import url_to_fs  # noqa: PLC0415 -- an optional dependency, needed for URLs only
         except ImportError as error:
@@ -95,15 +95,16 @@ class RemoteSource(Source):
         """Make one request; turn any error of fsspec's file systems into a ReadError."""
         try:
             return request()
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 -- a file system may raise anything
             hint = "check the URL and the credentials"
             if isinstance(error, ImportError):
                 hint = "install the package that fsspec names for this kind of URL"
-            words = str(error).replace(str(self.path), self.label)
+            words = shown.without(str(error), str(self.path))
             cls = MissingFileError if isinstance(error, FileNotFoundError) else ReadError
             found = cls(f"cannot read the file: {type(error).__name__}: {words}", path=self.label, hint=hint)
             found.errno = error.errno if isinstance(error, OSError) else None
-            raise found from error
+        # Not chained: the original exception, and its frames, show the whole URL.
+        raise found
 
     def _open_files(self) -> Any:
         if self._files is None:

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from ckptload import dtypes
+from ckptload import dtypes, shown
 from ckptload.errors import ArgumentOverflowError, ArgumentTypeError
 from ckptload.foreign.taking import taken
-from ckptload.messages import type_name
+from ckptload.messages import shown_value, type_name
 from ckptload.tensors import casting
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def as_dtype(value: object) -> DType:
     if found is not None:
         return found
     raise ArgumentTypeError(
-        f"{value!r} is not a dtype", hint="use one of: " + ", ".join(dtype.attribute for dtype in dtypes.ALL)
+        f"{shown_value(value)} is not a dtype", hint="use one of: " + ", ".join(dtype.attribute for dtype in dtypes.ALL)
     )
 
 
@@ -78,7 +78,7 @@ def from_python(data: object, dtype: DType | None) -> tuple[Array, DType]:
     try:
         array = np.asarray(data)
     except (ValueError, TypeError) as error:
-        raise ArgumentTypeError(f"the elements do not form a tensor: {error}") from error
+        raise ArgumentTypeError(f"the elements do not form a tensor: {shown.foreign(error)}") from shown.cause(error)
     if array.dtype == object:
         raise ArgumentTypeError(
             "the elements do not form a tensor of numbers",

@@ -18,6 +18,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from ckptload import shown
 from ckptload.errors import (
     CheckpointError,
     MissingFolderError,
@@ -102,7 +103,7 @@ class Replacement:
             permissions = _permissions_of(self.path) if self._permissions is None else self._permissions
             self._temporary, number = _create(folder, prefix, permissions)
         except OSError as error:
-            raise failure(error, str(self.path)) from error
+            raise failure(error, str(self.path)) from shown.cause(error)
         self._file = io.BufferedWriter(io.FileIO(number, "wb"), _BUFFER)
         return self._file
 
@@ -115,11 +116,11 @@ class Replacement:
                 self._commit(self._file)
                 done = True
         except OSError as reason:
-            raise failure(reason, str(self.path)) from reason
+            raise failure(reason, str(self.path)) from shown.cause(reason)
         finally:
             self._close(remove=not done)
         if isinstance(error, OSError) and not isinstance(error, CheckpointError):
-            raise failure(error, str(self.path)) from error
+            raise failure(error, str(self.path)) from shown.cause(error)
 
     def _commit(self, file: io.BufferedWriter) -> None:
         file.flush()
