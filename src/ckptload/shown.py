@@ -30,8 +30,8 @@ _SHORT: Final = 3
 
 #: A key has 16 bytes or more, so no shorter text can be one.
 KEY_FROM: Final = 16
-#: In a path, only what is surely not a name: digits of a key, or its base64.
-_KEY_AS_PATH: Final = re.compile(
+#: What is surely no name: the digits of a key, or its base64.
+_DIGITS_OF_KEY: Final = re.compile(
     r"(?:0x)?(?:[0-9A-Fa-f]{16}|[0-9A-Fa-f]{24}|[0-9A-Fa-f]{32}|[0-9A-Fa-f]{48}|[0-9A-Fa-f]{64})"
     r"|[A-Za-z0-9+/_-]{22}==|[A-Za-z0-9+/_-]{43}=|(?=[^0-9]*[0-9])(?=[^a-z]*[a-z])(?=[^A-Z]*[A-Z])[A-Za-z0-9+]{32}"
 )
@@ -86,7 +86,7 @@ def place(path: str) -> str:
     """
     if ":/" in path:
         return _URL.sub(_without_secrets, path)
-    if _KEY_AS_PATH.fullmatch(given := _as_given(path)) and not os.path.lexists(path):
+    if is_digits_of_key(given := _as_given(path)) and not os.path.lexists(path):
         return f"<{length(given)}>"
     return path
 
@@ -112,7 +112,11 @@ def redacted(text: str) -> str:
 def without(text: str, url: str) -> str:
     """Return what another library says of a URL, without its secrets, also if only a part of one is quoted."""
     text = redacted(text.replace(url, place(url)))
-    for secret in sorted(_secrets(url), key=len, reverse=True):
+    secrets = sorted(_secrets(url), key=len, reverse=True)
+    # There are many ways to quote a character.
+    plain = unquote(text)
+    text = plain if any(secret in plain for secret in secrets) else text
+    for secret in secrets:
         apart = len(secret) < _LONG
         word = rf"(?<![A-Za-z0-9]){re.escape(secret)}(?![A-Za-z0-9])" if apart else re.escape(secret)
         text = re.sub(word, _HIDDEN, text)
@@ -153,7 +157,7 @@ def _secrets(url: str) -> set[str]:
             found.update((user, *re.split(r"[:/@?#]", user), *user.split(":", 1)))
         found.add(query[1:])
         for part in re.split(r"[?&;#]", query):
-            found.update((part, part.partition("=")[2]))
+            found.update((part, part.rstrip("="), value := part.partition("=")[2], value.rstrip("=")))
     variants = {form(part) for part in found for form in (str, unquote, quote, lambda text: quote(text, safe=""))}
     return {part for part in variants if len(part) >= _SHORT}
 
@@ -171,6 +175,11 @@ def may_be_key(text: str) -> bool:
     kinds = [any(map(kind, stripped)) for kind in (str.isdecimal, str.islower, str.isupper)]
     mixed = all(kinds) or (kinds[1] and kinds[2] and not set("_-/") & set(stripped))
     return _BASE64.fullmatch(stripped) is not None and (mixed or stripped.endswith("="))
+
+
+def is_digits_of_key(text: str) -> bool:
+    """Tell whether a text is nothing but the hexadecimal digits or the base64 of a key."""
+    return _DIGITS_OF_KEY.fullmatch(text) is not None
 
 
 def length(text: str) -> str:

@@ -10,7 +10,7 @@ import click
 from ckptload.cli import files, globs, listing, options, text, tree
 from ckptload.cli.table import Column, render
 from ckptload.errors import CheckpointError, ForeignFieldWarning
-from ckptload.messages import shown_value
+from ckptload.messages import shown_text, shown_value
 from ckptload.shown import place
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def command(
     if as_json:
         terminal.write(text.document(files=found))
     if not seen and not codes:
-        terminal.say(f"ckptload: no entry matches {' or '.join(map(repr, patterns))}")
+        terminal.say(f"ckptload: no entry matches {' or '.join(map(shown_text, patterns))}")
     return text.worst(codes)
 
 

@@ -133,7 +133,7 @@ def integer(value: int, dtype: DType) -> Array:
     limits = np.iinfo(dtype.numpy)
     if not limits.min <= value <= limits.max:
         raise ArgumentOverflowError(
-            f"{value} does not fit {dtype}, which holds {limits.min} to {limits.max}",
+            f"{shown_value(value)} does not fit {dtype}, which holds {limits.min} to {limits.max}",
             hint="make a Tensor of a wider dtype first, such as Tensor(value, int64)",
         )
     return np.array(value, dtype.numpy)
