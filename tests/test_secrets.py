@@ -16,6 +16,7 @@ import unicodedata
 import warnings
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -388,24 +389,17 @@ def check_arguments(
     folder: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    number = 0
+    folders = (folder / str(number) for number in count())
     for key in keys:
-        given: list[Any] = [
-            key,
-            key.hex(),
-            key.hex().upper(),
-            base64.b64encode(key).decode(),
-            bytearray(key),
-            [key],
-            {"a": key},
-        ]
-        given += [list(key), (key.hex(),), {key: key.hex()}, np.frombuffer(key, np.uint8), int.from_bytes(key, "big")]
-        known = [*forms(key), str(int.from_bytes(key, "big"))]
+        coded, number = base64.b64encode(key).decode(), int.from_bytes(key, "big")
+        given: list[Any] = [key, key.hex(), key.hex().upper(), coded, bytearray(key), [key], {"a": key}, {key: key}]
+        given += [list(key), (key.hex(),), np.frombuffer(key, np.uint8), number]
+        known = [*forms(key), str(number)]
         # A shape is numbers, and too many of them are told.
         for argument in inspect.signature(function).parameters.keys() - {"shape"}:
             for value in given:
                 # A key may become the name of a file, which then is there.
-                (empty := folder / f"empty{(number := number + 1)}").mkdir()
+                (empty := next(folders)).mkdir()
                 monkeypatch.chdir(empty)
                 said = outcome(function, {**usual, argument: value})
                 assert not [form for form in known if form in said], (argument, type(value))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ckptload.absent import absent_from
 from ckptload.errors import ArgumentError, ArgumentTypeError
-from ckptload.messages import closest, shown_value, type_name
+from ckptload.messages import closest, shown_text, shown_value, type_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container
@@ -85,7 +85,8 @@ class _Settings:
         if name not in self._defaults:
             near = closest(name, self._defaults, 1)
             raise ArgumentError(
-                f"{self._function} has no option {name!r}", hint=f"did you mean {near[0]!r}?" if near else None
+                f"{self._function} has no option {shown_text(name)}",
+                hint=f"did you mean {near[0]!r}?" if near else None,
             )
 
 

@@ -149,7 +149,9 @@ class CheckpointError(ValueError):
         return None if hint is None else shown.message(hint)
 
     def __str__(self) -> str:
-        first = self.problem if self.name is None else f"parameter {self.name!r}: {self.problem}"
+        # What was given for a name, and is none, may be a key.
+        name = repr(self.name) if isinstance(self.name, str) else type(self.name).__name__
+        first = self.problem if self.name is None else f"parameter {name}: {self.problem}"
         if self.offset is not None:
             first += f" (at byte {self.offset})"
         lines = [first]

@@ -11,12 +11,13 @@ import re
 from typing import Final
 from urllib.parse import quote, unquote
 
-#: Schemes that are known even where a path was made of a URL, which turns ``//`` into ``/``.
+#: A path that is made of a URL has ``/`` for ``//``. It is known by its scheme, or by a user with a password.
 _SCHEMES: Final = (
     "https?|ftps?|sftp|ssh|scp|s3[an]?|gc?s|abfss?|az|adl|wasbs?|web?hdfs|hdfs|webdavs?|davs?|hf|oss|oci|cosn?|obs|"
     "smb|github|git|dropbox|gdrive|swift|b2|r2|tos|dbfs"
 )
-_BEGIN: Final = rf"(?P<begin>(?<![\w+.-])(?:{_SCHEMES}):/(?!/)|://)"
+_USER: Final = r"(?=[^/@:\s]*:[^/@\s]*@)"
+_BEGIN: Final = rf"(?P<begin>(?<![\w+.-])(?:(?:{_SCHEMES}):/(?!/)|[a-z][a-z0-9+.-]{{1,20}}:/{_USER})|://)"
 #: In a chain such as ``zip://a.ckpt::https://host/b.zip``, the next link begins with a scheme or is a path.
 _NEXT: Final = r"::(?:[A-Za-z][\w+.-]*(?:://|::|$)|/)"
 _URL: Final = re.compile(rf"{_BEGIN}(?P<rest>.*?)(?={_NEXT}|$)", re.DOTALL)
@@ -36,6 +37,8 @@ _DIGITS_OF_KEY: Final = re.compile(
     r"|[A-Za-z0-9+/_-]{22}==|[A-Za-z0-9+/_-]{43}=|(?=[^0-9]*[0-9])(?=[^a-z]*[a-z])(?=[^A-Z]*[A-Z])[A-Za-z0-9+]{32}"
 )
 #: In the texts of others, values of arguments may be quoted.
+_BYTES: Final = re.compile(r"""(?<![\w'"])b(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")""")
+_QUOTED: Final = re.compile(r"'([A-Za-z0-9+/_=-]{16,})'")
 _DIGITS: Final = re.compile(r"(?<![0-9A-Za-z])[0-9A-Fa-f]{32,}(?![0-9A-Za-z])")
 _HEX: Final = re.compile(r"(?:0x|\\x|[0-9A-Fa-f]|[\s:,-])+")
 _BASE64: Final = re.compile(r"[A-Za-z0-9+/_-]+={0,2}")
@@ -58,7 +61,13 @@ def message(text: str) -> str:
 
 def foreign(found: object) -> str:
     """Return a text of others, or an exception's, as part of a message: in one line, without secrets."""
-    return printable(_DIGITS.sub(lambda digits: length(digits[0]), redacted(str(found))))
+    return printable(redacted(_without_values(str(found))))
+
+
+def _without_values(text: str) -> str:
+    """Return a text of others without values that may be keys: bytes, many digits, and quoted base64."""
+    text = _DIGITS.sub(lambda digits: length(digits[0]), _BYTES.sub("bytes", text))
+    return _QUOTED.sub(lambda quoted: length(quoted[1]) if may_be_key(quoted[1]) else quoted[0], text)
 
 
 def cause(error: BaseException) -> BaseException | None:
@@ -67,9 +76,9 @@ def cause(error: BaseException) -> BaseException | None:
     seen: set[int] = set()
     while link is not None and id(link) not in seen:
         seen.add(id(link))
-        told = str(link)
+        said = str(link)
         name = getattr(link, "filename", None)
-        if message(told) != told or (isinstance(name, str) and place(name) != name):
+        if message(_without_values(said)) != said or (isinstance(name, str) and place(name) != name):
             return None
         link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
     return error

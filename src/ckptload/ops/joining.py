@@ -88,7 +88,9 @@ def pad(input: Any, padding: Any, mode: str = "constant", value: float | None = 
     tensor = tensor_of("pad", input)
     numbers = integers("pad", (padding.tolist() if isinstance(padding, Tensor) else padding,))
     if len(numbers) % 2 or len(numbers) > 2 * tensor.ndim:
-        raise ArgumentError(f"padding takes one pair of numbers for each of {tensor.ndim} dimensions, not {numbers}")
+        raise ArgumentError(
+            f"padding takes one pair of numbers for each of {tensor.ndim} dimensions, not {shown_value(numbers)}"
+        )
     pairs = list(zip(numbers[::2], numbers[1::2], strict=True))
     widths = [*[(0, 0)] * (tensor.ndim - len(pairs)), *reversed(pairs)]
     modes = {"constant": "constant", "reflect": "reflect", "replicate": "edge"}

@@ -58,13 +58,13 @@ def translated(operation: str) -> Iterator[None]:
     except MemoryError as error:
         raise OutOfMemoryError(f"not enough memory for {operation}") from error
     except ValueError as error:
-        raise ArgumentError(f"{operation}: {shown.foreign(error)}") from error
+        raise ArgumentError(f"{operation}: {shown.foreign(error)}") from shown.cause(error)
     except IndexError as error:
-        raise ArgumentIndexError(f"{operation}: {shown.foreign(error)}") from error
+        raise ArgumentIndexError(f"{operation}: {shown.foreign(error)}") from shown.cause(error)
     except OverflowError as error:
-        raise ArgumentOverflowError(f"{operation}: {shown.foreign(error)}") from error
+        raise ArgumentOverflowError(f"{operation}: {shown.foreign(error)}") from shown.cause(error)
     except TypeError as error:
-        raise ArgumentTypeError(f"{operation}: {shown.foreign(error)}") from error
+        raise ArgumentTypeError(f"{operation}: {shown.foreign(error)}") from shown.cause(error)
 
 
 def _kind(dtype: DType) -> int:
