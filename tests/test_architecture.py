@@ -69,32 +69,34 @@ RULES: dict[str, set[str]] = {
         *("loading", "saving", "frameworks", "converting"),
         *("binding", "reading", "nets", "tensors", "formats", "dtypes"),
     },
-    "cli": {"__init__", "dtypes", "encryption.keys", "sources.spans", "writing.atomic"},
+    "cli": {"__init__", "dtypes", "encryption.keys", "sources.spans", "writing.atomic", "writing.targets"},
     "__main__": {"cli"},
 }
 
 #: The files of a package from the bottom up: each imports only those before it.
 FILES: dict[str, list[str]] = {
-    "sources": ["spans", "base", "memory", "files", "remote", "inputs"],
-    "formats": ["kinds", "limits", "entry", "item", "index", "crc32", "ckpt", "safetensors"],
+    "sources": ["spans", "base", "identity", "filesystems", "memory", "files", "http", "remote", "inputs"],
+    "formats": ["kinds", "limits", "entry", "item", "coverage", "index", "crc32", "ckpt", "safetensors"],
     "formats.ckpt": [
         *("schema", "wire", "window", "fields", "walk", "records", "trailer", "history", "index", "encoding"),
     ],
     "formats.kinds": [
         *("kind", "magics", "archives", "records", "pickles", "protobufs", "texts", "names", "recognising"),
     ],
-    "formats.safetensors": ["strings", "order", "checksum", "index", "weight_map", "fitting", "shards", "encoding"],
+    "formats.safetensors": [
+        *("strings", "order", "checksum", "places", "index", "weight_map", "fitting", "shards", "encoding"),
+    ],
     "tensors": [
         *("casting", "construction", "printing", "arithmetic", "spelling", "operators"),
         *("elementwise", "shaping", "selecting", "reductions", "properties", "initializers", "tensor", "parameter"),
     ],
     "encryption": ["keys", "ciphers", "chain", "cache", "decrypting", "authenticated", "opening", "encrypting"],
     "foreign": ["classes", "taken", "torch_tensors", "mindspore_tensors", "taking", "giving"],
-    "nets": ["ends", "states", "cell", "containers", "pytorch", "mindspore_cell", "foreign", "slots"],
+    "nets": ["ends", "overlaps", "states", "cell", "containers", "pytorch", "mindspore_cell", "foreign", "slots"],
     "nets.pytorch": ["groups", "names", "module", "state"],
     "reading": ["access", "arrays", "slices", "values", "digests", "opened", "reader", "indexing", "advice", "opening"],
     "binding": ["copies", "matching", "supplies", "renaming", "plan", "report", "loading", "state_dict"],
-    "writing": ["atomic", "output", "background", "gathering"],
+    "writing": ["permissions", "targets", "atomic", "output", "background", "gathering"],
     "ops": ["operands", "creation", "joining", "assigning", "functional", "primitives", "operations"],
     "converting": ["jobs", "shards", "npz", "rewriting", "converters"],
 }

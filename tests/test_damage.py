@@ -335,6 +335,26 @@ def test_a_small_file_takes_little_memory_whatever_stands_in_it(data: bytes) -> 
     assert peak(lambda: both(data)) < 1 << 20
 
 
+SIZE = 1 << 20
+#: A megabyte of tensor data of each kind, and how many times its size a load holds at most.
+CONTENT = {
+    "tensor": (record("a", (SIZE,), "Int8", bytes(SIZE)), 1.0),
+    "rows": (record("a", (SIZE // 16, 2), "Float64", bytes(SIZE)), 1.0),
+    "slices": (record("a", (SIZE,), "Int8", bytes(SIZE // 4)) * 4, 1.0),
+    "map": (mapping("a", tensor((SIZE // 8,), "int64", bytes(SIZE)), tensor((0,), "int64", b"")), 1.0),
+    # Two bytes of each four are dropped, once all are read.
+    "wide": (record("a", (SIZE // 4,), "BFloat16", bytes(SIZE)), 1.5),
+}
+
+
+@pytest.mark.parametrize("kind", CONTENT)
+def test_tensor_data_takes_no_more_memory_than_the_file(kind: str, tmp_path: Path) -> None:
+    data, times = CONTENT[kind]
+    path = tmp_path / "x.ckpt"
+    path.write_bytes(data)
+    assert peak(lambda: load_checkpoint(str(path))) < times * SIZE + (64 << 10)
+
+
 #: The smallest things that a file can be filled with.
 FILLINGS = {
     "empty records": b"\n\x00",

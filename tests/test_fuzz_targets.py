@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import random
+import re
 from typing import TYPE_CHECKING
 
 import pytest
 
 from ckptload import open_checkpoint
 from fuzz import targets
+from places import DOCS, ROOT
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -53,3 +55,22 @@ def test_encrypted_seeds_can_be_read() -> None:
         mode = targets.MODES[data[0] - targets.LET_IN]
         with open_checkpoint(data[1:], dec_key=targets.KEY, dec_mode=mode) as reader:
             assert reader.cipher == mode
+
+
+@pytest.mark.parametrize("name", sorted(targets.TARGETS))
+def test_what_was_found_before_is_a_seed(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And so a test: the first one above runs every seed."""
+    monkeypatch.setattr(targets, "HERE", tmp_path)
+    (tmp_path / "found" / name).mkdir(parents=True)
+    (tmp_path / "found" / name / "a crash").write_bytes(b"what was found")
+    assert targets.seeds(name)[0] == b"what was found"
+
+
+@pytest.mark.skipif(not DOCS.exists(), reason="the documentation is not here")
+def test_the_page_on_security_names_every_target() -> None:
+    section = (DOCS / "security.md").read_text("utf-8").partition("### Fuzzing for longer")[2].partition("\n### ")[0]
+    (said,) = re.findall(r"^The targets are (.*?)\.", section, re.MULTILINE | re.DOTALL)
+    assert set(re.findall(r"`(\w+)`", said)) == set(targets.TARGETS)
+    (command,) = re.findall(r"^python (tests/fuzz/run\.py) (\w+) --seconds 3600 --corpus", section, re.MULTILINE)
+    assert (ROOT / command[0]).exists()
+    assert command[1] in targets.TARGETS

@@ -81,6 +81,7 @@ def test_there_are_samples() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(path.name for path in FIXTURES.glob("*crc*.ckpt")))
+@pytest.mark.filterwarnings("ignore::ckptload.errors.PartialChecksumWarning")
 def test_checksums_of_mindspore_are_right_but_for_the_bad_one(name: str) -> None:
     """Also where its writer left map records out."""
     if name == "bad_crc.ckpt":

@@ -441,6 +441,15 @@ def test_arrays_are_the_callers_own(path: str, source: str) -> None:
     assert not got["Int80"].asnumpy().any()
 
 
+def test_values_are_not_judged() -> None:
+    """Whatever the numbers are, they load without a word."""
+    odd = (float("nan"), float("inf"), -float("inf"), 1e38, -0.0, 0.0)
+    data = floats("odd", *odd) + floats("dead", *[0.0] * 8) + record("flag", (2,), "Bool", b"\x02\xff")
+    found = load_checkpoint(io.BytesIO(data))
+    assert found["odd"].get_bytes() == np.array(odd, np.float32).tobytes()
+    assert found["flag"].get_bytes() == b"\x02\xff"
+
+
 def test_a_large_file_is_read_by_threads_and_comes_out_the_same(tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
     values = {f"w{at}": rng.integers(0, 255, 1_500_000 + at, np.uint8) for at in range(8)}

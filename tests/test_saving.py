@@ -206,6 +206,7 @@ def test_a_checkpoint_can_be_saved_over_itself(target: str) -> None:
     assert found == expected
 
 
+@pytest.mark.filterwarnings("ignore::ckptload.errors.PartialChecksumWarning")
 def test_a_safetensors_file_comes_back(tmp_path: Path) -> None:
     path = str(tmp_path / "x.safetensors")
     tensors = {name: value for name, value in EVERYTHING.items() if isinstance(value, np.ndarray)}

@@ -62,8 +62,10 @@ from ckptload.errors import (
     NothingSelectedError,
     OutOfMemoryError,
     ParentIsFileError,
+    PartialChecksumWarning,
     ReadError,
     TargetIsFolderError,
+    TargetIsNoFileError,
     UnknownNameError,
     UnsavableTypeError,
     UnsupportedTypeError,
@@ -128,6 +130,7 @@ if TYPE_CHECKING:
         uintp,
         ushort,
     )
+    from ckptload.formats.coverage import Coverage
     from ckptload.formats.entry import Entry
     from ckptload.formats.index import Evidence, Facts, Foreign, ForeignField
     from ckptload.formats.item import Item
@@ -147,14 +150,16 @@ __all__ = [
     "COMPATIBLE", "GRAPH_MODE", "LAX", "PYNATIVE_MODE", "STRICT", "ArgumentError", "ArgumentIndexError",
     "ArgumentNameError", "ArgumentOverflowError", "ArgumentTypeError", "BackgroundSaveError", "BindingError",
     "BindingPlan", "Cell", "CellList", "ChangedFileError", "CheckpointError", "ChecksumError",
-    "CipherUnavailableError", "ClosedReaderError", "ComputationError", "CorruptCheckpointError", "DType",
+    "CipherUnavailableError", "ClosedReaderError", "ComputationError", "CorruptCheckpointError", "Coverage", "DType",
     "DecryptionError", "EmptyCheckpointError", "EncryptedCheckpointError", "Entry", "Evidence", "Facts", "Foreign",
     "ForeignField", "ForeignFieldWarning", "IntegerRangeError", "Item", "LimitError", "Load", "Misfit",
     "MissingAttributeError", "MissingFileError", "MissingFolderError", "MissingPackageError", "MissingShardError",
     "Move", "NothingSelectedError", "OutOfMemoryError", "ParallelMode", "ParamDictFuture", "Parameter",
-    "ParameterTuple", "ParentIsFileError", "ReadError", "Reader", "SequentialCell", "TargetIsFolderError", "Tensor",
-    "TensorSlice", "Type", "UnknownNameError", "UnsavableTypeError", "UnsupportedTypeError", "WriteError",
-    "WritePermissionError", "WrongFormatError", "__version__", "bfloat16", "bool_", "byte", "cdouble", "cfloat",
+    "ParameterTuple", "ParentIsFileError", "PartialChecksumWarning", "ReadError", "Reader", "SequentialCell",
+    "TargetIsFolderError", "TargetIsNoFileError", "Tensor", "TensorSlice", "Type", "UnknownNameError",
+    "UnsavableTypeError",
+    "UnsupportedTypeError", "WriteError", "WritePermissionError", "WrongFormatError", "__version__", "bfloat16",
+    "bool_", "byte", "cdouble", "cfloat",
     "ckpt_to_safetensors", "common", "complex64", "complex128", "context", "convert_checkpoint", "double", "dtype",
     "dtype_to_nptype", "dtype_to_pytype", "errors", "float8_e4m3fn", "float8_e5m2", "float16", "float32", "float64",
     "float_", "from_numpy", "from_torch", "get_auto_parallel_context", "get_context", "get_current_device",
@@ -185,6 +190,7 @@ _HOMES: Final = {
         ),
         "converting.converters": "ckpt_to_safetensors safetensors_to_ckpt to_npz",
         "converting.rewriting": "Move convert_checkpoint",
+        "formats.coverage": "Coverage",
         "formats.entry": "Entry",
         "formats.index": "Evidence Facts Foreign ForeignField",
         "formats.item": "Item",

@@ -183,6 +183,10 @@ class ForeignFieldWarning(UserWarning):
     """A .ckpt has fields that no version of MindSpore writes, which readers skip, so that parameters may be missing."""
 
 
+class PartialChecksumWarning(UserWarning):
+    """The CRC-32 in a file matches and does not cover everything in it; see `Reader.coverage`."""
+
+
 class CorruptCheckpointError(CheckpointError):
     """The file is damaged: its bytes do not follow the format."""
 
@@ -276,6 +280,10 @@ class WritePermissionError(WriteError, PermissionError):
 
 class TargetIsFolderError(WriteError, IsADirectoryError):
     """A folder has the name of the file to write."""
+
+
+class TargetIsNoFileError(WriteError):
+    """A pipe, a socket or a device has the name of the file to write, or it is an open stream such as /dev/stdout."""
 
 
 class ParentIsFileError(WriteError, NotADirectoryError):

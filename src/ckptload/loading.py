@@ -12,7 +12,7 @@ from ckptload import filters
 from ckptload.binding.loading import check_arguments, check_flags, load_param_into_net
 from ckptload.encryption.ciphers import AES_GCM
 from ckptload.encryption.keys import hidden
-from ckptload.errors import ArgumentTypeError, EmptyCheckpointError, NothingSelectedError
+from ckptload.errors import ArgumentTypeError, EmptyCheckpointError, NothingSelectedError, PartialChecksumWarning
 from ckptload.foreign.giving import AUTO, chosen
 from ckptload.formats.entry import CKPT, SAFETENSORS, check_format
 from ckptload.formats.limits import MAX_RECORDS
@@ -63,7 +63,8 @@ def load_checkpoint(
         specify_prefix: prefix or prefixes; only entries whose names start with one are loaded.
         choice_func: called once with each name; returns whether to load the entry. Not called if a prefix
             is given.
-        crc_check: compare the CRC-32 in the file with that of its bytes; warn if the file has none.
+        crc_check: compare the CRC-32 in the file with that of its bytes; warn if the file has none, or if it leaves
+            something out.
         remove_redundancy: must be False with `net`: only parallel training uses it. If a safetensors file says
             whether it is deduplicated, the file's value is used (with a warning if they differ).
         format: ``"ckpt"`` or ``"safetensors"``.
@@ -92,6 +93,7 @@ def load_checkpoint(
 
     Warns:
         ForeignFieldWarning: the file has fields that no version of MindSpore writes, so parameters may be missing.
+        PartialChecksumWarning: with `crc_check`, the CRC-32 matches and does not cover everything in the file.
     """
     dec_key = hidden(dec_key)
     kind = chosen(parameters)
@@ -118,8 +120,8 @@ def load_checkpoint(
         with reader.vouched():
             wanted = _wanted(reader, choice_func, specify_prefix, filter_prefix)
             remove_redundancy = _redundancy(reader, remove_redundancy)
-            if crc_check and not reader.verify_crc():
-                warn(f"{reader.path} has no CRC-32, so crc_check=True checked nothing")
+            if crc_check:
+                _verify_crc(reader)
             wanted.giving(kind).check_dtypes()
             values = wanted.load()
         if reader.cipher is not None and not access.authenticates:
@@ -136,6 +138,17 @@ def _wanted(
     if not wanted:
         raise _nothing_left(reader, specify_prefix, filter_prefix)
     return wanted
+
+
+def _verify_crc(reader: Reader) -> None:
+    """Compare the CRC-32 in the file with that of its bytes, and warn of what it does not cover."""
+    if not reader.verify_crc():
+        warn(f"{reader.path} has no CRC-32, so crc_check=True checked nothing")
+    elif gaps := reader.coverage().gaps:
+        warn(
+            f"{reader.path} has a CRC-32 that matches but does not cover everything: {'; '.join(gaps)}",
+            PartialChecksumWarning,
+        )
 
 
 def _check_name(source: object, format: str) -> None:

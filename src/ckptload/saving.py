@@ -10,18 +10,18 @@ from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from ckptload import shown
 from ckptload.encryption.ciphers import AES_GCM, check_types
 from ckptload.encryption.keys import hidden
-from ckptload.errors import ArgumentError, ArgumentTypeError, TargetIsFolderError, enough_memory
+from ckptload.errors import ArgumentError, ArgumentTypeError, enough_memory
 from ckptload.formats.ckpt.encoding import ckpt
 from ckptload.formats.entry import CKPT, SAFETENSORS, check_format
-from ckptload.messages import shown_text, shown_value, type_name
+from ckptload.messages import shown_value, type_name
 from ckptload.nets.cell import Cell
 from ckptload.nets.foreign import is_foreign_net
 from ckptload.writing.background import Saves
 from ckptload.writing.gathering import check_append_dict, detached, gather, snapshot
 from ckptload.writing.output import check_encryptable, check_encryption, write_file
+from ckptload.writing.targets import place
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -76,7 +76,7 @@ def save_checkpoint(
             Tensors, and a ``torch.nn.Module`` (converted as by `from_torch`) are saved, too. If a name occurs
             twice, the last value is saved.
         ckpt_file_name: path of the file. ``.ckpt`` or ``.safetensors`` is added unless it ends with the
-            format's name. A symbolic link is followed.
+            format's name. A symbolic link is followed, and the file at its end is replaced whatever that is called.
         integrated_save: accepted but not used; it concerns nets that are split across devices.
         async_save: True or ``"thread"`` to save in a thread, from a copy of the values; ``"process"`` to save
             in a forked process, without a copy (in a thread if the system cannot fork). Every save waits
@@ -160,15 +160,8 @@ def _target(save_obj: object, name: object, format: object) -> str:
     given = os.fspath(name) if isinstance(name, os.PathLike) else name
     if not isinstance(given, str):
         raise ArgumentTypeError(f"ckpt_file_name must be a str or a pathlib.Path, not {type_name(given)}")
-    try:
-        path = os.path.realpath(given)
-    except ValueError as error:
-        raise ArgumentError(f"{shown_text(given)} is not a path: {shown.foreign(error)}") from shown.cause(error)
-    # Neither the given path nor the one with its ending added may be a folder.
-    for completed in (path, path if path.endswith(str(format)) else f"{path}.{format}"):
-        if os.path.isdir(completed):  # noqa: PTH112 -- the path is a str throughout, because the temporary name is made from it
-            raise TargetIsFolderError("the file cannot be saved: a folder has its name", path=completed)
-    return completed
+    # Neither what has the given path nor what has the one with its ending added may be anything but a file.
+    return place(given, lambda path: path if path.endswith(str(format)) else f"{path}.{format}")
 
 
 def _check_types(

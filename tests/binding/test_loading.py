@@ -449,13 +449,47 @@ def test_memory_shared_between_dtypes_is_read_before_it_is_written() -> None:
     assert array.view(np.int8)[:4].tolist() == [-2, 2, -1, 1]
 
 
-def test_parameters_that_overlap_each_other_are_written_in_the_nets_order() -> None:
+def test_parameters_that_overlap_each_other_are_refused() -> None:
+    """One would overwrite the other, and which one depends on threads. One of them alone is loaded."""
     whole = np.arange(6, dtype=np.float32)
     cell = Cell()
     cell.a = Parameter.adopt(whole[0:4], F32, "a")
     cell.b = Parameter.adopt(whole[2:6], F32, "b")
-    load_param_into_net(cell, {"a": Parameter.adopt(whole[2:6], F32), "b": Parameter.adopt(whole[0:4], F32)})
-    assert whole.tolist() == [2, 3, 0, 1, 2, 3]
+    cell.c = Parameter.adopt(np.zeros(2, np.float32), F32, "c")
+    values = {name: param(np.ones(size, np.float32)) for name, size in (("a", 4), ("b", 4), ("c", 2))}
+    plan = plan_binding(cell, values)
+    assert [load.name for load in plan.loads] == ["c"]
+    assert [misfit.name for misfit in plan.misfits] == ["a", "b"]
+    with pytest.raises(BindingError, match=r"'a': .*it shares memory with 'b'"):
+        load_param_into_net(cell, values)
+    assert whole.tolist() == [0, 1, 2, 3, 4, 5]
+    assert cell.c.asnumpy().tolist() == [0, 0]
+    del values["b"]
+    with pytest.warns(UserWarning, match="'b'"):
+        load_param_into_net(cell, values)
+    assert whole.tolist() == [1, 1, 1, 1, 4, 5]
+
+
+def test_parameters_that_are_made_to_overlap_after_planning_are_not_written() -> None:
+    cell = Cell()
+    cell.a, cell.b = param(np.zeros(2, np.float32)), param(np.zeros(2, np.float32))
+    values = {name: param(np.ones(2, np.float32)) for name in "ab"}
+    plan = plan_binding(cell, values)
+    cell.b._array = cell.a.asnumpy()
+    with pytest.raises(BindingError, match="was changed after the plan was made"):
+        plan.apply()
+    assert cell.a.asnumpy().tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("shape", [(4,), (2, 2)])
+def test_a_parameter_whose_elements_share_memory_is_refused(shape: tuple[int, ...]) -> None:
+    strides = (0,) if len(shape) == 1 else (4, 4)
+    array = np.lib.stride_tricks.as_strided(np.zeros(3, np.float32), shape, strides)
+    cell = Cell()
+    cell.a = Parameter.adopt(array, F32, "a")
+    with pytest.raises(BindingError, match="several of its elements share memory"):
+        load_param_into_net(cell, {"a": param(np.ones(shape, np.float32))})
+    assert not array.any()
 
 
 # -- all or nothing -------------------------------------------------------------------------------

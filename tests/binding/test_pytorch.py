@@ -15,7 +15,7 @@ import pytest
 
 import ckptload
 from ckptload import dtypes
-from ckptload.errors import ArgumentError, ArgumentTypeError, BindingError, UnsupportedTypeError
+from ckptload.errors import ArgumentError, ArgumentTypeError, BindingError, CheckpointError, UnsupportedTypeError
 from ckptload.tensors import casting
 from ckptload.tensors.parameter import Parameter
 from ckptload.tensors.tensor import Tensor
@@ -25,6 +25,7 @@ pytest.importorskip("torch")
 
 import torch
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -598,13 +599,55 @@ def expanded() -> Any:
     return nn.Parameter(torch.zeros(1).expand(3), requires_grad=False)
 
 
+class Clever(torch.Tensor):
+    """A tensor that gives something else when it is asked for its values."""
+
+    @classmethod
+    def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        found = super().__torch_function__(func, types, args, kwargs or {})
+        return found.as_subclass(torch.Tensor).clone() if func is torch.Tensor.detach else found
+
+
+def emptied(size: int) -> Any:
+    """Return three numbers whose memory was given back but for so many bytes, as sharded nets do."""
+    tensor = torch.zeros(3)
+    tensor.untyped_storage().resize_(size)
+    return tensor
+
+
+def inside(transform: Any) -> Any:
+    """Return a tensor that has left the function of a transform."""
+    caught = []
+
+    def function(tensor: Any) -> Any:
+        caught.append(tensor)
+        return tensor.sum()
+
+    transform(function)(torch.zeros(2, 3) if transform is torch.func.vmap else torch.zeros(3))
+    return caught[0]
+
+
 def sparse() -> Any:
     return nn.Parameter(torch.zeros(3).to_sparse(), requires_grad=False)
 
 
 REFUSED = [
     pytest.param(lambda: nn.Parameter(torch.zeros(3, device="meta")), "meta device.*to_empty", id="meta"),
-    pytest.param(expanded, "expanded", id="expanded"),
+    pytest.param(expanded, "several of its elements share memory, as in an expanded", id="expanded"),
+    pytest.param(lambda: torch.zeros(5).as_strided((3,), (0,)), "elements share memory, .*expanded", id="strided"),
+    pytest.param(lambda: emptied(0), "its storage was freed, and it needs 12 bytes", id="freed"),
+    pytest.param(lambda: emptied(8), "its storage has 8 bytes, and it needs 12 bytes", id="short"),
+    pytest.param(lambda: FakeTensorMode().from_tensor(torch.zeros(3)), "how a .*FakeTensor keeps", id="fake"),
+    pytest.param(lambda: torch.zeros(3).as_subclass(Clever), r"how a \S*Clever keeps", id="with torch function"),
+    pytest.param(lambda: inside(torch.func.vmap), "no memory of its own, as inside a transform", id="vmap"),
+    pytest.param(lambda: inside(torch.func.grad), "no memory of its own, as inside a transform", id="grad"),
+    pytest.param(lambda: torch._to_functional_tensor(torch.zeros(3)), "no memory of its own", id="functional"),
+    pytest.param(lambda: torch._efficientzerotensor(3), "no memory of its own", id="zero tensor"),
+    pytest.param(lambda: torch.nested.nested_tensor([torch.zeros(3)]), "nested tensor", id="nested"),
+    pytest.param(lambda: torch.zeros(3).to_mkldnn(), r"layout is torch\._mkldnn", id="mkldnn"),
+    pytest.param(
+        lambda: torch.quantize_per_tensor(torch.zeros(3), 1.0, 0, torch.quint8), "no counterpart", id="quantized"
+    ),
     pytest.param(sparse, "layout is torch.sparse_coo", id="sparse"),
     pytest.param(nn.parameter.UninitializedParameter, "lazy module.*run it once", id="lazy"),
     pytest.param(
@@ -617,26 +660,89 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("make", "reason"), REFUSED)
-def test_what_cannot_be_written_is_refused_before_anything_is(make: Callable[[], Any], reason: str) -> None:
+@quiet  # of torch, about kinds of tensors that it will drop
+def test_what_cannot_be_written_is_refused_before_anything_is(
+    make: Callable[[], Any], reason: str, tmp_path: Path
+) -> None:
     module = nn.Module()
     module.first = nn.Parameter(torch.zeros(3))
-    module.second = make()
+    put(module, make())
     with pytest.raises(BindingError, match=reason):
         ckptload.load_param_into_net(module, {"first": numbers(3), "second": numbers(3)})
     assert module.first.tolist() == [0, 0, 0]
     if "expanded" not in reason:
         with pytest.raises(BindingError, match="1 tensor cannot be saved:\n    'second': "):
             ckptload.from_torch(module)
+        with pytest.raises(CheckpointError, match=r"parameter 'second': a torch\.Tensor cannot be taken"):
+            ckptload.save_checkpoint({"second": module.second}, str(tmp_path / "a.ckpt"))
+        assert not list(tmp_path.iterdir())
+    else:
+        assert ckptload.from_torch(module)["second"].asnumpy().tolist() == [0, 0, 0]
 
 
 @pytest.mark.parametrize(("make", "reason"), REFUSED)
+@quiet
 def test_what_cannot_be_written_is_no_misfit_if_nothing_is_to_be_written(make: Callable[[], Any], reason: str) -> None:
     module = nn.Module()
     module.first = nn.Parameter(torch.zeros(3))
-    module.second = make()
+    put(module, make())
     assert reason
     with pytest.warns(UserWarning, match="'second'"):
         assert ckptload.load_param_into_net(module, {"first": numbers(3)}) == (["second"], [])
+
+
+def put(module: Any, tensor: Any) -> None:
+    if isinstance(tensor, (nn.Parameter, nn.parameter.UninitializedParameter)):
+        module.second = tensor
+    else:
+        module.register_buffer("second", tensor)
+
+
+def with_buffers(**tensors: Any) -> Any:
+    module = nn.Module()
+    for name, tensor in tensors.items():
+        module.register_buffer(name, tensor)
+    return module
+
+
+def test_tensors_that_overlap_each_other_are_refused(supplied: Supplied) -> None:
+    """One would overwrite the other; where only one of them is loaded, it is."""
+    base = torch.zeros(6)
+    module = with_buffers(a=base[:4], b=base[2:], c=torch.zeros(2))
+    with pytest.raises(BindingError, match=r"'a': .*it shares memory with 'b'"):
+        ckptload.load_param_into_net(module, supplied({"a": numbers(4), "b": numbers(4), "c": numbers(2)}))
+    assert not base.any()
+    assert not module.c.any()
+    module.b = torch.zeros(4)
+    assert ckptload.load_param_into_net(module, supplied({"a": numbers(4), "b": numbers(4), "c": numbers(2)}))
+
+
+def test_tensors_side_by_side_in_one_memory_are_loaded(supplied: Supplied) -> None:
+    base = torch.zeros(4, 2)
+    module = with_buffers(a=base[:, 0], b=base[:, 1])
+    values = {"a": numbers(4), "b": numbers(4)}
+    assert ckptload.load_param_into_net(module, supplied(values)) == ([], [])
+    assert module.a.tolist() == module.b.tolist() == values["a"].asnumpy().tolist()
+
+
+@quiet
+def test_two_objects_of_the_same_memory_are_a_tied_tensor(supplied: Supplied) -> None:
+    """As `a.weight.data = b.weight.data` makes them."""
+    first, second = nn.Linear(3, 2, bias=False), nn.Linear(3, 2, bias=False)
+    second.weight.data = first.weight.data
+    module = nn.Sequential(first, second)
+    assert ckptload.load_param_into_net(module, supplied({"1.weight": numbers(2, 3)})) == ([], [])
+    assert torch.equal(first.weight, torch.from_numpy(numbers(2, 3).asnumpy()))
+
+
+def test_a_state_dictionary_is_made_for_tensors_that_could_not_be_written() -> None:
+    base = torch.zeros(6)
+    module = with_buffers(a=base[:4], b=base[2:], c=emptied(0), d=torch.zeros(1).expand(2))
+    values = {name: numbers(*module.get_buffer(name).shape) for name in "abcd"}
+    state = ckptload.to_torch_state_dict(values, module)
+    assert {name: tensor.tolist() for name, tensor in state.items()} == {
+        name: value.asnumpy().tolist() for name, value in values.items()
+    }
 
 
 @pytest.mark.parametrize("change", ["dtype", "shape"])

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
-from typing import TYPE_CHECKING
+import threading
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,11 +16,9 @@ pytest.importorskip("click")
 
 import ckptload
 from ckptload.__main__ import main
+from ckptload.encryption.encrypting import EncryptingWriter
 from cli_program import FIXTURES, KEY, on_terminal
 from strategies import block, floats, record
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 CAPTURE = pytest.CaptureFixture[str]
 HEX = KEY.encode().hex()
@@ -249,6 +250,59 @@ def test_keys_that_cannot_be_had_are_an_error(tmp_path: Path, capsys: CAPTURE, r
     assert "cannot be combined" in capsys.readouterr().err
 
 
+def piped(content: bytes) -> tuple[int, threading.Thread]:
+    """Return what reads a pipe, and a thread that writes to it after a while."""
+    reads, writes = os.pipe()
+
+    def write() -> None:
+        time.sleep(0.05)
+        with open(writes, "wb") as file:  # noqa: PTH123 -- a descriptor
+            file.write(content)
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    return reads, thread
+
+
+@POSIX
+def test_keys_and_name_maps_come_through_pipes(tmp_path: Path) -> None:
+    """As `<(command)` of a shell, and /dev/stdin; the writer may take its time, and write to it in pieces."""
+    if not Path("/dev/fd").exists():
+        pytest.skip("there is no /dev/fd")
+    sealed = tmp_path / "sealed.ckpt"
+    number, thread = piped(HEX.encode())
+    assert (
+        ckpt("encrypt", FIXTURES / "lenet5.ckpt", sealed, "--key-file", f"/dev/fd/{number}", "--key-format", "hex") == 0
+    )
+    os.close(number)
+    thread.join()
+    assert ckptload.load_checkpoint(sealed, dec_key=KEY.encode())
+    number, thread = piped(json.dumps({"conv1": "stem", "x" * 200_000: "nothing"}).encode())
+    assert ckpt("convert", FIXTURES / "lenet5.ckpt", tmp_path / "x.ckpt", "--name-map", f"/dev/fd/{number}") == 0
+    os.close(number)
+    thread.join()
+    assert "stem.weight" in ckptload.load_checkpoint(tmp_path / "x.ckpt")
+
+
+@POSIX
+def test_a_pipe_that_nobody_writes_to_is_not_waited_for(tmp_path: Path, capsys: CAPTURE) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    source = FIXTURES / "enc_gcm.ckpt"
+    assert ckpt("inspect", source, "--key-file", tmp_path / "pipe", "--key-format", "hex") == 2
+    assert ckpt("convert", FIXTURES / "lenet5.ckpt", tmp_path / "x.ckpt", "--name-map", tmp_path / "pipe") == 2
+    assert ckpt("diff", source, source, "--name-map", tmp_path / "pipe") == 2
+    assert capsys.readouterr().err.count("a pipe that nobody writes to") == 3
+
+
+@POSIX
+def test_a_device_is_not_read(tmp_path: Path, capsys: CAPTURE) -> None:
+    """A terminal would show what is typed, and /dev/zero does not end."""
+    for path in ("/dev/zero", "/dev/null"):
+        assert ckpt("inspect", FIXTURES / "enc_gcm.ckpt", "--key-file", path, "--key-format", "raw") == 2
+        assert ckpt("convert", FIXTURES / "lenet5.ckpt", tmp_path / "x.ckpt", "--name-map", path) == 2
+        assert capsys.readouterr().err.count("this is a device") == 2
+
+
 @POSIX
 def test_a_key_is_asked_for_without_being_shown() -> None:
     done = on_terminal(FIXTURES / "enc_gcm.ckpt", "--key-prompt", "--key-format", "raw", typed=KEY + "\n")
@@ -287,3 +341,40 @@ def test_a_field_that_no_mindspore_writes_is_told_when_a_file_is_converted(
     path.write_bytes(floats("good", 1.0) + block(2, floats("lost", 1.0)))
     assert main(["convert", str(path), str(tmp_path / "out.safetensors")]) == 0
     assert capsys.readouterr().err.count("warning: ") == 1
+
+
+def test_a_field_that_no_mindspore_writes_is_told_when_a_file_is_encrypted_or_decrypted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], raw: tuple[str, ...]
+) -> None:
+    path, sealed = tmp_path / "odd.ckpt", tmp_path / "sealed.ckpt"
+    path.write_bytes(floats("good", 1.0) + block(2, floats("lost", 1.0)))
+    assert ckpt("encrypt", path, tmp_path / "a.ckpt", *raw) == 0
+    assert capsys.readouterr().err.count("warning: ") == 1
+    with sealed.open("wb") as file:
+        writer = EncryptingWriter(file, KEY.encode(), "AES-GCM")
+        writer.write(path.read_bytes())
+        writer.finish()
+    assert ckpt("decrypt", sealed, tmp_path / "b.ckpt", *raw) == 0
+    assert capsys.readouterr().err.count("warning: ") == 1
+    assert list(ckptload.load_checkpoint(tmp_path / "b.ckpt")) == ["good"]
+
+
+@pytest.mark.parametrize("given", [("--key-env", "HOME"), ("--key-file", "key"), ("--key-prompt",)], ids=str)
+def test_the_form_of_a_key_must_be_said(given: tuple[str, ...], capsys: CAPTURE) -> None:
+    assert ckpt("inspect", FIXTURES / "enc_gcm.ckpt", *given) == 2
+    assert "--key-format is required: hex or raw" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_what_no_tag_covers_is_opened_on_request_only(tmp_path: Path, capsys: CAPTURE) -> None:
+    samples = json.loads((FIXTURES / "encrypted" / "samples.json").read_text())["samples"]
+    old = [sample for sample in samples if sample["mode"] == "AES-GCM" and "1.3.0" in sample["file"]]
+    assert old
+    for sample in old:
+        (tmp_path / "key").write_text(sample["key_hex"])
+        path = FIXTURES / "encrypted" / sample["file"]
+        options = ["--key-file", tmp_path / "key", "--key-format", "hex", "--mode", "AES-GCM"]
+        assert ckpt("inspect", path, *options) == 1
+        assert "--allow-unauthenticated" in capsys.readouterr().err
+        assert ckpt("inspect", path, *options, "--allow-unauthenticated") == 0
+        assert "no authentication tags" in capsys.readouterr().err

@@ -148,8 +148,11 @@ def test_other_strings_and_maps_differ(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("other", ["no-such-file.ckpt", "README.md", "enc_gcm.ckpt"])
 def test_a_file_that_cannot_be_opened_is_trouble(other: str, first: Path, capsys: CAPTURE) -> None:
-    assert diff(first, FIXTURES / other) == 2
-    assert capsys.readouterr().out == ""
+    for options in ((), ("--json",)):
+        assert diff(first, FIXTURES / other, *options) == 2
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert err.startswith("ckptload: ")
 
 
 def test_large_tensors_are_compared_in_pieces(tmp_path: Path, capsys: CAPTURE) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 pytest.importorskip("click")
 
@@ -128,6 +130,29 @@ def test_scalars_and_short_strings_are_shown_with_their_values(capsys: CAPTURE) 
     out = capsys.readouterr().out
     for value in ("12", "9223372036854775808", "0.1", "True", "'plain text'", "''"):
         assert re.search(rf"  {re.escape(value)}$", out, re.MULTILINE), value
+
+
+@pytest.mark.skipif(not hasattr(os, "preadv"), reason="the system has no preadv")
+def test_only_the_index_and_short_values_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither tensors nor long strings, though what is read at once may reach into them."""
+    path = tmp_path / "x.ckpt"
+    values = {"w": np.ones(1 << 20, np.float32), "long": "x" * 50_000, "step": 3, "short": "a note", "end": np.ones(1)}
+    ckptload.save_checkpoint(values, path)
+    read: list[int] = []
+    pread, preadv = os.pread, os.preadv
+
+    def one(fd: int, size: int, at: int) -> bytes:
+        read.append(size)
+        return pread(fd, size, at)
+
+    def several(fd: int, outs: list[memoryview], at: int) -> int:
+        read.append(sum(map(len, outs)))
+        return preadv(fd, outs, at)
+
+    monkeypatch.setattr(os, "pread", one)
+    monkeypatch.setattr(os, "preadv", several)
+    assert inspect(path) == 0
+    assert 0 < sum(read) < 40_000
 
 
 def test_several_files_and_folders_are_listed_one_after_the_other(tmp_path: Path, sizes: Path, capsys: CAPTURE) -> None:
@@ -289,6 +314,21 @@ def test_json_is_valid_for_every_fixture(path: Path, capsys: CAPTURE) -> None:
             assert (entry["kind"], entry["bytes"], tuple(entry["shape"])) == (info.kind, info.nbytes, info.shape)
 
 
+@pytest.mark.parametrize(
+    ("name", "versions", "evidence"),
+    [
+        ("plain_2.0.0_random_op", "MindSpore 2.0 to 2.2", ["a random_op record"]),
+        ("plain_2.10.0_crc", "MindSpore 2.3 or newer", None),
+    ],
+)
+def test_json_lists_the_features_that_tell_the_version(
+    name: str, versions: str, evidence: list[str] | None, capsys: CAPTURE
+) -> None:
+    found = inspect_json(capsys, FIXTURES / f"{name}.ckpt")["files"][0]
+    assert found["written_by"] == versions
+    assert found["evidence"] == evidence if evidence else "CRC" in " ".join(found["evidence"])
+
+
 def test_json_says_what_is_damaged(capsys: CAPTURE, damaged: Path) -> None:
     data = inspect_json(capsys, damaged, "no such file")
     kinds = [entry["kind"] for entry in data["files"][0]["entries"]]
@@ -330,8 +370,40 @@ def test_a_pipe_gets_whole_names() -> None:
     assert "moment1.head.0.weight" in done.out
 
 
+def test_long_metadata_and_types_are_cut_but_not_in_json(tmp_path: Path, capsys: CAPTURE) -> None:
+    path, odd = tmp_path / "x.safetensors", tmp_path / "odd.ckpt"
+    save_file({"w": np.zeros(1, np.float32)}, path, {"about": "m" * 500})
+    odd.write_bytes(record("w", (), "T" * 100, b""))
+    for file, text_of_it, shown in ((path, "m" * 500, 200 - len("about: ...")), (odd, "T" * 100, 32 - len("..."))):
+        inspect(file)
+        out = capsys.readouterr().out
+        assert text_of_it[:shown] + "..." in out
+        assert text_of_it[: shown + 1] not in out.partition("not supported")[0]
+        assert text_of_it in json.dumps(inspect_json(capsys, file))
+
+
 def test_names_sort_as_people_do() -> None:
     assert sorted(["l.10", "l.9", "l", "k.1"], key=globs.natural) == ["k.1", "l", "l.9", "l.10"]
+    # What has zeros in front is the same number.
+    assert sorted(["a.010", "a.2", "a.02.c", "a.0", "a.00.b", "2", "a"], key=globs.natural) == (
+        ["2", "a", "a.0", "a.00.b", "a.2", "a.02.c", "a.010"]
+    )
+
+
+def test_a_number_may_have_any_number_of_digits() -> None:
+    """Python refuses to make an integer of more than 4300."""
+    names = [f"l.{digits}.w" for digits in ("9" * 6000, "1" + "0" * 6000, "0" * 9000 + "3", "12")]
+    assert sorted(names, key=globs.natural) == [names[2], names[3], names[0], names[1]]
+
+
+def test_a_file_whose_names_have_thousands_of_digits_is_listed(tmp_path: Path, capsys: CAPTURE) -> None:
+    path = tmp_path / "x.ckpt"
+    path.write_bytes(b"".join(floats(f"l.{'1' * size}", 1) for size in (5000, 1, 2)))
+    # MindSpore's limit on names is told, and the rest is listed in its order.
+    assert main(["inspect", "--sort", "name", str(path)]) == 1
+    out, err = capsys.readouterr()
+    assert "5002 characters" in err
+    assert out.index("l.1 ") < out.index("l.11 ")
 
 
 def test_a_name_with_thousands_of_dots_makes_no_deep_tree(tmp_path: Path, capsys: CAPTURE) -> None:

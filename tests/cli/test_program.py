@@ -19,11 +19,13 @@ from places import SHARED
 pytest.importorskip("click")
 pytest.importorskip("rich")
 
+import click
+
 import ckptload
 from ckptload.__main__ import main
 from ckptload.cli import app, text
 from cli_program import FIXTURES, KEY, PATIENCE, PROGRAM, environment, on_terminal, run
-from strategies import record
+from strategies import block, floats, record
 
 COMMANDS = ["inspect", "verify", "diff", "convert", "encrypt", "decrypt", "report"]
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="needs a POSIX system")
@@ -104,6 +106,16 @@ def test_the_help_of_every_command_has_examples(command: str, capsys: pytest.Cap
     assert "Examples:\n" in shown
 
 
+def test_a_file_with_the_name_of_a_command_is_meant_where_its_folder_is_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "diff").write_bytes((FIXTURES / "lenet5.ckpt").read_bytes())
+    assert main(["./diff"]) == 0
+    assert "8 entries" in capsys.readouterr().out
+    assert main(["diff"]) == 2
+
+
 def test_without_arguments_the_help_goes_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == 2
     out, err = capsys.readouterr()
@@ -116,6 +128,127 @@ def test_completion_offers_commands_and_files() -> None:
     done = run(_CKPTLOAD_COMPLETE="bash_complete", COMP_WORDS="ckptload ver", COMP_CWORD="1")
     assert "plain,verify" in done.out.split()
     assert run("x", _CKPTLOAD_COMPLETE="bash_source").out.strip().startswith("_ckptload_completion()")
+    assert run("x", _CKPTLOAD_COMPLETE="zsh_source").out.startswith("#compdef ckptload")
+    assert run("x", _CKPTLOAD_COMPLETE="fish_source").out.startswith("function _ckptload_completion;")
+
+
+# -- what every command does alike ------------------------------------------------------------------------
+
+
+@pytest.fixture
+def kinds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
+    """Return a checkpoint in each format, and files with which something is wrong."""
+    monkeypatch.setenv("CKPTLOAD_KEY", KEY)
+    monkeypatch.chdir(tmp_path)
+    lenet = FIXTURES / "lenet5.ckpt"
+    assert main(["convert", "-q", str(lenet), "x.safetensors"]) == 0
+    for folder in ("set", "cut"):
+        assert main(["convert", "-q", str(lenet), folder, "--shard-size", "100KB"]) == 0
+    next((tmp_path / "cut").glob("*.safetensors")).unlink()
+    (tmp_path / "odd.ckpt").write_bytes(record("w", (1,), "Foo", b"1") + floats("good", 1.0))
+    (tmp_path / "bad.ckpt").write_bytes(record("w", (2,), "Int8", b"1"))
+    return {
+        "plain": lenet,
+        "old": FIXTURES / "plain_1.3.0_append.ckpt",
+        "encrypted": FIXTURES / "enc_sm4.ckpt",
+        "safetensors": tmp_path / "x.safetensors",
+        "index": tmp_path / "set" / "model.safetensors.index.json",
+        "damaged": tmp_path / "bad.ckpt",
+        "missing": tmp_path / "none.ckpt",
+        "another kind": FIXTURES / "README.md",
+        "lacks a shard": tmp_path / "cut" / "model.safetensors.index.json",
+        "unsupported": tmp_path / "odd.ckpt",
+    }
+
+
+def calls(path: object, *more: str) -> dict[str, list[str]]:
+    """Return a call of each command that reads a file."""
+    source = str(path)
+    return {
+        "inspect": ["inspect", source, *more],
+        "verify": ["verify", source, *more],
+        "diff": ["diff", source, source, *more],
+        "convert": ["convert", "-q", "--force", source, "out.ckpt", *more],
+        "to npz": ["convert", "-q", "--force", source, "out.npz", *more],
+        "report": ["report", "-q", source, "-o", "page.html", *more],
+    }
+
+
+WITH_KEY = ("--key-env", "CKPTLOAD_KEY", "--key-format", "raw")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["plain", "old", "encrypted", "safetensors", "index"])
+def test_commands_read_every_format(kind: str, kinds: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    more = WITH_KEY if kind == "encrypted" else ()
+    for name, call in calls(kinds[kind], *more).items():
+        assert main(call) == (4 if name == "verify" else 0), (name, capsys.readouterr().err)
+    if kind != "encrypted":
+        assert main(["encrypt", "-q", str(kinds[kind]), "sealed.ckpt", *WITH_KEY]) == 0
+    sealed = str(kinds[kind]) if kind == "encrypted" else "sealed.ckpt"
+    assert main(["decrypt", "-q", sealed, "opened.ckpt", *WITH_KEY]) == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("kind", "code", "but"),
+    [
+        ("damaged", 1, {}),
+        ("missing", 2, {}),
+        ("encrypted", 3, {}),
+        ("another kind", 5, {}),
+        ("lacks a shard", 6, {}),
+        # Where values are not needed, such an entry is listed.
+        ("unsupported", 7, {"inspect": 0, "verify": 4, "report": 0}),
+    ],
+)
+def test_exit_codes_mean_the_same_in_every_command(
+    kind: str, code: int, but: dict[str, int], kinds: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """But in ``diff``, which has three of its own."""
+    every = calls(kinds[kind])
+    every["encrypt"] = ["encrypt", str(kinds[kind]), "sealed.ckpt", *WITH_KEY]
+    for name, call in every.items():
+        expected = (0 if kind == "unsupported" else 2) if name == "diff" else but.get(name, code)
+        assert main(call) == expected, (name, capsys.readouterr().err)
+
+
+@pytest.mark.slow
+def test_a_path_may_be_a_url(kinds: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    fsspec = pytest.importorskip("fsspec")
+    fsspec.filesystem("memory").pipe("/test_program.ckpt", kinds["plain"].read_bytes())
+    for name, call in calls("memory://test_program.ckpt").items():
+        assert main(call) == (4 if name == "verify" else 0), (name, capsys.readouterr().err)
+
+
+@pytest.mark.slow
+def test_the_limit_of_entries_is_raised_for_every_command(
+    kinds: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Eight entries are too many for seven, and not for eight."""
+    assert main(["encrypt", "-q", str(kinds["plain"]), "sealed.ckpt", *WITH_KEY]) == 0
+    for limit, refused in (("7", True), ("8", False)):
+        every = calls(kinds["plain"], "--max-records", limit)
+        every["encrypt"] = ["encrypt", "-q", "--force", *every["convert"][3:4], "again.ckpt", *WITH_KEY]
+        every["encrypt"] += ["--max-records", limit]
+        every["decrypt"] = ["decrypt", "-q", "--force", "sealed.ckpt", "opened.ckpt", *WITH_KEY, "--max-records", limit]
+        for name, call in every.items():
+            expected = 2 if refused else 4 if name == "verify" else 0
+            assert main(call) == expected, (name, capsys.readouterr().err)
+            assert ("--max-records" in capsys.readouterr().err) is refused, name
+
+
+def test_no_option_takes_a_key() -> None:
+    """Whoever lists the processes of a machine sees their command lines."""
+    from ckptload.cli.app import program
+
+    context = click.Context(program)
+    for name in COMMANDS:
+        command = program.get_command(context, name)
+        assert command is not None
+        options = {option for one in command.params for option in one.opts if "key" in option}
+        assert {option.rpartition("-")[2] for option in options} <= {"file", "env", "prompt", "format"}
+        assert len(options) == (8 if name == "convert" else 4)
 
 
 # -- errors -----------------------------------------------------------------------------------------------
@@ -155,6 +288,20 @@ def test_debug_shows_the_traceback_of_an_error(capsys: pytest.CaptureFixture[str
     assert "Traceback" not in capsys.readouterr().err
     main(["convert", path, "out.ckpt", "--debug"])
     assert "Traceback" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_quiet_hides_notes_and_warnings_and_no_error(
+    kinds: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    odd = Path("foreign.ckpt")
+    odd.write_bytes(floats("good", 1.0) + block(2, floats("lost", 1.0)))
+    for quiet in ([], ["--quiet"]):
+        assert main(["convert", "--force", str(odd), "out.ckpt", *quiet]) == 0
+        said = capsys.readouterr().err
+        assert ("warning: " in said, "written" in said) == (not quiet, not quiet)
+        assert main(["convert", "--force", str(kinds["damaged"]), "out.ckpt", *quiet]) == 1
+        assert "ckptload: " in capsys.readouterr().err
 
 
 def test_a_fault_of_our_own_is_a_sentence_too(

@@ -17,7 +17,7 @@ import ckptload
 from ckptload.__main__ import main
 from ckptload.encryption.encrypting import EncryptingWriter
 from cli_program import FIXTURES, KEY, LONG_KEY
-from strategies import block, floats, record, with_crc
+from strategies import block, floats, mapping, record, tensor, with_crc
 
 SCHEMA = json.loads((Path(ckptload.__file__).parent / "cli" / "schemas" / "verify.schema.json").read_text("utf-8"))
 CAPTURE = pytest.CaptureFixture[str]
@@ -50,10 +50,10 @@ def checked(tmp_path: Path) -> Path:
     ("code", "name", "options"),
     [
         (0, "plain_2.10.0_crc.ckpt", ()),
-        (0, "plain_2.10.0_maptensor_crc.ckpt", ()),
-        (0, "crc.safetensors", ()),
+        (4, "plain_2.10.0_maptensor_crc.ckpt", ()),
+        (4, "crc.safetensors", ()),
         (0, "enc_gcm.ckpt", with_key()),
-        (0, "enc_gcm256_blocks.ckpt", with_key("CKPTLOAD_LONG_KEY")),
+        (4, "enc_gcm256_blocks.ckpt", with_key("CKPTLOAD_LONG_KEY")),
         (1, "bad_crc.ckpt", ()),
         (1, "enc_gcm.ckpt", with_key("CKPTLOAD_LONG_KEY")),
         (1, "lenet5.ckpt", with_key()),
@@ -186,6 +186,13 @@ def test_json_is_valid(capsys: CAPTURE) -> None:
     assert verdicts["lenet5.ckpt"] == "damaged"
 
 
+@pytest.mark.parametrize(("name", "kind", "code"), [("none.ckpt", "unread", 2), ("enc_gcm.ckpt", "encrypted", 3)])
+def test_json_says_why_a_file_could_not_be_checked(name: str, kind: str, code: int, capsys: CAPTURE) -> None:
+    found = findings(capsys, FIXTURES / name)
+    assert (found["verdict"], found["code"]) == ("not checked", code)
+    assert [(finding["kind"], finding["note"]) for finding in found["findings"]] == [(kind, False)]
+
+
 # -- damaged, missing, of another kind ------------------------------------------------------------------------
 
 
@@ -292,11 +299,95 @@ def test_a_missing_shard_with_a_sha_256_in_its_name_is_missing(shards: Path, cap
     assert [finding["kind"] for finding in findings(capsys, shards)["findings"]] == ["missing"]
 
 
-def test_an_index_without_files_has_nothing_to_verify_against(tmp_path: Path, capsys: CAPTURE) -> None:
-    path = tmp_path / "model.safetensors.index.json"
-    path.write_text('{"weight_map": {}}')
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("model.safetensors.index.json", b'{"weight_map": {}}'),
+        ("model.safetensors.index.json", b'{"metadata": {"total_size": 0}, "weight_map": {}}'),
+        ("model.safetensors", b"\x02" + bytes(7) + b"{}"),
+        ("model.safetensors", b"\x20" + bytes(7) + b'{"__metadata__":{"crc_num":"0"}}'),
+    ],
+)
+def test_what_holds_no_entries_is_never_valid(name: str, content: bytes, tmp_path: Path, capsys: CAPTURE) -> None:
+    path = tmp_path / name
+    path.write_bytes(content)
+    assert verify(path, "--allow-unchecked") == 1
+    assert "no entries" in capsys.readouterr().out
+
+
+# -- what is covered ----------------------------------------------------------------------------------------
+
+
+LEFT_OUT = mapping("m", tensor((1,), "int8", b"x"))
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (floats("a", 1.0) + LEFT_OUT, "'m'"),
+        (LEFT_OUT + floats("a", 1.0), "'m'"),
+        (floats("a", 1.0) + LEFT_OUT + mapping("evil", tensor((1,), "int8", b"x")), "'m', 'evil'"),
+    ],
+)
+def test_what_a_sum_leaves_out_is_listed_and_not_valid(
+    body: bytes, words: str, tmp_path: Path, capsys: CAPTURE
+) -> None:
+    path = tmp_path / "a.ckpt"
+    path.write_bytes(with_crc(body, zlib.crc32(floats("a", 1.0))))
     assert verify(path) == 4
-    assert "CRC-32" not in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "verified in part (" in out
+    assert "checked: structure, CRC-32" in out
+    assert f"may have changed: {words}" in out
+    assert "hint: compare the file's SHA-256 with one that you trust; or" in out
+    found = findings(capsys, path)
+    assert (found["verdict"], found["code"]) == ("unchecked", 4)
+    gaps = found["coverage"].pop("gaps")
+    assert found["coverage"] == {"bytes": False, "entries": False, "order": False, "completeness": False}
+    assert words in gaps[0]
+    assert verify(path, "--allow-unchecked") == 0
+    assert "not covered: " in capsys.readouterr().out
+
+
+def test_a_map_that_replaces_a_value_of_the_sum_is_damage(tmp_path: Path, capsys: CAPTURE) -> None:
+    """No MindSpore writes a name twice, and nothing vouches for the second."""
+    path = tmp_path / "a.ckpt"
+    path.write_bytes(with_crc(floats("m", 1.0) + LEFT_OUT, zlib.crc32(floats("m", 1.0))))
+    assert verify(path) == 1
+    out = capsys.readouterr().out
+    assert "another value of a name" in out
+    assert "1 of these maps replaces a value of the same name, which the CRC-32 covers: 'm'" in out
+
+
+def test_blocks_cut_at_their_border_are_not_valid(tmp_path: Path, capsys: CAPTURE) -> None:
+    """All tags match, and what is left is a checkpoint."""
+    path = tmp_path / "a.ckpt"
+    first = floats("a", 1.0)
+    for kept in (3, 2):
+        with path.open("wb") as file:
+            writer = EncryptingWriter(file, KEY.encode(), "AES-GCM", block_size=len(first))
+            writer.write(b"".join([first, floats("b", 2.0), floats("c", 3.0)][:kept]))
+            writer.finish()
+        assert verify(path, *with_key()) == 4
+        out = capsys.readouterr().out
+        assert f"the tags do not cover how many blocks there are, here {kept}" in out
+        assert "--crc" not in out
+
+
+def test_a_sound_file_is_covered_and_has_no_gaps(checked: Path, capsys: CAPTURE) -> None:
+    every = dict.fromkeys(("bytes", "entries", "order", "completeness"), True)
+    assert findings(capsys, checked)["coverage"] == {**every, "gaps": []}
+    assert findings(capsys, FIXTURES / "lenet5.ckpt")["coverage"] == {**dict.fromkeys(every, False), "gaps": []}
+
+
+def test_a_safetensors_file_is_valid_if_a_conversion_wrote_its_sum(tmp_path: Path, capsys: CAPTURE) -> None:
+    path = tmp_path / "a.safetensors"
+    assert verify(FIXTURES / "crc.safetensors") == 4
+    assert "not covered: the CRC-32 leaves out dtypes and shapes" in capsys.readouterr().out
+    assert main(["convert", str(FIXTURES / "crc.safetensors"), str(path), "--crc"]) == 0
+    assert verify(path) == 0
+    path.write_bytes(path.read_bytes().replace(b'"F32"', b'"I32"', 1))
+    assert verify(path) == 1
 
 
 def test_a_date_in_the_name_is_no_sha_256(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import stat
 import threading
 from itertools import pairwise
@@ -111,7 +112,7 @@ def test_a_ckpt_becomes_a_safetensors_file_beside_it(ckpt: Path) -> None:
 
 @pytest.mark.skipif(os.name != "posix", reason="needs a POSIX system")
 def test_the_umask_says_who_may_read_a_result_and_an_old_file_keeps_its_mode(ckpt: Path, tmp_path: Path) -> None:
-    """Its source may be read by its owner only, as `save_checkpoint` leaves it."""
+    """If everybody may read its source; one that `save_checkpoint` leaves may be read by its owner only."""
     out = tmp_path / "out"
 
     def convert() -> dict[str, int]:
@@ -126,6 +127,9 @@ def test_the_umask_says_who_may_read_a_result_and_an_old_file_keeps_its_mode(ckp
     assert stat.S_IMODE(ckpt.stat().st_mode) == 0o400
     before = os.umask(0o027)
     try:
+        assert set(convert().values()) == {0o600}
+        shutil.rmtree(out)
+        ckpt.chmod(0o444)
         modes = convert()
         assert len(modes) > 6
         assert "model.safetensors.index.json" in modes
@@ -133,6 +137,8 @@ def test_the_umask_says_who_may_read_a_result_and_an_old_file_keeps_its_mode(ckp
         for path in out.rglob("*.*"):
             path.chmod(0o604)
         assert set(convert().values()) == {0o604}
+        ckpt.chmod(0o400)
+        assert set(convert().values()) == {0o600}
     finally:
         os.umask(before)
 

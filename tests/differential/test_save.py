@@ -217,6 +217,7 @@ def test_tensors_without_elements_are_what_an_asynchronous_save_writes(tmp_path:
 
 @pytest.mark.parametrize("value", [0, 1, 3, 1000, 12_345_678], ids=str)
 @pytest.mark.parametrize("kind", [np.int64, np.uint32, np.int32])
+@pytest.mark.filterwarnings("ignore::ckptload.errors.PartialChecksumWarning")
 def test_the_sum_of_a_single_integer_is_mindspores(tmp_path: Path, value: int, kind: type[np.generic]) -> None:
     """It sums as many zeros as the integer says; tests/formats/safetensors/test_checksum.py says why."""
     content = {"w": np.ones(3, np.float32), "step": np.array(value, kind)}

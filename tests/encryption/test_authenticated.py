@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import io
+import sys
 import threading
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
@@ -12,16 +14,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ckptload import load_checkpoint, open_checkpoint
 from ckptload.encryption import authenticated
 from ckptload.encryption.cache import Kept
 from ckptload.encryption.chain import find_chain
 from ckptload.encryption.opening import open_encrypted
-from ckptload.errors import ChangedFileError, ClosedReaderError, DecryptionError, OutOfMemoryError
+from ckptload.errors import ChangedFileError, CheckpointError, ClosedReaderError, DecryptionError, OutOfMemoryError
 from ckptload.reading.access import Access
 from ckptload.reading.indexing import open_index
 from ckptload.sources.memory import BufferSource
 from encryption.sealing import KEY, PLAIN, TRAILER, Cramped, content, damaged, seal, seal_block, unseal, value_of
-from strategies import CountingSource, record
+from strategies import CountingSource, floats, record
 
 # -- what is read and kept -----------------------------------------------------------------------------
 
@@ -66,6 +69,16 @@ def test_little_plaintext_is_kept_of_a_large_file() -> None:
         assert tracemalloc.get_traced_memory()[1] < 20 << 20
     finally:
         tracemalloc.stop()
+
+
+@pytest.mark.slow
+def test_marks_take_a_hundred_and_fifty_bytes_for_each_mebibyte() -> None:
+    size = 8
+    sealed = unseal(BufferSource(seal("tagged", bytes(size << 20), [])), "tagged")
+    sealed.authenticate()
+    (marks,) = sealed._marks.values()  # type: ignore[attr-defined]
+    assert len(marks) == 2 * size
+    assert sys.getsizeof(marks) + sum(map(sys.getsizeof, marks)) <= 150 * size
 
 
 def test_threads_that_want_one_block_compare_its_tag_once() -> None:
@@ -301,3 +314,44 @@ def test_a_wrong_key_and_a_damaged_block_read_the_same() -> None:
             unseal(data, "tagged", key).read(0, 10)
         messages.add(str(caught.value))
     assert len(messages) == 1
+
+
+# -- what no tag can tell ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("order", "names"),
+    [([0, 1], "ab"), ([0], "a"), ([1, 0, 2], "bac"), ([0, 1, 2, 3], "abcd")],
+    ids=["lost", "more lost", "swapped", "another file's"],
+)
+def test_blocks_that_are_whole_records_may_be_lost_swapped_or_another_file_s(order: list[int], names: str) -> None:
+    """Each block is authentic; how many there are, and in which order, is written nowhere (docs/security.md)."""
+    blocks = [seal_block("tagged", floats(name, 1.0), bytes([at]) * 16) for at, name in enumerate("abcd")]
+    found = load_checkpoint(io.BytesIO(b"".join(blocks[at] for at in order)), dec_key=KEY)
+    assert list(found) == list(names)
+
+
+@pytest.mark.parametrize("order", [[0, 1], [0, 2, 1], [1, 2], [0, 1, 1, 2]], ids=str)
+def test_blocks_that_are_lost_or_swapped_inside_a_record_are_noticed(order: list[int]) -> None:
+    plain = record("a", (300,), "Int8", content(300)) + floats("b", 1.0)
+    blocks = [seal_block("tagged", plain[at : at + 120], bytes([at]) * 16) for at in range(0, 360, 120)]
+    with pytest.raises(CheckpointError):
+        load_checkpoint(io.BytesIO(b"".join(blocks[at] for at in order)), dec_key=KEY)
+
+
+def test_a_load_compares_the_tags_of_blocks_that_nobody_wants() -> None:
+    """A lazy reader those of the blocks that it reads from; `authenticate` compares the rest."""
+    blocks = [seal_block("tagged", floats(name, *[1.0] * 40), bytes([at]) * 16) for at, name in enumerate("abc")]
+    broken = blocks[2][:-1] + bytes([blocks[2][-1] ^ 1])
+    with pytest.raises(DecryptionError, match="block 3 of 3"):
+        load_checkpoint(io.BytesIO(blocks[0] + blocks[1] + broken), dec_key=KEY, specify_prefix="a")
+    # The last block has no header: it is the end of a tensor.
+    plain = floats("a", *[1.0] * 40) + record("b", (300_000,), "Int8", content(300_000))
+    parts = [seal_block("tagged", part, bytes([at]) * 16) for at, part in enumerate((plain[:200_000], plain[200_000:]))]
+    with open_checkpoint(parts[0] + parts[1][:-1] + bytes([parts[1][-1] ^ 1]), dec_key=KEY) as reader:
+        assert reader["a"].shape == (40,)
+        for read in (lambda: reader["b"], reader.authenticate):
+            with pytest.raises(DecryptionError, match="block 2 of 2"):
+                read()
+    with pytest.raises(DecryptionError, match="block 1 of 2"):
+        open_checkpoint(parts[0][:-1] + bytes([parts[0][-1] ^ 1]) + parts[1], dec_key=KEY)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import itertools
 import json
 import os
 import struct
 import threading
 import traceback
+import tracemalloc
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
@@ -19,6 +21,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ckptload import load_checkpoint, open_checkpoint
 from ckptload.encryption.chain import find_chain
 from ckptload.encryption.opening import open_encrypted
 from ckptload.errors import ChangedFileError, CheckpointError, ClosedReaderError, DecryptionError, LimitError
@@ -36,13 +39,15 @@ from encryption.sealing import (
     damaged,
     every_kind,
     seal,
+    seal_block,
     unseal,
     value_of,
 )
 from places import FIXTURES
+from strategies import floats, record
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from ckptload.sources.base import Source
@@ -283,6 +288,87 @@ def test_a_wrong_key_is_refused_or_gives_another_stream(kind: str) -> None:
     refused = got.count(None)
     assert refused == {"tagged": 40, "untagged": 0}.get(kind, refused)
     assert kind in {"tagged", "untagged"} or refused > 30
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["cbc", "sm4"])
+def test_a_wrong_cbc_key_that_passes_the_padding_check_is_reported_as_a_wrong_key(kind: str) -> None:
+    """What it decrypts to does not begin with a record; the words differ, which is what a padding oracle lives on."""
+    sealed = seal(kind, floats("a", 1.0), [])
+    said: dict[str, int] = {}
+    for number in range(3000):
+        key = number.to_bytes(16, "big")
+        if len(said) == 2 and number > 600:
+            break
+        with pytest.raises(DecryptionError) as caught:
+            open_checkpoint(sealed, dec_key=key, dec_mode=KINDS[kind][1])
+        said[caught.value.problem] = said.get(caught.value.problem, 0) + 1
+        assert "dec_key" in str(caught.value.hint)
+    usual, rare = sorted(said, key=said.__getitem__, reverse=True)
+    assert "cannot be decrypted with this key" in usual
+    assert rare == "the decrypted data does not begin with a record"
+    assert said[usual] > 50 * said[rare]
+
+
+@pytest.mark.parametrize("kind", ["cbc", "sm4"])
+def test_cbc_a_change_that_is_chosen_goes_unnoticed(kind: str) -> None:
+    """16 bytes change as an attacker wants, the 16 before them to anything, and nobody can tell (docs/security.md)."""
+    values = np.zeros(100, np.uint8)
+    plain = record("a", values.shape, "UInt8", values.tobytes())
+    head = len(plain) - 100
+    sealed = bytearray(seal(kind, plain, []))
+    # Ciphertext begins behind 32 bytes; what is changed in one cipher block changes the plaintext of the next.
+    block = (head + 40) // 16
+    for at, byte in enumerate(b"as an attacker ."):
+        sealed[32 + (block - 1) * 16 + at] ^= byte
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        got = load_checkpoint(io.BytesIO(sealed), dec_key=KEY, dec_mode=KINDS[kind][1])["a"].get_bytes()
+    at = block * 16 - head
+    assert got[at : at + 16] == b"as an attacker ."
+    assert any(got[at - 16 : at])
+    assert not any(got[: at - 16] + got[at + 16 :])
+
+
+@pytest.mark.parametrize("kind", ["cbc", "sm4"])
+@pytest.mark.parametrize(("order", "names"), [([0], "a"), ([1, 0, 2], "bac"), ([0, 3], "ad")], ids=str)
+def test_cbc_blocks_may_be_removed_moved_or_inserted(kind: str, order: list[int], names: str) -> None:
+    blocks = [seal_block(kind, floats(name, 1.0), bytes([at]) * 16) for at, name in enumerate("abcd")]
+    found = load_checkpoint(io.BytesIO(b"".join(blocks[at] for at in order)), dec_key=KEY, dec_mode=KINDS[kind][1])
+    assert list(found) == list(names)
+
+
+@pytest.mark.slow
+@every_kind
+def test_a_load_decrypts_in_three_mebibytes_at_most(kind: str) -> None:
+    """One for the caller's thread and one for each of two that help it; and without tags a reader keeps nothing."""
+    size = 24 << 20
+    sealed = BufferSource(seal(kind, bytes(size), [8 << 20] * 2))
+    room = np.empty(size, np.uint8)
+
+    def load() -> None:
+        opened = unseal(sealed, kind)
+        opened.read_many([(at, room.data[at : at + size // 3]) for at in range(0, size, size // 3)])
+
+    assert peak(load) < (3 << 20) + (256 << 10)
+
+    def look() -> None:
+        opened = unseal(sealed, kind)
+        for at in range(0, size, 1 << 20):
+            opened.read(at, at + 100)
+
+    assert peak(look) < (10 if kind == "tagged" else 1) * (1 << 20) + (256 << 10)
+
+
+def peak(action: Callable[[], object]) -> int:
+    """Return the most bytes that Python and numpy held while something was done."""
+    action()
+    tracemalloc.start()
+    try:
+        action()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
 
 
 # -- the key does not show -----------------------------------------------------------------------------

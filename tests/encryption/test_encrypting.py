@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 import struct
+import tracemalloc
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,9 +18,9 @@ from hypothesis import strategies as st
 
 import ckptload
 from ckptload.encryption import encrypting
-from ckptload.encryption.chain import find_chain
+from ckptload.encryption.chain import BLOCK_SIZE, find_chain
 from ckptload.encryption.ciphers import MODES, KeyedCipher
-from ckptload.encryption.encrypting import BLOCK_SIZE, EncryptingWriter
+from ckptload.encryption.encrypting import EncryptingWriter
 from ckptload.encryption.opening import open_encrypted
 from ckptload.errors import ArgumentError, ArgumentTypeError, CheckpointError
 from ckptload.sources.memory import BufferSource
@@ -157,6 +158,19 @@ def test_the_cipher_is_loaded_before_there_is_a_file(by: str, tmp_path: Path, mo
             ckptload.convert_checkpoint(reader, tmp_path / "x.ckpt", enc_key=bytes(16))
     assert found[0] == []
     assert ckptload.load_checkpoint(tmp_path / "x.ckpt", dec_key=bytes(16))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", MODES)
+def test_encrypting_takes_less_than_a_mebibyte(mode: str, tmp_path: Path) -> None:
+    values = {"w": np.ones(8 << 20, np.uint8)}
+    ckptload.save_checkpoint(values, tmp_path / "x.ckpt", enc_key=bytes(16), enc_mode=mode)
+    tracemalloc.start()
+    try:
+        ckptload.save_checkpoint(values, tmp_path / "x.ckpt", enc_key=bytes(16), enc_mode=mode)
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
 
 
 def test_key_and_mode_are_checked_before_anything_is_written() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
 MASKED: Any = np.ma.masked_array([0.0, 1.0], mask=[False, True])
 
 
+#: As other packages have.
+Masked: Any = type("Masked", (np.ma.MaskedArray,), {})
+
+
 def cell() -> Cell:
     net = Cell()
     net.a = Parameter([0.0, 0.0])
@@ -35,13 +40,59 @@ def cell() -> Cell:
         lambda _: Tensor([1.0, 2.0]) + MASKED,
         lambda _: ckptload.plan_binding(cell(), {"a": MASKED}).apply(),
         lambda _: ops.sum(MASKED),
+        lambda folder: ckptload.save_checkpoint({"a": MASKED.view(Masked)}, folder / "x.ckpt"),
+        lambda folder: ckptload.save_checkpoint({"a": [MASKED] * 3}, folder / "x.ckpt"),
+        lambda folder: ckptload.save_checkpoint([{"name": "a", "data": MASKED}], folder / "x.ckpt"),
+        lambda folder: ckptload.save_checkpoint({}, folder / "x.ckpt", append_dict={"a": MASKED}),
+        lambda folder: ckptload.save_checkpoint({"a": np.ma.masked}, folder / "x.ckpt"),
+        lambda _: Parameter(MASKED),
+        lambda _: Parameter([0.0, 0.0]).set_data(MASKED),
+        lambda _: Tensor([1.0, np.ma.masked]),
+        lambda _: Tensor([MASKED, MASKED]),
+        lambda _: Tensor([[[1.0, 2.0]], (MASKED,)]),
+        lambda _: Parameter([MASKED]),
     ],
-    ids=["save", "Tensor", "from_numpy", "operator", "bind", "ops"],
+    ids=[
+        *("save", "Tensor", "from_numpy", "operator", "bind", "ops", "subclass", "map", "list", "append", "constant"),
+        *("Parameter", "set_data", "element", "rows", "deep", "Parameter of rows"),
+    ],
 )
 def test_a_masked_array_is_refused_at_every_door(door: Callable[[Path], object], tmp_path: Path) -> None:
     """Its hidden elements would become weights."""
     with pytest.raises(ArgumentTypeError, match="masked"):
         door(tmp_path)
+
+
+@pytest.mark.parametrize("mask", [np.ma.nomask, [False, False]])
+def test_a_masked_array_that_masks_nothing_is_like_any_other(mask: Any, tmp_path: Path) -> None:
+    array = np.ma.masked_array(np.array([2.0, 3.0], np.float32), mask=mask)
+    assert Tensor(array).tolist() == [2.0, 3.0]
+    assert Tensor([array, array]).tolist() == [[2.0, 3.0]] * 2
+    ckptload.save_checkpoint({"a": array, "b": array[::-1]}, tmp_path / "x.ckpt")
+    loaded = ckptload.load_checkpoint(str(tmp_path / "x.ckpt"))
+    assert [value.tolist() for value in loaded.values()] == [[2.0, 3.0], [3.0, 2.0]]
+
+
+def test_lists_that_hold_themselves_end_in_an_error_of_ours() -> None:
+    one: list[Any] = []
+    one.append(one)
+    deep: Any = []
+    for _ in range(5000):
+        deep = [deep]
+    for wrong in (one, deep):
+        with pytest.raises(CheckpointError):
+            Tensor(wrong)
+
+
+@pytest.mark.slow
+def test_no_numpy_ma_is_imported_for_ordinary_arrays() -> None:
+    """Numpy 1 imports it by itself."""
+    code = (
+        "import sys, numpy; had = 'numpy.ma' in sys.modules; import ckptload as ms;"
+        "ms.Tensor(numpy.ones(3)); ms.Tensor([[1.0, 2.0]]); print(had or 'numpy.ma' not in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "True\n"
 
 
 def test_an_entry_that_cannot_be_read_matters_only_if_it_is_wanted() -> None:

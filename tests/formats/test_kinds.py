@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bz2
 import collections
+import functools
 import gzip
 import io
 import json
@@ -300,6 +301,49 @@ def test_it_is_named_through_every_door_and_never_called_damaged(what: str, data
 )
 def test_pickles_of_every_protocol_are_named(value: object, protocol: int) -> None:
     assert named(pickle.dumps(value, protocol)).startswith("a Python pickle")
+
+
+class Planted:
+    """Makes a file when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Callable[..., object], tuple[object, ...]]:
+        return Path.touch, (self.path,)
+
+
+def in_an_archive(data: bytes) -> bytes:
+    """Put a pickle where torch.save puts it."""
+
+    def write(file: io.BytesIO) -> None:
+        with zipfile.ZipFile(file, "w") as archive:
+            archive.writestr("archive/data.pkl", data)
+
+    return in_memory(write)
+
+
+@pytest.mark.parametrize("around", [bytes, in_an_archive, lambda data: b"\x80\x02" + data, gzip.compress])
+def test_nothing_in_a_file_is_run(around: Callable[[bytes], bytes], tmp_path: Path) -> None:
+    """A pickle that does something when it is read does nothing, whatever is around it."""
+    planted = tmp_path / "planted"
+    data = around(pickle.dumps(Planted(planted)))
+    for name in ("x.ckpt", "x.safetensors", "x.bin"):
+        path = tmp_path / name
+        path.write_bytes(data)
+        kind = "safetensors" if path.suffix == ".safetensors" else "ckpt"
+        doors: list[Callable[[], object]] = [
+            functools.partial(load_checkpoint, path, format=kind),
+            functools.partial(open_checkpoint, path),
+            functools.partial(open_checkpoint, path, mmap=True),
+        ]
+        for door in doors:
+            with pytest.raises(WrongFormatError):
+                door()
+    assert not planted.exists()
+    with suppress(TypeError):
+        pickle.loads(pickle.dumps(Planted(planted)))
+    assert planted.exists()
 
 
 @pytest.mark.torch

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import io
 import json
+import os
 import pickle
 import re
+import tracemalloc
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,11 +31,11 @@ from ckptload.errors import (
 )
 from ckptload.formats import limits
 from ckptload.formats.ckpt import fields, records, walk
+from ckptload.formats.safetensors import index, weight_map
 from ckptload.formats.safetensors import shards as sharded
-from ckptload.formats.safetensors import weight_map
 from ckptload.sources.memory import BufferSource
 from places import DOCS
-from strategies import block, floats, group, integer, mapping, record, tensor, value
+from strategies import CountingSource, block, floats, group, integer, mapping, record, tensor, value
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -186,6 +189,20 @@ def test_an_index_of_too_many_bytes_is_not_read(tmp_path: Path) -> None:
         open_checkpoint(path)
 
 
+@pytest.mark.skipif(os.name != "posix", reason="needs sparse files")
+def test_a_header_of_too_many_bytes_is_not_read(tmp_path: Path) -> None:
+    """The file is as long as its header says, most of it a hole."""
+    path = tmp_path / "x.safetensors"
+    size = index.MAX_HEADER + 1
+    with path.open("wb") as file:
+        file.write(size.to_bytes(8, "little") + b'{"')
+        file.truncate(8 + size)
+    source = CountingSource(path)
+    with pytest.raises(CorruptCheckpointError, match="header"):
+        open_checkpoint(source, format="safetensors")
+    assert source.total < 1 << 20
+
+
 def refused(data: bytes) -> CheckpointError:
     with pytest.raises(CheckpointError) as caught:
         load_checkpoint(io.BytesIO(data))
@@ -251,18 +268,96 @@ def test_what_is_a_file_of_another_kind_is_so_whatever_the_limit() -> None:
 @pytest.mark.skipif(not SECURITY.exists(), reason="the documentation is not here")
 def test_the_page_on_security_lists_every_limit() -> None:
     """A constant in the code, and a number in the page; none is missing on either side."""
-    page = SECURITY.read_text("utf-8")
-    listed = re.findall(r"^\|[^|]*\| ([0-9 ]+)[^|]*\|.*\| `([\w.]+)\.([A-Z_]+)` \|$", page, re.MULTILINE)
+    table = SECURITY.read_text("utf-8").partition("### Limits")[2].partition("\n## ")[0].partition("### Memory")[0]
+    rows = re.findall(r"^\| .*$", table, re.MULTILINE)[1:]
+    listed = re.findall(r"^\|[^|]*\| ([0-9 ]+)[^|]*\|.*\| `([\w.]+)\.([A-Z_]+)` \|$", table, re.MULTILINE)
+    assert len(listed) == len(rows)
     found = {f"{module}.{name}": int(shown.replace(" ", "")) for shown, module, name in listed}
     assert found == {name: constant(name) for name in found}
-    modules = (chain, fields, limits, sharded, weight_map)
-    here = {f"{m.__name__.removeprefix('ckptload.')}.{n}" for m in modules for n in vars(m) if n.startswith("MAX_")}
-    # These have the name of what they were told in limits.
-    assert {name for name in here if not name.endswith(".MAX_RECORDS")} <= found.keys()
-    assert "formats.limits.MAX_RECORDS" in found
+    assert constants() | {"formats.ckpt.window.FIELDS"} == found.keys()
+
+
+def constants() -> set[str]:
+    """Return the limits of the package, each where it is defined; what has an underscore before it is none."""
+    package = Path(limits.__file__).parents[1]
+    return {
+        ".".join((*path.relative_to(package).with_suffix("").parts, name))
+        for path in package.rglob("*.py")
+        for name in re.findall(r"^(MAX_\w+)\b.*=", path.read_text("utf-8"), re.MULTILINE)
+    }
 
 
 def constant(name: str) -> int:
     module, _, attribute = name.rpartition(".")
     value: int = getattr(importlib.import_module(f"ckptload.{module}"), attribute)
     return value
+
+
+# -- what the worst files cost ----------------------------------------------------------------------------------
+
+MANY = 20_000
+
+
+def peak(action: Callable[[], object]) -> int:
+    """Return the most bytes that Python and numpy held while something was done."""
+    action()
+    tracemalloc.start()
+    try:
+        action()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def beyond_the_limit(data: bytes, number: int) -> Callable[[], None]:
+    def walked() -> None:
+        with pytest.raises(LimitError):
+            walk.walk(BufferSource(data), number)
+
+    return walked
+
+
+def many_tensors() -> bytes:
+    return b"".join(record(f"layers.{at:06}.weight", (1,), "Int8", b"x") for at in range(MANY))
+
+
+def many_of_safetensors() -> bytes:
+    return safetensors_of({f"layers.{at:06}.weight": np.zeros(1, np.int8) for at in range(MANY)})
+
+
+def listed(data: bytes) -> None:
+    with open_checkpoint(data) as reader:
+        assert len(reader) == MANY
+
+
+#: What stands in a file, and the most bytes of memory for each of it. The page has a million times as much.
+COSTS: dict[str, tuple[Callable[[], Callable[[], object]], int]] = {
+    "entries of a .ckpt": (lambda: functools.partial(listed, many_tensors()), 500),
+    "entries of a safetensors file": (lambda: functools.partial(listed, many_of_safetensors()), 1100),
+    "records without content": (lambda: beyond_the_limit(b"\n\0" * (MANY + 1), MANY), 250),
+    "unknown fields": (lambda: beyond_the_limit(integer(9, 1) * (MANY + 1), MANY // 16), 1),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", COSTS)
+def test_what_a_file_is_filled_with_costs_no_more_than_the_page_says(kind: str) -> None:
+    make, most = COSTS[kind]
+    assert peak(make()) < most * MANY + (64 << 10)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("mode", "most"), [("AES-CBC", 50), ("AES-GCM", 90)])
+def test_a_block_of_16_bytes_costs_no_more_than_the_page_says(mode: str, most: int) -> None:
+    """Beside the rooms that every encrypted file is read in."""
+    blocks = MANY // 5
+    out = io.BytesIO()
+    writer = EncryptingWriter(out, KEY, mode, block_size=15)
+    writer.write(record("a", (15 * blocks,), "Int8", bytes(15 * blocks)))
+    writer.finish()
+
+    def look() -> None:
+        with open_checkpoint(out.getvalue(), dec_key=KEY, dec_mode=mode) as reader:
+            assert len(reader) == 1
+
+    assert peak(look) < most * blocks + (1200 << 10)

@@ -6,6 +6,7 @@ import gc
 import io
 import os
 import pickle
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
@@ -309,6 +310,37 @@ def test_a_few_rows_of_a_huge_tensor_cost_a_few_rows(tmp_path: Path) -> None:
         assert source.total < 1 << 20
 
 
+@posix_only
+@pytest.mark.parametrize(
+    ("index", "rows"),
+    [
+        (slice(10, 20), 10),
+        (-1, 1),
+        (np.int64(5), 1),
+        ((5, ...), 1),
+        ((slice(10, 14), [1, 2]), 4),
+        (slice(0, 20, 2), 19),
+        (slice(0, 50_000, 10_000), 5),
+        ([1, 2], 50_000),
+        (np.arange(50_000) == 5, 50_000),
+        ((..., 5), 50_000),
+        (None, 50_000),
+    ],
+    ids=str,
+)
+def test_an_index_reads_the_rows_of_the_first_axis_or_all(tmp_path: Path, index: Any, rows: int) -> None:
+    """Rows that lie close together are read with what is between them: here 19 for every second of 20."""
+    source = CountingSource(sparse(tmp_path / "embedding.ckpt", [("w", (50_000, 16))]))
+    with open_checkpoint(source) as reader:
+        part = reader.get_slice("w")
+        before = source.total
+        part[index]
+        assert source.total - before == rows * 64
+        before = source.total
+        part.flat(5, 15)
+        assert source.total - before == 40
+
+
 # -- filling arrays -------------------------------------------------------------------------------
 
 
@@ -324,6 +356,13 @@ def test_pieces_are_little_endian_bytes_of_an_entry(reader: Reader) -> None:
     assert b"".join(reader.pieces(reader.info("w"))) == MATRIX.tobytes()
     assert b"".join(reader.pieces(reader.info("state"))) == b"\x01\x02"
     assert [b"".join(reader.pieces(part)) for part in reader.info("m").parts] == [bytes(16), bytes(8)]
+
+
+def test_fill_looks_at_bytes_and_not_at_dtypes(reader: Reader) -> None:
+    """What has the entry's bytes takes them as they are, so that a caller may read them as what they want."""
+    room = np.zeros(8, np.uint8)
+    reader.fill([("b", room)])
+    assert room.view("<f4").tolist() == [1, 2]
 
 
 @pytest.mark.parametrize("encryption", [{}, *({"key": bytes(16), "mode": mode} for mode in MODES)], ids=str)
@@ -361,6 +400,19 @@ def test_fill_checks_every_array_before_it_reads(reader: Reader, name: str, arra
         reader.fill([("b", first), (name, array)])
     assert (caught.value.name, caught.value.path) == (name, reader.path)
     assert first.tolist() == [7, 7]
+
+
+def test_fill_refuses_arrays_that_share_memory(reader: Reader) -> None:
+    """One value would overwrite the other. Arrays side by side in one are fine."""
+    whole = np.zeros(26, "<f4")
+    with pytest.raises(CheckpointError, match="shares memory with that of 'b'") as caught:
+        reader.fill([("w", whole[1:25].reshape(4, 3, 2)), ("b", whole[:2])])
+    assert (caught.value.name, caught.value.path) == ("w", reader.path)
+    assert not whole.any()
+    with pytest.raises(CheckpointError, match="C-contiguous"):
+        reader.fill([("b", np.lib.stride_tricks.as_strided(whole, (2,), (0,)))])
+    reader.fill([("w", whole[2:].reshape(4, 3, 2)), ("b", whole[:2])])
+    assert whole.tolist() == [1, 2, *MATRIX.ravel().tolist()]
 
 
 # -- loading --------------------------------------------------------------------------------------
@@ -643,6 +695,60 @@ def test_mapped_tensors_are_views_that_outlive_the_reader(path: Path) -> None:
     view[:] = 0
     assert not view.any()
     assert path.read_bytes() == DATA
+
+
+@pytest.mark.parametrize("kind", ["ckpt", "safetensors"])
+def test_some_tensors_of_a_mapped_file_are_copies(kind: str, tmp_path: Path) -> None:
+    """A scalar is a view like any other tensor."""
+    path = tmp_path / f"x.{kind}"
+    values = {"w": np.ones((2, 3), np.float32), "scalar": np.array(5), "empty": np.zeros((0, 3))}
+    save_checkpoint(values, path, format=kind)
+    with open_checkpoint(path, mmap=True) as reader:
+        copies = {name for name in reader if reader[name].asnumpy().base is None}
+        reader["scalar"].asnumpy()[...] = 6
+        assert reader["scalar"].asnumpy() == 6
+        part = reader.get_slice("w")
+        assert all(one.asnumpy().flags.owndata for one in (part[...], part[:], part[0], part.flat(0, 6)))
+    assert copies == {"empty"}
+
+
+def test_slices_and_wide_bfloat16_of_a_mapped_file_are_copies(tmp_path: Path) -> None:
+    path = tmp_path / "x.ckpt"
+    slices = record("slices", (2,), "Int8", b"a") + record("slices", (2,), "Int8", b"b")
+    path.write_bytes(floats("w", 1.0) + slices + record("wide", (2,), "BFloat16", bytes(8)))
+    with open_checkpoint(path, mmap=True) as reader:
+        assert {name for name in reader if reader[name].asnumpy().flags.owndata} == {"slices", "wide"}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="asks /proc what is mapped")
+def test_a_view_keeps_the_mapping_and_no_longer(path: Path) -> None:
+    def mapped() -> bool:
+        gc.collect()
+        with open("/proc/self/maps") as maps:  # noqa: PTH123
+            return str(path) in maps.read()
+
+    reader = open_checkpoint(path, mmap=True)
+    values = [reader["w"].asnumpy(), reader["b"].asnumpy()]
+    reader.close()
+    path.unlink()
+    assert mapped()
+    values.pop()
+    assert mapped()
+    assert np.array_equal(values[0], MATRIX)
+    values.clear()
+    assert not mapped()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="systems may show a change or not; Linux does")
+def test_a_view_may_change_with_the_file_and_a_copy_does_not(path: Path) -> None:
+    with open_checkpoint(path, mmap=True) as mapping, open_checkpoint(path) as reading:
+        view, copy = mapping["w"].asnumpy(), reading["w"].asnumpy()
+        with path.open("r+b") as file:
+            file.seek(mapping.info("w").spans[0][0])
+            file.write(np.full_like(MATRIX, 7).tobytes())
+        assert np.array_equal(copy, MATRIX)
+        assert np.array_equal(view, np.full_like(MATRIX, 7))
 
 
 def test_mapping_means_nothing_for_what_is_no_file() -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import socket
+import subprocess
 import sys
 import warnings
 from typing import TYPE_CHECKING, Any
@@ -288,3 +290,42 @@ def test_no_descriptor_is_leaked(path: Path) -> None:
             source.read(0, 10)
             source.close()
     assert open_files() == before
+
+
+# -- what cannot be helped --------------------------------------------------------------------------------
+
+
+PROGRAM = """
+import os, sys
+import numpy as np
+from ckptload import open_checkpoint, save_checkpoint
+path = sys.argv[1]
+save_checkpoint({"w": np.ones(4 << 20, np.uint8)}, path, mode=0o600)
+reader = open_checkpoint(path, mmap=sys.argv[2] == "mapped")
+values = reader["w"].asnumpy()
+if sys.argv[3] == "cut":
+    os.truncate(path, 100)
+else:
+    save_checkpoint({"w": np.zeros(10, np.uint8)}, path)
+print(values.sum())
+"""
+
+
+@posix_only
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("how", "change", "code"),
+    [
+        ("mapped", "cut", -signal.SIGBUS if hasattr(signal, "SIGBUS") else 0),
+        ("mapped", "replaced", 0),
+        ("read", "cut", 0),
+    ],
+)
+def test_only_a_mapped_file_that_is_cut_short_ends_the_process(
+    how: str, change: str, code: int, tmp_path: Path
+) -> None:
+    """A page that is gone is a signal of the system, which no Python can make an exception of."""
+    command = [sys.executable, "-c", PROGRAM, str(tmp_path / "x.ckpt"), how, change]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == code, done.stderr
+    assert done.stdout == ("" if code else f"{4 << 20}\n")

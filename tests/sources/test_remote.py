@@ -2,99 +2,23 @@
 
 from __future__ import annotations
 
-import re
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
 from ckptload import load_checkpoint, open_checkpoint
 from ckptload.errors import ChangedFileError, CheckpointError, ClosedReaderError, MissingFileError, ReadError
-from ckptload.formats.ckpt import schema
 from places import FIXTURES
+from sources.web import checkpoint
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from sources.web import Server
 
 fsspec = pytest.importorskip("fsspec")
 pytest.importorskip("aiohttp")
 
 LENET = FIXTURES / "lenet5.ckpt"
-
-
-class Server(ThreadingHTTPServer):
-    """Serves bytes with ranges, and keeps count of what was asked."""
-
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.files: dict[str, bytes] = {}
-        self.ranges = True
-        self.served: list[int] = []
-
-    def url(self, name: str, data: bytes) -> str:
-        self.files["/" + name] = data
-        return f"http://127.0.0.1:{self.server_address[1]}/{name}"
-
-
-class Handler(BaseHTTPRequestHandler):
-    server: Server
-    protocol_version = "HTTP/1.1"
-
-    def do_HEAD(self) -> None:
-        self.answer(body=False)
-
-    def do_GET(self) -> None:
-        self.answer(body=True)
-
-    def answer(self, *, body: bool) -> None:
-        data = self.server.files.get(self.path)
-        if data is None:
-            self.send_error(404)
-            return
-        wanted = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", "")) if self.server.ranges else None
-        part = data if wanted is None else data[int(wanted[1]) : int(wanted[2]) + 1]
-        self.send_response(200 if wanted is None else 206)
-        self.send_header("Content-Length", str(len(part)))
-        if self.server.ranges:
-            self.send_header("Accept-Ranges", "bytes")
-        if wanted is not None:
-            start = int(wanted[1])
-            self.send_header("Content-Range", f"bytes {start}-{start + len(part) - 1}/{len(data)}")
-        self.end_headers()
-        if body:
-            self.server.served.append(len(part))
-            self.wfile.write(part)
-
-    def log_message(self, *_: Any) -> None:
-        pass
-
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    with Server() as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield server
-        server.shutdown()
-        thread.join()
-
-
-def checkpoint(count: int, elements: int) -> tuple[bytes, dict[str, np.ndarray[Any, Any]]]:
-    """Tensors of one size, as MindSpore writes them."""
-    message: Any = schema.message_class("Checkpoint")()
-    arrays = {}
-    for number in range(count):
-        value = message.value.add()
-        value.tag = f"layer{number}.weight"
-        arrays[value.tag] = np.full(elements, number, np.float32)
-        value.tensor.dims.append(elements)
-        value.tensor.tensor_type = "Float32"
-        value.tensor.tensor_content = arrays[value.tag].tobytes()
-    return message.SerializeToString(), arrays
 
 
 def test_a_checkpoint_is_loaded_over_http(server: Server) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import stat
 import subprocess
@@ -10,7 +11,7 @@ import sys
 import time
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -19,7 +20,7 @@ from ckptload.writing import atomic
 from ckptload.writing.atomic import Replacement
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 posix = pytest.mark.skipif(os.name != "posix", reason="POSIX locks and modes")
 
@@ -243,6 +244,94 @@ def test_a_link_with_the_name_of_a_leftover_is_not_followed(tmp_path: Path) -> N
 
 
 @posix
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda path: os.mkfifo(path),  # noqa: PLW0108 -- Windows has no mkfifo
+        Path.mkdir,
+        lambda path: path.symlink_to("/no/such"),
+        lambda path: path.symlink_to("."),
+    ],
+)
+def test_what_is_no_file_under_the_name_of_a_leftover_is_not_even_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make: Callable[[Path], None]
+) -> None:
+    """Opening a pipe would wait for its writer, and some devices act when they are opened."""
+    target = tmp_path / "x.ckpt"
+    other = tmp_path / (atomic._prefix(target) + "1-2.tmp")
+    make(other)
+    opened, system = [], os.open
+
+    def watched(path: Any, flags: int, *mode: int) -> int:
+        opened.append(str(path))
+        return system(path, flags | os.O_NONBLOCK, *mode)
+
+    monkeypatch.setattr(os, "open", watched)
+    replace(target, b"new")
+    assert str(other) not in opened
+    assert other in tmp_path.iterdir()
+    assert target.read_bytes() == b"new"
+
+
+@posix
+def test_a_pipe_in_place_of_a_leftover_that_was_looked_at_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "x.ckpt"
+    other = tmp_path / (atomic._prefix(target) + "1-2.tmp")
+    other.write_bytes(b"half")
+    system = os.open
+
+    def exchanging(path: Any, flags: int, *mode: int) -> int:
+        if str(path) == str(other):
+            other.unlink()
+            os.mkfifo(other)
+            assert flags & os.O_NONBLOCK
+        return system(path, flags, *mode)
+
+    monkeypatch.setattr(os, "open", exchanging)
+    replace(target, b"new")
+    assert stat.S_ISFIFO(other.stat().st_mode)
+
+
+@posix
+def test_a_new_file_that_somebody_else_locks_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who can read it can lock it; waiting for him could take for ever."""
+    import fcntl
+
+    system, operations = fcntl.flock, []
+
+    def locked(number: int, operation: int) -> None:
+        operations.append(operation)
+        if len(operations) == 1:
+            raise BlockingIOError(errno.EWOULDBLOCK, "locked")
+        system(number, operation)
+
+    monkeypatch.setattr(fcntl, "flock", locked)
+    replace(tmp_path / "x.ckpt", b"new")
+    assert operations == [fcntl.LOCK_EX | fcntl.LOCK_NB] * 2
+    assert content(tmp_path) == {"x.ckpt": b"new"}
+
+
+@posix
+@pytest.mark.parametrize("call", ["open", "fstat", "fchmod"])
+def test_an_interrupt_while_the_file_is_made_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    system = getattr(os, call)
+
+    def interrupted(*arguments: Any) -> None:
+        system(*arguments)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, call, interrupted)
+    with umask(0o777), pytest.raises(KeyboardInterrupt):
+        Replacement(str(tmp_path / "x.ckpt"), permissions=0o600).__enter__()
+    monkeypatch.undo()
+    assert content(tmp_path) == {}
+
+
+@posix
 def test_a_saver_whose_file_was_taken_for_a_leftover_begins_again(tmp_path: Path) -> None:
     """Between a file's creation and its lock, another saver may find and remove it."""
     path = tmp_path / "temporary"
@@ -298,6 +387,97 @@ def test_without_locks_leftovers_are_removed_once_they_are_a_day_old(tmp_path: P
     os.utime(names[0], (yesterday, yesterday))
     replace(target, b"new")
     assert set(content(tmp_path)) == {"x.ckpt", names[1].name}
+
+
+# -- after the file got its place ---------------------------------------------------------------------------
+
+
+@posix
+@pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC, errno.EDQUOT])
+def test_a_folder_that_cannot_be_synced_is_told_and_the_file_is_new(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    system = os.fsync
+
+    def failing(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(number, os.strerror(number))
+        system(descriptor)
+
+    target = tmp_path / "x.ckpt"
+    replace(target, b"old")
+    monkeypatch.setattr(os, "fsync", failing)
+    with pytest.raises(WriteError, match=r"the new file is in its place, but may not survive a crash") as caught:
+        replace(target, b"new")
+    assert "unchanged" not in str(caught.value)
+    assert caught.value.errno == number
+    assert caught.value.path == str(target)
+    assert caught.value.hint
+    assert content(tmp_path) == {"x.ckpt": b"new"}
+
+
+@posix
+def test_a_folder_that_cannot_be_opened_any_more_is_told_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    system = os.open
+
+    def failing(path: Any, flags: int, *mode: int) -> int:
+        if flags & os.O_DIRECTORY:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return system(path, flags, *mode)
+
+    monkeypatch.setattr(os, "open", failing)
+    with pytest.raises(WriteError, match="the new file is in its place") as caught:
+        replace(tmp_path / "x.ckpt", b"new")
+    assert caught.value.errno == errno.EMFILE
+    assert content(tmp_path) == {"x.ckpt": b"new"}
+
+
+class FailsToClose(io.FileIO):
+    """A file on a disk that says when it is closed that it could not write."""
+
+    def close(self) -> None:
+        closed = self.closed
+        super().close()
+        if not closed:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+
+@posix
+def test_a_file_that_fails_when_it_is_closed_is_in_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(io, "FileIO", FailsToClose)
+    with pytest.raises(WriteError, match="the new file is in its place"):
+        replace(tmp_path / "x.ckpt", b"new")
+    assert content(tmp_path) == {"x.ckpt": b"new"}
+    # What ended the block matters more.
+    with pytest.raises(ValueError, match="stop"), Replacement(str(tmp_path / "x.ckpt")):
+        raise ValueError("stop")
+    assert content(tmp_path) == {"x.ckpt": b"new"}
+
+
+@posix
+def test_what_closing_would_say_is_known_before_the_file_gets_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that is not synced may not be on the disk yet; network file systems tell when a descriptor is closed."""
+    copies, copy, close = set(), os.dup, os.close
+
+    def copying(number: int) -> int:
+        copies.add(new := copy(number))
+        return new
+
+    def failing(number: int) -> None:
+        close(number)
+        if number in copies:
+            raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
+
+    target = tmp_path / "x.ckpt"
+    replace(target, b"old")
+    monkeypatch.setattr(os, "dup", copying)
+    monkeypatch.setattr(os, "close", failing)
+    with pytest.raises(WriteError) as caught, Replacement(str(target), synced=False) as file:
+        file.write(b"new")
+    assert caught.value.errno == errno.EDQUOT
+    assert content(tmp_path) == {"x.ckpt": b"old"}
 
 
 # -- what the system refuses --------------------------------------------------------------------------------

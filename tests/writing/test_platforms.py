@@ -15,6 +15,7 @@ import pytest
 
 from ckptload import ckpt_to_safetensors, load_checkpoint, open_checkpoint, save_checkpoint
 from ckptload.errors import WritePermissionError
+from ckptload.saving import wait_for_saves
 from ckptload.writing import atomic
 from places import TESTS
 
@@ -100,6 +101,18 @@ def test_windows_saves_loads_and_saves_again(kind: str, tmp_path: Path) -> None:
         for name, found in load_checkpoint(str(path), **load).items():
             assert np.array_equal(found.asnumpy(), VALUES[name] * factor)
     assert list(tmp_path.iterdir()) == [path]
+
+
+@windows_rules
+@pytest.mark.usefixtures("windows")
+def test_windows_saves_in_the_background(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It cannot fork, so that a thread saves a copy in the place of a process."""
+    monkeypatch.delattr(os, "fork")
+    values = {"w": np.ones(500_000, np.float32)}
+    save_checkpoint(values, tmp_path / "x.ckpt", async_save="process")
+    values["w"][:] = 7
+    wait_for_saves()
+    assert set(load_checkpoint(tmp_path / "x.ckpt")["w"].asnumpy()) == {1.0}
 
 
 @windows_rules

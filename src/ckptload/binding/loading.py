@@ -141,9 +141,11 @@ class BindingPlan(Plan):
         """
         transfers: list[Transfer] = []
         others: list[tuple[Load, Slot]] = []
+        clashes = self.clashes()
         for load in self.loads:
             slot = self.slots[load.name]
-            if slot.shape != load.shape or slot.dtype is not load.dtype or slot.refusal() is not None:
+            changed = slot.shape != load.shape or slot.dtype is not load.dtype or load.name in clashes
+            if changed or slot.refusal() is not None:
                 raise BindingError(
                     "the parameter was changed after the plan was made, and nothing was written",
                     name=load.name,

@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ckptload.messages import closest
+from ckptload.nets.overlaps import overlapping
 from ckptload.tensors import casting
 
 if TYPE_CHECKING:
@@ -110,6 +111,7 @@ class Plan:
         self._from_optimizer = {each.name for each in matching.matches if each.is_state}
         for each in matching.matches:
             self._judge(each)
+        self._keep_apart()
         if skips and self.misfits:
             self._skip()
 
@@ -127,6 +129,27 @@ class Plan:
             return
         self._specs[key] = spec
         self.loads.append(Load(name, key, prefix, shape, dtype, spec.dtype))
+
+    def clashes(self) -> dict[str, str]:
+        """Return parameters that would be written over by another that is loaded, or by themselves, and by which."""
+        extents = {load.name: self.slots[load.name].extent() for load in self.loads}
+        return overlapping({name: extent for name, extent in extents.items() if extent is not None})
+
+    def _keep_apart(self) -> None:
+        """Make misfits of loads into the same memory."""
+        clashes = self.clashes()
+        for load in self.loads if clashes else ():
+            if load.name in clashes:
+                spec, other = self._specs[load.key], clashes[load.name]
+                reason = (
+                    "several of its elements share memory, as in an expanded tensor; give it memory of its own first"
+                    if other == load.name
+                    else f"it shares memory with {other!r}, and one would overwrite the other; give it its own first"
+                )
+                self.misfits.append(
+                    Misfit(load.name, load.key, load.shape, load.dtype, spec.shape, spec.dtype, (reason,))
+                )
+        self.loads = [load for load in self.loads if load.name not in clashes]
 
     def _skip(self) -> None:
         """Count misfits and their entries as not loaded. They were matched by name, and nothing else replaces them."""

@@ -18,6 +18,7 @@ from ckptload.foreign.giving import OURS
 from ckptload.foreign.taking import is_foreign
 from ckptload.formats.entry import TENSOR, UNSUPPORTED
 from ckptload.messages import shown_value, type_name
+from ckptload.reading.arrays import bounds
 from ckptload.reading.reader import Reader
 from ckptload.sources.spans import batches
 from ckptload.tensors import casting
@@ -193,15 +194,15 @@ class _DictSupply:
         The dictionary may hold parameters of the net itself. Without a copy, a value could be overwritten
         before it is read.
         """
-        goals = _union(_bounds(transfer.memory) for transfer in transfers if transfer.memory.nbytes)
+        goals = _union(bounds(transfer.memory) for transfer in transfers if transfer.memory.nbytes)
         starts = [start for start, _ in goals]
         for transfer in transfers:
             source = self.array(transfer.key)
-            start, stop = _bounds(source)
+            start, stop = bounds(source)
             at = bisect_left(starts, stop) - 1
             if at < 0 or goals[at][1] <= start or not source.nbytes:
                 yield source
-            elif (start, stop) == _bounds(transfer.memory) and source.dtype == transfer.memory.dtype:
+            elif (start, stop) == bounds(transfer.memory) and source.dtype == transfer.memory.dtype:
                 yield None
             else:
                 yield source.copy()
@@ -340,12 +341,6 @@ def _stored(transfer: Transfer) -> int:
 
 def _aligned(size: int) -> int:
     return -(-size // _ALIGNMENT) * _ALIGNMENT
-
-
-def _bounds(array: Array) -> tuple[int, int]:
-    """Return the start and stop address of a C-contiguous array."""
-    start: int = array.__array_interface__["data"][0]
-    return start, start + array.nbytes
 
 
 def _union(intervals: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:

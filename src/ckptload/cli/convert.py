@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 import click
 
-from ckptload import convert_checkpoint, dtypes, guess_torch_names, renamed
+from ckptload import convert_checkpoint, dtypes, guess_torch_names, renamed, shown
 from ckptload.cli import files, globs, options, text
 from ckptload.cli.maps import read_map
 from ckptload.cli.progress import Progress
 from ckptload.cli.table import Column, render
 from ckptload.errors import ArgumentError
-from ckptload.shown import place
+from ckptload.writing.targets import place
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 _DTYPES: Final = {one.attribute: one for one in dtypes.FLOATS}
 _MANY: Final = 5
+#: The end of the name of an index, which stands for shards in its folder.
+_INDEX: Final = ".safetensors.index.json"
 
 
 @click.command(cls=options.Command)
@@ -143,6 +145,9 @@ class Request:
             out_key: key to encrypt with, or None.
             must_be_plain: whether to refuse an encrypted source.
         """
+        if not self._in_shards():
+            # Before anything is read; convert_checkpoint looks again.
+            place(self.target)
         if not self.force and not self.dry_run:
             self._refuse_to_replace()
         secret = key.read()
@@ -167,10 +172,13 @@ class Request:
         total = sum(move.item.nbytes for move in moves)
         word = "would be written" if self.dry_run else "written"
         self.terminal.say(
-            f"{self.terminal.show(place(self.target))}: {text.counted(len(moves), 'entry', 'entries')}, "
+            f"{self.terminal.show(shown.place(self.target))}: {text.counted(len(moves), 'entry', 'entries')}, "
             f"{text.grouped(total)} bytes {word}"
         )
         return text.SOUND
+
+    def _in_shards(self) -> bool:
+        return self.arguments.get("max_shard_size") is not None or self.target.endswith(_INDEX)
 
     def _refuse_to_replace(self) -> None:
         path = Path(self.target)

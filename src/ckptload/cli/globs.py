@@ -36,6 +36,15 @@ def chooser(include: Iterable[str], exclude: Iterable[str]) -> Callable[[str], b
 
 
 def natural(name: str) -> list[tuple[int, int, str]]:
-    """Return a key that sorts names as people do: ``layer.2`` before ``layer.10``."""
-    parts = re.split(r"([0-9]+)", name)
-    return [(0, int(part), "") if part.isascii() and part.isdigit() else (1, 0, part) for part in parts if part]
+    """Return a key that sorts names as people do: ``layer.2`` before ``layer.10``.
+
+    Numbers are compared by their digits: Python makes no integer of thousands of them.
+    """
+    return [_key(part) for part in re.split(r"([0-9]+)", name) if part]
+
+
+def _key(part: str) -> tuple[int, int, str]:
+    if not (part.isascii() and part.isdigit()):
+        return 1, 0, part
+    digits = part.lstrip("0")
+    return 0, len(digits), digits

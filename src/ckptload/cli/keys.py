@@ -13,10 +13,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
+from ckptload.cli.small import read_small
 from ckptload.encryption.keys import Key
 from ckptload.errors import ArgumentError
 from ckptload.messages import shown_text
-from ckptload.shown import cause
 
 _LENGTHS: Final = (16, 24, 32)
 #: The longest key in any form is shorter; a wrong path may lead to a file of any size.
@@ -90,12 +90,7 @@ class KeyChoice:
 
 
 def _from_file(path: str) -> Key:
-    try:
-        with open(path, "rb") as file:  # noqa: PTH123 -- pathlib cannot read a limited number of bytes either
-            content = Key(file.read(_MOST + 1))
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "this is not a path"
-        raise ArgumentError(f"the key file {shown_text(path)} cannot be read: {reason}") from cause(error)
+    content = Key(read_small(path, _MOST, f"the key file {shown_text(path)}"))
     if len(content) > _MOST:
         raise ArgumentError(f"the key file {shown_text(path)} is too long to be a key")
     return content

@@ -6,6 +6,7 @@ import json
 from typing import Final
 
 from ckptload import shown
+from ckptload.cli.small import read_small
 from ckptload.errors import ArgumentError
 
 #: A map of a million names is shorter; a longer file was probably given by mistake.
@@ -18,12 +19,7 @@ def read_map(path: str) -> dict[str, str]:
     Raises:
         ArgumentError: it cannot be read, or is not such an object.
     """
-    try:
-        with open(path, "rb") as file:  # noqa: PTH123 -- pathlib cannot read a limited number of bytes
-            content = file.read(_MOST + 1)
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "this is not a path"
-        raise ArgumentError(f"the name map cannot be read: {reason}", path=path) from shown.cause(error)
+    content = read_small(path, _MOST, "the name map", at=path)
     if len(content) > _MOST:
         raise ArgumentError("the name map is too long", path=path)
     try:

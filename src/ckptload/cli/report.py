@@ -7,7 +7,6 @@ import hashlib
 import html
 import json
 import math
-import os
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -15,16 +14,18 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from ckptload import __version__
-from ckptload.cli import files, inspect, listing, options, pieces, stats, text
+from ckptload import __version__, shown
+from ckptload.cli import files, inspect, listing, options, pieces, small, stats, text
 from ckptload.cli.diff import Distance, same_values
 from ckptload.cli.progress import Progress
 from ckptload.errors import ArgumentError
-from ckptload.shown import place, printable
+from ckptload.shown import printable
 from ckptload.writing.atomic import Replacement
+from ckptload.writing.targets import place
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    import os
+    from collections.abc import Iterable, Iterator, Sequence
 
     from ckptload import Entry, Reader
     from ckptload.cli.keys import KeyChoice
@@ -71,19 +72,23 @@ def command(
       ckptload report epoch_9.ckpt --against epoch_1.ckpt -o progress.html
     """
     # The name of a page shows no secret of a URL.
-    target = output or f"{Path(place(path).removesuffix('?...')).name}.html"
-    if not force:
-        _refuse_to_replace(target)
+    target = output or f"{Path(shown.place(path).removesuffix('?...')).name}.html"
+    if target != "-":
+        target = place(target)
+        if not force:
+            _refuse_to_replace(target)
     secret = key.read()
     with files.noted(terminal), files.open_file(path, secret, key, max_records=max_records, plain_too=True) as first:
         one = listing.take(path, first, lambda _: True)
         if against is None:
             page = _page(one, None, _Measuring(first, None, terminal).run(one, None))
+            reveals = first.statuses()
         else:
             with files.open_file(against, secret, key, max_records=max_records, plain_too=True) as second:
                 two = listing.take(against, second, lambda _: True)
                 page = _page(one, two, _Measuring(first, second, terminal).run(one, two))
-    _write(target, page, terminal)
+                reveals = first.statuses() + second.statuses()
+    _write(target, page, reveals, terminal)
     terminal.say(f"{terminal.show(target)}: {text.human(len(page.encode()))} written")
     for error in one.damaged:
         terminal.complain(error, path)
@@ -332,7 +337,8 @@ def _number(number: float | None) -> float | None:
 def _refuse_to_replace(target: str) -> None:
     """Refuse to replace a file that is not a report: a checkpoint may be named by mistake."""
     try:
-        with open(target, encoding="utf-8", errors="replace", newline="") as file:  # noqa: PTH123
+        # Something else may have taken the file's place, and opening a pipe must not wait.
+        with open(target, encoding="utf-8", errors="replace", newline="", opener=small.open_at_once) as file:
             is_report = file.read(len(_MARK) + 2).replace("\r\n", "\n").startswith(_MARK)
     except OSError:
         # It does not exist, or writing will raise the error.
@@ -343,10 +349,13 @@ def _refuse_to_replace(target: str) -> None:
         )
 
 
-def _write(target: str, page: str, terminal: Terminal) -> None:
-    """Write the page to a file that takes its place when it is complete, or to standard output."""
+def _write(target: str, page: str, reveals: Sequence[os.stat_result], terminal: Terminal) -> None:
+    """Write the page to a file that takes its place when it is complete, or to standard output.
+
+    Whoever may not read the checkpoints that it `reveals` may not read it.
+    """
     if target == "-":
         terminal.write([page.rstrip("\n")])
         return
-    with Replacement(os.path.abspath(target), synced=False) as file:  # noqa: PTH100 -- links are not followed
+    with Replacement(target, synced=False, reveals=reveals) as file:
         file.write(page.encode())

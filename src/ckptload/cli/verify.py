@@ -7,9 +7,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from ckptload import Coverage
 from ckptload.cli import files, options, pieces, stats, text
 from ckptload.cli.progress import Progress, Waiting
-from ckptload.errors import CheckpointError, CorruptCheckpointError, ForeignFieldWarning, UnsupportedTypeError
+from ckptload.errors import (
+    CheckpointError,
+    CorruptCheckpointError,
+    EmptyCheckpointError,
+    ForeignFieldWarning,
+    UnsupportedTypeError,
+)
 from ckptload.shown import place
 
 if TYPE_CHECKING:
@@ -31,6 +38,11 @@ _WORDS: Final = {
     text.UNSUPPORTED: ("not supported", "unsupported"),
 }
 _NOT_CHECKED: Final = ("not checked", "not checked")
+#: The verdict for people on a file of which a part is verified.
+_IN_PART: Final = "verified in part"
+#: What to do about what is not covered.
+_COMPARE: Final = "compare the file's SHA-256 with one that you trust"
+_ADD_SUM: Final = "; or, if you trust the file, write it again with convert --crc"
 
 
 @dataclass
@@ -55,7 +67,8 @@ class _Verdict:
     path: str
     code: int = text.SOUND
     entries: int = 0
-    vouched: bool = False
+    coverage: Coverage = field(default_factory=Coverage)
+    is_encrypted: bool = False
     checks: list[str] = field(default_factory=list)
     findings: list[_Finding] = field(default_factory=list)
     _seen: set[tuple[str, str | None, str | None, int | None]] = field(default_factory=set)
@@ -69,6 +82,13 @@ class _Verdict:
             self.findings.append(_Finding(kind or text.KINDS[code], error))
         self.code = text.worst([self.code, code])
 
+    @property
+    def shown(self) -> str:
+        """The verdict for people."""
+        if self.code == text.UNCHECKED and self.coverage.gaps:
+            return _IN_PART
+        return _WORDS.get(self.code, _NOT_CHECKED)[0]
+
     def note(self, kind: str, error: CheckpointError) -> None:
         """Add a finding that leaves the verdict as it is."""
         self.findings.append(_Finding(kind, error, is_note=True))
@@ -77,7 +97,7 @@ class _Verdict:
 @click.command(cls=options.Command)
 @click.argument("paths", nargs=-1, required=True, type=options.FILE, metavar="FILE...")
 @click.option("--finite", is_flag=True, help="Read every tensor; NaN and infinity count as damage.")
-@click.option("--allow-unchecked", is_flag=True, help="Exit with 0 if there is nothing to verify against.")
+@click.option("--allow-unchecked", is_flag=True, help="Exit with 0 if nothing vouches for all of the file.")
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
 @options.limit
 @options.key_to_read
@@ -95,15 +115,16 @@ def command(
     """Check files: the structure of every entry, the CRC-32, and the authentication tags of encrypted files.
 
     A file is valid only if a CRC-32, the tags of AES-GCM, or a SHA-256 in its name (resnet18-1e65cd21.ckpt) were
-    checked and match. A file without them can have a valid structure and still hold a wrong value; it gets exit
-    code 4. An index of shards is compared with all of them.
+    checked, match, and cover all of it: the data, names, dtypes and shapes of all entries, their order, and that none
+    is missing. A file without them, or of which they leave something out, can have a valid structure and still hold a
+    wrong value; it gets exit code 4, and what is left out is listed. An index of shards is compared with all of them.
 
     Exit code:
       0  valid
       1  damaged
       2  wrong use, or a file that cannot be read
       3  encrypted, and no key was given
-      4  no damage found, but there is nothing to verify against
+      4  no damage found, but nothing to verify against, or not for all of the file
       5  a file of another kind
       6  files of a sharded checkpoint are missing
     Of several files the worst counts, in the order 1, 2, 3, 5, 6, 4, 0.
@@ -154,6 +175,8 @@ def _judge(
 def _check(reader: Reader, verdict: _Verdict, terminal: Terminal, *, finite: bool) -> None:
     """Run all checks; a finding only stops the checks that depend on it."""
     verdict.entries = len(reader)
+    if not verdict.entries and not reader.kept_strings():
+        verdict.found(EmptyCheckpointError("the file has no entries", hint="save it again"))
     sound = list(_structure(reader, verdict))
     verdict.checks.append("structure")
     unsupported = text.unsupported(sound)
@@ -166,10 +189,11 @@ def _check(reader: Reader, verdict: _Verdict, terminal: Terminal, *, finite: boo
     with Waiting(terminal, "checking"):
         for step in steps:
             _attempt(step, verdict)
+    verdict.coverage, verdict.is_encrypted = reader.coverage(), reader.cipher is not None
     _foreign(reader, verdict)
     if finite:
         _attempt(lambda: _finite(reader, sound, verdict, terminal), verdict)
-    if verdict.code == text.SOUND and not verdict.vouched:
+    if verdict.code == text.SOUND and not verdict.coverage.whole:
         verdict.code = text.UNCHECKED
 
 
@@ -184,13 +208,11 @@ def _authenticated(reader: Reader, verdict: _Verdict) -> None:
     reader.authenticate()
     if reader.facts.authenticated:
         verdict.checks.append(f"authentication ({reader.cipher})")
-        verdict.vouched = True
 
 
 def _summed(reader: Reader, verdict: _Verdict) -> None:
     if reader.verify_crc():
         verdict.checks.append("CRC-32")
-        verdict.vouched = True
 
 
 def _foreign(reader: Reader, verdict: _Verdict) -> None:
@@ -198,7 +220,7 @@ def _foreign(reader: Reader, verdict: _Verdict) -> None:
     foreign = reader.facts.foreign
     if foreign.number:
         hint = "parameters may be missing or changed; "
-        if verdict.vouched:
+        if verdict.coverage.bytes:
             hint += "the file is as its writer wrote it, so compare its entries with the network's"
             verdict.note(text.FOREIGN, CorruptCheckpointError(str(foreign), hint=hint))
         else:
@@ -209,7 +231,6 @@ def _foreign(reader: Reader, verdict: _Verdict) -> None:
 def _named(reader: Reader, verdict: _Verdict) -> None:
     if reader.verify_name():
         verdict.checks.append("SHA-256 in the name")
-        verdict.vouched = True
 
 
 def _indexed(reader: Reader, verdict: _Verdict) -> None:
@@ -267,8 +288,7 @@ def _note(entry: Entry, found: stats.Stats | None, verdict: _Verdict) -> None:
 
 
 def _lines(verdict: _Verdict, terminal: Terminal) -> Iterator[str]:
-    shown, _ = _WORDS.get(verdict.code, _NOT_CHECKED)
-    word = terminal.style(shown, fg=_COLORS.get(verdict.code, "red"), bold=True)
+    word = terminal.style(verdict.shown, fg=_COLORS.get(verdict.code, "red"), bold=True)
     count = text.counted(verdict.entries, "entry", "entries")
     about = ""
     if all(finding.is_note for finding in verdict.findings):
@@ -277,7 +297,11 @@ def _lines(verdict: _Verdict, terminal: Terminal) -> Iterator[str]:
     for finding in verdict.findings:
         line = text.problem(finding.error)
         yield f"  {terminal.show(f'note: {line}' if finding.is_note else line)}"
+    for gap in verdict.coverage.gaps:
+        yield f"  not covered: {terminal.show(gap)}"
     steps = dict.fromkeys(step for finding in verdict.findings if (step := text.hint(finding.error)) is not None)
+    if verdict.coverage.gaps and verdict.code in {text.SOUND, text.UNCHECKED}:
+        steps[_COMPARE if verdict.is_encrypted else _COMPARE + _ADD_SUM] = None
     for step in steps:
         yield terminal.style(f"  hint: {terminal.show(step)}", dim=True)
 
@@ -289,6 +313,7 @@ def _as_data(verdict: _Verdict) -> dict[str, Any]:
         "code": verdict.code,
         "entries": verdict.entries,
         "checks": verdict.checks,
+        "coverage": {**verdict.coverage._asdict(), "gaps": list(verdict.coverage.gaps)},
         "findings": [
             {
                 "kind": finding.kind,

@@ -20,6 +20,7 @@ from ckptload.messages import shown_value, type_name
 from ckptload.reading.access import Access
 from ckptload.reading.opening import open_with
 from ckptload.reading.reader import Reader
+from ckptload.writing.targets import place
 
 if TYPE_CHECKING:
     import os
@@ -164,8 +165,8 @@ def to_npz(
 
     Args:
         source: whatever `open_checkpoint` accepts, or an open reader.
-        path: the file to write; ``.npz`` is added if it is missing. An existing file is replaced only when the
-            new one is complete.
+        path: the file to write; ``.npz`` is added if it is missing, and a link is followed. An existing file is
+            replaced only when the new one is complete.
         choice_func: called once for each name; returns whether to write the entry.
         format: ``"ckpt"`` or ``"safetensors"``; None detects it from the name or the first bytes.
         dec_key: key of an encrypted file; the .npz is not encrypted.
@@ -180,7 +181,7 @@ def to_npz(
     """
     dec_key = hidden(dec_key)
     given = path_of("path", path)
-    target = Path(given if given.endswith(_NPZ_ENDING) else given + _NPZ_ENDING).absolute()
+    target = Path(place(given, lambda name: name if name.endswith(_NPZ_ENDING) else name + _NPZ_ENDING))
     access = Access(
         format=format,
         key=dec_key,

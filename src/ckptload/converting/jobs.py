@@ -23,7 +23,7 @@ from ckptload.messages import shown_text, shown_value, type_name, warn
 from ckptload.reading.access import Access
 from ckptload.reading.advice import misnamed, missing
 from ckptload.reading.opening import is_index, open_files
-from ckptload.writing.atomic import failure
+from ckptload.writing.targets import check_place, failure
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -255,13 +255,15 @@ def run(
 
 
 def _check_targets(found: list[Job]) -> None:
-    """Check that no job would overwrite the result of another.
+    """Check that no job would overwrite the result of another, or what is not a file.
 
     Raises:
         ArgumentError: two jobs have the same target.
+        WriteError: a folder, a pipe, a socket or a device is in the place of a target.
     """
     sources: dict[Path, Path] = {}
     for job in found:
+        check_place(str(job.target))
         other = sources.setdefault(job.target, job.source)
         if other is not job.source:
             raise ArgumentError(

@@ -14,7 +14,8 @@ from ckptload.formats.entry import MAP, STRING
 from ckptload.writing.atomic import Replacement
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    import os
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from ckptload.converting.jobs import Meter
@@ -28,9 +29,17 @@ _ENDING: Final = ".npy"
 _PARTS: Final = ("keys", "values", "status")
 
 
-def write(target: Path, arrays: dict[str, Item], meter: Meter, finish: Callable[[], object], *, synced: bool) -> None:
+def write(
+    target: Path,
+    arrays: dict[str, Item],
+    meter: Meter,
+    finish: Callable[[], object],
+    *,
+    synced: bool,
+    reveals: Sequence[os.stat_result],
+) -> None:
     """Write arrays by name; `finish` is called after everything is written and before the file is replaced."""
-    with Replacement(str(target), synced=synced) as file:
+    with Replacement(str(target), synced=synced, reveals=reveals) as file:
         with zipfile.ZipFile(file, "w", allowZip64=True) as archive:
             for name, item in arrays.items():
                 # ZipInfo has a fixed date, so equal entries give equal files.

@@ -6,7 +6,7 @@ Everything is planned and checked from the index; tensor data is copied entry by
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -23,11 +23,12 @@ from ckptload.errors import ArgumentError, ArgumentTypeError, Hint, NothingSelec
 from ckptload.filters import MAX_NAME
 from ckptload.formats.ckpt.encoding import ckpt
 from ckptload.formats.entry import CKPT, SAFETENSORS, STRING
-from ckptload.formats.safetensors import order, strings
+from ckptload.formats.safetensors import checksum, order, strings
 from ckptload.formats.safetensors.weight_map import ENDING
 from ckptload.messages import counted, listed, shown_text, shown_value, type_name, warn
 from ckptload.reading.reader import Reader
 from ckptload.tensors import casting
+from ckptload.writing import targets
 from ckptload.writing.gathering import gather
 from ckptload.writing.output import check_encryptable, check_encryption, write_file
 
@@ -47,7 +48,7 @@ _FORMATS: Final = (CKPT, SAFETENSORS, NPZ)
 _SHARD_SIZE: Final = "5GB"
 
 #: Keys of metadata that describe the layout of the old file; they are not copied to the new one.
-_OF_THE_FILE: Final = frozenset({"format", "crc_num", "total_size", strings.KEY, order.KEY})
+_OF_THE_FILE: Final = frozenset({"format", checksum.KEY, checksum.ENTRIES, "total_size", strings.KEY, order.KEY})
 _NO_UTF8: Final = re.compile("[\ud800-\udfff]")
 
 
@@ -122,6 +123,8 @@ def convert_checkpoint(
     limit = None if max_shard_size is None else parse_size(max_shard_size)
     place = Path(path_of("path", path)).absolute()
     target = Target(place, format or _format_of(place, limit), limit, enc_key, enc_mode, crc_check=crc_check)
+    if target.folder is None:
+        target = replace(target, path=Path(targets.place(str(place))))
     check_progress(progress)
     beyond: dict[str, None] = {}
     moves = _plan(source, choice_func, name_map, dtype, beyond)
@@ -331,13 +334,17 @@ class Result:
 
     def _write(self, meter: Meter) -> None:
         target, finish = self._target, self._source.authenticate
+        # Whoever may not read the source may not read the result.
+        reveals = self._source.statuses()
         folder = target.folder
         make_folder(target.path if folder is None else folder / STEM)
         if target.format == NPZ:
-            npz.write(target.path, self._arrays, meter, finish, synced=target.synced)
+            npz.write(target.path, self._arrays, meter, finish, synced=target.synced, reveals=reveals)
         elif folder is not None:
             limit = target.limit or parse_size(_SHARD_SIZE)
-            write_shards(folder, self._items, limit, self._metadata, meter, finish, synced=target.synced)
+            write_shards(
+                folder, self._items, limit, self._metadata, meter, finish, synced=target.synced, reveals=reveals
+            )
         else:
             write_file(
                 str(target.path),
@@ -345,6 +352,7 @@ class Result:
                 key=target.key,
                 mode=target.mode,
                 synced=target.synced,
+                reveals=reveals,
                 advance=meter.advance,
                 finish=finish,
             )
@@ -355,7 +363,7 @@ class Result:
             return ckpt(self._items, crc_check=crc_check)
         from ckptload.formats.safetensors.encoding import safetensors  # noqa: PLC0415
 
-        return safetensors(self._items, crc_check=crc_check, metadata=self._metadata)
+        return safetensors(self._items, crc_check=crc_check, sums_entries=True, metadata=self._metadata)
 
 
 def _text(item: Item) -> str:

@@ -14,6 +14,7 @@ from ckptload.writing.atomic import Replacement
 from ckptload.writing.output import write_file
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
@@ -91,6 +92,7 @@ def write_shards(
     finish: Callable[[], None],
     *,
     synced: bool,
+    reveals: Sequence[os.stat_result],
 ) -> None:
     """Write shards and their index, or a single file without an index if everything fits into one.
 
@@ -104,6 +106,7 @@ def write_shards(
         meter: copies the bytes and reports the progress.
         finish: called after everything is written and before the first file is moved into place.
         synced: see `Replacement`.
+        reveals: see `Replacement`.
     """
     from ckptload.formats.safetensors.encoding import safetensors  # noqa: PLC0415 -- it imports the library
 
@@ -111,7 +114,7 @@ def write_shards(
     if len(shards) <= 1:
         buffers = safetensors(items, metadata=_METADATA | metadata)
         path = str(folder / f"{STEM}.safetensors")
-        write_file(path, buffers, synced=synced, advance=meter.advance, finish=finish)
+        write_file(path, buffers, synced=synced, reveals=reveals, advance=meter.advance, finish=finish)
         return
     files = [f"{STEM}-{number:05}-of-{len(shards):05}.safetensors" for number in range(1, len(shards) + 1)]
     index = {
@@ -120,9 +123,9 @@ def write_shards(
     }
     # An ExitStack exits in reverse order, so the index, entered first, is moved into place last.
     with ExitStack() as stack:
-        target = stack.enter_context(Replacement(str(folder / (STEM + ENDING)), synced=synced))
+        target = stack.enter_context(Replacement(str(folder / (STEM + ENDING)), synced=synced, reveals=reveals))
         target.write((json.dumps(index, indent=2, sort_keys=True) + "\n").encode())
         for name, shard in zip(files, shards, strict=True):
-            target = stack.enter_context(Replacement(str(folder / name), synced=synced))
+            target = stack.enter_context(Replacement(str(folder / name), synced=synced, reveals=reveals))
             meter.copy(safetensors(shard, metadata=_METADATA), target)
         finish()

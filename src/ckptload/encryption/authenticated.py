@@ -21,6 +21,7 @@ import numpy as np
 
 from ckptload import threads
 from ckptload.encryption.cache import Kept, Seen
+from ckptload.encryption.chain import left_out
 from ckptload.encryption.ciphers import CIPHER_BLOCK, SPARE, Marker, tag_error
 from ckptload.encryption.decrypting import DecryptingSource, copy
 from ckptload.errors import ChangedFileError, CheckpointError, OutOfMemoryError
@@ -68,6 +69,7 @@ class TaggedSource(DecryptingSource):
     def __init__(self, inner: Source, chain: Chain, cipher: KeyedCipher) -> None:
         super().__init__(inner, chain, cipher)
         self.authenticated = chain.start == 0
+        self.unsealed = tuple(left_out(chain))
         self._marker = Marker()
         #: Whether each block has passed its tag check; for blocks of several pieces, the marks of the pieces.
         self._verified = bytearray(len(chain))
@@ -135,6 +137,20 @@ class TaggedSource(DecryptingSource):
             self._surveys = 0
         self.authenticate(only_surveyed=True)
         raise failure
+
+    def check_unchanged(self) -> None:
+        """Raise ChangedFileError if the file has changed; where tags cover every byte, they tell, too."""
+        if self.authenticated:
+            self._inner.check_near(())
+        else:
+            self._inner.check_unchanged()
+
+    def check_near(self, spans: Iterable[tuple[int, int]]) -> None:
+        """Raise ChangedFileError if the file has changed where some of the plaintext is; see `check_unchanged`."""
+        if self.authenticated:
+            self._inner.check_near(())
+        else:
+            super().check_near(spans)
 
     def _look(self, number: int, place: int, out: memoryview) -> None:
         """Decrypt part of a block that is not checked yet, and remember what was read."""
@@ -282,7 +298,8 @@ class TaggedSource(DecryptingSource):
         self._cipher.gcm_keystream(block.iv, at // CIPHER_BLOCK).update_into(ciphertext, out)
 
     def _changed(self, number: int, offset: int) -> ChangedFileError:
-        self._inner.check_unchanged()
+        # If its stamp tells that the file is another one, that error is the right one.
+        self._inner.check_near(())
         return ChangedFileError(
             f"block {number + 1} of {len(self._chain)} has changed since it was first read",
             path=self.label,

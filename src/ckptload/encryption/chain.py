@@ -36,6 +36,9 @@ TAG_SIZE: Final = 16
 IV_SIZE: Final = 16
 #: MindSpore's blocks are 64 MiB, so this is a file of 64 TB; following so many blocks takes seconds.
 MAX_BLOCKS: Final = 1_000_000
+#: Plaintext in a block, in bytes (MindSpore 2.10.0, train/serialization.py:106). MindSpore's reader has a fixed
+#: buffer of this size, so it cannot read larger blocks (core/utils/crypto.h, DECRYPT_BLOCK_BUF_SIZE).
+BLOCK_SIZE: Final = 64 << 20
 #: The bytes that block_len includes besides the ciphertext: iv_len, iv and cipher_len.
 BLOCK_OVERHEAD: Final = 4 + IV_SIZE + 4
 
@@ -192,6 +195,22 @@ def chain_at(source: Source, start: int) -> Chain | None:
         return None
     found = _follow(source, start)
     return found if isinstance(found, Chain) else None
+
+
+def left_out(chain: Chain) -> Iterator[str]:
+    """Say what the tags of a tagged chain do not cover; nothing if they cover the whole file.
+
+    A tag covers a block, and not its place or the number of blocks. Writers fill all blocks but the last, so a block
+    that is not full and alone is the last one, and begins a file if it begins with a record.
+    """
+    if chain.start:
+        yield f"no tag covers the first {chain.start} bytes, which are unencrypted records"
+    if len(chain) > 1:
+        yield f"the tags do not cover how many blocks there are, here {len(chain)}, and in which order"
+    elif chain.stop - chain[0].start >= BLOCK_SIZE:
+        yield "the only block is full, and the tag does not cover whether other blocks followed it"
+    if chain.trailer:
+        yield f"no tag covers the last {CRC_TRAILER_SIZE} bytes, a CRC trailer without a sum"
 
 
 def _magic_at(source: Source, at: int) -> bytes:

@@ -19,6 +19,7 @@ from ckptload.errors import DecryptionError, Hint
 from ckptload.sources.base import Profile, Source
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable, Iterable, Iterator
 
     from ckptload.encryption.chain import Block, Chain
@@ -77,6 +78,34 @@ class DecryptingSource(Source):
     def check_unchanged(self) -> None:
         """Raise ChangedFileError if the file has changed since it was opened."""
         self._inner.check_unchanged()
+
+    def check_near(self, spans: Iterable[tuple[int, int]]) -> None:
+        """Raise ChangedFileError if the file has changed where some of the plaintext is."""
+        self._inner.check_near(self._encrypted(spans))
+
+    def _encrypted(self, spans: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+        """Yield where the bytes of the file are that are decrypted to some spans."""
+        for start, stop in spans:
+            end = min(stop, self.size)
+            while start < end:
+                segment = bisect_right(self._starts, start) - 1
+                count = min(end, self._starts[segment + 1]) - start
+                place = start - self._starts[segment] + (self._chain[segment - 1].start if segment else 0)
+                yield place, place + count
+                start += count  # noqa: PLW2901 -- the rest of the span
+
+    @property
+    def witnessed(self) -> bool:
+        """Return whether the file's own source is."""
+        return self._inner.witnessed
+
+    def seal(self) -> None:
+        """End the opening of the file."""
+        self._inner.seal()
+
+    def statuses(self) -> list[os.stat_result]:
+        """Return those of the encrypted file."""
+        return self._inner.statuses()
 
     def close(self) -> None:
         """Close the file."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, Protocol, cast
 import numpy as np
 
 from ckptload.encryption import chain
-from ckptload.encryption.chain import BLOCK_OVERHEAD, HEADER, IV_SIZE
+from ckptload.encryption.chain import BLOCK_OVERHEAD, BLOCK_SIZE, HEADER, IV_SIZE
 from ckptload.encryption.ciphers import AES_CBC, AES_GCM, CIPHER_BLOCK, SM4_CBC, SPARE, KeyedCipher, check_key
 from ckptload.errors import CheckpointError
 
@@ -21,9 +21,6 @@ if TYPE_CHECKING:
     from ckptload.encryption.ciphers import Buffer, Stream, TaggedStream
     from ckptload.encryption.keys import Key
 
-#: Plaintext in a block, in bytes (MindSpore 2.10.0, train/serialization.py:106). MindSpore's reader has a fixed
-#: buffer of this size, so it cannot read larger blocks (core/utils/crypto.h, DECRYPT_BLOCK_BUF_SIZE).
-BLOCK_SIZE: Final = 64 << 20
 #: Bytes that are encrypted and then written at a time, few enough to stay in the processor's cache.
 _PIECE: Final = 1 << 18
 #: The block layout of each mode.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, Final
+
 import numpy as np
 
 from ckptload import dtypes
@@ -9,14 +11,40 @@ from ckptload.errors import ArgumentTypeError
 from ckptload.foreign.classes import MINDSPORE, TORCH, is_a
 from ckptload.foreign.taken import Taken
 
+_MAY_HOLD: Final = (list, tuple, np.ndarray)
+
 
 def check_array(array: object) -> None:
-    """Raise ArgumentTypeError for a masked array, whose hidden elements would become weights."""
-    if is_a(array, "numpy", "MaskedArray"):  # by name, or numpy.ma would be imported for every array
+    """Raise ArgumentTypeError for an array with masked elements, which would become weights.
+
+    numpy takes a mask away without a word. A masked array that masks nothing is like any other.
+    """
+    # By name, or numpy.ma would be imported for every array.
+    if is_a(array, "numpy", "MaskedArray") and _masks(array):
         raise ArgumentTypeError(
             "the array is masked: some of its elements have no value",
-            hint="give each a value first: array.filled(value)",
+            hint="give each a value first: array.filled(value), or array.data for those below the mask",
         )
+
+
+def check_elements(elements: object) -> None:
+    """Raise ArgumentTypeError if a list or tuple holds an array with masked elements, at any depth."""
+    left, seen = [elements], {id(elements)}
+    while left:
+        some = left.pop()
+        # Even a long list of numbers has few types, and they are found fast.
+        if isinstance(some, (list, tuple)) and any(issubclass(kind, _MAY_HOLD) for kind in {*map(type, some)}):
+            new = [one for one in some if isinstance(one, _MAY_HOLD) and id(one) not in seen]
+            seen.update(map(id, new))
+            left += new
+        else:
+            check_array(some)
+
+
+def _masks(array: Any) -> bool:
+    mask = np.asarray(array.mask)
+    # That of a record has a field for each of its fields.
+    return mask.dtype.names is not None or bool(mask.any())
 
 
 def is_foreign(value: object) -> bool:

@@ -44,6 +44,11 @@ _TORCH: Final[dict[DType, torch.dtype]] = {
 }
 _MINDSPORE: Final = {torch_dtype: dtype for dtype, torch_dtype in _TORCH.items() if dtype is not dtypes.qint4x2}
 
+#: Why a tensor that looks plain cannot be read or written.
+_TRANSFORMED: Final = (
+    "it has no memory of its own, as inside a transform of torch (vmap, grad); use a tensor outside of it"
+)
+
 #: torch does not convert these to numpy, so numpy gets their memory as integers of the same size.
 _AS_INTEGERS: Final = {1: torch.uint8, 2: torch.int16}
 
@@ -89,14 +94,18 @@ def as_tensor(array: Array, dtype: DType, name: str) -> torch.Tensor:
 # -- from torch -------------------------------------------------------------------------------------------
 
 
-def is_lazy(tensor: torch.Tensor) -> bool:
-    """Tell whether a tensor of a lazy module does not have a shape yet."""
+def has_shape(tensor: torch.Tensor) -> bool:
+    """Tell whether a tensor has one shape: that of a lazy module has none yet, a nested one has several."""
+    return not _is_lazy(tensor) and not tensor.is_nested
+
+
+def _is_lazy(tensor: torch.Tensor) -> bool:
     return isinstance(tensor, (torch.nn.parameter.UninitializedParameter, torch.nn.parameter.UninitializedBuffer))
 
 
 def refusal_of(tensor: torch.Tensor) -> str | None:
     """Return why the values of a tensor cannot be read or written, or None."""
-    if is_lazy(tensor):
+    if _is_lazy(tensor):
         return "the lazy module has no parameters yet; run it once on an input"
     if dtype_of(tensor) is None:
         return f"MindSpore has no counterpart of {tensor.dtype}"
@@ -104,9 +113,50 @@ def refusal_of(tensor: torch.Tensor) -> str | None:
         return "it is on the meta device, which holds no values; call to_empty(device='cpu') on the module first"
     if tensor.layout is not torch.strided:
         return f"the tensor's layout is {tensor.layout}, not torch.strided"
-    if type(tensor.detach()) is not torch.Tensor:
-        return f"how a {type_name(tensor.detach())} keeps its values is not known"
-    return None
+    if not _is_plain(tensor):
+        return f"how a {type_name(tensor)} keeps its values is not known; use a plain tensor"
+    return _without_memory(tensor)
+
+
+def _is_plain(tensor: torch.Tensor) -> bool:
+    """Tell whether a tensor is one of torch itself, or of a class that leaves all operations to torch."""
+    kind = type(tensor)
+    functions = (torch.Tensor.__torch_function__, torch.nn.Parameter.__torch_function__)
+    known = {getattr(function, "__func__", function) for function in functions}
+    if getattr(kind.__torch_function__, "__func__", kind.__torch_function__) not in known:
+        return False
+    if kind.__torch_dispatch__ is not torch.Tensor.__torch_dispatch__:
+        return False
+    if kind in (torch.Tensor, torch.nn.Parameter):
+        return True
+    return type(tensor.detach()) is torch.Tensor
+
+
+def has_place(tensor: torch.Tensor) -> bool:
+    """Tell whether the elements of a tensor are at addresses of their own."""
+    try:
+        return tensor.layout is torch.strided and not tensor.is_nested and tensor.data_ptr() != 0
+    except RuntimeError:
+        return False
+
+
+def _without_memory(tensor: torch.Tensor) -> str | None:
+    """Return why a plain tensor has no memory for its elements, or None."""
+    if tensor.is_nested:
+        return "it is a nested tensor, whose parts have several shapes; use its parts"
+    if not tensor.numel():
+        return None
+    steps = zip(tensor.shape, tensor.stride(), strict=True)
+    need = (tensor.storage_offset() + sum((size - 1) * step for size, step in steps) + 1) * tensor.element_size()
+    try:
+        have = tensor.untyped_storage().nbytes()
+    except RuntimeError:
+        # Tensors of some devices have no storage, and give their values by copying.
+        return _TRANSFORMED if tensor.device.type == "cpu" else None
+    if have < need:
+        state = f"has {have} bytes" if have else "was freed"
+        return f"its storage {state}, and it needs {need} bytes; give it memory, or gather a sharded net first"
+    return _TRANSFORMED if tensor.device.type == "cpu" and not has_place(tensor) else None
 
 
 def taken(tensor: torch.Tensor, *, copy: bool = False) -> Taken:

@@ -8,7 +8,7 @@ from ckptload.errors import ArgumentError, Hint, UnsupportedTypeError
 from ckptload.messages import counted, listed, shown_value
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from ckptload.dtypes import DType
 
@@ -43,6 +43,7 @@ class Entry(NamedTuple):
         offset: start of the record; with several, of the first. In a safetensors file, start of the data.
         parts: the tensors of a map.
         type_name: name in the file of a type that is not supported; for other entries empty.
+        described: where the file describes it, if that is not around its data and the source wants to know.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Entry(NamedTuple):
     offset: int
     parts: tuple[Entry, ...] = ()
     type_name: str = ""
+    described: tuple[Span, ...] = ()
 
     @property
     def slices(self) -> int:
@@ -64,6 +66,24 @@ class Entry(NamedTuple):
     def stored(self) -> int:
         """Return the size of the data in the file, in bytes."""
         return stored_size(self.spans)
+
+
+#: Headers of slices are read again from here before the data on. Those of names that can be loaded are shorter.
+_HEADER: Final = 8 << 10
+
+
+def descriptions(entries: Iterable[Entry]) -> Iterator[Span]:
+    """Yield where a file describes some entries: if these bytes are the same, the entries are where they were."""
+    for entry in entries:
+        yield from entry.described
+        if not entry.described:
+            yield (entry.offset, entry.offset + 1)
+            begin: int | None = entry.offset
+            for start, stop in entry.spans:
+                # MindSpore writes the header before the data; others may write a part of it after.
+                yield (max(start - _HEADER, 0) if begin is None else min(begin, start), start)
+                yield (stop, stop + 1)
+                begin = None  # Records of other names may be between slices.
 
 
 def stored_size(spans: Iterable[Span]) -> int:

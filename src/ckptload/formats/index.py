@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from ckptload.errors import CheckpointError, UnsupportedTypeError
+    from ckptload.formats.coverage import Coverage
     from ckptload.formats.entry import Entry
     from ckptload.sources.base import Source
 
@@ -53,8 +54,11 @@ class Index(Protocol):
     def check_index(self) -> list[CheckpointError]:
         """Return what does not fit between an index and its files; nothing for a single file."""
 
-    def verify_crc(self) -> bool:
-        """Return whether the file has a checksum; raise ChecksumError if it does not match."""
+    def verify_crc(self) -> Coverage | None:
+        """Return what the file's checksum covers, or None without one; raise ChecksumError if it does not match."""
+
+    def reach(self) -> Coverage:
+        """Return the parts of the checkpoint that any check of the file itself, or of its shards, can cover."""
 
 
 Version = tuple[int, int]

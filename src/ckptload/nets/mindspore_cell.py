@@ -10,11 +10,13 @@ import numpy as np
 from ckptload import dtypes
 from ckptload.dtypes import DType
 from ckptload.foreign.mindspore_tensors import as_tensor, gives_arrays, refusal
+from ckptload.nets.overlaps import extent_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
     from ckptload.dtypes import Array
+    from ckptload.nets.overlaps import Extent
 
 
 #: From this release on, a net on the CPU computes with values that are written into the array of a tensor, in both
@@ -66,9 +68,21 @@ class MindSporeSlot:
         """Return why nothing can be written into it, or None."""
         return refusal(self._parameter)
 
+    def extent(self) -> Extent | None:
+        """Return where its elements are; None if it has no values yet, or gets new data."""
+        if self._parameter.has_init or not self._is_shared():
+            return None
+        array = self._parameter.asnumpy()
+        return extent_of(array) if array.flags.writeable and self._parameter.is_contiguous() else None
+
+    def _is_shared(self) -> bool:
+        """Tell whether the parameter takes values that are written into its array."""
+        on_cpu = mindspore.get_context("device_target") == "CPU"
+        return on_cpu and _RELEASE >= _SHARES_MEMORY and gives_arrays(self.dtype)
+
     def memory(self) -> Array | None:
         """View the parameter's memory if numpy can write to it, or return None."""
-        if _RELEASE < _SHARES_MEMORY or not gives_arrays(self.dtype) or mindspore.get_context("device_target") != "CPU":
+        if not self._is_shared():
             return None
         if self._parameter.has_init:
             # Its initial values have not been made yet, and are no longer needed.

@@ -11,11 +11,13 @@ from ckptload.errors import ArgumentTypeError
 from ckptload.messages import type_name
 from ckptload.nets.cell import Cell
 from ckptload.nets.foreign import foreign_target
+from ckptload.nets.overlaps import extent_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from ckptload.dtypes import Array, DType
+    from ckptload.nets.overlaps import Extent
     from ckptload.tensors.parameter import Parameter
 
 
@@ -40,6 +42,9 @@ class Slot(Protocol):
 
     def refusal(self) -> str | None:
         """Return why nothing can be written into it, or None."""
+
+    def extent(self) -> Extent | None:
+        """Return where its elements are, without a change to the net; None if they do not have a place of their own."""
 
     def memory(self) -> Array | None:
         """View the net's own memory as a writable array of its shape and ``dtype.numpy``.
@@ -115,6 +120,10 @@ class CellSlot:
     def refusal(self) -> str | None:
         """Return why nothing can be written into it, or None."""
         return None if self._parameter.asnumpy().flags.writeable else "the net's memory is read-only"
+
+    def extent(self) -> Extent:
+        """Return where its elements are."""
+        return extent_of(self._parameter.asnumpy())
 
     def memory(self) -> Array:
         """View the parameter's own memory."""

@@ -11,6 +11,7 @@ import numpy as np
 from ckptload import dtypes
 from ckptload.errors import CorruptCheckpointError, Hint, OutOfMemoryError
 from ckptload.formats.ckpt import wire
+from ckptload.formats.entry import descriptions
 from ckptload.formats.item import as_bytes
 from ckptload.sources.spans import neighbours
 
@@ -23,6 +24,12 @@ if TYPE_CHECKING:
 
 
 _BYTE: Final = np.dtype(np.uint8)
+
+
+def bounds(array: Array) -> tuple[int, int]:
+    """Return the start and stop address of a C-contiguous array."""
+    start: int = array.__array_interface__["data"][0]
+    return start, start + array.nbytes
 
 
 def allocate(entry: Entry) -> Array:
@@ -179,8 +186,10 @@ _WIDE = np.dtype("<u4")
 
 
 def _narrow(wide: Array, array: Array) -> None:
-    """Copy the upper halves of float32 values into a bfloat16 array."""
-    array.reshape(-1).view("<u2")[:] = wide >> 16
+    """Copy the upper halves of float32 values, which are shifted in place, into a bfloat16 array."""
+    # In place, because a tensor may fill half of the memory.
+    wide >>= 16
+    array.reshape(-1).view("<u2")[:] = wide
 
 
 def begins_of(entry: Entry) -> list[int]:
@@ -247,7 +256,9 @@ _WINDOWS: Final = 8
 def pieces(source: Source, entry: Entry) -> Iterator[memoryview]:
     """Yield an entry's data in pieces of one buffer; a piece is valid until the next one is requested."""
     if is_wide(entry):
-        yield as_bytes(load(source, [entry])[0])
+        array = load(source, [entry])[0]
+        source.check_near(descriptions([entry]))
+        yield as_bytes(array)
         return
     size = _WINDOWS * source.profile.near
     scratch = memoryview(bytearray(min(size, entry.nbytes)))
@@ -256,4 +267,4 @@ def pieces(source: Source, entry: Entry) -> Iterator[memoryview]:
             piece = scratch[: min(size, stop - at)]
             source.read_many([(at, piece)])
             yield piece
-    source.check_unchanged()
+    source.check_near(descriptions([entry]))

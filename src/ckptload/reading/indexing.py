@@ -146,6 +146,8 @@ def _open_encrypted(source: Source, chain: Chain, access: Access) -> CkptIndex:
 
     opened = open_encrypted(source, chain, access.key, access.mode, allow_unauthenticated=access.allow_unauthenticated)
     layout = opened.survey(lambda: walk(opened, access.max_records))
+    # What is authenticated from here on need not be compared in another way.
+    opened.seal()
     if access.authenticates or layout.damage is not None or not layout.records:
         opened.authenticate(only_surveyed=True)
     record = layout.records[0] if layout.records else None

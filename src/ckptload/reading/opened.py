@@ -10,6 +10,7 @@ from ckptload import messages
 from ckptload.errors import (
     ChangedFileError,
     CheckpointError,
+    ChecksumError,
     ClosedReaderError,
     DecryptionError,
     ForeignFieldWarning,
@@ -17,12 +18,15 @@ from ckptload.errors import (
     ReadError,
     enough_memory,
 )
+from ckptload.formats.coverage import WHOLE, Coverage, by_all, by_any
 from ckptload.reading import digests
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Iterator, Sequence
 
     from ckptload.formats.index import Facts, Index
+    from ckptload.sources.base import Source
 
 
 class OpenFile:
@@ -47,6 +51,8 @@ class OpenFile:
         self._parent = parent
         self._label = index.source.label
         self._reopen = reopen
+        # What the checks that were made and passed cover; a selection has those of the whole file.
+        self._passed: dict[str, Coverage] = {} if parent is None else parent._passed  # noqa: SLF001
 
     # -- what the file says about itself ----------------------------------------------------------
 
@@ -78,6 +84,13 @@ class OpenFile:
         """
         return list(self._open_index().source.files)
 
+    def statuses(self) -> list[os.stat_result]:
+        """Return what the system says about each file that is read; empty for bytes and URLs.
+
+        What is written from their content must not be more readable than they are.
+        """
+        return self._open_index().source.statuses()
+
     @cached_property
     def facts(self) -> Facts:
         """Return facts about the file: its size, its checksum or tags, and the versions that can have written it."""
@@ -88,6 +101,8 @@ class OpenFile:
     def verify_crc(self) -> bool:
         """Check the CRC-32 that is stored in the file (docs/format.md, "CRC trailer").
 
+        The sums that MindSpore writes do not cover everything; `coverage` tells.
+
         Returns:
             True if the file has a checksum and it matches; False if it has none.
 
@@ -96,7 +111,13 @@ class OpenFile:
         """
         index = self._open_index()
         with self._in_file():
-            return index.verify_crc()
+            try:
+                found = index.verify_crc()
+            except ChecksumError:
+                index.source.check_unchanged()
+                raise
+            index.source.check_unchanged()
+            return self._note("CRC-32", found)
 
     def verify_name(self) -> bool:
         """Compare a SHA-256 in the file's name, as in ``resnet18-1e65cd21.ckpt``, with that of its bytes.
@@ -110,7 +131,7 @@ class OpenFile:
         """
         with self._in_file():
             found = [digests.verify_name(path) for path in self.files]
-        return bool(found) and all(found)
+        return self._note("SHA-256", WHOLE if found and all(found) else None)
 
     def check_index(self) -> list[CheckpointError]:
         """Compare the index of a checkpoint in several files with what is in these files.
@@ -133,6 +154,22 @@ class OpenFile:
         index = self._open_index()
         with self._in_file():
             index.source.authenticate()
+        self._note("tags", _of_tags(index.source))
+
+    def coverage(self) -> Coverage:
+        """Return which parts of the checkpoint are covered by the checks that were made on this reader and passed.
+
+        The checks are `verify_crc`, `verify_name` and `authenticate`; before any of them nothing is covered. An index
+        of shards has no sum of its own, so that `check_index` must have found nothing, too.
+        """
+        passed = by_any(self._passed.values())
+        return by_all([passed, self._open_index().reach()]) if self._passed else passed
+
+    def _note(self, check: str, covered: Coverage | None) -> bool:
+        """Keep what a check covers that has passed; return whether there was something to check."""
+        if covered is not None:
+            self._passed[check] = covered
+        return covered is not None
 
     def warn_of_foreign_fields(self) -> None:
         """Warn if there are fields that no version of MindSpore writes; see `Facts.foreign`.
@@ -218,6 +255,14 @@ class OpenFile:
             if error.path is None:
                 error.path = self._label
             raise
+
+
+def _of_tags(source: Source) -> Coverage | None:
+    """Return what the tags of an encrypted file cover; None without tags."""
+    inside, around = source.authenticated, not source.unsealed
+    if not inside and around:
+        return None
+    return Coverage(bytes=inside, entries=inside, order=around, completeness=around, gaps=source.unsealed)
 
 
 def _unchain(error: BaseException, other: BaseException | None) -> None:

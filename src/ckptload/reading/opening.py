@@ -109,6 +109,7 @@ def open_with(source: Any, access: Access) -> Reader:
             mode = access.mode if access.key is not None else AES_GCM
             access = replace(access, format=guess_format(opened), mode=mode)
         index = open_index(opened, access)
+        opened.seal()
         again = opened.path is not None and access.key is None
         reader = Reader(index, gives=access.gives, reopen=(open_with, (opened.path, access)) if again else None)
         if access.authenticates or index.cipher is None:

@@ -6,7 +6,8 @@ Opening reads the headers only, not the tensor data. `load_checkpoint` is a thin
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from ckptload import filters, messages
@@ -16,7 +17,7 @@ from ckptload.errors import (
     UnsupportedTypeError,
 )
 from ckptload.foreign.giving import OURS, chosen
-from ckptload.formats.entry import TENSOR, UNSUPPORTED
+from ckptload.formats.entry import TENSOR, UNSUPPORTED, descriptions
 from ckptload.formats.safetensors import strings
 from ckptload.reading import arrays
 from ckptload.reading.opened import OpenFile
@@ -207,7 +208,11 @@ class Reader(OpenFile, Mapping[str, Any]):
             entries = self._readable(self if wanted is None else wanted)
             check_kind(entries, self._gives)
             found = arrays.load(index.source, to_read(entries))
-            index.source.check_unchanged()
+            if wanted is None:
+                index.source.check_unchanged()
+            else:
+                # Values may be read one by one, so this must not take time in proportion to the index.
+                index.source.check_near(descriptions(to_read(entries)))
             return given(values(entries, found), self._gives, mapped=index.source.views)
 
     def check_types(self) -> None:
@@ -249,13 +254,14 @@ class Reader(OpenFile, Mapping[str, Any]):
             begins = self._begins[name] = arrays.begins_of(entry)
         with self._in_file():
             check_kind([entry], self._gives)
-        return TensorSlice(entry, begins, self._read_rows, self._label, gives=self._gives)
+        return TensorSlice(entry, begins, partial(self._read_rows, entry), self._label, gives=self._gives)
 
     def fill(self, pairs: Iterable[tuple[str, Array]]) -> None:
         """Read tensors directly into arrays of the caller.
 
         Args:
-            pairs: names, each with a C-contiguous writable array of the tensor's dtype and number of elements.
+            pairs: names, each with a C-contiguous writable array of the tensor's dtype and number of elements; no two
+                arrays share memory.
 
         If this raises while reading, the contents of the arrays are undefined. If that matters for an encrypted
         file, call `authenticate` first.
@@ -274,9 +280,22 @@ class Reader(OpenFile, Mapping[str, Any]):
                     name=entry.name,
                     path=self._label,
                 )
+        self._check_apart(wanted)
         with self._in_file():
             arrays.fill(index.source, wanted)
-            index.source.check_unchanged()
+            index.source.check_near(descriptions(entry for entry, _ in wanted))
+
+    def _check_apart(self, wanted: Iterable[tuple[Entry, Array]]) -> None:
+        """Raise CheckpointError if contiguous arrays share memory: one value would overwrite the other."""
+        places = sorted((*arrays.bounds(array), entry.name) for entry, array in wanted if array.nbytes)
+        for (_, stop, first), (start, _, second) in pairwise(places):
+            if start < stop:
+                raise CheckpointError(
+                    f"its array shares memory with that of {first!r}, so that one would overwrite the other",
+                    name=second,
+                    path=self._label,
+                    hint="pass arrays that own their memory",
+                )
 
     def pieces(self, entry: Entry) -> Iterator[memoryview]:
         """Yield the data of a tensor, or of a part of a map, without holding all of it in memory.
@@ -293,11 +312,11 @@ class Reader(OpenFile, Mapping[str, Any]):
         with self._in_file():
             yield from arrays.pieces(index.source, entry)
 
-    def _read_rows(self, requests: Callable[[Source], Array]) -> Array:
+    def _read_rows(self, entry: Entry, requests: Callable[[Source], Array]) -> Array:
         index = self._open_index()
         with self._in_file():
             rows = requests(index.source)
-            index.source.check_unchanged()
+            index.source.check_near(descriptions([entry]))
             return rows
 
     # -- life -------------------------------------------------------------------------------------

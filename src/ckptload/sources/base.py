@@ -20,6 +20,7 @@ from ckptload.errors import (
 from ckptload.sources.spans import neighbours
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Iterable, Sequence
 
     Request = tuple[int, memoryview]
@@ -65,6 +66,7 @@ class Source(ABC):
         files: the paths of the files that hold its bytes, if there are any that this process can open.
         views: whether an array may keep the memory that `read` returns.
         authenticated: whether every byte is covered by an authentication tag.
+        unsealed: what tags leave out, in words; empty if there are none, or they leave nothing out.
         profile: the best way to read it.
     """
 
@@ -74,6 +76,7 @@ class Source(ABC):
     files: Sequence[str] = ()
     views: bool = False
     authenticated: bool = False
+    unsealed: tuple[str, ...] = ()
     profile: Profile = Profile()
 
     @abstractmethod
@@ -129,11 +132,31 @@ class Source(ABC):
             )
         return stop - start
 
+    @property
+    def witnessed(self) -> bool:
+        """Return whether changes are told by reading bytes again, so that it matters where an entry is described."""
+        return False
+
+    def seal(self) -> None:  # noqa: B027 -- most sources need not know
+        """End the opening of the source: its index is made, and what is read from now on is data."""
+
     def check_unchanged(self) -> None:  # noqa: B027 -- most sources cannot change
         """Raise ChangedFileError if the bytes have changed since the source was opened."""
 
+    def check_near(self, spans: Iterable[tuple[int, int]]) -> None:  # noqa: ARG002 -- most sources tell for all bytes
+        """Raise ChangedFileError if the bytes have changed, in time that does not grow with the index.
+
+        Args:
+            spans: where the file describes what was read.
+        """
+        self.check_unchanged()
+
     def authenticate(self) -> None:  # noqa: B027 -- most sources have no tags
         """Raise DecryptionError unless every block, read already or not, matches its authentication tag."""
+
+    def statuses(self) -> list[os.stat_result]:
+        """Return what the system says about each file that holds its bytes; nothing for bytes from elsewhere."""
+        return []
 
     @abstractmethod
     def close(self) -> None:

@@ -21,6 +21,7 @@ from ckptload.errors import (
     ReadError,
 )
 from ckptload.sources.base import GAP_LIMIT, Profile, Source
+from ckptload.sources.identity import changed, stamp
 
 if TYPE_CHECKING:
     from ckptload.sources.base import Job
@@ -66,7 +67,7 @@ class FileSource(Source):
                 hint=Hint("{pipe}"),
             )
         self.size = status.st_size
-        self._stamp = _stamp(status)
+        self._stamp = stamp(status)
 
     def read(self, start: int, stop: int) -> bytes | memoryview:
         """Return a copy of a range, by one call if the system returns all of it."""
@@ -147,11 +148,11 @@ class FileSource(Source):
     def check_unchanged(self) -> None:
         """Raise ChangedFileError unless size, modification time and identity are those at opening."""
         try:
-            stamps = {_stamp(os.fstat(self._open_file().fileno()))}
+            stamps = {stamp(os.fstat(self._open_file().fileno()))}
             # The path may name another file by now. A path that no longer exists proves nothing.
             if self.watches_name:
                 with suppress(FileNotFoundError):
-                    stamps.add(_stamp(os.stat(self.label)))  # noqa: PTH116
+                    stamps.add(stamp(os.stat(self.label)))  # noqa: PTH116
         except (OSError, ValueError) as error:
             if isinstance(error, CheckpointError):
                 raise
@@ -159,11 +160,11 @@ class FileSource(Source):
             raise unreadable(self.label, error) from shown.cause(error)
         if stamps != {self._stamp}:
             self._open_file()
-            raise ChangedFileError(
-                "the file was changed or replaced after it was opened",
-                path=self.label,
-                hint="open it again",
-            )
+            raise changed(self.label)
+
+    def statuses(self) -> list[os.stat_result]:
+        """Return the status of the open file, whatever its path names by now."""
+        return [os.fstat(self._open_file().fileno())]
 
     def close(self) -> None:
         """Close the file."""
@@ -175,10 +176,6 @@ class FileSource(Source):
 def _open_at_once(path: str, flags: int) -> int:
     """Open without blocking, even if the path is a pipe that has no writer."""
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
-
-
-def _stamp(status: os.stat_result) -> tuple[int, int, int, int]:
-    return (status.st_size, status.st_mtime_ns, status.st_ino, status.st_dev)
 
 
 _NO_FILE: Final = "check the path; it is taken relative to the working directory, without ~"

@@ -8,7 +8,7 @@ import numpy as np
 
 from ckptload import dtypes, shown
 from ckptload.errors import ArgumentOverflowError, ArgumentTypeError
-from ckptload.foreign.taking import taken
+from ckptload.foreign.taking import check_elements, taken
 from ckptload.messages import shown_value, type_name
 from ckptload.tensors import casting
 
@@ -75,6 +75,7 @@ def from_python(data: object, dtype: DType | None) -> tuple[Array, DType]:
             f"a tensor cannot be made from {type_name(data)}",
             hint="give a number, a list, a tuple, a numpy.ndarray or a Tensor",
         )
+    check_elements(data)
     try:
         array = np.asarray(data)
     except (ValueError, TypeError) as error:

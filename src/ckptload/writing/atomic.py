@@ -19,14 +19,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from ckptload import shown
-from ckptload.errors import (
-    CheckpointError,
-    MissingFolderError,
-    ParentIsFileError,
-    TargetIsFolderError,
-    WriteError,
-    WritePermissionError,
-)
+from ckptload.errors import CheckpointError, WriteError
+from ckptload.writing.permissions import narrowed
+from ckptload.writing.targets import check_place, failure
 
 try:
     import fcntl
@@ -34,7 +29,7 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from types import TracebackType
 
 #: Permission bits of a new file if nothing else is said; the system takes those of the umask away.
@@ -49,21 +44,11 @@ _ABANDONED_AFTER: Final = 24 * 3600
 _CANNOT_SYNC: Final = frozenset({errno.EINVAL, errno.ENOTSUP, errno.ENOSYS})
 
 _NO_LINKS: Final = getattr(os, "O_NOFOLLOW", 0)
+#: A pipe may take a file's place between two looks at it; opening it does not wait then.
+_NO_WAITING: Final = getattr(os, "O_NONBLOCK", 0)
 _CREATE: Final = os.O_RDWR | os.O_CREAT | os.O_EXCL | _NO_LINKS | getattr(os, "O_BINARY", 0)
 
 _SUFFIX: Final = ".tmp"
-
-_KINDS: Final = {
-    FileNotFoundError: (MissingFolderError, "make the folder first"),
-    PermissionError: (WritePermissionError, "the current user needs write permission for the folder"),
-    IsADirectoryError: (TargetIsFolderError, "give the name of a file"),
-    NotADirectoryError: (ParentIsFileError, "give a path whose folder exists"),
-}
-_HINTS: Final = {
-    errno.ENOSPC: "free some space on the disk; the file at the path is unchanged",
-    errno.EDQUOT: "the user's quota is used up; the file at the path is unchanged",
-    errno.EFBIG: "the system limits the size of files (ulimit -f), or the file system does",
-}
 
 
 class Replacement:
@@ -75,50 +60,78 @@ class Replacement:
             file.write(content)
 
     If the block or the renaming fails, or the process is killed at any moment, the file at the path is
-    unchanged.
+    unchanged. What is at the path is looked at without opening it, and only a file is replaced, or a link to one.
 
     Args:
-        path: an absolute path; the file there may be write-protected.
+        path: an absolute path; the file there may be write-protected. A link is replaced itself (see `targets`).
         synced: whether the new file is synced to the disk before it replaces the old one. If it is not, a crash
             of the machine may lose both.
         permissions: permission bits of the new file, whatever the umask; None for those of the file at the path, or,
             if there is none, those that the umask leaves. While it is written, the file never has more.
+        reveals: what the system says about the files whose content the new one shows; it never is more readable than
+            they are (`narrowed`).
 
     Raises:
-        WriteError: the system could not write; `errno` and `__cause__` have its reason. Other
-            exceptions of the block pass through.
+        TargetIsFolderError: a folder is at the path.
+        TargetIsNoFileError: a pipe, a socket or a device is at the path.
+        WriteError: the system could not write; `errno` and `__cause__` have its reason. The file at the path is
+            unchanged, unless the message says that the new one is in place. Other exceptions of the block pass
+            through.
     """
 
-    def __init__(self, path: str, *, synced: bool = True, permissions: int | None = None) -> None:
+    def __init__(
+        self,
+        path: str,
+        *,
+        synced: bool = True,
+        permissions: int | None = None,
+        reveals: Sequence[os.stat_result] = (),
+    ) -> None:
         self.path = Path(path)
         self._synced = synced
         self._permissions = permissions
+        self._reveals = reveals
+        self._placed = False
         self._temporary = self.path
         self._file: io.BufferedWriter | None = None
 
     def __enter__(self) -> io.BufferedWriter:
         folder, prefix = self.path.parent, _prefix(self.path)
+        check_place(str(self.path))
         try:
             _remove_leftovers(folder, prefix)
             permissions = _permissions_of(self.path) if self._permissions is None else self._permissions
-            self._temporary, number = _create(folder, prefix, permissions)
+            self._temporary, number = _create(folder, prefix, permissions, self._reveals)
         except OSError as error:
             raise failure(error, str(self.path)) from shown.cause(error)
-        self._file = io.BufferedWriter(io.FileIO(number, "wb"), _BUFFER)
+        try:
+            self._file = io.BufferedWriter(io.FileIO(number, "wb"), _BUFFER)
+        finally:
+            # Ctrl-C may come at any moment.
+            if self._file is None:
+                _discard(number, self._temporary)
         return self._file
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        done = False
+        file, self._file = self._file, None
+        if file is None:
+            return
+        problem: OSError | None = None
         try:
-            if kind is None and self._file is not None:
-                self._commit(self._file)
-                done = True
+            if kind is None:
+                self._commit(file)
         except OSError as reason:
-            raise failure(reason, str(self.path)) from shown.cause(reason)
+            problem = reason
         finally:
-            self._close(remove=not done)
+            closing = self._close(file)
+        if problem is None and self._placed:
+            problem = closing
+        if isinstance(problem, CheckpointError):
+            raise problem
+        if problem is not None:
+            raise (_unfinished if self._placed else failure)(problem, str(self.path)) from problem
         if isinstance(error, OSError) and not isinstance(error, CheckpointError):
             raise failure(error, str(self.path)) from shown.cause(error)
 
@@ -126,6 +139,10 @@ class Replacement:
         file.flush()
         if self._synced:
             _sync(file.fileno())
+        else:
+            _settle(file.fileno())
+        # Again, because something else may have taken the place meanwhile.
+        check_place(str(self.path))
         if fcntl is None:
             # Windows cannot rename an open file or replace a write-protected one.
             file.close()
@@ -133,31 +150,30 @@ class Replacement:
                 self._temporary.replace(self.path)
         else:
             self._temporary.replace(self.path)
+        self._placed = True
         if self._synced:
             _sync_folder(self.path.parent)
 
-    def _close(self, *, remove: bool) -> None:
-        file, self._file = self._file, None
-        if file is None:
-            return
-        # Only the raw file is closed, because after a failure the buffer must not be flushed.
-        file.raw.close()
-        if remove:
+    def _close(self, file: io.BufferedWriter) -> OSError | None:
+        """Close the file, and remove it unless it has its place; return what the system says about it."""
+        problem: OSError | None = None
+        try:
+            # Only the raw file is closed, because after a failure the buffer must not be flushed.
+            file.raw.close()
+        except OSError as reason:
+            problem = reason
+        if not self._placed:
             with suppress(OSError):
                 _remove(self._temporary)
+        return problem
 
 
-def failure(error: OSError, path: str) -> WriteError:
-    """Return the WriteError for an error of the system, of a matching class such as WritePermissionError."""
-    found: tuple[type[WriteError], str | None] = (WriteError, None)
-    for reason, known in _KINDS.items():
-        if isinstance(error, reason):
-            found = known
-    cls, hint = found
-    result = cls(
-        f"the file could not be saved: {error.strerror or error}",
+def _unfinished(error: OSError, path: str) -> WriteError:
+    """Return the error for what failed after the file got its place."""
+    result = WriteError(
+        f"the new file is in its place, but may not survive a crash of the machine: {error.strerror or error}",
         path=path,
-        hint=_HINTS.get(error.errno or 0, hint),
+        hint="save it again, or check it, before you rely on it; the disk may be failing",
     )
     result.errno = error.errno
     return result
@@ -181,24 +197,46 @@ def _permissions_of(path: Path) -> int | None:
     return None
 
 
-def _create(folder: Path, prefix: str, permissions: int | None) -> tuple[Path, int]:
+def _create(folder: Path, prefix: str, permissions: int | None, reveals: Sequence[os.stat_result]) -> tuple[Path, int]:
     """Create and lock a temporary file under a new name; return its path and descriptor.
 
     Only the system applies the umask: a program can read it only by changing it for all threads.
     """
+    wanted = _ORDINARY if permissions is None else permissions
+    group: int | None = None
     while True:
         path = folder / f"{prefix}{os.getpid()}-{secrets.token_hex(8)}{_SUFFIX}"
-        number = os.open(path, _CREATE, _ORDINARY if permissions is None else permissions)
+        bits = narrowed(wanted, reveals, group)
+        number: int | None = None
+        there, done = True, False
         try:
-            if permissions is not None:
-                _permit(number, permissions)
-            if _lock(number, path):
+            try:
+                number = os.open(path, _CREATE, bits)
+            except OSError:
+                there = False
+                raise
+            # The folder decides about the group. If it is not that of the files that are revealed, the file is made
+            # again, because somebody may have opened it already.
+            group = os.fstat(number).st_gid
+            if narrowed(wanted, reveals, group) == bits:
+                if permissions is not None:
+                    _permit(number, bits)
+                done = _lock(number, path)
+            if done:
                 return path, number
-        except OSError:
-            os.close(number)
-            _remove(path)
-            raise
+        finally:
+            # Whatever ends this, Ctrl-C included.
+            if not done:
+                _discard(number, path if there else None)
+
+
+def _discard(number: int | None, path: Path | None) -> None:
+    """Close and remove a temporary file, as far as there is one."""
+    if number is not None:
         os.close(number)
+    if path is not None:
+        with suppress(FileNotFoundError):
+            _remove(path)
 
 
 def _permit(number: int, permissions: int) -> None:
@@ -210,16 +248,19 @@ def _permit(number: int, permissions: int) -> None:
 
 
 def _lock(number: int, path: Path) -> bool:
-    """Lock a new file; return False if another process has removed it before it was locked."""
+    """Lock a new file; return False if another process has found it before it was locked, and may remove it."""
     if fcntl is None:
         return True
     try:
-        fcntl.flock(number, fcntl.LOCK_EX)
+        # Without waiting: who may read the file can lock it, for ever if he likes.
+        fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
     except OSError:
         # This file system has no locks; leftovers are recognized by their age instead.
         return True
     try:
-        return os.path.samestat(os.fstat(number), path.stat())
+        return os.path.samestat(os.fstat(number), path.lstat())
     except FileNotFoundError:
         return False
 
@@ -234,13 +275,19 @@ def _remove_leftovers(folder: Path, prefix: str) -> None:
 
 
 def _remove_if_abandoned(path: Path) -> None:
+    """Remove a file unless a running save holds it. Anything else of such a name is not ours, and is not opened."""
+    status = path.lstat()
+    if not stat.S_ISREG(status.st_mode):
+        return
     if fcntl is None:
-        if _is_old(path):
+        if _is_old(status):
             _remove(path)
         return
-    number = os.open(path, os.O_RDONLY | _NO_LINKS)
+    number = os.open(path, os.O_RDONLY | _NO_LINKS | _NO_WAITING)
     try:
-        if _is_free(number, path):
+        opened = os.fstat(number)
+        # What takes the place of a file may also get its number.
+        if stat.S_ISREG(opened.st_mode) and os.path.samestat(status, opened) and _is_free(number):
             # The lock is held until the name is gone. A process that has just created the file and not locked
             # it yet then finds the name gone and creates another.
             path.unlink()
@@ -248,19 +295,19 @@ def _remove_if_abandoned(path: Path) -> None:
         os.close(number)
 
 
-def _is_free(number: int, path: Path) -> bool:
+def _is_free(number: int) -> bool:
     """Lock a file; return False if a running save holds the lock."""
     try:
         fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     except OSError:
-        return _is_old(path)
+        return _is_old(os.fstat(number))
     return True
 
 
-def _is_old(path: Path) -> bool:
-    return time.time() - path.stat().st_mtime > _ABANDONED_AFTER
+def _is_old(status: os.stat_result) -> bool:
+    return time.time() - status.st_mtime > _ABANDONED_AFTER
 
 
 def _remove(path: Path) -> None:
@@ -278,6 +325,16 @@ def _sync(number: int) -> None:
     except OSError as error:
         if error.errno not in _CANNOT_SYNC:
             raise
+
+
+def _settle(number: int) -> None:
+    """Let a file system that writes late, such as NFS, say now what it would say when the file is closed."""
+    try:
+        other = os.dup(number)
+    except OSError:
+        # There are no descriptors left; closing the file will tell.
+        return
+    os.close(other)
 
 
 def _sync_folder(folder: Path) -> None:

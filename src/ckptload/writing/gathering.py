@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeGuard
 import numpy as np
 
 from ckptload import dtypes
-from ckptload.errors import ArgumentError, ArgumentTypeError, IntegerRangeError, UnsavableTypeError
+from ckptload.errors import ArgumentError, ArgumentTypeError, CheckpointError, IntegerRangeError, UnsavableTypeError
 from ckptload.filters import MAX_NAME
 from ckptload.foreign.taking import check_array
 from ckptload.formats.ckpt import records as ckpt_records
@@ -65,7 +65,7 @@ def gather(
         if choice_func is None or choice_func(asked):
             if last.setdefault(name, value) is not value:
                 repeated[name] = None
-            found[name] = make(_checked(name), value)
+            found[name] = _made(make, name, value)
             last[name] = value
     if repeated:
         warn(
@@ -74,8 +74,18 @@ def gather(
         )
     for name, value in (append_dict or {}).items():
         if name != _EXCEPTION_MARK:
-            found[name] = _value(_checked(name), value)
+            found[name] = _made(_value, name, value)
     return list(found.values())
+
+
+def _made(make: Callable[[str, Any], Item], name: str, value: object) -> Item:
+    """Make an item, and add the name to an error about a value of another framework, which does not know it."""
+    checked = _checked(name)
+    try:
+        return make(checked, value)
+    except CheckpointError as error:
+        error.name = name if error.name is None else error.name
+        raise
 
 
 def check_append_dict(append_dict: object) -> None:
@@ -217,7 +227,8 @@ def _array(name: str, value: Array) -> Item:
         dtype = dtypes.from_numpy(value.dtype)
     except ArgumentTypeError as error:
         raise UnsavableTypeError(error.problem, name=name, hint=error.advice) from error
-    return Item(name, TENSOR, dtype, value.shape, value.nbytes, value)
+    # Without the methods of a subclass, such as a masked array that masks nothing.
+    return Item(name, TENSOR, dtype, value.shape, value.nbytes, np.asarray(value))
 
 
 def _is_number(value: object) -> TypeGuard[float | np.generic]:

@@ -11,7 +11,8 @@ from ckptload.formats.entry import MAP
 from ckptload.writing.atomic import Replacement
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    import os
+    from collections.abc import Callable, Iterable, Sequence
 
     from ckptload.encryption.keys import Key
     from ckptload.formats.item import Item
@@ -25,6 +26,7 @@ def write_file(
     mode: str = AES_GCM,
     synced: bool = True,
     permissions: int | None = None,
+    reveals: Sequence[os.stat_result] = (),
     advance: Callable[[int], object] | None = None,
     finish: Callable[[], object] | None = None,
 ) -> None:
@@ -37,6 +39,7 @@ def write_file(
         mode: cipher of an encrypted file.
         synced: see `Replacement`.
         permissions: see `Replacement`.
+        reveals: see `Replacement`.
         advance: called with the size of each buffer, in bytes, after it is written.
         finish: called after everything is written and before the file is replaced.
 
@@ -45,7 +48,7 @@ def write_file(
     """
     if key is not None:
         prepare(key, mode)
-    with Replacement(path, synced=synced, permissions=permissions) as file:
+    with Replacement(path, synced=synced, permissions=permissions, reveals=reveals) as file:
         encrypting = None if key is None else EncryptingWriter(file, key, mode)
         write = file.write if encrypting is None else encrypting.write
         for buffer in buffers:

@@ -379,6 +379,7 @@ def summed(*, flip: bool = False, crc: str | None = None) -> bytes:
     return made(header, (b"\0\0\1\0" if flip else z) + b)
 
 
+@pytest.mark.filterwarnings("ignore::ckptload.errors.PartialChecksumWarning")
 def test_a_right_sum_is_found_right() -> None:
     assert list(load(summed(), crc_check=True)) == ["b", "z"]
     with open_checkpoint(summed()) as reader:
@@ -397,6 +398,7 @@ def test_a_file_without_a_sum_is_warned_about() -> None:
         load(SMALL, crc_check=True)
 
 
+@pytest.mark.filterwarnings("ignore::ckptload.errors.PartialChecksumWarning")
 def test_a_single_integer_is_summed_as_mindspore_does_it() -> None:
     """MindSpore passes each array to bytes(), which makes of a single integer so many zeros."""
     header = {

@@ -45,6 +45,7 @@ from ckptload.errors import (
 )
 from ckptload.reading.access import Access
 from ckptload.reading.opening import open_files, open_with
+from descriptors import open_files as files_of_this_process
 from places import FIXTURES
 
 ARRAYS: dict[str, np.ndarray[Any, Any]] = {
@@ -116,6 +117,25 @@ def test_a_shard_is_opened_when_something_in_it_is_wanted(index: Path) -> None:
         with pytest.raises(CorruptCheckpointError) as caught:
             reader["a.bias"]
         assert caught.value.path == str(index.with_name("two.safetensors"))
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs a POSIX system")
+def test_a_shard_that_was_read_from_stays_open(index: Path) -> None:
+    """So that a checkpoint of more shards than a process may have open files is loaded in parts."""
+
+    def shards_open() -> int:
+        return sum(name.endswith(".safetensors") for name in files_of_this_process())
+
+    with open_checkpoint(index) as reader:
+        assert shards_open() == 0
+        for name, number in (("c", 1), ("b.weight", 1), ("a.bias", 2)):
+            reader[name]
+            assert shards_open() == number
+        with open_checkpoint(index) as part:
+            part["c"]
+            assert shards_open() == 3
+        assert shards_open() == 2
+    assert shards_open() == 0
 
 
 def test_missing_shards_are_listed_when_something_in_them_is_wanted(index: Path) -> None:

@@ -8,12 +8,13 @@ from ckptload import dtypes
 from ckptload.errors import CheckpointError, Hint
 from ckptload.filters import MAX_NAME
 from ckptload.formats.ckpt import history, records, schema, trailer
+from ckptload.formats.coverage import WHOLE, Coverage
 from ckptload.formats.entry import CKPT, unsupported
 from ckptload.formats.index import Facts
-from ckptload.messages import quoted
+from ckptload.messages import counted, listed, quoted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from ckptload.errors import UnsupportedTypeError
     from ckptload.formats.ckpt.walk import Layout
@@ -31,7 +32,7 @@ class CkptIndex:
         self.cipher = cipher
         self._tagged = tagged
         self.trailer = layout.trailer
-        self._maps = [(record.offset, record.stop) for record in layout.records if record.is_map]
+        self._maps = [record for record in layout.records if record.is_map]
         self._found = records.grouped(layout.records)
         for first, last, what in records.odd(self._found.values()):
             layout.strangers.add(first.offset, last.stop, what, first.name)
@@ -74,12 +75,36 @@ class CkptIndex:
         """Return the error for entries of types that are not supported."""
         return unsupported(entries, dtypes.BY_NAME)
 
-    def verify_crc(self) -> bool:
-        """Return whether there is a trailer; raise ChecksumError if its sum does not match."""
+    def verify_crc(self) -> Coverage | None:
+        """Return what the sum in the trailer covers, or None without one; raise ChecksumError if it does not match."""
         if self.trailer is None:
-            return False
-        trailer.verify_crc(self.source, self.trailer, self._maps)
-        return True
+            return None
+        maps = [(record.offset, record.stop) for record in self._maps]
+        if trailer.verify_crc(self.source, self.trailer, maps):
+            return WHOLE
+        return Coverage(gaps=tuple(self._left_out()))
+
+    def reach(self) -> Coverage:
+        """Return the whole: what there is of the file is in the file itself."""
+        return WHOLE
+
+    def _left_out(self) -> Iterator[str]:
+        """Say what a sum without the map records leaves out."""
+        names = list(dict.fromkeys(record.name for record in self._maps))
+        yield (
+            f"the CRC-32 leaves out {counted(len(names), 'map')}, as MindSpore writes it, so that what is in maps, and "
+            f"which there are, may have changed: {_named(names)}"
+        )
+        replacing = []
+        for name in names:
+            of_name = records.runs(self._found[name])
+            if of_name[-1][0].is_map and not all(run[0].is_map for run in of_name):
+                replacing.append(name)
+        if replacing:
+            yield (
+                f"{counted(len(replacing), 'of these maps replaces', 'of these maps replace')} a value of the same "
+                f"name, which the CRC-32 covers: {_named(replacing)}"
+            )
 
     def check_index(self) -> list[CheckpointError]:
         """Return nothing: this is a single file."""
@@ -92,6 +117,11 @@ class CkptIndex:
         return Facts(
             self.source.size, has_checksum, self.source.authenticated, history.written_by(found), found, self.foreign
         )
+
+
+def _named(names: Sequence[str]) -> str:
+    limit = 100
+    return listed([name if len(name) <= limit else f"{name[:limit]}..." for name in names])
 
 
 def _collision(public: str, first: str, second: str) -> CheckpointError:

@@ -145,7 +145,7 @@ def _ordinary(name: str, record: Record) -> Entry | None:
     if dtype is None or start < 0 or stop - start != size:
         return None
     # NamedTuple's own constructor is a Python function, which takes longer than everything else here.
-    return _made(Entry, (name, TENSOR, dtype, dims, size, ((start, stop),), offset, (), ""))
+    return _made(Entry, (name, TENSOR, dtype, dims, size, ((start, stop),), offset, (), "", ()))
 
 
 @lru_cache(maxsize=1024)

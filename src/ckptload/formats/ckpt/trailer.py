@@ -19,7 +19,7 @@ def trailer(value: int) -> bytes:
     return schema.CRC_MARKER + value.to_bytes(schema.CRC_DIGITS, "big")
 
 
-def verify_crc(source: Source, stop: int, maps: Iterable[tuple[int, int]] = ()) -> None:
+def verify_crc(source: Source, stop: int, maps: Iterable[tuple[int, int]] = ()) -> bool:
     """Compare the CRC-32 in the trailer at `stop` with that of the bytes before it.
 
     MindSpore's writer leaves map records out of its sum (docs/format.md, "Faults of MindSpore's writer"), so
@@ -30,6 +30,9 @@ def verify_crc(source: Source, stop: int, maps: Iterable[tuple[int, int]] = ()) 
         stop: start of the trailer, in bytes from the start of `source`.
         maps: the ``(start, stop)`` of each map record, in ascending order.
 
+    Returns:
+        Whether it is the sum of all bytes; False if it leaves the map records out.
+
     Raises:
         ChecksumError: the trailer has neither sum.
     """
@@ -37,10 +40,10 @@ def verify_crc(source: Source, stop: int, maps: Iterable[tuple[int, int]] = ()) 
     want = int.from_bytes(found, "big")
     have = crc32_of(source, [(0, stop)])
     if want == have:
-        return
+        return True
     skipped = list(maps)
     if skipped and want == crc32_of(source, _between(skipped, stop)):
-        return
+        return False
     raise ChecksumError(
         f"the CRC-32 in the file is {want:#010x}, but its {stop} bytes have {have:#010x}",
         path=source.label,

@@ -4,10 +4,14 @@ It covers the names in sorted order, each followed by the bytes of its tensor, w
 passes each array to ``bytes()``, and ``bytes(n)`` of an integer of shape ``()`` is `n` zero bytes: a step counter
 of 3 is summed as three zeros. MindSpore's writer and its reader both do this (MindSpore 2.10.0,
 train/serialization.py:436 and 1203).
+
+Neither dtypes nor shapes are in this sum. So what a conversion writes has a second one beside it, over a line for
+each entry (docs/safetensors.md, "What the metadata say").
 """
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Final
 
 from ckptload.formats.crc32 import add_zeros, crc32
@@ -19,6 +23,8 @@ if TYPE_CHECKING:
 
 #: Metadata key of the sum, a decimal number.
 KEY: Final = "crc_num"
+#: Metadata key of our own sum of names, dtypes and shapes, eight hexadecimal digits; other readers ignore it.
+ENTRIES: Final = "ckptload.entries"
 
 _PIECE: Final = 1 << 20
 
@@ -42,6 +48,20 @@ def add(value: int, name: str, dtype: DType, shape: tuple[int, ...], pieces: Ite
     for piece in _small(pieces):
         value = crc32(piece, value)
     return value
+
+
+def of_entries(entries: Iterable[tuple[str, str, tuple[int, ...]]], texts: str = "") -> str:
+    """Return our own sum of what the entries are, as it is in the metadata.
+
+    Args:
+        entries: name, dtype and shape of each, in the order in which they are read.
+        texts: the strings of a .ckpt as they are in the metadata, which belong to the entries, too.
+    """
+    value = 0
+    for name, dtype, shape in entries:
+        # JSON in ASCII: two lists of entries are never the same bytes.
+        value = crc32(json.dumps([name, dtype, shape], separators=(",", ":")).encode() + b"\n", value)
+    return f"{crc32(texts.encode(), value):08x}"
 
 
 def _small(pieces: Iterable[memoryview]) -> Iterator[memoryview]:

@@ -33,7 +33,7 @@ _ORDER: Final = (
     "BOOL",
 )  # fmt: skip
 #: Keys of the metadata that are not names of tensors.
-_TAKEN: Final = frozenset({"format", "remove_redundancy", checksum.KEY, strings.KEY, order.KEY})
+_TAKEN: Final = frozenset({"format", "remove_redundancy", checksum.KEY, strings.KEY, order.KEY, checksum.ENTRIES})
 _RANK: Final = {name: rank for rank, name in enumerate(_ORDER)}
 
 
@@ -57,6 +57,7 @@ def safetensors(
     items: Sequence[Item],
     *,
     crc_check: bool = False,
+    sums_entries: bool = False,
     remove_redundancy: bool | None = None,
     metadata: Mapping[str, str] | None = None,
 ) -> Iterator[Buffer]:
@@ -68,6 +69,8 @@ def safetensors(
     Args:
         items: the tensors, in any order; `check` must accept them.
         crc_check: whether to add the CRC-32 to the metadata.
+        sums_entries: with `crc_check`, whether to add our own sum of names, dtypes and shapes, which MindSpore does not
+            write.
         remove_redundancy: a flag for the metadata, or None to leave it out.
         metadata: further keys and texts for the metadata.
 
@@ -76,6 +79,8 @@ def safetensors(
     """
     laid_out = _laid_out(items)
     text = _metadata(items, crc_check=crc_check, remove_redundancy=remove_redundancy) | dict(metadata or {})
+    if crc_check and sums_entries:
+        text[checksum.ENTRIES] = _sum_of_entries(items, text)
     # MindSpore writes no metadata if there are no tensors.
     head = _header(laid_out, text if laid_out or metadata else {})
     return chain([head], chain.from_iterable(item.pieces() for item in laid_out))
@@ -147,3 +152,12 @@ def _metadata(items: Sequence[Item], *, crc_check: bool, remove_redundancy: bool
                 value = checksum.add(value, item.name, item.dtype, item.shape, item.pieces())
         metadata[checksum.KEY] = str(value)
     return metadata
+
+
+def _sum_of_entries(items: Iterable[Item], metadata: Mapping[str, str]) -> str:
+    """Return our own sum of names, dtypes and shapes, in the order in which they are read (`checksum.ENTRIES`)."""
+    found = {item.name: item for item in items}
+    ordered = (found[name] for name in order.restored(found, metadata))
+    return checksum.of_entries(
+        ((item.name, str(item.dtype), item.shape) for item in ordered), metadata.get(strings.KEY, "")
+    )

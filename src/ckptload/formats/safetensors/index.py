@@ -22,14 +22,17 @@ from ckptload.errors import (
     Hint,
     UnsupportedTypeError,
 )
+from ckptload.formats.coverage import WHOLE, Coverage
 from ckptload.formats.entry import SAFETENSORS, TENSOR, UNSUPPORTED, Entry, unsupported
 from ckptload.formats.index import Facts, Foreign
 from ckptload.formats.limits import MAX_RECORDS, beyond
-from ckptload.formats.safetensors import checksum, order
+from ckptload.formats.safetensors import checksum, order, strings
+from ckptload.formats.safetensors.places import places
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from ckptload.formats.entry import Span
     from ckptload.sources.base import Source
 
 #: The key in the header that holds texts, not a tensor.
@@ -48,9 +51,24 @@ _UPDATE: Final = "a newer safetensors may know it (pip install -U safetensors); 
 
 
 class SafetensorsIndex:
-    """The tensors of a safetensors file, by name."""
+    """The tensors of a safetensors file, by name.
 
-    def __init__(self, source: Source, header: dict[str, Any], metadata: dict[str, str], start: int) -> None:
+    Args:
+        source: the file.
+        header: the header, without its metadata.
+        metadata: its metadata.
+        start: where the tensor data begins.
+        places: where in the header tensors are described, if the source wants to know.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        header: dict[str, Any],
+        metadata: dict[str, str],
+        start: int,
+        places: dict[str, Span] | None = None,
+    ) -> None:
         self.format = SAFETENSORS
         self.source = source
         self.metadata = metadata
@@ -59,6 +77,7 @@ class SafetensorsIndex:
         self._header = header
         # Offsets in the header count from here, the start of the tensor data.
         self._start = start
+        self._places = places
 
     def names(self) -> Sequence[str]:
         """Return the names in the order of code points (MindSpore 2.10.0, train/serialization.py:1203).
@@ -84,12 +103,20 @@ class SafetensorsIndex:
         dtype = dtypes.BY_SAFETENSORS.get(spelling)
         if dtype is dtypes.int8 and self.metadata.get(name) == dtypes.qint4x2.name:
             dtype = dtypes.qint4x2
+        described = self._described_at(name)
         if dtype is None:
-            size = stop - start
-            return Entry(name, UNSUPPORTED, None, shape, size, ((start, stop),), start, type_name=spelling)
+            size, spans = stop - start, ((start, stop),)
+            return Entry(name, UNSUPPORTED, None, shape, size, spans, start, (), spelling, described)
         if stop - start != math.prod(shape) * dtype.itemsize:
             raise self._unclear(name)
-        return Entry(name, TENSOR, dtype, shape, stop - start, ((start, stop),), start)
+        return Entry(name, TENSOR, dtype, shape, stop - start, ((start, stop),), start, described=described)
+
+    def _described_at(self, name: str) -> tuple[Span, ...]:
+        """Return where the length of the header and a tensor are, or the whole header if that is not known."""
+        if self._places is None:
+            return ()
+        place = self._places.get(name)
+        return ((0, self._start),) if place is None else ((0, LENGTH_SIZE), place)
 
     def unsupported(self, entries: Sequence[Entry]) -> UnsupportedTypeError:
         """Return the error for entries of types that are not supported."""
@@ -103,18 +130,52 @@ class SafetensorsIndex:
         """Return nothing: this is a single file."""
         return []
 
-    def verify_crc(self) -> bool:
-        """Compare ``crc_num`` in the metadata with the sum of all tensors.
+    def verify_crc(self) -> Coverage | None:
+        """Compare ``crc_num`` in the metadata with the sum of all tensors, and our own sum, if it is there, as well.
 
         Returns:
-            Whether there is a ``crc_num``.
+            What they cover; None without a ``crc_num``.
 
         Raises:
-            ChecksumError: it is not the sum.
+            ChecksumError: one of them is not the sum.
         """
         want = self.metadata.get(checksum.KEY)
         if want is None:
-            return False
+            return None
+        have = self._sum()
+        if want != str(have):
+            raise self._mismatch(
+                f"{checksum.KEY} in the metadata is {want[:20]!r}, the CRC-32 of the tensors is {have}"
+            )
+        found = self.metadata.get(checksum.ENTRIES)
+        if found is None:
+            return self._without_entries()
+        listed = checksum.of_entries(map(self._line, self.names()), self.metadata.get(strings.KEY, ""))
+        if found != listed:
+            raise self._mismatch(
+                f"{checksum.ENTRIES} in the metadata is {found[:20]!r}, "
+                f"the CRC-32 of names, dtypes and shapes is {listed!r}"
+            )
+        return WHOLE
+
+    def reach(self) -> Coverage:
+        """Return the whole: what there is of the file is in the file itself."""
+        return WHOLE
+
+    def _without_entries(self) -> Coverage:
+        """Return what ``crc_num`` covers alone: it has the names and the bytes."""
+        gaps = ["the CRC-32 leaves out dtypes and shapes, as MindSpore writes it"]
+        if strings.KEY in self.metadata:
+            gaps.append(f"the CRC-32 leaves out the strings in the metadata ({strings.KEY})")
+        if order.KEY in self.metadata:
+            gaps.append(f"the CRC-32 leaves out the order of the entries in the metadata ({order.KEY})")
+        return Coverage(bytes=True, order=order.KEY not in self.metadata, completeness=True, gaps=tuple(gaps))
+
+    def _line(self, name: str) -> tuple[str, str, tuple[int, ...]]:
+        entry = self.entry(name)
+        return name, entry.type_name if entry.dtype is None else entry.dtype.name, entry.shape
+
+    def _sum(self) -> int:
         have = 0
         scratch = memoryview(bytearray(_PIECE))
         for name in sorted(self._header):
@@ -122,13 +183,11 @@ class SafetensorsIndex:
             # Only the sum of a scalar depends on the type, and MindSpore writes only types that it has.
             dtype = dtypes.BY_SAFETENSORS.get(spelling, dtypes.bool_)
             have = checksum.add(have, name, dtype, shape, self._pieces(start, stop, scratch))
-        if want != str(have):
-            raise ChecksumError(
-                f"{checksum.KEY} in the metadata is {want[:20]!r}, the CRC-32 of the tensors is {have}",
-                path=self.source.label,
-                hint=Hint("the file was changed after it was saved; fetch it again", ", or {skip_crc}"),
-            )
-        return True
+        return have
+
+    def _mismatch(self, problem: str) -> ChecksumError:
+        hint = Hint("the file was changed after it was saved; fetch it again", ", or {skip_crc}")
+        return ChecksumError(problem, path=self.source.label, hint=hint)
 
     def _described(self, name: str) -> tuple[str, tuple[int, ...], int, int]:
         """Return dtype and shape from the header, and start and stop in bytes from the start of the file."""
@@ -189,7 +248,8 @@ def open_safetensors(source: Source, max_records: int = MAX_RECORDS) -> Safetens
     if stop != source.size:
         sizes = f"the header describes a file of {stop} bytes, this one has {source.size}"
         raise _refused_by(source, _refusal(_CUT), f" ({sizes})")
-    return SafetensorsIndex(source, header, metadata, len(head))
+    found = places(head, LENGTH_SIZE) if source.witnessed else None
+    return SafetensorsIndex(source, header, metadata, len(head), found)
 
 
 # -- validation by the library ------------------------------------------------------------------------------

@@ -23,9 +23,10 @@ from ckptload.errors import (
     MissingFileError,
     MissingShardError,
 )
+from ckptload.formats.coverage import Coverage, by_all
 from ckptload.formats.entry import SAFETENSORS
 from ckptload.formats.index import Facts, Foreign
-from ckptload.formats.safetensors import checksum, order
+from ckptload.formats.safetensors import checksum, order, strings
 from ckptload.formats.safetensors.fitting import misfits
 from ckptload.formats.safetensors.weight_map import AGAIN
 from ckptload.messages import counted, listed
@@ -174,6 +175,14 @@ class ShardedSource(Source):
             if opened is not None:
                 opened.check_unchanged()
 
+    def statuses(self) -> list[os.stat_result]:
+        """Return those of the index and of every shard that is there, opened or not."""
+        found = []
+        for path in (self.label, *self.files):
+            with suppress(OSError):
+                found.append(os.stat(path))  # noqa: PTH116 -- paths are strings here
+        return found
+
     def close(self) -> None:
         """Close every shard that was opened."""
         with self._lock:
@@ -253,8 +262,11 @@ class ShardedIndex:
         """Return the total size of the shards, and whether the index has a checksum."""
         return Facts(self.source.size, checksum.KEY in self.metadata)
 
-    def verify_crc(self) -> bool:
-        """Check every shard that has a checksum; return whether there are shards and all of them do.
+    def verify_crc(self) -> Coverage | None:
+        """Check every shard that has a checksum.
+
+        Returns:
+            What the sums of all shards cover; None if there are no shards, or one of them has no sum.
 
         Raises:
             MissingShardError: files are missing; the others have been checked.
@@ -267,7 +279,29 @@ class ShardedIndex:
                 missing = error
         if missing is not None:
             raise missing
-        return bool(found) and all(found)
+        sums = [one for one in found if one is not None]
+        return by_all(sums) if found and len(sums) == len(found) else None
+
+    def reach(self) -> Coverage:
+        """Return what checks of the shards, and comparing the index with them, can cover: the index has no sum."""
+        has_order, has_texts, has_size = order.KEY in self.metadata, strings.KEY in self.metadata, self._has_size
+        gaps = {
+            "nothing covers the order of the entries, which is in the index": has_order,
+            "nothing covers the strings, which are in the index": has_texts,
+            "the index does not say how many bytes its tensors have (total_size), so that a file may be missing "
+            "with its tensors": not has_size,
+        }
+        return Coverage(
+            bytes=not has_texts,
+            entries=not has_texts,
+            order=not has_order,
+            completeness=has_size,
+            gaps=tuple(text for text, there in gaps.items() if there),
+        )
+
+    @property
+    def _has_size(self) -> bool:
+        return self._shards.index.total_size is not None
 
     def check_index(self) -> list[CheckpointError]:
         """Compare the index with the headers of all its files."""

@@ -9,8 +9,9 @@ import numpy as np
 import torch
 
 from ckptload.dtypes import DType
-from ckptload.foreign.torch_tensors import as_array, as_tensor, dtype_of, refusal_of
+from ckptload.foreign.torch_tensors import as_array, as_tensor, dtype_of, has_place, refusal_of
 from ckptload.nets.ends import prefixes_of
+from ckptload.nets.overlaps import Extent
 from ckptload.nets.pytorch.names import places
 
 if TYPE_CHECKING:
@@ -41,9 +42,9 @@ def choose(module: Any, keys: Collection[str]) -> Iterator[Chosen]:
     are, and of several such prefixes the first in the checkpoint: a norm beside the module, or a net of other layers,
     may have a name that fits, too.
     """
-    tied: dict[int, list[Place]] = {}
+    tied: dict[object, list[Place]] = {}
     for place in places(module):
-        tied.setdefault(id(place.tensor), []).append(place)
+        tied.setdefault(_identity(place.tensor), []).append(place)
     every = [[(name, place) for place in several for name in place.names] for several in tied.values()]
     ranks = _behind_prefixes([[name for name, _ in options] for options in every], keys)
     for several, options in zip(tied.values(), every, strict=True):
@@ -117,10 +118,11 @@ class TorchSlot:
 
     def refusal(self) -> str | None:
         """Return why nothing can be written into it, or None."""
-        refusal = refusal_of(self._tensor)
-        if refusal is None and _is_expanded(self._tensor):
-            return "the tensor is expanded: several of its elements share memory"
-        return refusal
+        return refusal_of(self._tensor)
+
+    def extent(self) -> Extent | None:
+        """Return where its elements are."""
+        return _extent(self._tensor)
 
     def memory(self) -> Array | None:
         """View its memory if it is one writable numpy array, or return None."""
@@ -140,8 +142,18 @@ class TorchSlot:
             self._tensor.copy_(source)
 
 
-def _is_expanded(tensor: torch.Tensor) -> bool:
-    return any(stride == 0 and size > 1 for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
+def _extent(tensor: torch.Tensor) -> Extent | None:
+    if not has_place(tensor):
+        return None
+    size = tensor.element_size()
+    strides = tuple(stride * size for stride in tensor.stride())
+    return Extent(str(tensor.device), tensor.data_ptr(), tuple(tensor.shape), strides, size)
+
+
+def _identity(tensor: torch.Tensor) -> object:
+    """Return what is equal for a tensor and another of the same elements, whichever object it is."""
+    place = _extent(tensor) if refusal_of(tensor) is None else None
+    return (place, tensor.dtype) if place is not None and place.size else id(tensor)
 
 
 def _note_change(tensor: torch.Tensor) -> None:

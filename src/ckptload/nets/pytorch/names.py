@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from torch import nn
 
-from ckptload.foreign.torch_tensors import is_lazy
+from ckptload.foreign.torch_tensors import has_shape
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -72,7 +72,7 @@ class Place(NamedTuple):
     @property
     def shapes(self) -> tuple[Shape, ...]:
         """Return its shapes in MindSpore, with values in the same order; that of ``mindspore.nn`` is the first."""
-        if is_lazy(self.tensor):
+        if not has_shape(self.tensor):
             return ((),)
         shape = tuple(self.tensor.shape)
         return ((*shape[:-1], 1, *shape[-1:]), shape) if self.is_flat else (shape,)

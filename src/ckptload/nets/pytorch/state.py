@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ckptload.errors import ArgumentError, BindingError
-from ckptload.foreign.torch_tensors import dtype_of, is_lazy, refusal_of, taken
+from ckptload.foreign.torch_tensors import dtype_of, has_shape, refusal_of, taken
 from ckptload.messages import counted
 from ckptload.nets.pytorch.module import TorchSlot, choose
 from ckptload.nets.pytorch.names import places
@@ -31,7 +31,7 @@ class StateTarget:
         slots = []
         for chosen in choose(self._module, keys):
             tensor = chosen.place.tensor
-            if not is_lazy(tensor) and dtype_of(tensor) is not None:
+            if has_shape(tensor) and dtype_of(tensor) is not None:
                 tensor = torch.empty(tensor.shape, dtype=tensor.dtype)
                 self._new[chosen.name] = chosen, tensor
             slots.append(TorchSlot(chosen, tensor))
