@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ckptload.absent import absent_from
 from ckptload.errors import ArgumentError, ArgumentTypeError
-from ckptload.messages import closest, type_name
+from ckptload.messages import closest, shown_text, shown_value, type_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container
@@ -79,13 +79,14 @@ class _Settings:
                 raise ArgumentTypeError(f"{name} must be of type {wanted}, not {type_name(value)}")
             choices = self._choices.get(name)
             if choices is not None and value not in choices:
-                raise ArgumentError(f"{name} must be one of {choices}, not {value!r}")
+                raise ArgumentError(f"{name} must be one of {choices}, not {shown_value(value)}")
 
     def _known(self, name: str) -> None:
         if name not in self._defaults:
             near = closest(name, self._defaults, 1)
             raise ArgumentError(
-                f"{self._function} has no option {name!r}", hint=f"did you mean {near[0]!r}?" if near else None
+                f"{self._function} has no option {shown_text(name)}",
+                hint=f"did you mean {near[0]!r}?" if near else None,
             )
 
 
@@ -155,7 +156,7 @@ def set_context(**options: Any) -> None:
 def _gigabytes(value: str) -> float:
     match = _GIGABYTES.fullmatch(value)
     if match is None:
-        raise ArgumentError(f"a size must be a number of gigabytes such as '3.5GB', not {value!r}")
+        raise ArgumentError(f"a size must be a number of gigabytes such as '3.5GB', not {shown_value(value)}")
     return float(match[1])
 
 

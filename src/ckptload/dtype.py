@@ -35,6 +35,7 @@ from ckptload.dtypes import (
     uint64,
 )
 from ckptload.errors import ArgumentTypeError
+from ckptload.messages import shown_value
 
 # Not in this list: bool, float and int, which a star import would put into the place of Python's.
 __all__ = [
@@ -125,7 +126,7 @@ def dtype_to_nptype(dtype: Any) -> type[np.generic]:
     found = like(dtype)
     if found is None or found in (hifloat8, qint4x2):
         raise ArgumentTypeError(
-            f"numpy has no type for {dtype!r}", hint="use one of: " + ", ".join(one.attribute for one in ALL)
+            f"numpy has no type for {shown_value(dtype)}", hint="use one of: " + ", ".join(one.attribute for one in ALL)
         )
     return found.numpy.type
 
@@ -139,7 +140,8 @@ def dtype_to_pytype(dtype: Any) -> type:
     found = like(dtype)
     if found is None or found in (hifloat8, qint4x2):
         raise ArgumentTypeError(
-            f"Python has no type for {dtype!r}", hint="use one of: " + ", ".join(one.attribute for one in ALL)
+            f"Python has no type for {shown_value(dtype)}",
+            hint="use one of: " + ", ".join(one.attribute for one in ALL),
         )
     return _PYTHON[found.numpy.kind]
 
@@ -156,7 +158,9 @@ def pytype_to_dtype(obj: Any) -> Type:
         return obj
     if isinstance(obj, np.dtype) or (isinstance(obj, type) and issubclass(obj, np.generic)):
         return dtypes.from_numpy(np.dtype(obj))
-    raise ArgumentTypeError(f"MindSpore has no dtype for {obj!r}", hint="give a type of Python or numpy, such as float")
+    raise ArgumentTypeError(
+        f"MindSpore has no dtype for {shown_value(obj)}", hint="give a type of Python or numpy, such as float"
+    )
 
 
 if not TYPE_CHECKING:  # otherwise a type checker would accept any name

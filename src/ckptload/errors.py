@@ -12,6 +12,8 @@ import re
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
+from ckptload import shown
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
@@ -76,7 +78,7 @@ class Hint:
 
         def fill(placeholder: re.Match[str]) -> str:
             key = placeholder[1]
-            return str(self._values[key]) if key in self._values else words[key] or ""
+            return shown.foreign(self._values[key]) if key in self._values else words[key] or ""
 
         possible = (
             part
@@ -97,6 +99,8 @@ class CheckpointError(ValueError):
         hint: what the reader can do next: a `Hint`, or a text that fits Python and the command line, because it
             names neither an argument nor an option.
 
+    Whatever the texts quote, they have no control characters but line breaks, and no secrets of URLs.
+
     Attributes:
         advice: `hint` as it was given, to pass on to another error.
     """
@@ -110,12 +114,30 @@ class CheckpointError(ValueError):
         offset: int | None = None,
         hint: str | Hint | None = None,
     ) -> None:
-        super().__init__(problem)
         self.problem = problem
+        super().__init__(self.problem)
         self.path = path
         self.name = name
         self.offset = offset
         self.advice = hint
+
+    @property
+    def problem(self) -> str:
+        """What is wrong."""
+        return self._problem
+
+    @problem.setter
+    def problem(self, problem: str) -> None:
+        self._problem = shown.message(problem)
+
+    @property
+    def path(self) -> str | None:
+        """The file, without a password or a signature if it is a URL."""
+        return self._path
+
+    @path.setter
+    def path(self, path: str | None) -> None:
+        self._path = None if path is None else shown.place(path)
 
     @property
     def hint(self) -> str | None:
@@ -124,16 +146,19 @@ class CheckpointError(ValueError):
 
     def hint_in(self, words: Words) -> str | None:
         """Return the hint in the terms of another interface, or None."""
-        return self.advice.text(words) if isinstance(self.advice, Hint) else self.advice
+        hint = self.advice.text(words) if isinstance(self.advice, Hint) else self.advice
+        return None if hint is None else shown.message(hint)
 
     def __str__(self) -> str:
-        first = self.problem if self.name is None else f"parameter {self.name!r}: {self.problem}"
+        # What was given for a name, and is none, may be a key.
+        name = repr(self.name) if isinstance(self.name, str) else type(self.name).__name__
+        first = self.problem if self.name is None else f"parameter {name}: {self.problem}"
         if self.offset is not None:
             first += f" (at byte {self.offset})"
         lines = [first]
         if self.path is not None:
-            # A path may hold bytes that are not valid text, which Python cannot print.
-            lines.append(f"in file {self.path.encode(errors='backslashreplace').decode()}")
+            # A path may hold any characters, and bytes that are not valid text.
+            lines.append(f"in file {shown.printable(self.path)}")
         hint = self.hint
         if hint is not None:
             lines.append(f"hint: {hint}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from ckptload import shown
 from ckptload.errors import ArgumentError, ArgumentTypeError, CheckpointError, Hint
 from ckptload.messages import type_name
 
@@ -80,7 +81,7 @@ def _chosen(choice_func: Callable[[str], Any], name: str) -> bool:
         return bool(choice_func(name))
     except Exception as error:
         raise CheckpointError(
-            f"the filter raised {type(error).__name__} for this name: {error}",
+            f"the filter raised {type(error).__name__} for this name: {shown.foreign(error)}",
             name=name,
             hint=Hint("{filter_result}"),
         ) from error

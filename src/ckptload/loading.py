@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ckptload import filters
 from ckptload.binding.loading import check_arguments, check_flags, load_param_into_net
 from ckptload.encryption.ciphers import AES_GCM
+from ckptload.encryption.keys import hidden
 from ckptload.errors import ArgumentTypeError, EmptyCheckpointError, NothingSelectedError, PartialChecksumWarning
 from ckptload.foreign.giving import AUTO, chosen
 from ckptload.formats.entry import CKPT, SAFETENSORS, check_format
@@ -94,6 +95,7 @@ def load_checkpoint(
         ForeignFieldWarning: the file has fields that no version of MindSpore writes, so parameters may be missing.
         PartialChecksumWarning: with `crc_check`, the CRC-32 matches and does not cover everything in the file.
     """
+    dec_key = hidden(dec_key)
     kind = chosen(parameters)
     filters.prefixes(specify_prefix, "specify_prefix")
     filters.prefixes(filter_prefix, "filter_prefix")
@@ -271,6 +273,7 @@ def load_checkpoint_async(
         MissingPackageError: `parameters` needs a package that is not installed.
             Every other error comes from ``result()``.
     """
+    dec_key = hidden(dec_key)
     path = os.fspath(ckpt_file_name) if isinstance(ckpt_file_name, (str, os.PathLike)) else None
     if not isinstance(path, str):
         raise ArgumentTypeError(

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import warnings
 from typing import TYPE_CHECKING, Final
+
+from ckptload import shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -14,6 +17,10 @@ _PACKAGE: Final = __name__.partition(".")[0]
 
 #: How many names are listed; the rest is only counted.
 _LISTED: Final = 8
+#: Numbers of more bits may be keys, which have 128 or more.
+_BITS: Final = 100
+#: The longest repr of another object that is shown.
+_SAID: Final = 100
 
 
 def counted(number: int, one: str, several: str = "") -> str:
@@ -58,7 +65,35 @@ def warn(text: str, category: type[Warning] = UserWarning) -> None:
     level, frame = 1, sys._getframe()  # noqa: SLF001 -- Python 3.12 has warn(skip_file_prefixes=...) for this
     while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == _PACKAGE:
         level, frame = level + 1, frame.f_back
-    warnings.warn(text, category, stacklevel=level)
+    warnings.warn(shown.message(text), category, stacklevel=level)
+
+
+def shown_value(given: object) -> str:
+    """Return how a caller's value of an argument is shown, where only a few values are allowed.
+
+    The value may be a key, given by mistake: bytes are never shown, and no text or number that is as long as a key.
+    """
+    if isinstance(given, (bytes, bytearray)):
+        return f"{type_name(given)} of length {len(given)}"
+    if isinstance(given, str):
+        return repr(given) if len(given) < shown.KEY_FROM else shown.length(given)
+    if given is None or isinstance(given, (bool, float, complex, type)):
+        return repr(given)
+    if isinstance(given, int):
+        return repr(given) if given.bit_length() <= _BITS else f"an int of {given.bit_length()} bits"
+    if isinstance(given, (tuple, list)) and len(given) <= _LISTED:
+        inside = ", ".join(type_name(one) if isinstance(one, (tuple, list)) else shown_value(one) for one in given)
+        return f"[{inside}]" if isinstance(given, list) else f"({inside}{',' if len(given) == 1 else ''})"
+    # Dtypes, slices and the like say what they are. The elements of an array may be a key.
+    is_empty = isinstance(given, (dict, set, frozenset)) and not given
+    told = repr(given) if is_empty or not hasattr(type(given), "__iter__") else ""
+    is_key = any(map(shown.may_be_key, re.split(r"[^\w+/=]+", told)))
+    return told if 0 < len(told) <= _SAID and not is_key else type_name(given)
+
+
+def shown_text(given: str) -> str:
+    """Return how a caller's text is shown, where any text is allowed: quoted, unless it looks like a key."""
+    return shown.length(given) if shown.may_be_key(given) else repr(given)
 
 
 def type_name(value: object) -> str:

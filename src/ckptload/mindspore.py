@@ -18,6 +18,7 @@ from typing import Any, Final, TypeVar, cast
 from ckptload import loading
 from ckptload.binding.loading import load_param_into_net, plan_binding
 from ckptload.converting.converters import ckpt_to_safetensors, safetensors_to_ckpt
+from ckptload.encryption.keys import hidden_in, places_of
 from ckptload.errors import MissingPackageError
 from ckptload.foreign.classes import MINDSPORE, imported_mindspore
 from ckptload.frameworks import to_mindspore
@@ -34,9 +35,11 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 def _with_mindspore(function: Function) -> Function:
     """Return a function with ``parameters="mindspore"`` for a default."""
+    places = places_of(function)
 
     @wraps(function)
     def loading_parameters(*args: Any, **kwargs: Any) -> Any:
+        args, kwargs = hidden_in(places, args, kwargs)
         return function(*args, **{"parameters": MINDSPORE, **kwargs})
 
     return cast("Function", loading_parameters)
@@ -49,9 +52,11 @@ open_checkpoint = _with_mindspore(opening.open_checkpoint)
 
 def _stand_in(function: Function) -> Function:
     """Return another object that does the same, so that `uninstall` finds what `install` has put somewhere."""
+    places = places_of(function)
 
     @wraps(function)
     def stand_in(*args: Any, **kwargs: Any) -> Any:
+        args, kwargs = hidden_in(places, args, kwargs)
         return function(*args, **kwargs)
 
     return cast("Function", stand_in)

@@ -11,10 +11,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from ckptload.encryption.ciphers import AES_GCM, check_types
+from ckptload.encryption.keys import hidden
 from ckptload.errors import ArgumentError, ArgumentTypeError, enough_memory
 from ckptload.formats.ckpt.encoding import ckpt
 from ckptload.formats.entry import CKPT, SAFETENSORS, check_format
-from ckptload.messages import type_name
+from ckptload.messages import shown_value, type_name
 from ckptload.nets.cell import Cell
 from ckptload.nets.foreign import is_foreign_net
 from ckptload.writing.background import Saves
@@ -41,6 +42,9 @@ _PROCESS: Final = "process"
 _MODE: Final = 0o400
 _MOST: Final = 0o777
 _OCTAL: Final = "permission bits are written in octal, for example 0o644"
+
+#: The options in ``**kwargs`` that are looked at.
+_OPTIONS: Final = frozenset({"remove_redundancy", "incremental", "global_step_num"})
 
 _saves: Final = Saves()
 
@@ -101,6 +105,8 @@ def save_checkpoint(
     Warns:
         UserWarning: several parameters have the same name, of which only the last is saved.
     """
+    # The options that are ignored may have a key among them, too.
+    enc_key, kwargs = hidden(enc_key), {name: kwargs[name] for name in _OPTIONS & kwargs.keys()}
     path = _target(save_obj, ckpt_file_name, format)
     _check_types(integrated_save, async_save, append_dict, enc_key, enc_mode, crc_check, kwargs)
     _check_combination(format, enc_key, enc_mode, crc_check, kwargs)
@@ -169,23 +175,23 @@ def _check_types(
 ) -> None:
     """Check types as MindSpore does, without conversions. No message shows a key."""
     if not isinstance(integrated_save, bool):
-        raise ArgumentTypeError(f"integrated_save must be True or False, not {integrated_save!r}")
+        raise ArgumentTypeError(f"integrated_save must be True or False, not {shown_value(integrated_save)}")
     if not isinstance(async_save, (bool, str)):
-        raise ArgumentTypeError(f"async_save must be True, False, 'thread' or 'process', not {async_save!r}")
+        raise ArgumentTypeError(f"async_save must be True, False, 'thread' or 'process', not {shown_value(async_save)}")
     if isinstance(async_save, str) and async_save not in (_THREAD, _PROCESS):
-        raise ArgumentError(f"async_save must be True, False, 'thread' or 'process', not {async_save!r}")
+        raise ArgumentError(f"async_save must be True, False, 'thread' or 'process', not {shown_value(async_save)}")
     check_append_dict(append_dict)
     check_types(enc_key, enc_mode, argument="enc_key")
     if not isinstance(crc_check, bool):
-        raise ArgumentTypeError(f"crc_check must be True or False, not {crc_check!r}")
+        raise ArgumentTypeError(f"crc_check must be True or False, not {shown_value(crc_check)}")
     flag = kwargs.get("remove_redundancy")
     if flag is not None and not isinstance(flag, bool):
-        raise ArgumentTypeError(f"remove_redundancy must be True, False or None, not {flag!r}")
+        raise ArgumentTypeError(f"remove_redundancy must be True, False or None, not {shown_value(flag)}")
 
 
 def _checked_mode(mode: object) -> int:
     if isinstance(mode, bool) or not isinstance(mode, int):
-        raise ArgumentTypeError(f"mode must be an int or None, not {mode!r}", hint=_OCTAL)
+        raise ArgumentTypeError(f"mode must be an int or None, not {shown_value(mode)}", hint=_OCTAL)
     if not 0 <= mode <= _MOST:
         raise ArgumentError(f"mode must be between 0 and 0o777, not {mode:#o}", hint=_OCTAL)
     return mode

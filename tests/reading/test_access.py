@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ckptload.encryption.ciphers import AES_GCM, MODES
+from ckptload.encryption.keys import hidden
 from ckptload.errors import ArgumentError, ArgumentTypeError, CheckpointError
 from ckptload.formats import limits
 from ckptload.formats.entry import CKPT, SAFETENSORS
@@ -52,7 +53,7 @@ def test_each_format_is_accepted(name: str | None) -> None:
 @pytest.mark.parametrize("mode", MODES)
 def test_a_key_is_accepted_for_what_may_be_encrypted(name: str | None, mode: str) -> None:
     access = Access(format=name, key=KEY, mode=mode)
-    assert (access.key, access.mode) == (KEY, mode)
+    assert (access.key, access.mode) == (hidden(KEY), mode)
 
 
 @pytest.mark.parametrize(
@@ -95,10 +96,15 @@ def test_a_limit_below_one_is_refused(number: int) -> None:
     assert error.problem == f"max_records must be at least 1, not {number}"
 
 
-@pytest.mark.parametrize("name", ["", "CKPT", ".ckpt", "ckpt ", "npz", b"ckpt", 0, False, [], {}], ids=repr)
+@pytest.mark.parametrize("name", ["", "CKPT", ".ckpt", "ckpt ", "npz", 0, False, [], {}], ids=repr)
 def test_an_unknown_format_is_refused_with_those_that_exist(name: object) -> None:
     error = refused(ArgumentError, format=name)
     assert error.problem == f"format must be 'ckpt' or 'safetensors', not {name!r}"
+
+
+def test_bytes_for_a_format_may_be_a_key_and_are_not_shown() -> None:
+    error = refused(ArgumentError, format=b"ckpt")
+    assert error.problem == "format must be 'ckpt' or 'safetensors', not bytes of length 4"
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from ckptload.binding.plan import Load, Plan, fits
 from ckptload.binding.renaming import RenamedSupply
 from ckptload.binding.supplies import Transfer, supply_of
 from ckptload.errors import ArgumentError, ArgumentTypeError, BindingError, Hint, enough_memory
-from ckptload.messages import listed, type_name, warn
+from ckptload.messages import listed, shown_value, type_name, warn
 from ckptload.nets.foreign import is_module
 from ckptload.nets.slots import target_of
 from ckptload.reading.reader import Reader
@@ -286,7 +286,7 @@ def check_flags(**flags: object) -> None:
     """Raise ArgumentTypeError for an argument that is neither True nor False."""
     for argument, value in flags.items():
         if not isinstance(value, bool):
-            raise ArgumentTypeError(f"{argument} must be True or False, not {value!r}")
+            raise ArgumentTypeError(f"{argument} must be True or False, not {shown_value(value)}")
 
 
 def plan_target(

@@ -17,7 +17,7 @@ from ckptload.errors import ArgumentTypeError, CheckpointError
 from ckptload.foreign.giving import OURS
 from ckptload.foreign.taking import is_foreign
 from ckptload.formats.entry import TENSOR, UNSUPPORTED
-from ckptload.messages import type_name
+from ckptload.messages import shown_value, type_name
 from ckptload.reading.arrays import bounds
 from ckptload.reading.reader import Reader
 from ckptload.sources.spans import batches
@@ -121,7 +121,7 @@ def supply_of(parameters: object, argument: str) -> Supply:
         )
     for key, value in parameters.items():
         if not isinstance(key, str):
-            raise ArgumentTypeError(f"a key of {argument} must be a str, not {type_name(key)}: {key!r}")
+            raise ArgumentTypeError(f"a key of {argument} must be a str, not {type_name(key)}: {shown_value(key)}")
         if not isinstance(value, (Tensor, str, list, bytes)) and not is_foreign(value):
             raise ArgumentTypeError(
                 f"the value must be a Parameter, a str, a list or bytes, not {type_name(value)}",

@@ -15,6 +15,8 @@ from click.shell_completion import CompletionItem, shell_complete
 from ckptload import __version__
 from ckptload.cli import options, text
 from ckptload.errors import CheckpointError
+from ckptload.messages import shown_text
+from ckptload.shown import KEY_FROM, length, may_be_key, printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -66,7 +68,9 @@ def _suspect_a_typing_error(word: str) -> None:
     if os.path.exists(word) or "." in word or "/" in word or word.startswith("-"):  # noqa: PTH110
         return
     near = difflib.get_close_matches(word, _COMMANDS, n=1)
-    raise click.UsageError(f"{word!r} is neither a command nor a file" + (f"; did you mean {near[0]}?" if near else ""))
+    raise click.UsageError(
+        f"{shown_text(word)} is neither a command nor a file" + (f"; did you mean {near[0]}?" if near else "")
+    )
 
 
 @click.group(
@@ -109,7 +113,8 @@ def run(arguments: Sequence[str]) -> int:
     except click.exceptions.Exit as end:
         return end.exit_code
     except click.ClickException as error:
-        _complain(_usage(error), debug=debug)
+        # Without a traceback, which would show the words that the message does not.
+        _complain(_usage(error, arguments), debug=False)
         return text.USAGE
     except CheckpointError as error:
         _complain(text.error_lines(error), debug=debug)
@@ -121,7 +126,7 @@ def run(arguments: Sequence[str]) -> int:
         raise
     except Exception as error:  # noqa: BLE001 -- a user gets a message and not a traceback
         _complain(
-            [f"ckptload: this is a bug in ckptload: {type(error).__name__}: {text.printable(str(error))}",
+            [f"ckptload: this is a bug in ckptload: {type(error).__name__}: {printable(str(error))}",
              "  hint: run it again with --debug, and report the output"],
             debug=debug,
         )  # fmt: skip
@@ -129,11 +134,28 @@ def run(arguments: Sequence[str]) -> int:
     return code if isinstance(code, int) else text.SOUND
 
 
-def _usage(error: click.ClickException) -> list[str]:
+def _usage(error: click.ClickException, arguments: Sequence[str]) -> list[str]:
     message = " ".join(error.format_message().split())
+    for word in sorted(_maybe_keys(arguments, all_long=isinstance(error, click.BadParameter)), key=len, reverse=True):
+        message = message.replace(repr(word), length(word)).replace(word, length(word))
     context: Any = getattr(error, "ctx", None)
     path = context.command_path if context is not None else "ckptload"
-    return [f"ckptload: {text.printable(message)}", f"  hint: {path} --help"]
+    return [f"ckptload: {printable(message)}", f"  hint: {path} --help"]
+
+
+def _maybe_keys(arguments: Sequence[str], *, all_long: bool) -> set[str]:
+    """Return the words of the command line that may be keys, which no message shows.
+
+    Args:
+        arguments: the words.
+        all_long: whether any word that is long enough counts, because another value was expected.
+    """
+    found: set[str] = set()
+    for argument in arguments:
+        option, _, value = argument.partition("=") if argument.startswith("-") else ("", "", argument)
+        found.update(word for word in (option.lstrip("-"), value) if may_be_key(word))
+        found.update(word for word in (value,) if all_long and len(word) >= KEY_FROM)
+    return found
 
 
 def _complain(lines: Sequence[str], *, debug: bool) -> None:

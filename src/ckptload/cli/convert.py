@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import click
 
-from ckptload import convert_checkpoint, dtypes, guess_torch_names, renamed
+from ckptload import convert_checkpoint, dtypes, guess_torch_names, renamed, shown
 from ckptload.cli import files, globs, options, text
 from ckptload.cli.maps import read_map
 from ckptload.cli.progress import Progress
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ckptload import Move, Reader
     from ckptload.cli.keys import KeyChoice
     from ckptload.cli.terminal import Terminal
+    from ckptload.encryption.keys import Key
 
 _DTYPES: Final = {one.attribute: one for one in dtypes.FLOATS}
 _MANY: Final = 5
@@ -136,7 +137,7 @@ class Request:
         self.max_records = max_records
         self.arguments = {"format": format, "dry_run": dry_run, **(arguments or {})}
 
-    def run(self, key: KeyChoice, out_key: bytes | None, *, must_be_plain: bool = False) -> int:
+    def run(self, key: KeyChoice, out_key: Key | None, *, must_be_plain: bool = False) -> int:
         """Convert, and print what was written.
 
         Args:
@@ -160,7 +161,7 @@ class Request:
                     self.target,
                     choice_func=self.wanted,
                     name_map=self._names(reader),
-                    enc_key=out_key,
+                    enc_key=cast("Any", out_key),
                     progress=progress.at,
                     replace=self.force or self.dry_run,
                     **self.arguments,
@@ -171,7 +172,7 @@ class Request:
         total = sum(move.item.nbytes for move in moves)
         word = "would be written" if self.dry_run else "written"
         self.terminal.say(
-            f"{self.terminal.show(self.target)}: {text.counted(len(moves), 'entry', 'entries')}, "
+            f"{self.terminal.show(shown.place(self.target))}: {text.counted(len(moves), 'entry', 'entries')}, "
             f"{text.grouped(total)} bytes {word}"
         )
         return text.SOUND

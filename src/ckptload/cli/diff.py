@@ -14,6 +14,7 @@ from ckptload.cli import files, globs, options, pieces, stats, text
 from ckptload.cli.maps import read_map
 from ckptload.cli.progress import Progress
 from ckptload.errors import CheckpointError
+from ckptload.shown import place
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -179,6 +180,7 @@ def command(
         terminal.complain(error)
         return TROUBLE
     different = any(change.kind for change in changes)
+    first, second = place(first), place(second)
     if as_json:
         terminal.write(text.document(**comparing.as_data(first, second, changes)))
     elif not terminal.quiet:

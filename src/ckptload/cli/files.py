@@ -7,7 +7,7 @@ import os
 import warnings
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from ckptload import open_checkpoint
 from ckptload.errors import ArgumentError, CheckpointError, EncryptedCheckpointError
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ckptload import Reader
     from ckptload.cli.keys import KeyChoice
     from ckptload.cli.terminal import Terminal
+    from ckptload.encryption.keys import Key
 
 _SUFFIXES: Final = frozenset({".ckpt", ".safetensors"})
 #: End of the usual name of an index of safetensors files. Others are known by their content.
@@ -72,7 +73,7 @@ def _unglobbed(paths: Sequence[str]) -> Iterator[str]:
 
 
 def open_file(
-    path: str, key: bytes | None, choice: KeyChoice, *, max_records: int | None, plain_too: bool = False
+    path: str, key: Key | None, choice: KeyChoice, *, max_records: int | None, plain_too: bool = False
 ) -> Reader:
     """Open a checkpoint, with its key if it needs one.
 
@@ -107,7 +108,7 @@ def open_file(
         reader.close()
     return open_checkpoint(
         path,
-        dec_key=key,
+        dec_key=cast("Any", key),
         dec_mode=mode or "AES-GCM",
         allow_unauthenticated=choice.allow_unauthenticated,
         **how,

@@ -10,6 +10,8 @@ import click
 from ckptload.cli import files, globs, listing, options, text, tree
 from ckptload.cli.table import Column, render
 from ckptload.errors import CheckpointError, ForeignFieldWarning
+from ckptload.messages import shown_text, shown_value
+from ckptload.shown import place
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -32,7 +34,7 @@ def _sort_keys(_context: click.Context, _option: click.Parameter, value: str | N
     keys = tuple(key.strip() for key in value.split(",")) if value else ()
     unknown = [key for key in keys if key not in _SORTS]
     if unknown:
-        raise click.BadParameter(f"{unknown[0]!r} is not one of {', '.join(_SORTS)}")
+        raise click.BadParameter(f"{shown_value(unknown[0])} is not one of {', '.join(_SORTS)}")
     return keys
 
 
@@ -88,7 +90,7 @@ def command(
                     listing.add_stats(reader, one, terminal)
         except CheckpointError as error:
             codes.append(terminal.complain(error, path))
-            found.append({"path": path, "error": _error(error)})
+            found.append({"path": place(path), "error": _error(error)})
             continue
         one.rows = listing.sort(one.rows, sort)
         seen += len(one.rows)
@@ -101,7 +103,7 @@ def command(
     if as_json:
         terminal.write(text.document(files=found))
     if not seen and not codes:
-        terminal.say(f"ckptload: no entry matches {' or '.join(map(repr, patterns))}")
+        terminal.say(f"ckptload: no entry matches {' or '.join(map(shown_text, patterns))}")
     return text.worst(codes)
 
 

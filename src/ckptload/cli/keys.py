@@ -9,11 +9,14 @@ from __future__ import annotations
 import getpass
 import os
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
 from ckptload.cli.small import read_small
+from ckptload.encryption.keys import Key
 from ckptload.errors import ArgumentError
+from ckptload.messages import shown_text
 
 _LENGTHS: Final = (16, 24, 32)
 #: The longest key in any form is shorter; a wrong path may lead to a file of any size.
@@ -48,7 +51,7 @@ class KeyChoice:
         """Tell whether a key was given."""
         return self.prompt or self.file is not None or self.env is not None
 
-    def read(self) -> bytes | None:
+    def read(self) -> Key | None:
         """Return the key, or None if none was given.
 
         Raises:
@@ -70,52 +73,51 @@ class KeyChoice:
             )
         return key
 
-    def _content(self) -> bytes:
+    def _content(self) -> Key:
         if self.file is not None:
             return _from_file(self.file)
         if self.env is not None:
             return _from_environment(self.env)
         return _typed()
 
-    def _length_hint(self, key: bytes) -> str:
+    def _length_hint(self, key: Key) -> str:
         for end in _NEWLINES:
-            if key.endswith(end) and len(key) - len(end) in _LENGTHS:
+            if key.reveal().endswith(end) and len(key) - len(end) in _LENGTHS:
                 return "the key ends with a newline, which is part of a raw key: remove it"
         if self.form == "raw" and len(key) in {2 * length for length in _LENGTHS}:
             return f"if these are hexadecimal digits, use {self.option}-format hex"
         return f"check the key and {self.option}-format; SM4 takes 16 bytes"
 
 
-def _from_file(path: str) -> bytes:
-    content = read_small(path, _MOST, f"the key file {path!r}")
+def _from_file(path: str) -> Key:
+    content = Key(read_small(path, _MOST, f"the key file {shown_text(path)}"))
     if len(content) > _MOST:
-        raise ArgumentError(f"the key file {path!r} is too long to be a key")
+        raise ArgumentError(f"the key file {shown_text(path)} is too long to be a key")
     return content
 
 
-def _from_environment(name: str) -> bytes:
-    value = os.environ.get(name)
-    if value is None:
-        raise ArgumentError(f"the environment variable {name!r} is not set", hint="export it, or use --key-file")
-    return os.fsencode(value)
+def _from_environment(name: str) -> Key:
+    if name not in os.environ:
+        raise ArgumentError(
+            f"the environment variable {shown_text(name)} is not set", hint="export it, or use --key-file"
+        )
+    return Key(os.fsencode(os.environ[name]))
 
 
-def _typed() -> bytes:
+def _typed() -> Key:
     if not sys.stdin.isatty():
         raise ArgumentError("a key can only be typed at a terminal", hint="use --key-file or --key-env")
     try:
         # Not click's prompt, which prints the question before it turns off the echo.
-        typed = getpass.getpass("Key: ")
+        return Key(getpass.getpass("Key: ").encode("utf-8", "surrogateescape"))
     except EOFError as error:
         raise ArgumentError("no key was typed") from error
-    return typed.encode("utf-8", "surrogateescape")
 
 
-def _from_hex(content: bytes) -> bytes:
-    try:
-        return bytes.fromhex(content.decode("ascii").strip())
-    except ValueError:
-        # Not chained: the original exception shows the position and value of a wrong character.
-        raise ArgumentError(
-            "the key is not hexadecimal", hint="hex is two digits per byte; for plain bytes use the format raw"
-        ) from None
+def _from_hex(content: Key) -> Key:
+    # Not chained: the original exception shows the position and value of a wrong character.
+    with suppress(ValueError):
+        return Key(bytes.fromhex(content.reveal().decode("ascii").strip()))
+    raise ArgumentError(
+        "the key is not hexadecimal", hint="hex is two digits per byte; for plain bytes use the format raw"
+    )

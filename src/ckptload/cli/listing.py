@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ckptload.cli import globs, pieces, stats, text
 from ckptload.cli.progress import Progress
 from ckptload.errors import CheckpointError
+from ckptload.shown import place
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -60,7 +61,7 @@ class Listing:
     """One file.
 
     Attributes:
-        path: as the user named it.
+        path: as the user named it, without a password or a signature if it is a URL.
         rows: of the names that are wanted.
         names: how many names there are in all.
     """
@@ -114,7 +115,7 @@ def take(path: str, reader: Reader, wanted: Callable[[str], bool]) -> Listing:
     size = facts.size
     if reader.path and os.path.exists(reader.path):  # noqa: PTH110 -- it may be a URL
         size = max(os.path.getsize(reader.path), size if reader.cipher is None else 0)  # noqa: PTH202
-    listing = Listing(path, reader.format, reader.cipher, size, facts, reader.metadata, len(reader))
+    listing = Listing(place(path), reader.format, reader.cipher, size, facts, reader.metadata, len(reader))
     for name in reader:
         if not wanted(name):
             continue

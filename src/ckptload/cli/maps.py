@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Final
 
+from ckptload import shown
 from ckptload.cli.small import read_small
 from ckptload.errors import ArgumentError
 
@@ -24,7 +25,7 @@ def read_map(path: str) -> dict[str, str]:
     try:
         found = json.loads(content)
     except (ValueError, RecursionError) as error:
-        raise ArgumentError(f"the name map is not valid JSON: {error}", path=path) from error
+        raise ArgumentError(f"the name map is not valid JSON: {shown.foreign(error)}", path=path) from error
     if not isinstance(found, dict) or not all(isinstance(name, str) for name in found.values()):
         raise ArgumentError(
             "the name map is not a JSON object of old and new names",

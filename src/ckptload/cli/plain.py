@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Final
 from ckptload import open_checkpoint
 from ckptload.cli import text
 from ckptload.errors import CheckpointError
+from ckptload.messages import shown_text
+from ckptload.shown import label, printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,12 +34,12 @@ def run(arguments: Sequence[str]) -> int:
         return text.SOUND if arguments else text.USAGE
     unknown = [argument for argument in arguments if argument.startswith("-")]
     if unknown:
-        _complain([f"ckptload: {text.printable(unknown[0])} is not an option of the plain listing", f"  hint: {_NOTE}"])
+        _complain([f"ckptload: {shown_text(unknown[0])} is not an option of the plain listing", f"  hint: {_NOTE}"])
         return text.USAGE
     codes = []
     for number, path in enumerate(arguments):
         if len(arguments) > 1:
-            sys.stdout.write(("\n" if number else "") + text.printable(path) + ":\n")
+            sys.stdout.write(("\n" if number else "") + label(path) + ":\n")
         try:
             with open_checkpoint(path) as reader:
                 codes.append(_list(reader, path))
@@ -59,12 +61,12 @@ def _list(reader: Reader, path: str) -> int:
             entry = reader.info(name)
         except CheckpointError as error:
             bad.append(error)
-            rows.append((text.printable(name), text.KINDS[text.exit_code(error)], "", ""))
+            rows.append((printable(name), text.KINDS[text.exit_code(error)], "", ""))
             continue
         total += entry.nbytes
         rows.append(
             (
-                text.printable(name),
+                printable(name),
                 text.type_of(entry),
                 str(entry.shape) if text.has_shape(entry) else "",
                 text.grouped(entry.nbytes),

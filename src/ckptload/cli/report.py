@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from ckptload import __version__
+from ckptload import __version__, shown
 from ckptload.cli import files, inspect, listing, options, pieces, small, stats, text
 from ckptload.cli.diff import Distance, same_values
 from ckptload.cli.progress import Progress
 from ckptload.errors import ArgumentError
+from ckptload.shown import printable
 from ckptload.writing.atomic import Replacement
 from ckptload.writing.targets import place
 
@@ -70,7 +71,8 @@ def command(
       ckptload report model.ckpt -o model.html
       ckptload report epoch_9.ckpt --against epoch_1.ckpt -o progress.html
     """
-    target = output or f"{Path(path).name}.html"
+    # The name of a page shows no secret of a URL.
+    target = output or f"{Path(shown.place(path).removesuffix('?...')).name}.html"
     if target != "-":
         target = place(target)
         if not force:
@@ -254,7 +256,7 @@ def _page(one: Listing, two: Listing | None, pairs: list[_Pair]) -> str:
     script, style = (folder / "page.js").read_text("utf-8"), (folder / "page.css").read_text("utf-8")
     filled = {
         "VERSION": __version__,
-        "TITLE": html.escape(text.printable(f"{one.path} - ckptload")),
+        "TITLE": html.escape(printable(f"{one.path} - ckptload")),
         "SCRIPT_HASH": _hash(script),
         "STYLE_HASH": _hash(style),
         "STYLE": style,
@@ -268,7 +270,7 @@ def _page(one: Listing, two: Listing | None, pairs: list[_Pair]) -> str:
 
 def _head(one: Listing) -> dict[str, str]:
     about = "; ".join(filter(None, (inspect.about(one), one.foreign, one.unsupported)))
-    return {"path": text.printable(one.path), "about": text.printable(about)}
+    return {"path": printable(one.path), "about": printable(about)}
 
 
 def _harmless(data: str) -> str:
@@ -285,7 +287,7 @@ def _packed(pair: _Pair, *, compared: bool) -> list[Any]:
     histogram = next((side.histogram for side in (pair.a, pair.b) if side is not None and side.histogram), None)
     distance = pair.distance
     return [
-        text.printable(pair.name),
+        printable(pair.name),
         _packed_side(pair.a),
         _packed_side(pair.b),
         pair.status() if compared else None,
@@ -315,7 +317,7 @@ def _packed_side(side: _Side | None) -> list[Any] | None:
         entry.offset,
         _packed_stats(found) if found is not None else None,
         side.histogram.counts.tolist() if side.histogram is not None else None,
-        text.printable(value[:_LONGEST_VALUE]) if isinstance(value, str) else value,
+        printable(value[:_LONGEST_VALUE]) if isinstance(value, str) else value,
         problem,
     ]
 

@@ -6,6 +6,7 @@ import os
 import stat
 from typing import Final
 
+from ckptload import shown
 from ckptload.errors import ArgumentError
 
 #: Opening waits neither for the writer of a pipe nor for a modem, and takes over no terminal.
@@ -41,7 +42,7 @@ def read_small(path: str, most: int, what: str, *, at: str | None = None) -> byt
         if isinstance(error, ArgumentError):
             raise
         reason = error.strerror if isinstance(error, OSError) else "this is not a path"
-        raise ArgumentError(f"{what} cannot be read: {reason}", path=at) from error
+        raise ArgumentError(f"{what} cannot be read: {reason}", path=at) from shown.cause(error)
     if stat.S_ISFIFO(mode) and not content:
         raise ArgumentError(f"{what} cannot be read: this is a pipe that nobody writes to", path=at)
     return content

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, Literal, TextIO
 import click
 
 from ckptload.cli import text
+from ckptload.shown import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -64,7 +65,7 @@ class Terminal:
 
     def show(self, raw: str) -> str:
         """Escape characters in untrusted text that could control the terminal or that it cannot show."""
-        shown = text.printable(raw)
+        shown = printable(raw)
         if shown.isascii():
             return shown
         return shown.encode(self._encoding, "backslashreplace").decode(self._encoding)

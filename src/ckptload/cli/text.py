@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, TextIO
 from ckptload import __version__, errors
 from ckptload.cli.words import WORDS
 from ckptload.messages import listed
+from ckptload.shown import place, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -71,13 +72,6 @@ _CODES: Final[tuple[tuple[type[errors.CheckpointError] | tuple[type[errors.Check
 )
 
 
-def printable(text: str) -> str:
-    """Escape characters that could control a terminal or hide text: controls, direction marks, lone surrogates."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
-
-
 def width(text: str) -> int:
     """Return the number of terminal columns that a printable text takes."""
     if text.isascii():
@@ -130,7 +124,7 @@ def error_lines(error: errors.CheckpointError, path: str | None = None) -> list[
         error: the exception.
         path: file as the user named it; by default the path of the error.
     """
-    where = path or error.path
+    where = place(path) if path else error.path
     first = f"ckptload: {printable(where)}: {problem(error)}" if where else f"ckptload: {problem(error)}"
     step = hint(error)
     return [first, f"  hint: {step}"] if step else [first]

@@ -17,6 +17,7 @@ from ckptload.errors import (
     ForeignFieldWarning,
     UnsupportedTypeError,
 )
+from ckptload.shown import place
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from ckptload import Entry, Reader
     from ckptload.cli.keys import KeyChoice
     from ckptload.cli.terminal import Terminal
+    from ckptload.encryption.keys import Key
 
 _COLORS: Final = {text.SOUND: "green", text.UNCHECKED: "yellow"}
 #: The verdict by exit code, for people and in JSON.
@@ -154,14 +156,14 @@ def command(
 
 def _judge(
     path: str,
-    secret: bytes | None,
+    secret: Key | None,
     key: KeyChoice,
     terminal: Terminal,
     *,
     max_records: int | None,
     finite: bool,
 ) -> _Verdict:
-    verdict = _Verdict(path)
+    verdict = _Verdict(place(path))
     try:
         with files.open_file(path, secret, key, max_records=max_records) as reader:
             _check(reader, verdict, terminal, finite=finite)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ckptload.absent import absent_from
 from ckptload.dtypes import float32
 from ckptload.errors import ArgumentError, ArgumentTypeError
-from ckptload.messages import type_name
+from ckptload.messages import shown_value, type_name
 from ckptload.tensors.initializers import (
     Constant,
     Dirac,
@@ -57,7 +57,8 @@ def initializer(init: Any, shape: Any = None, dtype: DType = float32) -> Tensor:
     if isinstance(init, Tensor):
         lengths = init.shape if shape is None else _lengths(shape)
         if lengths != init.shape:
-            raise ArgumentError(f"a tensor of shape {init.shape} cannot give values of shape {lengths}")
+            wanted = shown_value(lengths)
+            raise ArgumentError(f"a tensor of shape {init.shape} cannot give values of shape {wanted}")
         return init
     if not isinstance(init, (str, numbers.Number, Initializer)):
         raise ArgumentTypeError(f"init must be an initializer, its name, a number or a Tensor, not {type_name(init)}")

@@ -9,7 +9,7 @@ import numpy as np
 
 from ckptload.absent import absent_from
 from ckptload.errors import ArgumentError, ArgumentTypeError
-from ckptload.messages import type_name
+from ckptload.messages import shown_value, type_name
 
 __all__ = ["get_seed", "set_seed"]
 
@@ -30,7 +30,7 @@ def set_seed(seed: int) -> None:
     if isinstance(seed, bool) or not isinstance(seed, int):
         raise ArgumentTypeError(f"seed must be an int, not {type_name(seed)}")
     if not 0 <= seed < _LIMIT:
-        raise ArgumentError(f"seed must be from 0 to {_LIMIT - 1}, not {seed}")
+        raise ArgumentError(f"seed must be from 0 to {_LIMIT - 1}, not {shown_value(seed)}")
     np.random.seed(seed)  # noqa: NPY002 -- the generator that scripts use
     random.seed(seed)
     _kept[:] = [seed]

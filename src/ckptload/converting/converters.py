@@ -11,10 +11,11 @@ from ckptload.converting.jobs import Meter, check_progress, jobs, path_of, run
 from ckptload.converting.rewriting import NPZ, Result, Target, check_new_names, chosen
 from ckptload.converting.shards import parse_size
 from ckptload.encryption.ciphers import AES_GCM
+from ckptload.encryption.keys import hidden
 from ckptload.errors import ArgumentTypeError
 from ckptload.formats.entry import CKPT, SAFETENSORS
 from ckptload.formats.limits import MAX_RECORDS
-from ckptload.messages import type_name
+from ckptload.messages import shown_value, type_name
 from ckptload.reading.access import Access
 from ckptload.reading.opening import open_with
 from ckptload.reading.reader import Reader
@@ -78,6 +79,7 @@ def ckpt_to_safetensors(
         CheckpointError: a file cannot be read or written, is damaged, or has entries that safetensors cannot
             store; all errors are ValueErrors. Nothing is changed then, whichever file it is about.
     """
+    dec_key = hidden(dec_key)
     limit = None if max_shard_size is None else parse_size(max_shard_size)
     found = jobs(file_path, save_path, file_name_regex, old=CKPT, new=SAFETENSORS)
     if limit is not None:
@@ -179,6 +181,7 @@ def to_npz(
         ArgumentTypeError: an argument is of the wrong type (also a TypeError).
         CheckpointError: the source cannot be read, is damaged or encrypted, or the file cannot be written.
     """
+    dec_key = hidden(dec_key)
     given = path_of("path", path)
     target = Path(place(given, lambda name: name if name.endswith(_NPZ_ENDING) else name + _NPZ_ENDING))
     access = Access(
@@ -223,5 +226,5 @@ def _check_map(name_map: object) -> None:
         raise ArgumentTypeError(f"name_map must be a dict or None, not {type_name(name_map)}")
     for old, new in name_map.items():
         if not isinstance(old, str) or not isinstance(new, str):
-            raise ArgumentTypeError(f"name_map must map names to names; it has {old!r}: {new!r}")
+            raise ArgumentTypeError(f"name_map must map names to names; it has {shown_value(old)}: {shown_value(new)}")
     check_new_names(name_map.values())

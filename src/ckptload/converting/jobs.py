@@ -10,6 +10,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final, NamedTuple
 
+from ckptload import shown
 from ckptload.errors import (
     ArgumentError,
     ArgumentTypeError,
@@ -18,7 +19,7 @@ from ckptload.errors import (
     enough_memory,
 )
 from ckptload.formats.entry import SAFETENSORS
-from ckptload.messages import type_name, warn
+from ckptload.messages import shown_text, shown_value, type_name, warn
 from ckptload.reading.access import Access
 from ckptload.reading.advice import misnamed, missing
 from ckptload.reading.opening import is_index, open_files
@@ -84,7 +85,7 @@ def jobs(file_path: Any, save_path: Any, file_name_regex: Any, *, old: str, new:
     except (OSError, ValueError) as error:
         if isinstance(error, CheckpointError):
             raise
-        raise ReadError(f"the path cannot be examined: {error}", path=given) from error
+        raise ReadError(f"the path cannot be examined: {shown.foreign(error)}", path=given) from shown.cause(error)
     if not (given.endswith(f".{old}") or (old == SAFETENSORS and is_index(given))):
         raise misnamed(given, old, f"the name of a file to convert must end in .{old}")
     if not fits(given):
@@ -129,7 +130,8 @@ def _matcher(expression: object) -> Callable[[str], bool]:
     try:
         compiled = re.compile(expression)
     except (re.error, RecursionError, OverflowError) as error:
-        raise ArgumentError(f"file_name_regex {expression!r} is not a regular expression: {error}") from error
+        said = f"{shown_text(expression)} is not a regular expression: {shown.foreign(error)}"
+        raise ArgumentError(f"file_name_regex {said}") from error
     return lambda name: compiled.search(name) is not None
 
 
@@ -278,7 +280,8 @@ def _check_targets(found: list[Job]) -> None:
         other = sources.setdefault(job.target, job.source)
         if other is not job.source:
             raise ArgumentError(
-                f"{other} and {job.source} would both become {job.target}",
+                f"{shown.printable(str(other))} and {shown.printable(str(job.source))} would both become "
+                f"{shown.printable(str(job.target))}",
                 hint="convert them one at a time, each into a folder of its own",
             )
 
@@ -287,7 +290,7 @@ def _check(processes_num: object, progress: object) -> None:
     if not isinstance(processes_num, int):
         raise ArgumentTypeError(f"processes_num must be an int, not {type_name(processes_num)}")
     if processes_num < 1:
-        raise ArgumentError(f"processes_num must be 1 or more, not {processes_num}")
+        raise ArgumentError(f"processes_num must be 1 or more, not {shown_value(processes_num)}")
     check_progress(progress)
 
 
@@ -315,4 +318,4 @@ def make_folder(target: Path) -> None:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise failure(error, str(target)) from error
+        raise failure(error, str(target)) from shown.cause(error)

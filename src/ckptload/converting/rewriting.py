@@ -21,13 +21,14 @@ from ckptload.converting.jobs import Meter, check_progress, make_folder, path_of
 from ckptload.converting.moves import Move, Moves, refuse_to_replace
 from ckptload.converting.shards import parse_size, split, write_shards
 from ckptload.encryption.ciphers import AES_GCM
+from ckptload.encryption.keys import hidden
 from ckptload.errors import ArgumentError, ArgumentTypeError, Hint, NothingSelectedError, enough_memory
 from ckptload.filters import MAX_NAME
 from ckptload.formats.ckpt.encoding import ckpt
 from ckptload.formats.entry import CKPT, SAFETENSORS, STRING
 from ckptload.formats.safetensors import checksum, order, strings
 from ckptload.formats.safetensors.weight_map import ENDING, SET
-from ckptload.messages import counted, listed, type_name, warn
+from ckptload.messages import counted, listed, shown_text, shown_value, type_name, warn
 from ckptload.reading.reader import Reader
 from ckptload.tensors import casting
 from ckptload.writing import targets
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from ckptload.binding.renaming import NameMap
     from ckptload.converting.jobs import Progress
     from ckptload.dtypes import DType
+    from ckptload.encryption.keys import Key
     from ckptload.formats.item import Item
 
 NPZ: Final = "npz"
@@ -111,6 +113,7 @@ def convert_checkpoint(
     Warns:
         UserWarning: values are too large for `dtype`.
     """
+    enc_key = hidden(enc_key)
     if not isinstance(source, Reader):
         raise ArgumentTypeError(f"source must be an open reader, not {type_name(source)}")
     limit = None if max_shard_size is None else parse_size(max_shard_size)
@@ -156,7 +159,7 @@ class Target:
     path: Path
     format: str
     limit: int | None = None
-    key: bytes | None = field(default=None, repr=False)
+    key: Key | bytes | None = field(default=None, repr=False)
     mode: str = AES_GCM
     crc_check: bool = field(default=False, kw_only=True)
     synced: bool = field(default=True, kw_only=True)
@@ -165,7 +168,9 @@ class Target:
     def __post_init__(self) -> None:
         """Check that the attributes do not exclude each other."""
         if self.format not in _FORMATS:
-            raise ArgumentError(f"format must be one of {', '.join(map(repr, _FORMATS))}, not {self.format!r}")
+            raise ArgumentError(
+                f"format must be one of {', '.join(map(repr, _FORMATS))}, not {shown_value(self.format)}"
+            )
         if self.limit is not None and self.format != SAFETENSORS:
             raise ArgumentError(f"shards can only be safetensors files, not {self.format}")
         if self.folder is not None and self.crc_check:
@@ -204,7 +209,7 @@ def _format_of(target: Path, limit: int | None) -> str:
     if suffix in _FORMATS:
         return suffix
     raise ArgumentError(
-        f"the name {target.name!r} does not say which format to write",
+        f"the name {shown_text(target.name)} does not say which format to write",
         hint=Hint("use a name that ends in .ckpt, .safetensors or .npz, or pass {to}"),
     )
 
@@ -254,7 +259,9 @@ def _plan(
 ) -> list[Move]:
     """Plan the entries of the result; when they are written, names of those beyond `dtype` are added to `beyond`."""
     if dtype is not None and dtype not in dtypes.FLOATS:
-        raise ArgumentError(f"dtype must be one of {', '.join(one.attribute for one in dtypes.FLOATS)}, not {dtype}")
+        raise ArgumentError(
+            f"dtype must be one of {', '.join(one.attribute for one in dtypes.FLOATS)}, not {shown_value(dtype)}"
+        )
     found = chosen(source, choice_func, source.kept_strings())
     by_name = {item.name: item for item in found}
     check_new_names(new := renamed(by_name, name_map))

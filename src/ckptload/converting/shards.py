@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from ckptload.errors import ArgumentError, ArgumentTypeError, Hint
 from ckptload.formats.safetensors.weight_map import SET
-from ckptload.messages import type_name
+from ckptload.messages import shown_value, type_name
 from ckptload.writing.atomic import Replacement
 from ckptload.writing.shard_set import plain_names
 
@@ -42,14 +42,14 @@ def parse_size(value: object) -> int:
         raise ArgumentTypeError(f"max_shard_size must be an int or a str, not {type_name(value)}", hint=_HINT)
     size = value if isinstance(value, int) else _parsed(value)
     if size < 1:
-        raise ArgumentError(f"the shard size must be 1 byte or more, not {value!r}", hint=_HINT)
+        raise ArgumentError(f"the shard size must be 1 byte or more, not {shown_value(value)}", hint=_HINT)
     return size
 
 
 def _parsed(text: str) -> int:
     found = _SIZE.fullmatch(text)
     if found is None:
-        raise ArgumentError(f"{text!r} is not a valid shard size", hint=_HINT)
+        raise ArgumentError(f"{shown_value(text)} is not a valid shard size", hint=_HINT)
     return int(float(found[1]) * _UNITS[found[2].upper()])
 
 

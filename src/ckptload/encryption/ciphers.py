@@ -1,14 +1,16 @@
 """The ciphers of encrypted checkpoints, computed by the ``cryptography`` package.
 
-A key is never shown: `KeyedCipher` has no attribute that holds it, and no error message contains it.
-``cryptography`` is imported when a cipher is first needed.
+A key is never shown: it is in a `Key`, whose bytes are handed to ``cryptography`` when a stream is made, and no error
+message contains it. ``cryptography`` is imported when a cipher is first needed.
 """
 
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol
 
+from ckptload.encryption.keys import Key, hidden
 from ckptload.errors import (
     ArgumentError,
     ArgumentTypeError,
@@ -17,7 +19,7 @@ from ckptload.errors import (
     DecryptionError,
     Hint,
 )
-from ckptload.messages import type_name
+from ckptload.messages import shown_value, type_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -67,16 +69,17 @@ def check_types(key: object, mode: object, *, argument: str = "dec_key") -> None
     """Check the types of a key and a mode, before any file is opened. Messages do not show the key.
 
     Args:
-        key: the key that the caller gave, or None.
+        key: the key that the caller gave, hidden or not, or None.
         mode: the mode that the caller gave.
         argument: ``dec_key`` or ``enc_key``, for the message.
 
     Raises:
         ArgumentTypeError: `key` is not bytes or None, or `mode` is not a string.
     """
-    if key is not None and not isinstance(key, bytes):
+    key = hidden(key)
+    if isinstance(key, Key) and not key.is_bytes:
         raise ArgumentTypeError(
-            f"{argument} must be bytes or None, not {type_name(key)}", hint="for example bytes.fromhex('...')"
+            f"{argument} must be bytes or None, not {key.type_name}", hint="for example bytes.fromhex('...')"
         )
     if not isinstance(mode, str):
         raise ArgumentTypeError(
@@ -84,11 +87,11 @@ def check_types(key: object, mode: object, *, argument: str = "dec_key") -> None
         )
 
 
-def check_key(key: bytes, mode: str, *, argument: str = "dec_key") -> None:
+def check_key(key: Key | bytes, mode: str, *, argument: str = "dec_key") -> None:
     """Check the type and length of a key, and the name of a mode.
 
     Args:
-        key: the key that the caller gave.
+        key: the key that the caller gave, hidden or not.
         mode: the mode that the caller gave.
         argument: ``dec_key`` or ``enc_key``, for the message.
 
@@ -97,10 +100,11 @@ def check_key(key: bytes, mode: str, *, argument: str = "dec_key") -> None:
         DecryptionError: for ``dec_key``: the mode is unknown, or the key's length does not fit it.
         ArgumentError: the same for ``enc_key``.
     """
+    key = hidden(key)
     refused: type[CheckpointError] = DecryptionError if argument == "dec_key" else ArgumentError
     check_types(key, mode, argument=argument)
     if mode not in MODES:
-        raise refused(f"{argument.replace('key', 'mode')} {mode!r} is unknown", hint=_one_of(MODES))
+        raise refused(f"{argument.replace('key', 'mode')} {shown_value(mode)} is unknown", hint=_one_of(MODES))
     if len(key) not in KEY_SIZES[mode]:
         what = "the key" if argument == "dec_key" else "the key to encrypt with"
         sizes = " or ".join(", ".join(map(str, KEY_SIZES[mode])).rsplit(", ", 1))
@@ -118,7 +122,7 @@ class KeyedCipher:
     """A mode with its key; makes streams.
 
     Args:
-        key: 16, 24 or 32 bytes, checked by `check_key`.
+        key: 16, 24 or 32 bytes, hidden or not, checked by `check_key`.
         mode: one of `MODES`.
 
     Raises:
@@ -127,9 +131,9 @@ class KeyedCipher:
 
     __slots__ = ("_start", "mode")
 
-    def __init__(self, key: bytes, mode: str) -> None:
+    def __init__(self, key: Key | bytes, mode: str) -> None:
+        key = hidden(key)
         self.mode = mode
-        # A closure, so that no attribute holds the key.
         self._start = _starter(key, mode)
         # A build of OpenSSL may lack a cipher, which shows only when the cipher is set up.
         self._start("decryptor", "CTR" if mode == AES_GCM else "CBC", bytes(CIPHER_BLOCK))
@@ -203,21 +207,24 @@ def tag_error() -> type[Exception]:
     return InvalidTag
 
 
-def _starter(key: bytes, mode: str) -> Callable[..., Any]:
-    """Return a function ``(direction, mode of operation, its arguments) -> stream`` that holds the key."""
+def _starter(key: Key | bytes, mode: str) -> Callable[..., Any]:
+    """Return a function ``(direction, mode of operation, its arguments) -> stream``.
+
+    Objects of ``cryptography`` show the key as an attribute, so that none is kept but the streams, which do not.
+    """
     try:
         from cryptography.exceptions import UnsupportedAlgorithm  # noqa: PLC0415
         from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes  # noqa: PLC0415
 
-        algorithm = (algorithms.SM4 if mode == SM4_CBC else algorithms.AES)(key)
+        algorithm = algorithms.SM4 if mode == SM4_CBC else algorithms.AES
     except (ImportError, AttributeError) as error:
         raise _unavailable(mode) from error
 
     def start(direction: str, operation: str, *arguments: bytes) -> Any:
-        try:
-            return getattr(Cipher(algorithm, getattr(modes, operation)(*arguments)), direction)()
-        except UnsupportedAlgorithm as error:
-            raise _unavailable(mode) from error
+        with suppress(UnsupportedAlgorithm):
+            return getattr(Cipher(algorithm(hidden(key).reveal()), getattr(modes, operation)(*arguments)), direction)()
+        # Not chained: the frames of the original exception hold the key.
+        raise _unavailable(mode)
 
     return start
 

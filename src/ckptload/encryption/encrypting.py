@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ckptload.encryption.ciphers import Buffer, Stream, TaggedStream
+    from ckptload.encryption.keys import Key
 
 #: Bytes that are encrypted and then written at a time, few enough to stay in the processor's cache.
 _PIECE: Final = 1 << 18
@@ -37,7 +38,7 @@ class _Seekable(Protocol):
         """Move the position."""
 
 
-def prepare(key: bytes, mode: str) -> KeyedCipher:
+def prepare(key: Key | bytes, mode: str) -> KeyedCipher:
     """Check a key and its mode, and load the cipher.
 
     Call this before creating a file. If a signal arrives while ``cryptography`` is imported, some versions end
@@ -60,7 +61,7 @@ class EncryptingWriter:
 
     Args:
         file: a seekable file to write the chain to; the caller closes it.
-        key: 16, 24 or 32 bytes for AES, 16 for SM4.
+        key: 16, 24 or 32 bytes for AES, 16 for SM4; hidden or not.
         mode: ``AES-GCM``, ``AES-CBC`` or ``SM4-CBC``.
         block_size: plaintext in a block, in bytes.
         nonce: returns 16 bytes for each block. Pass one only in tests with known answers: with AES-GCM,
@@ -75,7 +76,7 @@ class EncryptingWriter:
     def __init__(
         self,
         file: _Seekable,
-        key: bytes,
+        key: Key | bytes,
         mode: str,
         *,
         block_size: int = BLOCK_SIZE,

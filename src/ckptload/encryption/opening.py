@@ -14,18 +14,19 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ckptload.encryption.chain import Chain
+    from ckptload.encryption.keys import Key
     from ckptload.sources.base import Source
 
 
 def open_encrypted(
-    source: Source, chain: Chain, key: bytes, mode: str, *, allow_unauthenticated: bool
+    source: Source, chain: Chain, key: Key | bytes, mode: str, *, allow_unauthenticated: bool
 ) -> DecryptingSource:
     """Return the decrypted stream of an encrypted checkpoint as a source.
 
     Args:
         source: the file; closing the result closes it.
         chain: its blocks, from `chain.find_chain` or `chain.chain_at`.
-        key: 16, 24 or 32 bytes for AES, 16 for SM4.
+        key: 16, 24 or 32 bytes for AES, 16 for SM4; hidden or not.
         mode: ``AES-GCM``, ``AES-CBC`` or ``SM4-CBC``.
         allow_unauthenticated: open AES-GCM files with data that no tag covers, with a warning.
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from ckptload.errors import ArgumentError, ArgumentTypeError, Hint, MissingPackageError
 from ckptload.foreign.classes import MINDSPORE, TORCH, imported_mindspore
-from ckptload.messages import type_name
+from ckptload.messages import shown_value, type_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -34,7 +34,7 @@ def chosen(parameters: object) -> str:
     if not isinstance(parameters, str):
         raise ArgumentTypeError(f"parameters must be a str, not {type_name(parameters)}")
     if parameters not in KINDS:
-        raise ArgumentError(f"parameters must be one of {', '.join(map(repr, KINDS))}, not {parameters!r}")
+        raise ArgumentError(f"parameters must be one of {', '.join(map(repr, KINDS))}, not {shown_value(parameters)}")
     if parameters == AUTO:
         return OURS if imported_mindspore() is None else MINDSPORE
     if parameters in (MINDSPORE, TORCH):

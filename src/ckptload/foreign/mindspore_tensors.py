@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import mindspore
 import numpy as np
 
-from ckptload import dtypes
+from ckptload import dtypes, shown
 from ckptload.errors import Hint, UnsupportedTypeError
 from ckptload.filters import MAX_NAME
 from ckptload.foreign.taken import Taken
@@ -115,5 +115,7 @@ def taken(tensor: Any) -> Taken:
         else:
             array = np.frombuffer(bytearray(tensor.get_bytes()), dtype.numpy).reshape(tensor.shape)
     except (TypeError, ValueError, RuntimeError) as error:
-        raise UnsupportedTypeError(f"MindSpore cannot give its values: {error}", name=name or None) from error
+        raise UnsupportedTypeError(
+            f"MindSpore cannot give its values: {shown.foreign(error)}", name=name or None
+        ) from error
     return Taken(array, dtype, name, requires_grad=bool(getattr(tensor, "requires_grad", True)))

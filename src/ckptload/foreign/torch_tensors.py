@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import torch
 
-from ckptload import dtypes
+from ckptload import dtypes, shown
 from ckptload.errors import Hint, UnsupportedTypeError
 from ckptload.foreign.taken import Taken
 from ckptload.messages import type_name
@@ -177,4 +177,4 @@ def taken(tensor: torch.Tensor, *, copy: bool = False) -> Taken:
         values = values.to("cpu", copy=copy, memory_format=torch.contiguous_format).contiguous()
         return Taken(as_array(values, dtype), dtype, requires_grad=tensor.requires_grad)
     except (TypeError, ValueError, RuntimeError) as error:  # nested tensors, those of torch.func, and other kinds
-        raise UnsupportedTypeError(f"torch cannot give the values of a torch.Tensor: {error}") from error
+        raise UnsupportedTypeError(f"torch cannot give the values of a torch.Tensor: {shown.foreign(error)}") from error

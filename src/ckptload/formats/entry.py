@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ckptload.errors import ArgumentError, Hint, UnsupportedTypeError
-from ckptload.messages import counted, listed
+from ckptload.messages import counted, listed, shown_value
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -115,4 +115,4 @@ def unsupported(entries: Sequence[Entry], known: Iterable[str]) -> UnsupportedTy
 def check_format(given: object) -> None:
     """Raise ArgumentError unless it is the name of a format."""
     if given not in (CKPT, SAFETENSORS):
-        raise ArgumentError(f"format must be {CKPT!r} or {SAFETENSORS!r}, not {given!r}")
+        raise ArgumentError(f"format must be {CKPT!r} or {SAFETENSORS!r}, not {shown_value(given)}")

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Final
 
 from ckptload.errors import ArgumentError, ArgumentTypeError, Hint, LimitError
-from ckptload.messages import type_name
+from ckptload.messages import shown_value, type_name
 
 #: The largest known models have tens of thousands of tensors. An index of a million takes half a gigabyte.
 MAX_RECORDS: Final = 1_000_000
@@ -24,7 +24,7 @@ def check(max_records: object) -> None:
     if not isinstance(max_records, int) or isinstance(max_records, bool):
         raise ArgumentTypeError(f"max_records must be an int, not {type_name(max_records)}")
     if max_records < 1:
-        raise ArgumentError(f"max_records must be at least 1, not {max_records}")
+        raise ArgumentError(f"max_records must be at least 1, not {shown_value(max_records)}")
 
 
 def beyond(what: str, max_records: int, path: str, offset: int | None = None) -> LimitError:

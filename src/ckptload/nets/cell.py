@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ckptload.errors import ArgumentError, ArgumentNameError, ArgumentTypeError, MissingAttributeError
 from ckptload.foreign.classes import MINDSPORE, is_a
-from ckptload.messages import type_name
+from ckptload.messages import shown_value, type_name
 from ckptload.nets.states import Stateful
 from ckptload.tensors.parameter import AUTOMATIC_PREFIX, Parameter, ParameterTuple, as_ours
 from ckptload.tensors.tensor import Tensor
@@ -282,7 +282,7 @@ class Cell(Stateful):
             raise ArgumentTypeError(f"prefix must be a str, not {type_name(prefix)}")
         if _PREFIX.match(prefix) is None:
             raise ArgumentError(
-                f"{prefix!r} cannot be a prefix", hint="use letters, digits, underscores, dots and hyphens"
+                f"{shown_value(prefix)} cannot be a prefix", hint="use letters, digits, underscores, dots and hyphens"
             )
         for path, parameter in self.parameters_and_names(expand=recurse):
             parameter.name = prefix + path

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ckptload.absent import absent_from
 from ckptload.errors import ArgumentError, ArgumentTypeError
-from ckptload.messages import type_name
+from ckptload.messages import shown_value, type_name
 from ckptload.ops.assigning import assign, assign_add, assign_sub
 from ckptload.ops.creation import (
     arange,
@@ -249,7 +249,7 @@ def flatten(input: Any, order: str = "C", *, start_dim: int = 1, end_dim: int = 
     """
     tensor = tensor_of("flatten", input)
     if not isinstance(order, str) or order not in {"C", "F"}:
-        raise ArgumentTypeError(f"order must be 'C' or 'F', not {order!r}")
+        raise ArgumentTypeError(f"order must be 'C' or 'F', not {shown_value(order)}")
     if order == "F":
         tensor = tensor.transpose()
     if tensor.ndim <= 1:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ckptload.errors import ArgumentError
+from ckptload.messages import shown_value
 from ckptload.ops.operands import several, tensor_of
 from ckptload.tensors import arithmetic
 from ckptload.tensors.spelling import integers, spelled
@@ -87,12 +88,14 @@ def pad(input: Any, padding: Any, mode: str = "constant", value: float | None = 
     tensor = tensor_of("pad", input)
     numbers = integers("pad", (padding.tolist() if isinstance(padding, Tensor) else padding,))
     if len(numbers) % 2 or len(numbers) > 2 * tensor.ndim:
-        raise ArgumentError(f"padding takes one pair of numbers for each of {tensor.ndim} dimensions, not {numbers}")
+        raise ArgumentError(
+            f"padding takes one pair of numbers for each of {tensor.ndim} dimensions, not {shown_value(numbers)}"
+        )
     pairs = list(zip(numbers[::2], numbers[1::2], strict=True))
     widths = [*[(0, 0)] * (tensor.ndim - len(pairs)), *reversed(pairs)]
     modes = {"constant": "constant", "reflect": "reflect", "replicate": "edge"}
     if not isinstance(mode, str) or mode not in modes:
-        raise ArgumentError(f"mode must be one of {', '.join(map(repr, modes))}, not {mode!r}")
+        raise ArgumentError(f"mode must be one of {', '.join(map(repr, modes))}, not {shown_value(mode)}")
     with arithmetic.translated("pad"):
         if mode == "constant":
             number = Tensor(0 if value is None else value).astype(tensor.dtype).asnumpy()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ckptload import shown
 from ckptload.errors import ArgumentTypeError, CheckpointError
 from ckptload.messages import type_name
 
@@ -36,7 +37,9 @@ class Primitive:
         except CheckpointError:
             raise
         except TypeError as error:
-            raise ArgumentTypeError(f"{type_name(self)}(...) takes its operands alone: {error}") from error
+            raise ArgumentTypeError(
+                f"{type_name(self)}(...) takes its operands alone: {shown.foreign(error)}"
+            ) from shown.cause(error)
 
 
 def primitive(name: str, function: Callable[..., Any], **defaults: Any) -> type[Primitive]:

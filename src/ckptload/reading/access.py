@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from ckptload.encryption.ciphers import AES_GCM, check_types
+from ckptload.encryption.keys import Key, hidden
 from ckptload.errors import ArgumentError
 from ckptload.foreign.giving import OURS
 from ckptload.formats import limits
@@ -17,7 +18,8 @@ class Access:
 
     Attributes:
         format: ``ckpt`` or ``safetensors``; None decides by the name or the first bytes.
-        key: key of an encrypted file. Only its type is checked here; opening the file checks the rest.
+        key: key of an encrypted file, which is then hidden in a `Key`. Only its type is checked here; opening the
+            file checks the rest.
         mode: cipher of an encrypted file.
         allow_unauthenticated: open AES-GCM files with data that no tag covers (docs/security.md).
         max_records: the largest number of records, or of tensors in a safetensors file (docs/security.md).
@@ -34,7 +36,7 @@ class Access:
     """
 
     format: str | None = None
-    key: bytes | None = field(default=None, repr=False)
+    key: Key | bytes | None = field(default=None, repr=False)
     mode: str = AES_GCM
     allow_unauthenticated: bool = False
     max_records: int = limits.MAX_RECORDS
@@ -45,6 +47,7 @@ class Access:
 
     def __post_init__(self) -> None:
         """Check types and combinations. Messages do not show the key."""
+        object.__setattr__(self, "key", hidden(self.key))
         check_types(self.key, self.mode)
         limits.check(self.max_records)
         if self.format == SAFETENSORS and (self.key is not None or self.mode != AES_GCM):

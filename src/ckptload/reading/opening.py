@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from ckptload.encryption.ciphers import AES_GCM
+from ckptload.encryption.keys import hidden
 from ckptload.errors import ArgumentError, ReadError, enough_memory
 from ckptload.foreign.giving import AUTO, chosen
 from ckptload.formats.entry import CKPT
@@ -82,6 +83,7 @@ def open_checkpoint(
     Warns:
         ForeignFieldWarning: the file has fields that no version of MindSpore writes, so parameters may be missing.
     """
+    dec_key = hidden(dec_key)
     return open_with(
         source,
         Access(

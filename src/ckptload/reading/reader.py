@@ -23,6 +23,7 @@ from ckptload.reading import arrays
 from ckptload.reading.opened import OpenFile
 from ckptload.reading.slices import TensorSlice
 from ckptload.reading.values import check_kind, given, to_read, values
+from ckptload.shown import is_digits_of_key
 
 if TYPE_CHECKING:
     from ckptload.dtypes import Array
@@ -357,9 +358,11 @@ class Reader(OpenFile, Mapping[str, Any]):
         )
 
     def _unknown(self, name: object) -> UnknownNameError:
-        near = messages.closest(str(name), self._names)
+        near = messages.closest(name, self._names) if isinstance(name, str) else []
+        # What is not a name, or only the digits of a key, was given by mistake.
+        said = name if isinstance(name, str) and not is_digits_of_key(name) else messages.shown_value(name)
         return UnknownNameError(
             f"none of the {len(self._names)} entries has this name",
-            name=str(name),
+            name=said,
             hint="the nearest names are " + messages.quoted(near) if near else "list(reader) has all names",
         )

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from ckptload import shown
 from ckptload.errors import ArgumentIndexError, ArgumentTypeError, CheckpointError
 from ckptload.foreign.giving import NUMPY, OURS, tensor
+from ckptload.messages import shown_value
 from ckptload.reading import arrays
 from ckptload.tensors.tensor import Tensor
 
@@ -70,7 +72,7 @@ class TensorSlice:
             raise
         except (IndexError, TypeError, ValueError) as error:
             raise ArgumentIndexError(
-                f"index {index!r} does not fit shape {self.shape}: {error}",
+                f"index {shown_value(index)} does not fit shape {self.shape}: {shown.foreign(error)}",
                 name=self._entry.name,
                 path=self._path,
                 hint="index it as a numpy array of that shape",

@@ -10,6 +10,7 @@ import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
 
+from ckptload import shown
 from ckptload.errors import (
     ChangedFileError,
     CheckpointError,
@@ -50,7 +51,7 @@ class FileSource(Source):
         try:
             file = cast("BinaryIO", open(path, "rb", buffering=0, opener=_open_at_once))  # noqa: SIM115
         except (OSError, ValueError) as error:
-            raise unreadable(path, error) from error
+            raise unreadable(path, error) from shown.cause(error)
         self._file: BinaryIO | None = file
         self._lock = threading.Lock()
         try:
@@ -100,7 +101,7 @@ class FileSource(Source):
             if isinstance(error, CheckpointError):
                 raise
             self._open_file()  # Another thread may have closed it during the call.
-            raise unreadable(self.label, error, start) from error
+            raise unreadable(self.label, error, start) from shown.cause(error)
 
     def _scatter(self, job: Job) -> None:
         """Fill neighbouring buffers by one call; the bytes between them go into a buffer that is discarded."""
@@ -156,7 +157,7 @@ class FileSource(Source):
             if isinstance(error, CheckpointError):
                 raise
             self._open_file()  # As above.
-            raise unreadable(self.label, error) from error
+            raise unreadable(self.label, error) from shown.cause(error)
         if stamps != {self._stamp}:
             self._open_file()
             raise changed(self.label)
@@ -197,7 +198,7 @@ _HINTS: Final = {
 def unreadable(path: str, error: Exception, offset: int | None = None) -> ReadError:
     """Return an error with the system's reason and a hint for it."""
     hint = _HINTS.get((error.errno if isinstance(error, OSError) else None) or 0, "check the path")
-    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else shown.foreign(error)
     if isinstance(error, ValueError) and "\0" in path:
         reason = "the path has a NUL character"  # Python's own wording changes with its version.
     cls = MissingFileError if isinstance(error, FileNotFoundError) else ReadError

@@ -7,6 +7,7 @@ import os
 from contextlib import suppress
 from typing import BinaryIO, cast
 
+from ckptload import shown
 from ckptload.errors import ArgumentTypeError
 from ckptload.messages import type_name
 from ckptload.sources.base import Source
@@ -65,4 +66,4 @@ def _real(path: str) -> str:
     try:
         return os.path.realpath(path)
     except (OSError, ValueError) as error:
-        raise unreadable(path, error) from error
+        raise unreadable(path, error) from shown.cause(error)

@@ -9,6 +9,7 @@ import threading
 from contextlib import suppress
 from typing import BinaryIO, cast
 
+from ckptload import shown
 from ckptload.errors import (
     ArgumentError,
     ArgumentTypeError,
@@ -35,7 +36,9 @@ class BufferSource(WitnessedSource):
         try:
             view = memoryview(data)
         except ValueError as error:
-            raise ArgumentError(f"the buffer cannot be read: {error}", path=label, hint="pass its bytes") from error
+            raise ArgumentError(
+                f"the buffer cannot be read: {shown.foreign(error)}", path=label, hint="pass its bytes"
+            ) from error
         # `cast` refuses a view with gaps, which is copied once, and an empty view.
         flat = view.cast("B") if view.c_contiguous and view.nbytes else memoryview(view.tobytes())
         self._view: memoryview | None = flat
@@ -73,7 +76,7 @@ class FileObjectSource(WitnessedSource):
 
     def __init__(self, file: BinaryIO) -> None:
         name = getattr(file, "name", None)
-        self.label = name if isinstance(name, str) and name else f"<{type(file).__name__}>"
+        self.label = shown.place(name) if isinstance(name, str) and name else f"<{type(file).__name__}>"
         self._lock = threading.Lock()
         self._file: BinaryIO | None = file
         self._witness = Witness()
@@ -86,12 +89,12 @@ class FileObjectSource(WitnessedSource):
             file.seek(position)
             # After what its owner had written is in the file, and before anything is read.
             self._stamp = _stamp_of(file)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 -- a file object may raise anything, with secrets of its URL
             raise ReadError(
-                f"the file object is not seekable: {error}",
+                f"the file object is not seekable: {shown.foreign(error)}",
                 path=self.label,
                 hint="pass an open, seekable binary file, or io.BytesIO(file.read())",
-            ) from error
+            ) from shown.cause(error)
         if not isinstance(probe, bytes):
             raise ArgumentTypeError(
                 "the file object returns text, not bytes", path=self.label, hint="open it with mode 'rb'"
@@ -113,8 +116,8 @@ class FileObjectSource(WitnessedSource):
                     file.seek(position)
             except CheckpointError:
                 raise
-            except Exception as error:
-                raise self._failed(error, start) from error
+            except Exception as error:  # noqa: BLE001 -- as above
+                raise self._failed(error, start) from shown.cause(error)
         self._note(start, out)
 
     def _compare_stamp(self, *, whole: bool) -> None:
@@ -139,13 +142,13 @@ class FileObjectSource(WitnessedSource):
             file.seek(0, os.SEEK_END)
             size = file.tell()
             file.seek(position)
-        except Exception as error:
-            raise self._failed(error) from error
+        except Exception as error:  # noqa: BLE001 -- as above
+            raise self._failed(error) from shown.cause(error)
         return size
 
     def _failed(self, error: Exception, offset: int | None = None) -> ReadError:
         return ReadError(
-            f"the file object failed: {type(error).__name__}: {error}",
+            f"the file object failed: {type(error).__name__}: {shown.foreign(error)}",
             path=self.label,
             offset=offset,
             hint="keep it open and unchanged while the checkpoint is read",

@@ -6,10 +6,10 @@ Only the index and the wanted tensor data are fetched, by ranged requests; see d
 from __future__ import annotations
 
 import os
-import re
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
+from ckptload import shown
 from ckptload.errors import (
     ArgumentError,
     ChangedFileError,
@@ -51,8 +51,8 @@ class RemoteSource(WitnessedSource):
 
     def __init__(self, url: str) -> None:
         self.path = url
-        # A URL may contain a password, which no message may show.
-        self.label = re.sub(r"//[^/@]*@", "//", url)
+        # A URL may contain a password or a signature, which no message may show.
+        self.label = shown.place(url)
         try:
             from fsspec.core import url_to_fs  # noqa: PLC0415 -- an optional dependency, needed for URLs only
         except ImportError as error:
@@ -157,18 +157,19 @@ class RemoteSource(WitnessedSource):
             return request()
         except CheckpointError:
             raise
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 -- a file system may raise anything
             hint = "check the URL and the credentials"
             if isinstance(error, ImportError):
                 hint = "install the package that fsspec names for this kind of URL"
             if isinstance(error, TimeoutError) or "Timeout" in type(error).__name__:
                 hint = f"the server is too slow; try again, or {DOWNLOAD}"
-            words = str(error).replace(str(self.path), self.label)
+            words = shown.without(str(error), str(self.path))
             cls = MissingFileError if isinstance(error, FileNotFoundError) else ReadError
             reason = f"{type(error).__name__}: {words}".rstrip(": ")
             found = cls(f"cannot read the file: {reason}", path=self.label, hint=hint)
             found.errno = error.errno if isinstance(error, OSError) else None
-            raise found from error
+        # Not chained: the original exception, and its frames, show the whole URL.
+        raise found
 
     def _open_files(self) -> Any:
         if self._files is None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
-from ckptload import dtypes
+from ckptload import dtypes, shown
 from ckptload.errors import (
     ArgumentError,
     ArgumentIndexError,
@@ -58,13 +58,13 @@ def translated(operation: str) -> Iterator[None]:
     except MemoryError as error:
         raise OutOfMemoryError(f"not enough memory for {operation}") from error
     except ValueError as error:
-        raise ArgumentError(f"{operation}: {error}") from error
+        raise ArgumentError(f"{operation}: {shown.foreign(error)}") from shown.cause(error)
     except IndexError as error:
-        raise ArgumentIndexError(f"{operation}: {error}") from error
+        raise ArgumentIndexError(f"{operation}: {shown.foreign(error)}") from shown.cause(error)
     except OverflowError as error:
-        raise ArgumentOverflowError(f"{operation}: {error}") from error
+        raise ArgumentOverflowError(f"{operation}: {shown.foreign(error)}") from shown.cause(error)
     except TypeError as error:
-        raise ArgumentTypeError(f"{operation}: {error}") from error
+        raise ArgumentTypeError(f"{operation}: {shown.foreign(error)}") from shown.cause(error)
 
 
 def _kind(dtype: DType) -> int:

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from ckptload import dtypes
+from ckptload import dtypes, shown
 from ckptload.errors import ArgumentOverflowError, ArgumentTypeError
 from ckptload.foreign.taking import check_elements, taken
-from ckptload.messages import type_name
+from ckptload.messages import shown_value, type_name
 from ckptload.tensors import casting
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def as_dtype(value: object) -> DType:
     if found is not None:
         return found
     raise ArgumentTypeError(
-        f"{value!r} is not a dtype", hint="use one of: " + ", ".join(dtype.attribute for dtype in dtypes.ALL)
+        f"{shown_value(value)} is not a dtype", hint="use one of: " + ", ".join(dtype.attribute for dtype in dtypes.ALL)
     )
 
 
@@ -79,7 +79,7 @@ def from_python(data: object, dtype: DType | None) -> tuple[Array, DType]:
     try:
         array = np.asarray(data)
     except (ValueError, TypeError) as error:
-        raise ArgumentTypeError(f"the elements do not form a tensor: {error}") from error
+        raise ArgumentTypeError(f"the elements do not form a tensor: {shown.foreign(error)}") from shown.cause(error)
     if array.dtype == object:
         raise ArgumentTypeError(
             "the elements do not form a tensor of numbers",
@@ -134,7 +134,7 @@ def integer(value: int, dtype: DType) -> Array:
     limits = np.iinfo(dtype.numpy)
     if not limits.min <= value <= limits.max:
         raise ArgumentOverflowError(
-            f"{value} does not fit {dtype}, which holds {limits.min} to {limits.max}",
+            f"{shown_value(value)} does not fit {dtype}, which holds {limits.min} to {limits.max}",
             hint="make a Tensor of a wider dtype first, such as Tensor(value, int64)",
         )
     return np.array(value, dtype.numpy)

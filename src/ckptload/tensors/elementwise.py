@@ -10,7 +10,7 @@ import numpy as np
 from ckptload import dtypes
 from ckptload.errors import ArgumentError, ArgumentTypeError, ComputationError
 from ckptload.foreign.taking import taken
-from ckptload.messages import type_name
+from ckptload.messages import shown_value, type_name
 from ckptload.tensors import arithmetic
 from ckptload.tensors.operators import Held, Operators, Result
 from ckptload.tensors.spelling import integer_of, spelled
@@ -174,7 +174,7 @@ class Elementwise(Operators[Result]):
         if rounding_mode is None:
             return quotient
         if rounding_mode != "trunc":
-            raise ArgumentError(f"rounding_mode must be None, 'floor' or 'trunc', not {rounding_mode!r}")
+            raise ArgumentError(f"rounding_mode must be None, 'floor' or 'trunc', not {shown_value(rounding_mode)}")
         _, _, dtype = arithmetic.together(self._typed(), self._operand(other))
         cut: Any = quotient
         result: Result = cut.trunc().astype(dtype)

@@ -12,7 +12,7 @@ import numpy as np
 
 from ckptload import dtypes
 from ckptload.errors import ArgumentError, ArgumentTypeError
-from ckptload.messages import closest, type_name
+from ckptload.messages import closest, shown_value, type_name
 from ckptload.tensors import arithmetic
 from ckptload.tensors.construction import convert
 from ckptload.tensors.spelling import integers
@@ -151,14 +151,15 @@ class _He(Initializer):
 
     def _deviation(self, shape: tuple[int, ...]) -> float:
         if self.mode not in {"fan_in", "fan_out"}:
-            raise ArgumentError(f"mode must be 'fan_in' or 'fan_out', not {self.mode!r}")
+            raise ArgumentError(f"mode must be 'fan_in' or 'fan_out', not {shown_value(self.mode)}")
         if self.nonlinearity == "leaky_relu":
             gain = math.sqrt(2 / (1 + self.negative_slope**2))
         elif self.nonlinearity in _GAINS:
             gain = _GAINS[self.nonlinearity]
         else:
             raise ArgumentError(
-                f"nonlinearity must be 'leaky_relu' or one of {', '.join(map(repr, _GAINS))}, not {self.nonlinearity!r}"
+                f"nonlinearity must be 'leaky_relu' or one of {', '.join(map(repr, _GAINS))}, "
+                f"not {shown_value(self.nonlinearity)}"
             )
         return gain / math.sqrt(_fans(shape)[self.mode == "fan_out"])
 
@@ -189,7 +190,7 @@ class VarianceScaling(Initializer):
         inputs, outputs = _fans(arr.shape)
         counts = {"fan_in": inputs, "fan_out": outputs, "fan_avg": (inputs + outputs) / 2}
         if self.mode not in counts:
-            raise ArgumentError(f"mode must be one of {', '.join(map(repr, counts))}, not {self.mode!r}")
+            raise ArgumentError(f"mode must be one of {', '.join(map(repr, counts))}, not {shown_value(self.mode)}")
         sigma = math.sqrt(self.scale / max(1, counts[self.mode]))
         kinds: dict[str, Initializer] = {
             # Cut at two standard deviations, the variance of a normal distribution is smaller by this factor.
@@ -198,7 +199,9 @@ class VarianceScaling(Initializer):
             "uniform": Uniform(math.sqrt(3) * sigma),
         }
         if self.distribution not in kinds:
-            raise ArgumentError(f"distribution must be one of {', '.join(map(repr, kinds))}, not {self.distribution!r}")
+            raise ArgumentError(
+                f"distribution must be one of {', '.join(map(repr, kinds))}, not {shown_value(self.distribution)}"
+            )
         kinds[self.distribution](arr)
 
 
@@ -293,7 +296,7 @@ def initial(init: str | float | Initializer, shape: Any, dtype: DType) -> Array:
         if init.lower() not in NAMED:
             near = closest(init, NAMED, 1)
             raise ArgumentError(
-                f"there is no initializer {init!r}", hint=f"did you mean {near[0]!r}?" if near else None
+                f"there is no initializer {shown_value(init)}", hint=f"did you mean {near[0]!r}?" if near else None
             )
         init = NAMED[init.lower()]()
     elif isinstance(init, (int, float)):

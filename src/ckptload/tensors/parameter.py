@@ -12,7 +12,7 @@ from ckptload import dtypes
 from ckptload.errors import ArgumentError, ArgumentTypeError
 from ckptload.filters import MAX_NAME
 from ckptload.foreign.taking import taken
-from ckptload.messages import type_name
+from ckptload.messages import shown_value, type_name
 from ckptload.tensors.construction import convert, from_python, integer
 from ckptload.tensors.tensor import Tensor
 
@@ -110,7 +110,7 @@ class Parameter(Tensor):
         self.layerwise_parallel = layerwise_parallel
         self.parallel_optimizer = parallel_optimizer
         if device not in {None, "CPU", "Remote"}:
-            raise ArgumentError(f"device must be 'CPU' or 'Remote', not {device!r}")
+            raise ArgumentError(f"device must be 'CPU' or 'Remote', not {shown_value(device)}")
 
     @classmethod
     def adopt(cls, array: Array, dtype: DType, name: str = "") -> Parameter:
@@ -359,7 +359,9 @@ class ParameterTuple(tuple[Parameter, ...]):
         if not isinstance(prefix, str):
             raise ArgumentTypeError(f"prefix must be a str, not {type_name(prefix)}")
         if _NAMESPACE.match(prefix) is None:
-            raise ArgumentError(f"{prefix!r} cannot be a prefix", hint="use letters, digits, underscores and dots")
+            raise ArgumentError(
+                f"{shown_value(prefix)} cannot be a prefix", hint="use letters, digits, underscores and dots"
+            )
         clones = []
         for parameter in self:
             twin = parameter.clone(init)

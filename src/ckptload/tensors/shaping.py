@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ckptload.errors import ArgumentError, ArgumentTypeError
-from ckptload.messages import type_name
+from ckptload.messages import shown_value, type_name
 from ckptload.tensors import arithmetic
 from ckptload.tensors.operators import Computing, Held, Result
 from ckptload.tensors.spelling import dimensions, integer_of, integers, spelled
@@ -74,7 +74,8 @@ class Shaping(Computing[Result]):
             first += whole if first < 0 else 0
             if not 0 <= first <= first + number <= whole:
                 raise ArgumentError(
-                    f"{number} elements from {first} on are not in axis {axis}, whose length is {whole}"
+                    f"{shown_value(number)} elements from {shown_value(first)} on are not in axis {axis}, "
+                    f"whose length is {whole}"
                 )
             return self._shaped("narrow", lambda array: np.take(array, range(first, first + number), axis))
 

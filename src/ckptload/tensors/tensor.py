@@ -16,7 +16,7 @@ from ckptload.errors import (
     MissingAttributeError,
 )
 from ckptload.foreign.taking import check_array, taken
-from ckptload.messages import type_name
+from ckptload.messages import shown_value, type_name
 from ckptload.tensors import arithmetic, printing
 from ckptload.tensors.construction import as_dtype, convert, from_python
 from ckptload.tensors.elementwise import Elementwise
@@ -73,12 +73,12 @@ class Tensor(
         device: str | None = None,
     ) -> None:
         if dtype is not None and dtypes.like(dtype) is None:
-            raise ArgumentTypeError(f"dtype must be a dtype, not {dtype!r}", hint="such as ckptload.float32")
+            raise ArgumentTypeError(f"dtype must be a dtype, not {shown_value(dtype)}", hint="such as ckptload.float32")
         dtype = dtypes.like(dtype)
         if not isinstance(const_arg, bool):
             raise ArgumentTypeError(f"const_arg must be a bool, not {type_name(const_arg)}")
         if device not in {None, "CPU"}:
-            raise ArgumentError(f"device {device!r} is not available: tensors are in CPU memory")
+            raise ArgumentError(f"device {shown_value(device)} is not available: tensors are in CPU memory")
         if init is not None or shape is not None:
             self._array, self._dtype = _initial(input_data, dtype, shape, init)
         elif isinstance(input_data, Tensor):

@@ -18,6 +18,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from ckptload import shown
 from ckptload.errors import CheckpointError, WriteError
 from ckptload.writing.permissions import narrowed
 from ckptload.writing.targets import check_place, failure
@@ -111,7 +112,7 @@ class Replacement:
             else:
                 self._temporary, number = self._staged, _create_at(self._staged, permissions, self._reveals)
         except OSError as error:
-            raise failure(error, str(self.path)) from error
+            raise failure(error, str(self.path)) from shown.cause(error)
         try:
             self._file = io.BufferedWriter(io.FileIO(number, "wb"), _BUFFER)
         finally:
@@ -141,7 +142,7 @@ class Replacement:
         if problem is not None:
             raise (_unfinished if self._placed else failure)(problem, str(self.path)) from problem
         if isinstance(error, OSError) and not isinstance(error, CheckpointError):
-            raise failure(error, str(self.path)) from error
+            raise failure(error, str(self.path)) from shown.cause(error)
 
     def _commit(self, file: io.BufferedWriter) -> None:
         file.flush()

@@ -15,6 +15,7 @@ import warnings
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, NoReturn, Protocol
 
+from ckptload import shown
 from ckptload.errors import BackgroundSaveError, CheckpointError
 
 if TYPE_CHECKING:
@@ -94,7 +95,9 @@ class Saves:
                 self._running = (_Process if process and hasattr(os, "fork") else _Thread)(path, work)
             except (RuntimeError, OSError) as error:
                 # No more threads or processes can be started, for example while the interpreter exits.
-                _log.warning("%s is saved synchronously: no asynchronous save can be started (%s)", path, error)
+                _log.warning(
+                    "%s is saved synchronously: no asynchronous save can be started (%s)", shown.label(path), error
+                )
                 work()
 
 
@@ -151,7 +154,7 @@ class _Process:
             return report.decode(errors="replace")
         end = "" if status is None else f", status {os.waitstatus_to_exitcode(status)}"
         problem = f"the process that saved it ended early{end}"
-        _log.error("%s was not saved: %s", self.path, problem)
+        _log.error("%s was not saved: %s", shown.label(self.path), problem)
         return problem
 
 
@@ -174,10 +177,10 @@ def _attempt(work: Callable[[], None], path: str) -> str | None:
         work()
     except CheckpointError as error:
         problem = error.problem
-        _log.exception("%s was not saved", path)
+        _log.exception("%s was not saved", shown.label(path))
     except Exception as error:  # noqa: BLE001 -- nothing above could catch it, and a failed save must be reported
-        problem = f"{type(error).__name__}: {error}"
-        _log.exception("%s was not saved", path)
+        problem = f"{type(error).__name__}: {shown.foreign(error)}"
+        _log.exception("%s was not saved", shown.label(path))
     else:
         return None
     return problem

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
+    from ckptload.encryption.keys import Key
     from ckptload.formats.item import Item
 
 
@@ -22,7 +23,7 @@ def write_file(
     path: str,
     buffers: Iterable[bytes | memoryview],
     *,
-    key: bytes | None = None,
+    key: Key | bytes | None = None,
     mode: str = AES_GCM,
     synced: bool = True,
     permissions: int | None = None,
@@ -36,7 +37,7 @@ def write_file(
     Args:
         path: an absolute path.
         buffers: the bytes of the file; each buffer is written before the next one is requested.
-        key: key to encrypt with; None for a plain file.
+        key: key to encrypt with, hidden or not; None for a plain file.
         mode: cipher of an encrypted file.
         synced: see `Replacement`.
         permissions: see `Replacement`.
@@ -63,7 +64,7 @@ def write_file(
             finish()
 
 
-def check_encryption(key: bytes, mode: str, *, crc_check: bool) -> None:
+def check_encryption(key: Key | bytes, mode: str, *, crc_check: bool) -> None:
     """Raise ArgumentError unless a .ckpt can be encrypted with these arguments.
 
     With `crc_check`, MindSpore adds an unencrypted trailer (docs/format.md, "Faults of MindSpore's writer").

@@ -8,6 +8,7 @@ import re
 import stat
 from typing import TYPE_CHECKING, Final
 
+from ckptload import shown
 from ckptload.errors import (
     ArgumentError,
     MissingFolderError,
@@ -17,6 +18,7 @@ from ckptload.errors import (
     WriteError,
     WritePermissionError,
 )
+from ckptload.messages import shown_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -76,7 +78,7 @@ def place(given: str, complete: Callable[[str], str] | None = None) -> str:
     except ValueError as error:
         if isinstance(error, OSError):  # One of ours.
             raise
-        raise ArgumentError(f"{given!r} is not a path: {error}") from error
+        raise ArgumentError(f"{shown_text(given)} is not a path: {shown.foreign(error)}") from shown.cause(error)
     return path
 
 
@@ -114,7 +116,7 @@ def check_place(path: str) -> None:
         # A missing folder is an error when the file is created.
         return
     except OSError as error:
-        raise failure(error, path) from error
+        raise failure(error, path) from shown.cause(error)
     for is_one, what in _OTHERS:
         if is_one(mode):
             found = TargetIsNoFileError(f"the file could not be saved: {what} has its name", path=path, hint=_NO_STREAM)

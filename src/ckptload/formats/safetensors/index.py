@@ -14,7 +14,7 @@ import math
 import re
 from typing import TYPE_CHECKING, Any, Final
 
-from ckptload import dtypes
+from ckptload import dtypes, shown
 from ckptload.errors import (
     CheckpointError,
     ChecksumError,
@@ -316,8 +316,8 @@ def _words(refusal: Exception | None) -> str:
 
 
 def _refused_by(source: Source, refusal: Exception | None, more: str = "") -> CorruptCheckpointError:
-    error = _refused(source, f"the safetensors library refuses it: {refusal}{more}")
-    error.__cause__ = refusal
+    error = _refused(source, f"the safetensors library refuses it: {shown.foreign(refusal)}{more}")
+    error.__cause__ = None if refusal is None else shown.cause(refusal)
     return error
 
 

@@ -11,6 +11,7 @@ import re
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from ckptload import shown
 from ckptload.errors import CorruptCheckpointError, WrongFormatError
 from ckptload.formats.entry import SAFETENSORS
 from ckptload.formats.limits import MAX_RECORDS, beyond
@@ -81,7 +82,7 @@ def find(source: Source, max_records: int = MAX_RECORDS) -> WeightMap | None:
         words = {key: value if isinstance(value, str) else json.dumps(value) for key, value in metadata.items()}
     except (ValueError, RecursionError) as error:
         if meant:
-            raise _no_index(source, str(error)) from error
+            raise _no_index(source, shown.foreign(error)) from shown.cause(error)
         return None
     files = _files(source, index)
     if files is None:
