@@ -110,7 +110,7 @@ def save_checkpoint(
             check_encryptable(items)
         encode = _encoder(format, items, crc_check, kwargs.get("remove_redundancy"), by_rows=bool(async_save))
         if not async_save:
-            _saves.wait()
+            _saves.wait(path)
             write_file(path, encode(items), key=enc_key, mode=enc_mode, permissions=permissions)
             return
         forks = async_save == _PROCESS and hasattr(os, "fork")

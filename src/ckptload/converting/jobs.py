@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import re
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final, NamedTuple
 
+from ckptload import threads
 from ckptload.errors import (
     ArgumentError,
     ArgumentTypeError,
@@ -228,7 +228,8 @@ def run(
     sizes = [0 if progress is None else _size(job, access.max_records) for job in found]
     total = _Total(sum(sizes), progress)
 
-    def one(job: Job, size: int) -> None:
+    def one(task: tuple[Job, int]) -> None:
+        job, size = task
         meter = Meter(size, total=total)
         try:
             with enough_memory("to convert the file", path=str(job.source)):
@@ -239,17 +240,7 @@ def run(
             raise
         meter.finish()
 
-    if processes_num == 1 or len(found) == 1:
-        for job, size in zip(found, sizes, strict=True):
-            one(job, size)
-        return
-    with ThreadPoolExecutor(min(processes_num, len(found)), thread_name_prefix="ckptload-convert") as pool:
-        begun = [pool.submit(one, job, size) for job, size in zip(found, sizes, strict=True)]
-        try:
-            for each in begun:
-                each.result()
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+    threads.share(one, list(zip(found, sizes, strict=True)), threads=processes_num)
 
 
 def _check_targets(found: list[Job]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from ckptload import messages
@@ -47,6 +46,7 @@ class OpenFile:
         self._parent = parent
         self._label = index.source.label
         self._reopen = reopen
+        self._facts: Facts | None = None
 
     # -- what the file says about itself ----------------------------------------------------------
 
@@ -78,10 +78,12 @@ class OpenFile:
         """
         return list(self._open_index().source.files)
 
-    @cached_property
+    @property
     def facts(self) -> Facts:
         """Return facts about the file: its size, its checksum or tags, and the versions that can have written it."""
-        return self._open_index().facts()
+        if self._facts is None:
+            self._facts = self._open_index().facts()
+        return self._facts
 
     # -- checking ---------------------------------------------------------------------------------
 

@@ -20,6 +20,7 @@ from ckptload.errors import (
     ReadError,
 )
 from ckptload.sources.base import GAP_LIMIT, Profile, Source
+from ckptload.threads import HELD
 
 if TYPE_CHECKING:
     from ckptload.sources.base import Job
@@ -51,7 +52,7 @@ class FileSource(Source):
         except (OSError, ValueError) as error:
             raise unreadable(path, error) from error
         self._file: BinaryIO | None = file
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         try:
             status = os.fstat(file.fileno())
         except OSError as error:
@@ -133,9 +134,13 @@ class FileSource(Source):
             data = os.pread(file.fileno(), len(out), start)
             out[: len(data)] = data
             return len(data)
-        with self._lock:
+        with HELD, self._lock:
+            position = file.tell()
             file.seek(start)
-            return cast("Any", file).readinto(out) or 0
+            count = cast("Any", file).readinto(out) or 0
+            # A signal handler in this thread may read the file between any two of these steps.
+            file.seek(position)
+            return count
 
     def _open_file(self) -> BinaryIO:
         file = self._file  # Once: another thread may close it at any moment.

@@ -15,6 +15,7 @@ from ckptload.errors import (
     ReadError,
 )
 from ckptload.sources.base import PIECE, Profile, Source
+from ckptload.threads import HELD
 
 
 class BufferSource(Source):
@@ -61,7 +62,7 @@ class FileObjectSource(Source):
     def __init__(self, file: BinaryIO) -> None:
         name = getattr(file, "name", None)
         self.label = name if isinstance(name, str) and name else f"<{type(file).__name__}>"
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._file: BinaryIO | None = file
         try:
             position = file.tell()
@@ -82,9 +83,12 @@ class FileObjectSource(Source):
             )
 
     def read_into(self, start: int, out: memoryview) -> None:
-        """Fill `out`, one reader at a time: a file object has a single position."""
+        """Fill `out`, one reader at a time: a file object has a single position.
+
+        A signal handler in the thread that reads may read, too. It restores the position that it finds.
+        """
         self.bounded(start, start + len(out))
-        with self._lock:
+        with HELD, self._lock:
             file = self._file
             if file is None:
                 raise ClosedReaderError("the checkpoint was closed", path=self.label)

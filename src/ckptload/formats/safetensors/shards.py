@@ -75,8 +75,7 @@ class ShardedSource(Source):
         sizes = [os.path.getsize(place) if os.path.isfile(place) else 0 for place in self._paths]  # noqa: PTH113, PTH202
         self.starts = [0, *accumulate(sizes)]
         self.size = self.starts[-1]
-        self._opened: list[FileSource | None] = [None] * len(files)
-        self._lock = threading.Lock()
+        self._opened: dict[int, FileSource] = {}
         self._touched = _Touched()
         self._closed = False
 
@@ -100,14 +99,19 @@ class ShardedSource(Source):
         return self._shard(self._numbers[file])
 
     def _shard(self, number: int) -> FileSource:
-        with self._lock:
-            if self._closed:
-                raise ClosedReaderError("the checkpoint was closed", path=self.label)
-            opened = self._opened[number]
-            if opened is None:
-                opened = self._open(number)
-                self._opened[number] = opened
-            return opened
+        """Return a shard; without a lock, which a signal handler could meet."""
+        found = self._opened.get(number)
+        if found is None and not self._closed:
+            opened = self._open(number)
+            found = self._opened.setdefault(number, opened)
+            if found is not opened:
+                # Another thread, or a handler, was faster.
+                opened.close()
+        if self._closed or found is None:
+            if found is not None:
+                found.close()
+            raise ClosedReaderError("the checkpoint was closed", path=self.label)
+        return found
 
     def _open(self, number: int) -> FileSource:
         path = self._paths[number]
@@ -168,19 +172,18 @@ class ShardedSource(Source):
 
     def check_unchanged(self) -> None:
         """Check the shards that this thread has read from since its last call; there may be too many to check all."""
-        numbers = self._touched.numbers
-        while numbers:
-            opened = self._opened[numbers.pop()]
+        touched = self._touched.numbers
+        for number in touched.copy():
+            opened = self._opened.get(number)
             if opened is not None:
                 opened.check_unchanged()
+            touched.discard(number)
 
     def close(self) -> None:
         """Close every shard that was opened."""
-        with self._lock:
-            self._closed = True
-            for opened in self._opened:
-                if opened is not None:
-                    opened.close()
+        self._closed = True
+        for opened in list(self._opened.values()):
+            opened.close()
 
 
 class _Touched(threading.local):
