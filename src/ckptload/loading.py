@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ckptload import filters
 from ckptload.binding.loading import check_arguments, check_flags, load_param_into_net
-from ckptload.encryption.ciphers import AES_GCM
+from ckptload.encryption.ciphers import AES_GCM, load_library
 from ckptload.errors import ArgumentTypeError, EmptyCheckpointError, NothingSelectedError
 from ckptload.foreign.giving import AUTO, chosen
 from ckptload.formats.entry import CKPT, SAFETENSORS, check_format
@@ -256,6 +256,9 @@ def load_checkpoint_async(
             f"a checkpoint is loaded in the background from a path, not from {type_name(ckpt_file_name)}",
             hint="load open files and bytes with load_checkpoint",
         )
+    if dec_key is not None:
+        # Not in the thread, which could wait for an import that a signal handler here has interrupted.
+        load_library()
     load = partial(
         load_checkpoint,
         path,

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from ckptload.encryption.ciphers import AES_GCM, check_types
-from ckptload.errors import ArgumentError, ArgumentTypeError, TargetIsFolderError, enough_memory
+from ckptload.encryption.ciphers import AES_GCM, check_types, load_library
+from ckptload.errors import ArgumentError, ArgumentTypeError, TargetIsFolderError, enough_memory, importable
 from ckptload.formats.ckpt.encoding import ckpt
 from ckptload.formats.entry import CKPT, SAFETENSORS, check_format
 from ckptload.messages import type_name
@@ -104,6 +104,8 @@ def save_checkpoint(
     _check_types(integrated_save, async_save, append_dict, enc_key, enc_mode, crc_check, kwargs)
     _check_combination(format, enc_key, enc_mode, crc_check, kwargs)
     permissions = _MODE if mode is None else _checked_mode(mode)
+    if enc_key is not None:
+        load_library()
     with enough_memory("to save the checkpoint", path=path):
         items = gather(save_obj, append_dict, choice_func)
         if enc_key is not None:
@@ -134,7 +136,8 @@ def _encoder(
     """Check that the format can hold the items, and return the function that encodes them."""
     if format == CKPT:
         return partial(ckpt, crc_check=crc_check, by_rows=by_rows)
-    from ckptload.formats.safetensors import encoding  # noqa: PLC0415 -- safetensors is imported only when it is needed
+    with importable("safetensors"):
+        from ckptload.formats.safetensors import encoding  # noqa: PLC0415 -- imported only when it is needed
 
     encoding.check(items)
     return partial(encoding.safetensors, crc_check=crc_check, remove_redundancy=remove_redundancy)

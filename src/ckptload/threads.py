@@ -13,6 +13,7 @@ import sys
 import threading
 from _thread import allocate_lock, start_new_thread
 from collections import deque
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 if TYPE_CHECKING:
@@ -79,12 +80,10 @@ class _Team(Generic[Job, Result]):
 
     def call_helpers(self, count: int) -> None:
         """Start threads, as far as possible. Nobody waits for them to begin."""
-        for _ in range(count):
-            try:
+        with suppress(RuntimeError, MemoryError):
+            for _ in range(count):
                 # Not a threading.Thread, whose start() waits for the thread, and takes a lock that a handler can meet.
                 start_new_thread(self._help, (allocate_lock(), threading.gettrace(), threading.getprofile()))
-            except (RuntimeError, MemoryError):
-                return
 
     def take_part(self) -> None:
         """Do jobs until there are no more."""
@@ -170,7 +169,7 @@ class Task(Generic[Result]):
             return
         try:
             self._result.append(work())
-        except caught as error:  # noqa: BLE001 -- `result` raises it
+        except caught as error:
             # Without the frame of this function, which would hold this object and so the error.
             found = error.__traceback__
             self._error = error.with_traceback(None if found is None else found.tb_next)

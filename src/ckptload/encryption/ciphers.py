@@ -7,7 +7,8 @@ A key is never shown: `KeyedCipher` has no attribute that holds it, and no error
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn, Protocol
 
 from ckptload.errors import (
     ArgumentError,
@@ -16,6 +17,7 @@ from ckptload.errors import (
     CipherUnavailableError,
     DecryptionError,
     Hint,
+    importable,
 )
 from ckptload.messages import type_name
 
@@ -198,25 +200,44 @@ class Marker:
 
 def tag_error() -> type[Exception]:
     """Return the class that ``finalize`` raises for a wrong tag."""
-    from cryptography.exceptions import InvalidTag  # noqa: PLC0415
+    found: type[Exception] = _library().errors.InvalidTag
+    return found
 
-    return InvalidTag
+
+class _Library(NamedTuple):
+    errors: Any
+    cipher: Any
+    algorithms: Any
+    modes: Any
+
+
+def load_library() -> None:
+    """Import ``cryptography`` if it is installed, before anything is opened; who needs it tells that it is not."""
+    with suppress(ImportError, AttributeError):
+        _library()
+
+
+def _library() -> _Library:
+    """Return what is used of ``cryptography``, imported only when it is needed: errors, ciphers and modes."""
+    with importable("cryptography"):
+        from cryptography import exceptions  # noqa: PLC0415
+        from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes  # noqa: PLC0415
+
+    return _Library(exceptions, Cipher, algorithms, modes)
 
 
 def _starter(key: bytes, mode: str) -> Callable[..., Any]:
     """Return a function ``(direction, mode of operation, its arguments) -> stream`` that holds the key."""
     try:
-        from cryptography.exceptions import UnsupportedAlgorithm  # noqa: PLC0415
-        from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes  # noqa: PLC0415
-
-        algorithm = (algorithms.SM4 if mode == SM4_CBC else algorithms.AES)(key)
+        library = _library()
+        algorithm = (library.algorithms.SM4 if mode == SM4_CBC else library.algorithms.AES)(key)
     except (ImportError, AttributeError) as error:
         raise _unavailable(mode) from error
 
     def start(direction: str, operation: str, *arguments: bytes) -> Any:
         try:
-            return getattr(Cipher(algorithm, getattr(modes, operation)(*arguments)), direction)()
-        except UnsupportedAlgorithm as error:
+            return getattr(library.cipher(algorithm, getattr(library.modes, operation)(*arguments)), direction)()
+        except library.errors.UnsupportedAlgorithm as error:
             raise _unavailable(mode) from error
 
     return start

@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
 
 from ckptload.errors import (
+    TOO_MANY_FILES,
     ChangedFileError,
     CheckpointError,
     ClosedReaderError,
@@ -188,7 +189,6 @@ def _stamp(status: os.stat_result) -> tuple[int, int, int, int]:
 _NO_FILE: Final = "check the path; it is taken relative to the working directory, without ~"
 _DENIED: Final = "the current user may not read it; ask its owner or change its mode"
 _FAILING: Final = "the disk, or the network behind it, failed; try again, or load a copy of the file"
-_TOO_MANY: Final = "close other files, or raise the limit on them (ulimit -n)"
 _HINTS: Final = {
     errno.ENOENT: _NO_FILE,
     errno.EACCES: _DENIED,
@@ -197,8 +197,8 @@ _HINTS: Final = {
     errno.EIO: _FAILING,
     errno.ESTALE: _FAILING,
     errno.ETIMEDOUT: _FAILING,
-    errno.EMFILE: _TOO_MANY,
-    errno.ENFILE: _TOO_MANY,
+    errno.EMFILE: TOO_MANY_FILES,
+    errno.ENFILE: TOO_MANY_FILES,
 }
 
 

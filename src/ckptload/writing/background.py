@@ -82,7 +82,7 @@ class _Save:
         """Do the work; note a failure and log it."""
         try:
             self._work[0]()
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 -- nothing above could catch it, and a failed save must be reported
             problem = error.problem if isinstance(error, CheckpointError) else f"{type(error).__name__}: {error}"
             # Who keeps the record of the log keeps neither the values nor the key.
             self._work.clear()
@@ -134,8 +134,9 @@ class Saves:
         self._over = False
         # Before the interpreter waits for threads: it forgets those for which its waiting is interrupted. This is
         # private, but a process of `multiprocessing` calls nothing else at its end.
-        with suppress(AttributeError, RuntimeError):
-            threading._register_atexit(self.finish)  # type: ignore[attr-defined]
+        register = getattr(threading, "_register_atexit", atexit.register)
+        with suppress(RuntimeError):
+            register(self.finish)
         atexit.register(self._end)
         if hasattr(os, "register_at_fork"):
             # A forked child does not have its parent's threads, and must not wait for its parent's saves.
@@ -177,8 +178,7 @@ class Saves:
             self._wait_before(call)
             call.save = (_Process if process and hasattr(os, "fork") else _Thread)(path)
             try:
-                if self._over:
-                    raise RuntimeError("the interpreter is exiting")
+                self._check_time()
                 call.save.begin(work)
             except (RuntimeError, OSError, MemoryError) as error:
                 # No more threads or processes can be started, for example while the interpreter exits.
@@ -199,7 +199,7 @@ class Saves:
                     self._collect(call)
                 if not self._begun():
                     return
-            except KeyboardInterrupt:
+            except KeyboardInterrupt:  # noqa: PERF203 -- it waits anyway
                 saves = [call.save for call in self._begun() if call.save is not None]
                 if warned:
                     _give_up(saves)
@@ -210,6 +210,11 @@ class Saves:
     def _end(self) -> None:
         self.finish()
         self._over = True
+
+    def _check_time(self) -> None:
+        """Raise RuntimeError, as threads do, if the interpreter has waited for all saves and will not do so again."""
+        if self._over:
+            raise RuntimeError("the interpreter is exiting")
 
     def _begun(self) -> list[_Call]:
         return [call for call in self._calls.copy() if call.begun]

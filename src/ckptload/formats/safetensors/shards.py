@@ -11,6 +11,7 @@ import threading
 from bisect import bisect_right
 from contextlib import suppress
 from itertools import accumulate
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, Final
 
 from ckptload.errors import (
@@ -305,8 +306,6 @@ def _inside(index: str, file: str) -> str:
     Raises:
         CorruptCheckpointError: the file is elsewhere.
     """
-    from pathlib import Path  # noqa: PLC0415 -- slow to import, and needed for shards only
-
     path = Path(index)
     if _is_plain(file):
         # A loop of links cannot be resolved, so it counts as outside the folder.
@@ -319,8 +318,6 @@ def _inside(index: str, file: str) -> str:
 
 def _is_plain(file: str) -> bool:
     """Return whether a path is relative and, by its text alone, stays below its start on every system."""
-    from pathlib import PurePosixPath, PureWindowsPath  # noqa: PLC0415 -- as above
-
     here, windows = PurePosixPath(file), PureWindowsPath(file)
     if "\0" in file or here.is_absolute() or windows.drive or windows.root:
         return False
