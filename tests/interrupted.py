@@ -57,7 +57,7 @@ class Interrupted:
     def __exit__(self, *_: object) -> None:
         sys.settrace(None)
 
-    def _trace(self, frame: FrameType, event: str, argument: object) -> Any:
+    def _trace(self, frame: FrameType, event: str, _: object) -> Any:
         if frame.f_globals.get("__name__", "").partition(".")[0] not in TRACED:
             return None
         if event in ("line", "return"):
@@ -202,18 +202,20 @@ def main(outer: str, folder: Path) -> None:
     from ckptload.sources import base
 
     base._PARALLEL_FROM = base._WORTH_SHARING = 1  # type: ignore[misc]
-    os.fsync = lambda number: None  # type: ignore[assignment]
+    os.fsync = lambda _: None  # type: ignore[assignment]
     if hasattr(os, "register_at_fork"):
         # Lines of the process that saves are not interrupted: there, signals are blocked until it is ready.
         traces: list[Any] = []
-        os.register_at_fork(
-            before=lambda: traces.append(sys.gettrace()) or sys.settrace(None),
-            after_in_parent=lambda: sys.settrace(traces.pop()),
-        )
+
+        def pause() -> None:
+            traces.append(sys.gettrace())
+            sys.settrace(None)
+
+        os.register_at_fork(before=pause, after_in_parent=lambda: sys.settrace(traces.pop()))
     program = Program(folder)
     getattr(program, f"outer_{outer}")()
     wait_for_saves()
-    print("done")
+    sys.stdout.write("done\n")
 
 
 if __name__ == "__main__":

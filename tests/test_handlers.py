@@ -29,9 +29,7 @@ def run(code: str, folder: Path, *arguments: str) -> subprocess.CompletedProcess
         "import faulthandler, os; faulthandler.dump_traceback_later(100, exit=True)\n"
         f"import ckptload; os.chdir({str(folder)!r})\n"
     )
-    return subprocess.run(
-        [sys.executable, "-c", begin + code, *arguments], capture_output=True, text=True, check=False
-    )
+    return subprocess.run([sys.executable, "-c", begin + code, *arguments], capture_output=True, text=True, check=False)
 
 
 # -- handlers ------------------------------------------------------------------------------------------------------

@@ -113,16 +113,21 @@ def save_checkpoint(
         encode = _encoder(format, items, crc_check, kwargs.get("remove_redundancy"), by_rows=bool(async_save))
         if not async_save:
             _saves.wait(path)
-            write_file(path, encode(items), key=enc_key, mode=enc_mode, permissions=permissions)
+            _write(path, encode, items, enc_key, enc_mode, permissions)
             return
         forks = async_save == _PROCESS and hasattr(os, "fork")
 
         def prepare() -> Callable[[], None]:
             # A forked process has its own copy of the memory, but shares the position in an open file.
             taken = [detached(item) if forks else snapshot(item) for item in items]
-            return lambda: write_file(path, encode(taken), key=enc_key, mode=enc_mode, permissions=permissions)
+            return partial(_write, path, encode, taken, enc_key, enc_mode, permissions)
 
         _saves.start(path, prepare, process=forks)
+
+
+def _write(path: str, encode: Encoder, items: Sequence[Item], key: bytes | None, mode: str, permissions: int) -> None:
+    """Write the file. Not a closure: the traceback of a failure would keep the values and the key with it."""
+    write_file(path, encode(items), key=key, mode=mode, permissions=permissions)
 
 
 def wait_for_saves() -> None:

@@ -115,6 +115,9 @@ class _Team(Generic[Job, Result]):
         self._todo.clear()
         for lock in self._begun:
             lock.acquire()
+        # A thread that ends has this object for an instant longer; the caller may want to free or resize its memory.
+        self._jobs = ()
+        del self._work
 
     def results(self) -> list[Result]:
         """Return the results in the order of the jobs, or raise the failure of the first that failed."""
@@ -124,7 +127,7 @@ class _Team(Generic[Job, Result]):
             finally:
                 # Or the error would hold this object, by its traceback, and this object the error.
                 self._failures.clear()
-        return [self._results[number] for number in range(len(self._jobs))]
+        return [self._results.pop(number) for number in range(len(self._results))]
 
 
 # -- in the background -----------------------------------------------------------------------------------------
