@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import atexit
 import logging
-import mmap
 import os
 import signal
 import sys
@@ -20,6 +19,7 @@ import time
 import traceback
 import warnings
 from contextlib import contextmanager, suppress
+from mmap import mmap
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from ckptload.errors import BackgroundSaveError, CheckpointError
@@ -322,7 +322,7 @@ class _Process(_Save):
         return self._child != 0
 
     def begin(self, work: Work) -> None:
-        self._report = mmap.mmap(-1, _REPORT)
+        self._report = mmap(-1, _REPORT)
         # No handler runs in the child before it is ready.
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         try:
