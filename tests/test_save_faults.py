@@ -378,7 +378,7 @@ def test_the_process_of_an_asynchronous_save_is_killed(tmp_path: Path) -> None:
         for _ in range(3):
             save_checkpoint(content(1, 64 << 20), path, async_save="process")
             from ckptload import saving
-            os.kill(saving._saves._running._child, signal.SIGKILL)
+            os.kill(saving._saves._calls[-1].save._child, signal.SIGKILL)
             try:
                 save_checkpoint({}, path, async_save="process")
             except errors.BackgroundSaveError as error:

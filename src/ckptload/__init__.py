@@ -235,7 +235,8 @@ if not TYPE_CHECKING:  # or a type checker would take any name for a public one
         home = _HOMES.get(name)
         if home is None:
             raise absent("ckptload", name)
-        module = importlib.import_module(home)
+        with errors.importable(home):
+            module = importlib.import_module(home)
         found = module if home == f"ckptload.{name}" else getattr(module, name)
         globals()[name] = found
         return found

@@ -8,6 +8,8 @@ derives from both.
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
@@ -319,6 +321,42 @@ def enough_memory(purpose: str, *, path: str | None = None, hint: str | Hint | N
     except MemoryError as error:
         found = OutOfMemoryError(f"not enough memory {purpose}", path=path)
         found.advice = hint
+        raise found from error
+
+
+#: What to do when a process has too many files open.
+TOO_MANY_FILES: Final = "close other files, or raise the limit on them (ulimit -n)"
+#: What the loader of a compiled module says when files or memory run out; it raises no other error than ImportError.
+_NO_FILES: Final = os.strerror(errno.EMFILE)
+_NO_MEMORY: Final = ("failed to map segment", "cannot map", os.strerror(errno.ENOMEM))
+
+
+@contextmanager
+def importable(what: str) -> Iterator[None]:
+    """Raise an error of ours if an import fails inside because there are too few files or too little memory.
+
+    So is every other error that is not an ImportError. An ImportError for another reason passes through.
+
+    Args:
+        what: what is imported, for the message.
+    """
+    try:
+        with enough_memory(f"to import {what}"):
+            yield
+    except CheckpointError:
+        raise
+    except Exception as error:
+        text = str(error)
+        if isinstance(error, ImportError) and any(words in text for words in _NO_MEMORY):
+            raise OutOfMemoryError(f"not enough memory to import {what}: {text}") from error
+        number = error.errno if isinstance(error, OSError) else errno.EMFILE if _NO_FILES in text else None
+        if isinstance(error, ImportError) and number is None:
+            raise
+        # Without memory, a module may fail in any way.
+        found = ReadError(f"cannot import {what}: {text or type(error).__name__}")
+        if number in (errno.EMFILE, errno.ENFILE):
+            found.advice = TOO_MANY_FILES
+        found.errno = number
         raise found from error
 
 

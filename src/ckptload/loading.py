@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
-import threading
-from concurrent.futures import Future
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 from ckptload import filters
 from ckptload.binding.loading import check_arguments, check_flags, load_param_into_net
-from ckptload.encryption.ciphers import AES_GCM
+from ckptload.encryption.ciphers import AES_GCM, load_library
 from ckptload.encryption.keys import hidden
 from ckptload.errors import ArgumentTypeError, EmptyCheckpointError, NothingSelectedError, PartialChecksumWarning
 from ckptload.foreign.giving import AUTO, chosen
@@ -21,6 +19,7 @@ from ckptload.reading.access import Access
 from ckptload.reading.advice import misnamed
 from ckptload.reading.opening import again, is_index, open_with
 from ckptload.reading.values import given
+from ckptload.threads import Task
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -209,8 +208,8 @@ def _nothing_left(reader: Reader, specify_prefix: Prefixes, filter_prefix: Prefi
 class ParamDictFuture:
     """A checkpoint that is being loaded."""
 
-    def __init__(self, future: Future[dict[str, Any]]) -> None:
-        self._future = future
+    def __init__(self, task: Task[dict[str, Any]]) -> None:
+        self._task = task
 
     def result(self) -> dict[str, Any]:
         """Wait for the load to end, and return what `load_checkpoint` returns.
@@ -220,11 +219,11 @@ class ParamDictFuture:
         Raises:
             CheckpointError: what `load_checkpoint` raised; every call raises it again.
         """
-        return self._future.result()
+        return self._task.result()
 
     def done(self) -> bool:
         """Tell whether the load has ended, with a result or an error."""
-        return self._future.done()
+        return self._task.ended
 
 
 def load_checkpoint_async(
@@ -280,6 +279,9 @@ def load_checkpoint_async(
             f"a checkpoint is loaded in the background from a path, not from {type_name(ckpt_file_name)}",
             hint="load open files and bytes with load_checkpoint",
         )
+    if dec_key is not None:
+        # Not in the thread, which could wait for an import that a signal handler here has interrupted.
+        load_library()
     load = partial(
         load_checkpoint,
         path,
@@ -303,18 +305,11 @@ def _format_of(path: str) -> str:
     return SAFETENSORS if path.endswith("." + SAFETENSORS) or is_index(path) else CKPT
 
 
-def _begun(load: Callable[[], dict[str, Any]]) -> Future[dict[str, Any]]:
+def _begun(load: Callable[[], dict[str, Any]]) -> Task[dict[str, Any]]:
     """Call `load` in its own thread; if no thread can be started, call it before returning."""
-    future: Future[dict[str, Any]] = Future()
-
-    def work() -> None:
-        try:
-            future.set_result(load())
-        except BaseException as error:  # noqa: BLE001 -- result() raises it again
-            future.set_exception(error)
-
+    task = Task(load)
     try:
-        threading.Thread(target=work, name="ckptload-load").start()
-    except RuntimeError:
-        work()
-    return future
+        task.begin("ckptload-load")
+    except (RuntimeError, MemoryError):
+        task.do()
+    return task

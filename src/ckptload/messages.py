@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 import warnings
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from ckptload import shown
@@ -40,8 +41,6 @@ _COMPARED: Final = 1000
 
 def closest(name: str, candidates: Iterable[str], limit: int = 3) -> list[str]:
     """Return up to `limit` candidates that look most like `name`, best first."""
-    import difflib  # noqa: PLC0415 -- needed only for errors
-
     last = name.rsplit(".", 1)[-1]
 
     def unlikely(candidate: str) -> tuple[bool, bool, int]:
@@ -50,8 +49,12 @@ def closest(name: str, candidates: Iterable[str], limit: int = 3) -> list[str]:
     likely = sorted(candidates, key=unlikely)[:_COMPARED]
     # A name with the same ending is most likely the one meant, however different its beginning.
     alike = [candidate for candidate in likely if candidate.endswith(name) or name.endswith(candidate)]
-    near = difflib.get_close_matches(name, likely, n=limit)
-    return list(dict.fromkeys([*alike, *near]))[:limit]
+    # Where files or memory have run out, the error that this is for is told without more advice.
+    with suppress(ImportError, OSError, MemoryError):
+        import difflib  # noqa: PLC0415 -- needed only for errors
+
+        alike += difflib.get_close_matches(name, likely, n=limit)
+    return list(dict.fromkeys(alike))[:limit]
 
 
 def quoted(found: Iterable[str]) -> str:

@@ -88,7 +88,8 @@ _NONE: Final = "there is no MindSpore to put functions into"
 _theirs: Final[dict[str, Callable[..., Any]]] = {}
 #: Those that have not ended; ckptload's functions are in MindSpore's place while there is one.
 _open: Final[list[Installation]] = []
-_lock: Final = threading.Lock()
+#: Reentrant, for signal handlers; what it protects is done in an order that lets them.
+_lock: Final = threading.RLock()
 
 
 class Installation:
@@ -100,8 +101,8 @@ class Installation:
     def __enter__(self) -> Installation:
         with _lock:
             if self not in _open:
-                _put_in()
                 _open.append(self)
+                _put_in()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -145,10 +146,10 @@ def uninstall() -> None:
 
 def _put_in() -> None:
     modules = [sys.modules["mindspore.train.serialization"], sys.modules["mindspore"]]
-    for name in _STAND_INS if not _theirs else ():
-        theirs = next((getattr(module, name) for module in modules if hasattr(module, name)), None)
-        if theirs is not None:  # older releases have fewer
-            _theirs[name] = theirs
+    for name, ours in _STAND_INS.items():
+        theirs = next((getattr(module, name) for module in modules if hasattr(module, name)), ours)
+        if theirs is not ours:  # older releases have fewer
+            _theirs.setdefault(name, theirs)
     _replace({id(theirs): _STAND_INS[name] for name, theirs in _theirs.items()})
 
 

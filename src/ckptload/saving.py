@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from ckptload.encryption.ciphers import AES_GCM, check_types
+from ckptload.encryption.ciphers import AES_GCM, check_types, load_library
 from ckptload.encryption.keys import hidden
-from ckptload.errors import ArgumentError, ArgumentTypeError, enough_memory
+from ckptload.errors import ArgumentError, ArgumentTypeError, enough_memory, importable
 from ckptload.formats.ckpt.encoding import ckpt
 from ckptload.formats.entry import CKPT, SAFETENSORS, check_format
 from ckptload.messages import shown_value, type_name
@@ -111,23 +111,30 @@ def save_checkpoint(
     _check_types(integrated_save, async_save, append_dict, enc_key, enc_mode, crc_check, kwargs)
     _check_combination(format, enc_key, enc_mode, crc_check, kwargs)
     permissions = _MODE if mode is None else _checked_mode(mode)
+    if enc_key is not None:
+        load_library()
     with enough_memory("to save the checkpoint", path=path):
         items = gather(save_obj, append_dict, choice_func)
         if enc_key is not None:
             check_encryptable(items)
         encode = _encoder(format, items, crc_check, kwargs.get("remove_redundancy"), by_rows=bool(async_save))
         if not async_save:
-            _saves.wait()
-            write_file(path, encode(items), key=enc_key, mode=enc_mode, permissions=permissions)
+            _saves.wait(path)
+            _write(path, encode, items, enc_key, enc_mode, permissions)
             return
         forks = async_save == _PROCESS and hasattr(os, "fork")
 
         def prepare() -> Callable[[], None]:
             # A forked process has its own copy of the memory, but shares the position in an open file.
             taken = [detached(item) if forks else snapshot(item) for item in items]
-            return lambda: write_file(path, encode(taken), key=enc_key, mode=enc_mode, permissions=permissions)
+            return partial(_write, path, encode, taken, enc_key, enc_mode, permissions)
 
         _saves.start(path, prepare, process=forks)
+
+
+def _write(path: str, encode: Encoder, items: Sequence[Item], key: bytes | None, mode: str, permissions: int) -> None:
+    """Write the file. Not a closure: the traceback of a failure would keep the values and the key with it."""
+    write_file(path, encode(items), key=key, mode=mode, permissions=permissions)
 
 
 def wait_for_saves() -> None:
@@ -141,7 +148,8 @@ def _encoder(
     """Check that the format can hold the items, and return the function that encodes them."""
     if format == CKPT:
         return partial(ckpt, crc_check=crc_check, by_rows=by_rows)
-    from ckptload.formats.safetensors import encoding  # noqa: PLC0415 -- safetensors is imported only when it is needed
+    with importable("safetensors"):
+        from ckptload.formats.safetensors import encoding  # noqa: PLC0415 -- imported only when it is needed
 
     encoding.check(items)
     return partial(encoding.safetensors, crc_check=crc_check, remove_redundancy=remove_redundancy)

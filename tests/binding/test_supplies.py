@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -182,7 +181,7 @@ def test_jobs_are_done_where_no_threads_can_be_started(monkeypatch: pytest.Monke
     def refuse(*_: Any) -> None:
         raise RuntimeError("can't start new thread")
 
-    monkeypatch.setattr(threading.Thread, "start", refuse)
+    monkeypatch.setattr(threads, "start_new_thread", refuse)
     done: list[int] = []
     supplies.run([lambda: done.append(1), lambda: done.append(2)], size=1 << 30)
     assert done == [1, 2]

@@ -8,7 +8,6 @@ import itertools
 import json
 import os
 import struct
-import threading
 import traceback
 import tracemalloc
 import warnings
@@ -21,7 +20,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ckptload import load_checkpoint, open_checkpoint
+from ckptload import load_checkpoint, open_checkpoint, threads
 from ckptload.encryption.chain import find_chain
 from ckptload.encryption.opening import open_encrypted
 from ckptload.errors import ChangedFileError, CheckpointError, ClosedReaderError, DecryptionError, LimitError
@@ -155,7 +154,7 @@ def test_a_system_without_more_threads_reads_all_the_same(kind: str, monkeypatch
 
     plain = content(5 << 20)
     sealed = unseal(BufferSource(seal(kind, plain, [1 << 20] * 5)), kind)
-    monkeypatch.setattr(threading.Thread, "start", none_left)
+    monkeypatch.setattr(threads, "start_new_thread", none_left)
     sealed.authenticate()
     out = np.zeros(len(plain), np.uint8)
     sealed.read_many([(0, out.data)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import logging
 import os
 import signal
@@ -10,11 +11,16 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
+from functools import partial
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 
+from ckptload import threads
 from ckptload.errors import BackgroundSaveError, WriteError
+from ckptload.writing import background
 from ckptload.writing.background import THREAD_NAME, Saves
 
 if TYPE_CHECKING:
@@ -269,3 +275,93 @@ def test_a_process_that_keeps_the_pipe_open_is_not_waited_for(tmp_path: Path) ->
     saves.wait()
     # It is still there, with its end of the pipe.
     os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
+
+
+def _save(values: object, fails: bool) -> None:
+    if fails:
+        raise WriteError(f"no room for {values!r}", path="x.ckpt") from OSError("its reason")
+
+
+@pytest.mark.parametrize("fails", [False, True])
+@by_thread_and_process
+def test_a_save_that_has_ended_holds_neither_the_values_nor_the_key(
+    caplog: pytest.LogCaptureFixture, process: bool, fails: bool
+) -> None:
+    """Not even if somebody keeps the record of the log."""
+    saves = Saves()
+    values = np.zeros(10)
+    kept = weakref.ref(values)
+
+    works = [partial(_save, values, fails)]
+    saves.start("x.ckpt", works.pop, process=process)
+    saves.wait()
+    del values
+    gc.collect()
+    assert kept() is None
+    assert len(caplog.records) == (fails and not process)
+
+
+def test_a_thread_that_never_begins_loses_no_save(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threads, "PATIENCE", 0.01)
+    monkeypatch.setattr(threading.Thread, "start", lambda _: None)
+    ran: list[int] = []
+    saves = Saves()
+    start(saves, lambda: ran.append(1), process=False)
+    saves.wait()
+    assert ran == [1]
+
+
+def test_a_thread_that_ends_itself_is_a_failure(caplog: pytest.LogCaptureFixture) -> None:
+    saves = Saves()
+    start(saves, sys.exit, process=False)
+    with pytest.raises(BackgroundSaveError, match="ended early"):
+        start(saves, lambda: None, process=False)
+    assert "x.ckpt was not saved" in caplog.text
+
+
+def test_saves_of_several_threads_run_one_at_a_time() -> None:
+    saves = Saves()
+    running: list[int] = []
+    most: list[int] = []
+
+    def work() -> None:
+        running.append(1)
+        most.append(len(running))
+        time.sleep(0.005)
+        running.pop()
+
+    def call() -> None:
+        for _ in range(5):
+            start(saves, work, process=False)
+
+    callers = [threading.Thread(target=call) for _ in range(4)]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join()
+    saves.wait()
+    assert len(most) == 20
+    assert set(most) == {1}
+
+
+def test_a_call_in_the_midst_of_another_waits_only_for_the_same_file() -> None:
+    """As in a signal handler; nothing that it starts is lost."""
+    saves = Saves()
+    release = threading.Event()
+    done: list[str] = []
+
+    def first() -> None:
+        release.wait(30)
+        done.append("first")
+
+    saves.start("first", lambda: first, process=False)
+    interrupted = background._Call("second")
+    saves._calls.append(interrupted)
+    saves.wait("emergency")
+    saves.start("later", lambda: lambda: done.append("later"), process=False)
+    while not done:
+        time.sleep(0.001)
+    assert done == ["later"]
+    threading.Timer(0.02, release.set).start()
+    saves.wait("first")
+    assert done == ["later", "first"]

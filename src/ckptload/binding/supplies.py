@@ -328,7 +328,7 @@ def _converting(batch: Iterable[_Piece]) -> Job:
 def run(jobs: Sequence[Job], size: int) -> None:
     """Run jobs that copy `size` bytes in total, in two threads if that is faster; the first failure ends it."""
     if size >= _PARALLEL_FROM and len(jobs) > 1:
-        threads.share(lambda job: job(), jobs, "bind")
+        threads.share(lambda job: job(), jobs)
         return
     for job in jobs:
         job()

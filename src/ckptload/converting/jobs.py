@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import re
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final, NamedTuple
 
-from ckptload import shown
+from ckptload import shown, threads
 from ckptload.errors import (
     ArgumentError,
     ArgumentTypeError,
@@ -239,7 +239,8 @@ def run(
     sizes = [0 if progress is None else _size(job, access.max_records) for job in found]
     total = _Total(sum(sizes), progress)
 
-    def one(job: Job, size: int, together: Together | None = None) -> None:
+    def one(task: tuple[Job, int], together: Together | None = None) -> None:
+        job, size = task
         meter = Meter(size, total=total)
         try:
             with enough_memory("to convert the file", path=str(job.source)):
@@ -250,21 +251,12 @@ def run(
             raise
         meter.finish()
 
-    if len(found) == 1:
-        one(found[0], sizes[0])
+    tasks = list(zip(found, sizes, strict=True))
+    if len(tasks) == 1:
+        one(tasks[0])
         return
     with Together((job.target.parent for job in found), synced=False) as together:
-        if processes_num == 1:
-            for job, size in zip(found, sizes, strict=True):
-                one(job, size, together)
-            return
-        with ThreadPoolExecutor(min(processes_num, len(found)), thread_name_prefix="ckptload-convert") as pool:
-            begun = [pool.submit(one, job, size, together) for job, size in zip(found, sizes, strict=True)]
-            try:
-                for each in begun:
-                    each.result()
-            finally:
-                pool.shutdown(wait=True, cancel_futures=True)
+        threads.share(partial(one, together=together), tasks, threads=processes_num)
 
 
 def _check_targets(found: list[Job]) -> None:

@@ -22,7 +22,7 @@ from ckptload.converting.moves import Move, Moves, refuse_to_replace
 from ckptload.converting.shards import parse_size, split, write_shards
 from ckptload.encryption.ciphers import AES_GCM
 from ckptload.encryption.keys import hidden
-from ckptload.errors import ArgumentError, ArgumentTypeError, Hint, NothingSelectedError, enough_memory
+from ckptload.errors import ArgumentError, ArgumentTypeError, Hint, NothingSelectedError, enough_memory, importable
 from ckptload.filters import MAX_NAME
 from ckptload.formats.ckpt.encoding import ckpt
 from ckptload.formats.entry import CKPT, SAFETENSORS, STRING
@@ -323,7 +323,8 @@ class Result:
             check_encryptable(items)
 
     def _judge_safetensors(self, metadata: Mapping[str, str]) -> None:
-        from ckptload.formats.safetensors import encoding  # noqa: PLC0415 -- safetensors is imported when it is needed
+        with importable("safetensors"):
+            from ckptload.formats.safetensors import encoding  # noqa: PLC0415 -- imported when it is needed
 
         texts = {item.name: _text(item) for item in self._items if item.kind == STRING}
         self._items = [item for item in self._items if item.kind != STRING]

@@ -15,7 +15,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from itertools import islice
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
@@ -28,10 +28,11 @@ from ckptload.errors import ChangedFileError, CheckpointError, OutOfMemoryError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
+    from contextlib import AbstractContextManager
 
     from ckptload.encryption.chain import Chain
     from ckptload.encryption.ciphers import KeyedCipher, Stream
-    from ckptload.encryption.decrypting import Found
+    from ckptload.encryption.decrypting import Found, Room
     from ckptload.sources.base import Request, Source
 
 #: Pieces of plaintext in the cache: 8 MiB, or 128 MiB of a remote file, which is slower to read again.
@@ -78,8 +79,10 @@ class TaggedSource(DecryptingSource):
         self._surveys = 0
         self._seen: dict[int, list[tuple[int, bytes]]] = {}
         self._kept = Kept(_KEPT_PIECES, self.label)
-        #: A lock for each block that is being checked, so that two threads do not decrypt the same block.
-        self._locks: dict[int, threading.Lock] = {}
+        #: A lock for each block that is being checked, so that two threads do not decrypt the same block. (A signal
+        #: handler in the thread that holds it does: the locks are reentrant, and all that is noted of a block is the
+        #: same each time.)
+        self._locks: dict[int, AbstractContextManager[Any]] = {}
 
     def _lengths(self) -> Iterator[int]:
         return (block.stop - block.start for block in self._chain)
@@ -172,7 +175,7 @@ class TaggedSource(DecryptingSource):
         while batch := list(islice(jobs, _BATCH)):
             total = sum(job.amount if self._verified[job.number] else self._length(job.number) for job in batch)
             if len(batch) > 1 and total >= max(_PARALLEL_FROM, _WORTH_SHARING * len(batch)):
-                threads.share(self._serve, batch, "decrypt")
+                threads.share(self._serve, batch)
             else:
                 for job in batch:
                     self._serve(job)
@@ -182,10 +185,11 @@ class TaggedSource(DecryptingSource):
             _give_out(deque(job.wanted), 0, self._plain(job.number, 0))
             return
         if not self._verified[job.number]:
-            with self._locks.setdefault(job.number, threading.Lock()):
+            with threads.HELD, self._locks.setdefault(job.number, threading.RLock()):
                 # Another thread may have decrypted it meanwhile.
                 if not self._verified[job.number]:
-                    self._decrypt(job)
+                    with self._room() as room:
+                        self._decrypt(job, room)
                     return
         for place, out in job.wanted:
             done = 0
@@ -193,18 +197,17 @@ class TaggedSource(DecryptingSource):
                 piece, skip = divmod(place + done, self._piece)
                 done += self._give_piece(job.number, piece, skip, out[done:])
 
-    def _decrypt(self, job: _Job) -> None:
+    def _decrypt(self, job: _Job, room: Room) -> None:
         """Decrypt one whole block, copy the wanted parts out, and check its tag."""
         number, block = job.number, self._chain[job.number]
         keeps = 2 * self._length(number) <= self._kept.most * self._piece
-        cipher, plain = self._room.cipher, self._room.plain
         stream = self._cipher.gcm_decryptor(block.iv, block.tag)
         wanted, seen = deque(job.wanted), Seen(self._seen.get(number, ()))
         marks: list[bytes] = []
         kept: list[tuple[tuple[int, int], memoryview]] = []
         for at in range(0, self._length(number), self._piece):
             size = self._size(number, len(marks))
-            ciphertext = cipher[:size]
+            ciphertext, plain = room.cipher[:size], room.plain
             self._inner.read_into(block.start + at, ciphertext)
             marks.append(self._marker.mark(ciphertext))
             if wanted and wanted[0][0] == at and len(wanted[0][1]) >= size + SPARE:
@@ -275,10 +278,11 @@ class TaggedSource(DecryptingSource):
     def _decrypt_small(self, number: int, out: memoryview) -> None:
         """Decrypt a block of one piece and check its tag."""
         block, size = self._chain[number], self._length(number)
-        ciphertext = self._room.cipher[:size]
-        self._inner.read_into(block.start, ciphertext)
         stream = self._cipher.gcm_decryptor(block.iv, block.tag)
-        stream.update_into(ciphertext, out)
+        with self._room() as room:
+            ciphertext = room.cipher[:size]
+            self._inner.read_into(block.start, ciphertext)
+            stream.update_into(ciphertext, out)
         seen = Seen(self._seen.get(number, ()))
         seen.compare(0, out[:size])
         self._finish(number, stream, seen)
@@ -291,11 +295,12 @@ class TaggedSource(DecryptingSource):
             ChangedFileError: the piece has changed since the block's tag was checked.
         """
         block, at = self._chain[number], piece * self._piece
-        ciphertext = self._room.cipher[: len(out) - SPARE]
-        self._inner.read_into(block.start + at, ciphertext)
-        if self._marker.mark(ciphertext) != self._marks[number][piece]:
-            raise self._changed(number, block.start + at)
-        self._cipher.gcm_keystream(block.iv, at // CIPHER_BLOCK).update_into(ciphertext, out)
+        with self._room() as room:
+            ciphertext = room.cipher[: len(out) - SPARE]
+            self._inner.read_into(block.start + at, ciphertext)
+            if self._marker.mark(ciphertext) != self._marks[number][piece]:
+                raise self._changed(number, block.start + at)
+            self._cipher.gcm_keystream(block.iv, at // CIPHER_BLOCK).update_into(ciphertext, out)
 
     def _changed(self, number: int, offset: int) -> ChangedFileError:
         # If its stamp tells that the file is another one, that error is the right one.

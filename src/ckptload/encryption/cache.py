@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import threading
 from collections import OrderedDict, deque
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from ckptload.errors import ClosedReaderError
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 class Kept:
     """A cache of authenticated plaintext, with the least recently used piece dropped first. Thread-safe.
 
+    There is no lock that a signal handler could meet: each step is one call of a dictionary, and other threads, or a
+    handler, may change it between two steps.
+
     Args:
         most: the largest number of pieces.
         label: what to call the source in a message.
@@ -26,7 +29,6 @@ class Kept:
     def __init__(self, most: int, label: str) -> None:
         self.most = most
         self._label = label
-        self._lock = threading.Lock()
         self._pieces: OrderedDict[Piece, memoryview] | None = OrderedDict()
 
     def get(self, piece: Piece) -> memoryview | None:
@@ -35,11 +37,12 @@ class Kept:
         Raises:
             ClosedReaderError: the source was closed.
         """
-        with self._lock:
-            pieces = self._open()
-            if piece in pieces:
+        pieces = self._open()
+        found = pieces.get(piece)
+        if found is not None:
+            with suppress(KeyError):
                 pieces.move_to_end(piece)
-            return pieces.get(piece)
+        return found
 
     def put(self, pieces: Iterable[tuple[Piece, memoryview]]) -> None:
         """Add pieces, and drop the least recently used ones beyond the limit.
@@ -47,16 +50,16 @@ class Kept:
         Raises:
             ClosedReaderError: the source was closed.
         """
-        with self._lock:
-            kept = self._open()
-            kept.update(pieces)
+        kept = self._open()
+        for piece, plain in pieces:
+            kept[piece] = plain
+        with suppress(KeyError):
             while len(kept) > self.most:
                 kept.popitem(last=False)
 
     def close(self) -> None:
         """Drop all pieces."""
-        with self._lock:
-            self._pieces = None
+        self._pieces = None
 
     def _open(self) -> OrderedDict[Piece, memoryview]:
         if self._pieces is None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn, Protocol
 
 from ckptload.encryption.keys import Key, hidden
 from ckptload.errors import (
@@ -18,6 +18,7 @@ from ckptload.errors import (
     CipherUnavailableError,
     DecryptionError,
     Hint,
+    importable,
 )
 from ckptload.messages import shown_value, type_name
 
@@ -202,9 +203,30 @@ class Marker:
 
 def tag_error() -> type[Exception]:
     """Return the class that ``finalize`` raises for a wrong tag."""
-    from cryptography.exceptions import InvalidTag  # noqa: PLC0415
+    found: type[Exception] = _library().errors.InvalidTag
+    return found
 
-    return InvalidTag
+
+class _Library(NamedTuple):
+    errors: Any
+    cipher: Any
+    algorithms: Any
+    modes: Any
+
+
+def load_library() -> None:
+    """Import ``cryptography`` if it is installed, before anything is opened; who needs it tells that it is not."""
+    with suppress(ImportError, AttributeError):
+        _library()
+
+
+def _library() -> _Library:
+    """Return what is used of ``cryptography``, imported only when it is needed: errors, ciphers and modes."""
+    with importable("cryptography"):
+        from cryptography import exceptions  # noqa: PLC0415
+        from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes  # noqa: PLC0415
+
+    return _Library(exceptions, Cipher, algorithms, modes)
 
 
 def _starter(key: Key | bytes, mode: str) -> Callable[..., Any]:
@@ -213,16 +235,15 @@ def _starter(key: Key | bytes, mode: str) -> Callable[..., Any]:
     Objects of ``cryptography`` show the key as an attribute, so that none is kept but the streams, which do not.
     """
     try:
-        from cryptography.exceptions import UnsupportedAlgorithm  # noqa: PLC0415
-        from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes  # noqa: PLC0415
-
-        algorithm = algorithms.SM4 if mode == SM4_CBC else algorithms.AES
+        library = _library()
+        algorithm = library.algorithms.SM4 if mode == SM4_CBC else library.algorithms.AES
     except (ImportError, AttributeError) as error:
         raise _unavailable(mode) from error
 
     def start(direction: str, operation: str, *arguments: bytes) -> Any:
-        with suppress(UnsupportedAlgorithm):
-            return getattr(Cipher(algorithm(hidden(key).reveal()), getattr(modes, operation)(*arguments)), direction)()
+        with suppress(library.errors.UnsupportedAlgorithm):
+            keyed = library.cipher(algorithm(hidden(key).reveal()), getattr(library.modes, operation)(*arguments))
+            return getattr(keyed, direction)()
         # Not chained: the frames of the original exception hold the key.
         raise _unavailable(mode)
 

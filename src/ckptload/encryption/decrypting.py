@@ -6,10 +6,10 @@ the requested bytes are decrypted. The padding of every CBC block is checked whe
 
 from __future__ import annotations
 
-import threading
 from abc import abstractmethod
 from array import array
 from bisect import bisect_right
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import numpy as np
@@ -17,6 +17,7 @@ import numpy as np
 from ckptload.encryption.ciphers import AES_GCM, CIPHER_BLOCK, SPARE, KeyedCipher
 from ckptload.errors import DecryptionError, Hint
 from ckptload.sources.base import Profile, Source
+from ckptload.threads import THREADS
 
 if TYPE_CHECKING:
     import os
@@ -46,7 +47,7 @@ class DecryptingSource(Source):
         self._chain = chain
         self._cipher = cipher
         self._piece = _WINDOWS * max(inner.profile.near, CIPHER_BLOCK) // CIPHER_BLOCK * CIPHER_BLOCK
-        self._room = _Room(self._piece)
+        self._rooms: list[Room] = []
         self.label = inner.label
         self.path = inner.path
         self.files = inner.files
@@ -126,7 +127,11 @@ class DecryptingSource(Source):
 
     def decrypt(self, block: Block, place: int, out: memoryview) -> None:
         """Fill `out` with a block's plaintext from offset `place` on, without checking a tag."""
-        cipher, plain = self._room.cipher, self._room.plain
+        with self._room() as room:
+            self._decrypt_range(block, place, out, room)
+
+    def _decrypt_range(self, block: Block, place: int, out: memoryview, room: Room) -> None:
+        cipher, plain = room.cipher, room.plain
         at = place - place % CIPHER_BLOCK
         stop = min(-(-(place + len(out)) // CIPHER_BLOCK) * CIPHER_BLOCK, block.stop - block.start)
         stream: Stream | None = None
@@ -147,6 +152,17 @@ class DecryptingSource(Source):
             out = out[count:]
             at += size
 
+    @contextmanager
+    def _room(self) -> Iterator[Room]:
+        """Lend memory to work in, to one call at a time: a signal handler may read from the same source."""
+        try:
+            room = self._rooms.pop()
+        except IndexError:
+            room = Room(self._piece)
+        yield room
+        if len(self._rooms) < THREADS:
+            self._rooms.append(room)
+
     def _stream(self, block: Block, at: int, before: memoryview) -> Stream:
         if self._cipher.mode == AES_GCM:
             return self._cipher.gcm_keystream(block.iv, at // CIPHER_BLOCK)
@@ -161,8 +177,8 @@ class DecryptingSource(Source):
         )
 
 
-class _Room(threading.local):
-    """Two buffers per thread, reused so that they stay in the processor's cache."""
+class Room:
+    """Two buffers, reused so that they stay in the processor's cache."""
 
     def __init__(self, piece: int) -> None:
         # If decryption begins inside a block, the cipher block before it is the IV of CBC.

@@ -51,7 +51,7 @@ def crc32_of(source: Source, spans: Iterable[tuple[int, int]]) -> int:
     value = 0
     for start, stop in spans:
         pieces = [(at, min(at + _PIECE, stop)) for at in range(start, stop, _PIECE)]
-        sums = threads.share(one, pieces, "sum") if len(pieces) > 1 else map(one, pieces)
+        sums = threads.share(one, pieces) if len(pieces) > 1 else map(one, pieces)
         for (begin, end), found in zip(pieces, sums, strict=True):
             value = combine(value, found, end - begin)
     return value

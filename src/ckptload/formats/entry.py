@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ckptload.errors import ArgumentError, Hint, UnsupportedTypeError
@@ -11,6 +12,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from ckptload.dtypes import DType
+
+# Python imports the codec of strings when it is first looked up; later, too many files may be open for that.
+codecs.lookup("utf-32-le")
 
 #: The formats.
 CKPT: Final = "ckpt"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from ckptload.encryption.chain import MAGIC_SIZE, MAGICS, chain_at, find_chain
+from ckptload.encryption.ciphers import load_library
 from ckptload.errors import (
     CheckpointError,
     CorruptCheckpointError,
@@ -14,6 +16,7 @@ from ckptload.errors import (
     Hint,
     LimitError,
     WrongFormatError,
+    importable,
 )
 from ckptload.formats.ckpt.index import CkptIndex
 from ckptload.formats.ckpt.walk import Layout, first, walk
@@ -22,7 +25,7 @@ from ckptload.formats.kinds import kind as kinds
 from ckptload.formats.kinds.names import by_name, encrypted_by_name, unfinished
 from ckptload.formats.kinds.recognising import recognise
 from ckptload.formats.kinds.records import BLANK
-from ckptload.formats.safetensors.index import open_safetensors
+from ckptload.formats.safetensors.index import library, open_safetensors
 from ckptload.formats.safetensors.shards import ShardedIndex, ShardedSource
 from ckptload.formats.safetensors.weight_map import DOWNLOAD, find
 
@@ -40,6 +43,20 @@ _NO_RECORD: Final = Hint(
     "{check_key}; if all of it is right, this is not a .ckpt (export() encrypts MindIR in the same way), or the file "
     "was changed after it was written"
 )
+
+
+def import_first(access: Access) -> None:
+    """Import the libraries that a file may need before it is opened, while there are descriptors and memory for that.
+
+    If one is not installed, the file that needs it is refused later.
+    """
+    with suppress(ImportError):
+        if access.format == SAFETENSORS:
+            library()
+        if access.key is not None:
+            with importable("cryptography"):
+                from ckptload.encryption import opening  # noqa: F401, PLC0415
+            load_library()
 
 
 def guess_format(source: Source) -> str:
@@ -142,7 +159,8 @@ def _open_encrypted(source: Source, chain: Chain, access: Access) -> CkptIndex:
             ),
             modes=chain.modes,
         )
-    from ckptload.encryption.opening import open_encrypted  # noqa: PLC0415 -- imports cryptography
+    with importable("cryptography"):
+        from ckptload.encryption.opening import open_encrypted  # noqa: PLC0415 -- imported only when it is needed
 
     opened = open_encrypted(source, chain, access.key, access.mode, allow_unauthenticated=access.allow_unauthenticated)
     layout = opened.survey(lambda: walk(opened, access.max_records))

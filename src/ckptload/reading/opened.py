@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from ckptload import messages
@@ -53,6 +52,7 @@ class OpenFile:
         self._reopen = reopen
         # What the checks that were made and passed cover; a selection has those of the whole file.
         self._passed: dict[str, Coverage] = {} if parent is None else parent._passed  # noqa: SLF001
+        self._facts: Facts | None = None
 
     # -- what the file says about itself ----------------------------------------------------------
 
@@ -91,10 +91,12 @@ class OpenFile:
         """
         return self._open_index().source.statuses()
 
-    @cached_property
+    @property
     def facts(self) -> Facts:
         """Return facts about the file: its size, its checksum or tags, and the versions that can have written it."""
-        return self._open_index().facts()
+        if self._facts is None:
+            self._facts = self._open_index().facts()
+        return self._facts
 
     # -- checking ---------------------------------------------------------------------------------
 

@@ -17,7 +17,7 @@ from ckptload.formats.safetensors.shards import ReplacedIndexError, ShardedSourc
 from ckptload.formats.safetensors.weight_map import DOWNLOAD, ENDING, find
 from ckptload.reading.access import Access
 from ckptload.reading.advice import open_advised
-from ckptload.reading.indexing import guess_format, open_index
+from ckptload.reading.indexing import guess_format, import_first, open_index
 from ckptload.reading.reader import Reader
 from ckptload.sources.files import FileSource
 from ckptload.sources.inputs import open_source, place_of
@@ -108,6 +108,7 @@ def open_with(source: Any, access: Access) -> Reader:
         enough_memory(_TO_OPEN, path=_path_of(source)),
         ExitStack() as stack,
     ):
+        import_first(access)
         opened = open_files(source, access)
         stack.callback(opened.close)
         if access.format is None:

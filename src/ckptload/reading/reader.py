@@ -6,7 +6,7 @@ Opening reads the headers only, not the tensor data. `load_checkpoint` is a thin
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import cached_property, partial
+from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -52,6 +52,7 @@ class Reader(OpenFile, Mapping[str, Any]):
         gives: str = OURS,
     ) -> None:
         super().__init__(index, chosen, parent, reopen)
+        self._public: dict[str, str] | None = None
         self._entries: dict[str, Entry] = {}
         # The results of `arrays.begins_of` for tensors that `get_slice` was called with.
         self._begins: dict[str, list[int]] = {}
@@ -60,12 +61,17 @@ class Reader(OpenFile, Mapping[str, Any]):
 
     # -- the mapping ------------------------------------------------------------------------------
 
-    @cached_property
+    @property
     def _names(self) -> dict[str, str]:
         """Return a mapping of public names to names in the file."""
-        index = self._open_index()
-        with self._in_file():
-            return index.public_names(index.names() if self._chosen is None else self._chosen)
+        # Not a cached_property, whose lock all readers share before Python 3.12; a signal handler may come meanwhile.
+        names = self._public
+        if names is None:
+            index = self._open_index()
+            with self._in_file():
+                names = index.public_names(index.names() if self._chosen is None else self._chosen)
+            self._public = names
+        return names
 
     def __iter__(self) -> Iterator[str]:
         self._open_index()

@@ -105,7 +105,7 @@ class Source(ABC):
         pays = total >= _PARALLEL_FROM and len(jobs) > 1 and total >= _WORTH_SHARING * len(requests)
         if pays:
             # Page faults on fresh memory, not copying, are the cost of a load.
-            threads.share(self._scatter, jobs, "read")
+            threads.share(self._scatter, jobs)
             return
         for job in jobs:
             self._scatter(job)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
 
 from ckptload import shown
 from ckptload.errors import (
+    TOO_MANY_FILES,
     ChangedFileError,
     CheckpointError,
     ClosedReaderError,
@@ -22,6 +23,7 @@ from ckptload.errors import (
 )
 from ckptload.sources.base import GAP_LIMIT, Profile, Source
 from ckptload.sources.identity import changed, stamp
+from ckptload.threads import HELD
 
 if TYPE_CHECKING:
     from ckptload.sources.base import Job
@@ -53,7 +55,7 @@ class FileSource(Source):
         except (OSError, ValueError) as error:
             raise unreadable(path, error) from shown.cause(error)
         self._file: BinaryIO | None = file
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         try:
             status = os.fstat(file.fileno())
         except OSError as error:
@@ -135,9 +137,13 @@ class FileSource(Source):
             data = os.pread(file.fileno(), len(out), start)
             out[: len(data)] = data
             return len(data)
-        with self._lock:
+        with HELD, self._lock:
+            position = file.tell()
             file.seek(start)
-            return cast("Any", file).readinto(out) or 0
+            count = cast("Any", file).readinto(out) or 0
+            # A signal handler in this thread may read the file between any two of these steps.
+            file.seek(position)
+            return count
 
     def _open_file(self) -> BinaryIO:
         file = self._file  # Once: another thread may close it at any moment.
@@ -181,7 +187,6 @@ def _open_at_once(path: str, flags: int) -> int:
 _NO_FILE: Final = "check the path; it is taken relative to the working directory, without ~"
 _DENIED: Final = "the current user may not read it; ask its owner or change its mode"
 _FAILING: Final = "the disk, or the network behind it, failed; try again, or load a copy of the file"
-_TOO_MANY: Final = "close other files, or raise the limit on them (ulimit -n)"
 _HINTS: Final = {
     errno.ENOENT: _NO_FILE,
     errno.EACCES: _DENIED,
@@ -190,8 +195,8 @@ _HINTS: Final = {
     errno.EIO: _FAILING,
     errno.ESTALE: _FAILING,
     errno.ETIMEDOUT: _FAILING,
-    errno.EMFILE: _TOO_MANY,
-    errno.ENFILE: _TOO_MANY,
+    errno.EMFILE: TOO_MANY_FILES,
+    errno.ENFILE: TOO_MANY_FILES,
 }
 
 

@@ -21,6 +21,7 @@ from ckptload.errors import (
 from ckptload.sources.base import PIECE, Profile
 from ckptload.sources.filesystems import identity_behind
 from ckptload.sources.identity import Witness, WitnessedSource, changed, stamp
+from ckptload.threads import HELD
 
 
 class BufferSource(WitnessedSource):
@@ -77,7 +78,7 @@ class FileObjectSource(WitnessedSource):
     def __init__(self, file: BinaryIO) -> None:
         name = getattr(file, "name", None)
         self.label = shown.place(name) if isinstance(name, str) and name else f"<{type(file).__name__}>"
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._file: BinaryIO | None = file
         self._witness = Witness()
         try:
@@ -101,9 +102,12 @@ class FileObjectSource(WitnessedSource):
             )
 
     def read_into(self, start: int, out: memoryview) -> None:
-        """Fill `out`, one reader at a time: a file object has a single position."""
+        """Fill `out`, one reader at a time: a file object has a single position.
+
+        A signal handler in the thread that reads may read, too. It restores the position that it finds.
+        """
         self.bounded(start, start + len(out))
-        with self._lock:
+        with HELD, self._lock:
             file = self._file
             if file is None:
                 raise ClosedReaderError("the checkpoint was closed", path=self.label)

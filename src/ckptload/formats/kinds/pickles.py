@@ -6,6 +6,7 @@ import re
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
+from ckptload.errors import importable
 from ckptload.formats.kinds.kind import Kind
 
 if TYPE_CHECKING:
@@ -86,7 +87,8 @@ def _is_pickle(seen: Glimpse) -> bool:
 @lru_cache(maxsize=1)
 def _opcodes() -> Mapping[bytes, tuple[int, str]]:
     """Return each opcode with its argument's size, or a negative number that says how it is found, and its name."""
-    import pickletools  # noqa: PLC0415 -- needed only for errors
+    with importable("pickletools"):
+        import pickletools  # noqa: PLC0415 -- needed only for errors
 
     return {bytes([ord(op.code)]): (0, "") if op.arg is None else (op.arg.n, op.arg.name) for op in pickletools.opcodes}
 

@@ -79,7 +79,8 @@ def _decoded(data: bytes, codec: str) -> str | None:
     """Return the text, without a character that is cut off at the end; None if it is not text in this encoding."""
     try:
         text = codecs.getincrementaldecoder(codec)().decode(data, final=len(data) < HEAD - 4)
-    except UnicodeError:
+    except (UnicodeError, LookupError, OSError):
+        # It is not in this encoding; or the codec cannot be imported, for example because too many files are open.
         return None
     return None if not text.strip("\ufeff") or _CONTROL.search(text) else text
 

@@ -21,6 +21,7 @@ from ckptload.errors import (
     CorruptCheckpointError,
     Hint,
     UnsupportedTypeError,
+    importable,
 )
 from ckptload.formats.coverage import WHOLE, Coverage
 from ckptload.formats.entry import SAFETENSORS, TENSOR, UNSUPPORTED, Entry, unsupported
@@ -295,10 +296,17 @@ def _with_known_types(head: bytes) -> bytes:
     return len(text).to_bytes(LENGTH_SIZE, "little") + text
 
 
+def library() -> Any:
+    """Return the safetensors library, imported only when it is needed; `opening.open_with` does it first."""
+    with importable("safetensors"):
+        import safetensors  # noqa: PLC0415
+
+    return safetensors
+
+
 def _refusal(content: bytes) -> Exception | None:
     """Return the error with which the safetensors library refuses a file, or None."""
-    import safetensors  # noqa: PLC0415 -- imported only when it is needed
-
+    safetensors = library()
     deserialize: Callable[[bytes], object] = safetensors.deserialize
     try:
         deserialize(content)

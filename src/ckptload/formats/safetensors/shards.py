@@ -16,6 +16,7 @@ import threading
 from bisect import bisect_right
 from contextlib import suppress
 from itertools import accumulate
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, Final
 
 from ckptload.errors import (
@@ -103,8 +104,7 @@ class ShardedSource(Source):
         self.files = [place for place, there in zip(self._paths, self._there, strict=True) if there]
         self.starts = [0, *accumulate(map(_size, self._paths))]
         self.size = self.starts[-1]
-        self._opened: list[FileSource | None] = [None] * len(files)
-        self._lock = threading.Lock()
+        self._opened: dict[int, FileSource] = {}
         self._touched = _Touched()
         self._closed = False
 
@@ -128,14 +128,19 @@ class ShardedSource(Source):
         return self._shard(self._numbers[file])
 
     def _shard(self, number: int) -> FileSource:
-        with self._lock:
-            if self._closed:
-                raise ClosedReaderError("the checkpoint was closed", path=self.label)
-            opened = self._opened[number]
-            if opened is None:
-                opened = self._open(number)
-                self._opened[number] = opened
-            return opened
+        """Return a shard; without a lock, which a signal handler could meet."""
+        found = self._opened.get(number)
+        if found is None and not self._closed:
+            opened = self._open(number)
+            found = self._opened.setdefault(number, opened)
+            if found is not opened:
+                # Another thread, or a handler, was faster.
+                opened.close()
+        if self._closed or found is None:
+            if found is not None:
+                found.close()
+            raise ClosedReaderError("the checkpoint was closed", path=self.label)
+        return found
 
     def _open(self, number: int) -> FileSource:
         path = self._paths[number]
@@ -209,11 +214,12 @@ class ShardedSource(Source):
 
     def check_unchanged(self) -> None:
         """Check the shards that this thread has read from since its last call; there may be too many to check all."""
-        numbers = self._touched.numbers
-        while numbers:
-            opened = self._opened[numbers.pop()]
+        touched = self._touched.numbers
+        for number in touched.copy():
+            opened = self._opened.get(number)
             if opened is not None:
                 opened.check_unchanged()
+            touched.discard(number)
 
     def statuses(self) -> list[os.stat_result]:
         """Return those of the index and of every shard that is there, opened or not."""
@@ -225,11 +231,9 @@ class ShardedSource(Source):
 
     def close(self) -> None:
         """Close every shard that was opened."""
-        with self._lock:
-            self._closed = True
-            for opened in self._opened:
-                if opened is not None:
-                    opened.close()
+        self._closed = True
+        for opened in list(self._opened.values()):
+            opened.close()
 
 
 class _Touched(threading.local):
@@ -407,8 +411,6 @@ def _inside(index: str, file: str) -> str:
     Raises:
         CorruptCheckpointError: the file is elsewhere.
     """
-    from pathlib import Path  # noqa: PLC0415 -- slow to import, and needed for shards only
-
     path = Path(index)
     if _is_plain(file):
         # A loop of links cannot be resolved, so it counts as outside the folder.
@@ -421,8 +423,6 @@ def _inside(index: str, file: str) -> str:
 
 def _is_plain(file: str) -> bool:
     """Return whether a path is relative and, by its text alone, stays below its start on every system."""
-    from pathlib import PurePosixPath, PureWindowsPath  # noqa: PLC0415 -- as above
-
     here, windows = PurePosixPath(file), PureWindowsPath(file)
     if "\0" in file or here.is_absolute() or windows.drive or windows.root:
         return False

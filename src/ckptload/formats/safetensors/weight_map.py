@@ -6,6 +6,7 @@ MindSpore's unified checkpoints have ``param_name_map.json`` (2.10.0, parallel/t
 
 from __future__ import annotations
 
+import codecs
 import json
 import re
 from pathlib import PurePosixPath
@@ -77,7 +78,7 @@ def find(source: Source, max_records: int = MAX_RECORDS) -> WeightMap | None:
     if not meant and f'.{SAFETENSORS}"'.encode() not in text:
         return None
     try:
-        index = json.loads(text.decode("utf-8-sig"))
+        index = json.loads(text.removeprefix(codecs.BOM_UTF8).decode())
         metadata = _metadata(index)
         words = {key: value if isinstance(value, str) else json.dumps(value) for key, value in metadata.items()}
     except (ValueError, RecursionError) as error:
