@@ -242,8 +242,9 @@ def _starter(key: Key | bytes, mode: str) -> Callable[..., Any]:
 
     def start(direction: str, operation: str, *arguments: bytes) -> Any:
         with suppress(library.errors.UnsupportedAlgorithm):
-            keyed = library.cipher(algorithm(hidden(key).reveal()), getattr(library.modes, operation)(*arguments))
-            return getattr(keyed, direction)()
+            how = getattr(library.modes, operation)(*arguments)
+            # No variable holds what holds the key.
+            return getattr(library.cipher(algorithm(hidden(key).reveal()), how), direction)()
         # Not chained: the frames of the original exception hold the key.
         raise _unavailable(mode)
 

@@ -84,7 +84,8 @@ class _Save:
         try:
             self._work[0]()
         except Exception as error:  # noqa: BLE001 -- nothing above could catch it, and a failed save must be reported
-            problem = (
+            found = f"{type(error).__name__}: {shown.foreign(error)}"
+            problem = error.problem if isinstance(error, CheckpointError) else found
                 error.problem
                 if isinstance(error, CheckpointError)
                 else f"{type(error).__name__}: {shown.foreign(error)}"
