@@ -21,7 +21,7 @@ PACKAGE = Path(ckptload.__file__).parent
 PAGE = DOCS / "architecture.md"
 
 #: What everybody may import; these import nothing of the project.
-GROUND = {"_version", "errors", "messages", "threads"}
+GROUND = {"_version", "dotted", "errors", "messages", "threads"}
 
 #: The rule of each package, from the bottom up: what it may import beside the ground. A name stands for all below it.
 RULES: dict[str, set[str]] = {

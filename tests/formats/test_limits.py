@@ -124,7 +124,7 @@ def test_worthless_records_count_before_they_are_named(monkeypatch: pytest.Monke
     ],
 )
 def test_fields_without_end_are_refused(some: bytes) -> None:
-    """A gigabyte of unknown fields holds no record and would be looked at for an hour. Dims that are kept count, too."""
+    """A gigabyte of unknown fields holds no record and would be looked at for an hour. Dims count, too."""
     with pytest.raises(LimitError, match="more than 1600 fields and dimensions"):
         walk.walk(BufferSource(some * 10_000), 100)
 
