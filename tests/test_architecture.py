@@ -80,7 +80,9 @@ FILES: dict[str, list[str]] = {
     "formats.kinds": [
         *("kind", "magics", "archives", "records", "pickles", "protobufs", "texts", "names", "recognising"),
     ],
-    "formats.safetensors": ["strings", "order", "checksum", "index", "weight_map", "fitting", "shards", "encoding"],
+    "formats.safetensors": [
+        *("parts", "strings", "order", "checksum", "header", "index", "weight_map", "fitting", "shards", "encoding"),
+    ],
     "tensors": [
         *("casting", "construction", "printing", "arithmetic", "spelling", "operators"),
         *("elementwise", "shaping", "selecting", "reductions", "properties", "initializers", "tensor", "parameter"),

@@ -6,10 +6,13 @@ looked at twice, and none that none of the many has; the work grows as the lengt
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
+
+
+_NOWHERE: Final = -1
 
 
 class Beginnings:
@@ -73,10 +76,10 @@ class _Tree:
 
     def along(self, parts: Iterable[str]) -> Iterator[str]:
         """Yield the names that are met on the way down along the parts of another."""
-        at: int | None = 0
+        at = 0
         for part in parts:
-            at = self._nodes.get((at, part))
-            if at is None:
+            at = self._nodes.get((at, part), _NOWHERE)
+            if at == _NOWHERE:
                 return
             if at in self._names:
                 yield self._names[at]

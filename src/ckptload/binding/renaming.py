@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from ckptload.dotted import renamer
 from ckptload.errors import ArgumentError, ArgumentTypeError, Hint

@@ -10,6 +10,8 @@ import os
 import threading
 from bisect import bisect_right
 from contextlib import suppress
+from copy import copy
+from functools import cached_property
 from itertools import accumulate
 from typing import TYPE_CHECKING, Final
 
@@ -22,6 +24,7 @@ from ckptload.errors import (
     LimitError,
     MissingFileError,
     MissingShardError,
+    WrongFormatError,
 )
 from ckptload.formats.entry import SAFETENSORS
 from ckptload.formats.index import Facts, Foreign
@@ -43,6 +46,9 @@ if TYPE_CHECKING:
 
 #: The largest known models have a few hundred. Each needs a few calls to the file system before anything is read.
 MAX_SHARDS: Final = 10_000
+#: Letters of a file's name in an index, and folders in it: each is looked up when the index is opened.
+_LONGEST: Final = 1024
+_DEEPEST: Final = 16
 #: Missing files that an error lists; all of any real checkpoint.
 _LISTED: Final = 1000
 
@@ -123,17 +129,26 @@ class ShardedSource(Source):
 
     def _missing(self, error: MissingFileError) -> MissingShardError:
         """Return the error that lists every file of the index that is missing, for each of them the same."""
-        # Those that were there at opening are looked for by opening them. This list is made once for all tensors.
-        absent = [name for name, there in zip(self.places, self._there, strict=True) if not there]
-        names = absent or [os.path.basename(error.path or "")]  # noqa: PTH119 -- it was removed after opening
+        # Those that were there at opening are looked for by opening them.
         found = MissingShardError(
-            f"{len(names)} of the {counted(len(self._paths), 'file')} of the index "
-            f"{'is' if len(names) == 1 else 'are'} missing: {listed(names, _LISTED)}",
+            self._absent or self._are_missing([os.path.basename(error.path or "")]),  # noqa: PTH119 -- just removed
             path=self.label,
             hint=Hint("fetch the missing files, or leave their tensors out with {exclude}"),
         )
         found.errno = error.errno
         return found
+
+    @cached_property
+    def _absent(self) -> str | None:
+        """Say, once for a million tensors, which files were missing at opening; None if none was."""
+        names = [name for name, there in zip(self.places, self._there, strict=True) if not there]
+        return self._are_missing(names) if names else None
+
+    def _are_missing(self, names: list[str]) -> str:
+        return (
+            f"{len(names)} of the {counted(len(self._paths), 'file')} of the index "
+            f"{'is' if len(names) == 1 else 'are'} missing: {listed(names, _LISTED)}"
+        )
 
     def _number(self, at: int) -> int:
         return min(bisect_right(self.starts, at), len(self._paths)) - 1
@@ -207,6 +222,7 @@ class ShardedIndex:
         self._shards = source
         self._opens = opens
         self._indexes: dict[str, SafetensorsIndex] = {}
+        self._refused: dict[str, CheckpointError] = {}
 
     def names(self) -> Sequence[str]:
         """Return the names in the index, in the same order as those of a single file."""
@@ -288,8 +304,16 @@ class ShardedIndex:
     def _index(self, file: str) -> SafetensorsIndex:
         found = self._indexes.get(file)
         if found is None:
-            # Two threads may do this at the same time, with the same result.
-            found = self._indexes[file] = self._opens(self._shards.shard(file))
+            if file in self._refused:
+                raise copy(self._refused[file])
+            shard = self._shards.shard(file)
+            try:
+                # Two threads may do this at the same time, with the same result.
+                found = self._indexes[file] = self._opens(shard)
+            except (CorruptCheckpointError, LimitError, WrongFormatError) as error:
+                # The index may name a million tensors in a damaged file, whose header is then not read for each.
+                self._refused[file] = copy(error)
+                raise
         return found
 
 
@@ -318,6 +342,8 @@ def _is_plain(file: str) -> bool:
     """Return whether a path is relative and, by its text alone, stays below its start on every system."""
     from pathlib import PurePosixPath, PureWindowsPath  # noqa: PLC0415 -- as above
 
+    if len(file) > _LONGEST or file.count("/") > _DEEPEST:
+        return False
     here, windows = PurePosixPath(file), PureWindowsPath(file)
     if "\0" in file or here.is_absolute() or windows.drive or windows.root:
         return False

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from ckptload.errors import CorruptCheckpointError, WrongFormatError
 from ckptload.formats.entry import SAFETENSORS
 from ckptload.formats.limits import MAX_RECORDS, beyond
+from ckptload.formats.safetensors import parts
 
 if TYPE_CHECKING:
     from ckptload.sources.base import Source
@@ -25,6 +26,10 @@ MAX_INDEX: Final = 100_000_000
 #: Hints about an index whose files do not fit it, and about one that does not lead to its files.
 AGAIN: Final = "fetch the whole folder again; an index names files beside it and nothing else"
 DOWNLOAD: Final = "download the index and the shards, or open a single shard"
+
+#: JSON values that an index may have for each tensor that is allowed, and as many are allowed anyway.
+_VALUES: Final = 4
+_LEAST: Final = 100_000
 
 _KEY: Final = "weight_map"
 #: How a JSON object begins, after the mark that some editors put before a text in UTF-8.
@@ -71,6 +76,11 @@ def find(source: Source, max_records: int = MAX_RECORDS) -> WeightMap | None:
     meant = named or f'"{_KEY}"'.encode() in text
     if not meant and f'.{SAFETENSORS}"'.encode() not in text:
         return None
+    most = max(_VALUES * max_records, _LEAST)
+    if parts.more_than(most, text):
+        if meant:
+            raise beyond(f"{most} values", max_records, source.label)
+        return None
     try:
         index = json.loads(text.decode("utf-8-sig"))
         metadata = _metadata(index)
@@ -84,9 +94,9 @@ def find(source: Source, max_records: int = MAX_RECORDS) -> WeightMap | None:
         if named:
             raise _no_index(source, f"it has no {_KEY} from names to files")
         return None
-    _check_kind(source, files)
     if len(files) > max_records:
         raise beyond(f"{max_records} tensors", max_records, source.label)
+    _check_kind(source, files)
     return WeightMap(files, words, _total(metadata.get("total_size")))
 
 
