@@ -76,10 +76,7 @@ def find(source: Source, max_records: int = MAX_RECORDS) -> WeightMap | None:
     meant = named or f'"{_KEY}"'.encode() in text
     if not meant and f'.{SAFETENSORS}"'.encode() not in text:
         return None
-    most = max(_VALUES * max_records, _LEAST)
-    if parts.more_than(most, text):
-        if meant:
-            raise beyond(f"{most} values", max_records, source.label)
+    if _is_too_much(source, text, max_records, meant=meant):
         return None
     try:
         index = json.loads(text.decode("utf-8-sig"))
@@ -98,6 +95,15 @@ def find(source: Source, max_records: int = MAX_RECORDS) -> WeightMap | None:
         raise beyond(f"{max_records} tensors", max_records, source.label)
     _check_kind(source, files)
     return WeightMap(files, words, _total(metadata.get("total_size")))
+
+
+def _is_too_much(source: Source, text: bytes, max_records: int, *, meant: bool) -> bool:
+    """Tell whether a JSON has so many values that it would take too much memory; that of an index is an error."""
+    most = max(_VALUES * max_records, _LEAST)
+    is_more = parts.more_than(most, text)
+    if is_more and meant:
+        raise beyond(f"{most} values", max_records, source.label)
+    return is_more
 
 
 def _may_be_json(source: Source) -> bool:
