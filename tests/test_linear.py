@@ -478,7 +478,7 @@ class Case(NamedTuple):
     net: nn.Cell
 
 
-class Net(nn.Cell):  # type: ignore[misc]
+class Net(nn.Cell):
     def __init__(self, names: list[str]) -> None:
         super().__init__()
         for at, name in enumerate(names):
@@ -591,7 +591,9 @@ ACTIONS: dict[str, Callable[[Case], object]] = {
     "into a net": lambda case: opened(case, lambda reader: load_param_into_net(case.net, reader)),
     "rename": lambda case: renamed(case.names, {name: f"x{name}" for name in case.names}),
     "torch's names": lambda case: guess_torch_names(case.names),
-    "convert": lambda case: convert_checkpoint(str(case.path), str(case.path.with_suffix(".out.safetensors"))),
+    "convert": lambda case: opened(
+        case, lambda reader: convert_checkpoint(reader, case.path.with_suffix(".out.safetensors"))
+    ),
     "inspect": lambda case: command(case, "inspect", "FILE"),
     "inspect --tree": lambda case: command(case, "inspect", "--tree", "--sort", "name", "FILE"),
     "inspect --json": lambda case: command(case, "inspect", "--json", "--tree", "FILE"),
