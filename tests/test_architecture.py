@@ -21,7 +21,7 @@ PACKAGE = Path(ckptload.__file__).parent
 PAGE = DOCS / "architecture.md"
 
 #: What everybody may import; these import nothing of the project but the lowest of them.
-GROUND = {"_version", "errors", "messages", "shown", "threads"}
+GROUND = {"_version", "dotted", "errors", "messages", "shown", "threads"}
 LOWEST = "shown"
 
 #: The rule of each package, from the bottom up: what it may import beside the ground. A name stands for all below it.
@@ -84,7 +84,8 @@ FILES: dict[str, list[str]] = {
         *("kind", "magics", "archives", "records", "pickles", "protobufs", "texts", "names", "recognising"),
     ],
     "formats.safetensors": [
-        *("strings", "order", "checksum", "places", "index", "weight_map", "fitting", "shards", "encoding"),
+        *("parts", "strings", "order", "checksum", "places", "header", "index", "weight_map", "fitting", "shards"),
+        "encoding",
     ],
     "tensors": [
         *("casting", "construction", "printing", "arithmetic", "spelling", "operators"),

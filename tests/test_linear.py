@@ -8,18 +8,31 @@ from __future__ import annotations
 import gc
 import io
 import json
+import os
 import sys
 import threading
 import tracemalloc
 import warnings
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from ckptload import load_checkpoint, open_checkpoint
+from ckptload import (
+    Parameter,
+    Tensor,
+    convert_checkpoint,
+    guess_torch_names,
+    load_checkpoint,
+    load_param_into_net,
+    nn,
+    open_checkpoint,
+    plan_binding,
+    renamed,
+)
 from ckptload.binding.copies import Look
 from ckptload.binding.matching import match
 from ckptload.encryption import ciphers
@@ -46,7 +59,6 @@ from strategies import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from ckptload.formats.entry import Entry
     from ckptload.reading.reader import Reader
@@ -398,3 +410,223 @@ def test_an_unknown_name_is_compared_with_so_many_and_no_more() -> None:
             reader.info("name.x")
 
     assert_linear(ask_for_it, FILES["tensors"], 1000)
+
+
+class Counted(str):
+    """A name that counts the letters that are taken from it: a slice of a long name is one call, and a long copy."""
+
+    __slots__ = ()
+    letters = 0
+
+    def __getitem__(self, key: Any) -> Counted:
+        part = str.__getitem__(self, key)
+        Counted.letters += 1 + len(part)
+        return Counted(part)
+
+    def __hash__(self) -> int:
+        return str.__hash__(self)
+
+    def __eq__(self, other: object) -> bool:
+        Counted.letters += 1
+        return str.__eq__(self, other)
+
+
+def letters(action: Callable[[list[str]], object], names: list[str]) -> int:
+    Counted.letters = 0
+    action([Counted(name) for name in names])
+    return Counted.letters
+
+
+#: What names of a file, a map or a net may be, for n of something.
+NAMES: dict[str, Callable[[int], list[str]]] = {
+    "many": lambda n: [f"layer.{at}.weight" for at in range(n)],
+    "near": lambda n: [f"{'abba' * 20}{at:06}" for at in range(n)],
+    "long": lambda n: ["n" * 900 + f"{at:06}" for at in range(n)],
+    "of many dots": lambda n: [f"{'.' * 100}{at:06}.weight" for at in range(n)],
+    "of many parts": lambda n: [f"{at:06}.{'a.' * 50}weight" for at in range(n)],
+    "one of dots": lambda n: ["." * (50 * n) + "weight"],
+    "one of parts": lambda n: ["a." * (25 * n) + "weight"],
+    "one that is long": lambda n: ["n" * (50 * n)],
+    "with something in front": lambda n: [f"{at}.prefix.weight" for at in range(n)] + ["prefix.weight"],
+}
+
+
+@pytest.mark.parametrize("kind", NAMES)
+@pytest.mark.parametrize(
+    "name_map", [{"a": "b"}, {"weight": "w"}, {"a" * 20: None}, {"a." * 500 + "a": "b"}], ids=["a", "w", "out", "deep"]
+)
+def test_names_are_renamed_in_letters_in_proportion(kind: str, name_map: dict[str, str | None]) -> None:
+    """A name of a million dots took half a minute: every beginning of it was looked up."""
+    one, two = (letters(lambda names: renamed(names, name_map), NAMES[kind](50 * factor)) for factor in (1, 2))
+    assert two < 2.3 * one + 1000
+
+
+@pytest.mark.parametrize("kind", NAMES)
+def test_torch_names_are_guessed_in_letters_in_proportion(kind: str) -> None:
+    one, two = (letters(guess_torch_names, NAMES[kind](50 * factor)) for factor in (1, 2))
+    assert two < 2.3 * one + 1000
+
+
+# -- every public function, for everything that a file can have much of --------------------------------------------
+
+
+class Case(NamedTuple):
+    """A file, its names, and a net of the same number of parameters, of which none fits."""
+
+    path: Path
+    names: list[str]
+    net: nn.Cell
+
+
+class Net(nn.Cell):
+    def __init__(self, names: list[str]) -> None:
+        super().__init__()
+        for at, name in enumerate(names):
+            setattr(self, f"p{at}", Parameter(Tensor(np.zeros(3, np.float32)), name=name[:1000]))
+
+
+def named(names: Callable[[int], list[str]]) -> Callable[[Path, int], Case]:
+    def make(folder: Path, n: int) -> Case:
+        found = names(n)
+        path = folder / f"{n}.ckpt"
+        path.write_bytes(b"".join(floats(name, 1.0) for name in found))
+        return Case(path, found, Net(found))
+
+    return make
+
+
+def filed(data: Callable[[int], bytes]) -> Callable[[Path, int], Case]:
+    def make(folder: Path, n: int) -> Case:
+        path = folder / f"{n}.ckpt"
+        path.write_bytes(data(n))
+        return Case(path, [f"name.{at:06}" for at in range(n)], Net(["weight", "bias"]))
+
+    return make
+
+
+def headed(fields: Callable[[int], dict[str, object]], metadata: Callable[[int], dict[str, str]]) -> Any:
+    """Make safetensors files of one tensor, which has further fields, and of some metadata."""
+
+    def make(folder: Path, n: int) -> Case:
+        path = folder / f"{n}.safetensors"
+        one = {"dtype": "F32", "shape": [1], "data_offsets": [0, 4], **fields(n)}
+        header = json.dumps({"__metadata__": metadata(n), "a": one}).encode()
+        path.write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
+        return Case(path, ["a"], Net(["a"]))
+
+    return make
+
+
+def nothing(_: int) -> dict[str, Any]:
+    return {}
+
+
+CASES: dict[str, Callable[[Path, int], Case]] = {
+    **{f"names {kind}": named(names) for kind, names in NAMES.items()},
+    "names that differ from the net's": named(lambda n: [f"layer.{at}.wieght" for at in range(n)]),
+    "damaged entries": filed(numbered(lambda name: record(name, (2,), "Float32", b"")[:-2] + b"\x1a\0")),
+    "dims": filed(lambda n: b"".join(record(f"{at}", (1,) * 30 + (at + 1,), "Int8", b"x") for at in range(n))),
+    "packed dims": filed(lambda n: value("a", block(2, block(1, b"\x81\x01" * 10 * n)))),
+    "slices": filed(lambda n: TINY * n),
+    "unknown types": filed(numbered(lambda name: record(name, (1,), f"T{name[-6:]}", b"x"))),
+    "strings": filed(numbered(lambda name: text(name, "words"))),
+    "values that nobody needs": headed(lambda n: {"x": [[[]]] * 10 * n}, nothing),
+    "texts in the metadata": headed(nothing, lambda n: {f"key {at}": "text" for at in range(n)}),
+    "a long text in the metadata": headed(nothing, lambda n: {"key": "text" * 100 * n}),
+    "an order that is none": headed(nothing, lambda n: {"ckptload.order": json.dumps([[[]]] * 10 * n)}),
+    "strings in the metadata": headed(
+        nothing, lambda n: {"ckptload.strings": json.dumps({f"string {at}": "x" for at in range(n)})}
+    ),
+}
+
+
+def tried(action: Callable[[], object]) -> None:
+    """Do something; an error is said in full."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        try:
+            action()
+        except CheckpointError as error:
+            str(error)
+
+
+def opened(case: Case, action: Callable[[Reader], object]) -> None:
+    with open_checkpoint(case.path) as reader:
+        action(reader)
+
+
+def loaded(case: Case, **how: Any) -> object:
+    return load_checkpoint(str(case.path), format=case.path.suffix[1:], **how)
+
+
+def command(case: Case, *arguments: str) -> None:
+    """Run a command of the command line, whose output is thrown away."""
+    from ckptload.__main__ import main
+
+    target = case.path.with_suffix(".out.safetensors")
+    names = case.path.with_suffix(".json")
+    names.write_text(json.dumps({name: f"x{name}" for name in case.names} if "--name-map" in arguments else {}))
+    every = {"FILE": str(case.path), "OUT": str(target), "NAMES": str(names)}
+    before = sys.stdout, sys.stderr
+    with Path(os.devnull).open("w", encoding="utf-8") as sink:
+        sys.stdout = sys.stderr = sink
+        try:
+            main([every.get(word, word) for word in arguments])
+        finally:
+            sys.stdout, sys.stderr = before
+    target.unlink(missing_ok=True)
+
+
+ACTIONS: dict[str, Callable[[Case], object]] = {
+    "load": loaded,
+    "open": lambda case: opened(case, every),
+    "an unknown name": lambda case: opened(case, lambda reader: reader[case.names[0][:1000] + "x"]),
+    "prefixes": lambda case: loaded(case, specify_prefix=case.names),
+    "prefixes that nothing has": lambda case: loaded(case, specify_prefix=[f"x{name}" for name in case.names]),
+    "prefixes to leave out": lambda case: loaded(case, filter_prefix=case.names),
+    "plan": lambda case: opened(case, lambda reader: str(plan_binding(case.net, reader))),
+    "plan by names": lambda case: opened(
+        case, lambda reader: str(plan_binding(case.net, reader, name_map={name: f"x{name}" for name in case.names}))
+    ),
+    "into a net": lambda case: opened(case, lambda reader: load_param_into_net(case.net, reader)),
+    "rename": lambda case: renamed(case.names, {name: f"x{name}" for name in case.names}),
+    "torch's names": lambda case: guess_torch_names(case.names),
+    "convert": lambda case: opened(
+        case, lambda reader: convert_checkpoint(reader, case.path.with_suffix(".out.safetensors"))
+    ),
+    "inspect": lambda case: command(case, "inspect", "FILE"),
+    "inspect --tree": lambda case: command(case, "inspect", "--tree", "--sort", "name", "FILE"),
+    "inspect --json": lambda case: command(case, "inspect", "--json", "--tree", "FILE"),
+    "inspect --filter": lambda case: command(
+        case, "inspect", *(word for name in case.names for word in ("--filter", name)), "FILE"
+    ),
+    "verify": lambda case: command(case, "verify", "FILE"),
+    "diff": lambda case: command(case, "diff", "FILE", "FILE"),
+    "diff --name-map": lambda case: command(case, "diff", "--name-map", "NAMES", "FILE", "FILE"),
+    "convert --name-map": lambda case: command(case, "convert", "--force", "--name-map", "NAMES", "FILE", "OUT"),
+    "report": lambda case: command(case, "report", "FILE", "-o", "OUT"),
+}
+#: What n of something is, where a hundred would take long.
+FEW = 40
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::ckptload.errors.ForeignFieldWarning")
+@pytest.mark.parametrize("kind", CASES)
+@pytest.mark.parametrize("how", ACTIONS)
+def test_whatever_is_done_with_twice_as_much_takes_twice_the_calls_and_the_memory(
+    how: str, kind: str, tmp_path: Path
+) -> None:
+    if how.partition(" ")[0] in {"inspect", "verify", "diff", "report"} or how == "convert --name-map":
+        pytest.importorskip("click")
+
+    def action(case: Case) -> None:
+        tried(lambda: ACTIONS[how](case))
+
+    found = []
+    for factor in (1, 2):
+        case = CASES[kind](tmp_path, FEW * factor)
+        found.append((calls(action, case), peak(action, case)))
+    (few, small), (many, large) = found
+    assert many < 2.3 * few + 500
+    assert large < 2.3 * small + (64 << 10)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from typing import TYPE_CHECKING, Any, Final
 
 from ckptload import shown
@@ -69,11 +70,23 @@ def select(
     leave_out = prefixes(filter_prefix, "filter_prefix")
     if specify is None and leave_out is None:
         return list(names) if choice_func is None else [name for name in names if _chosen(choice_func, name)]
-    return [
-        name
-        for name in names
-        if (specify is None or name.startswith(specify)) and (leave_out is None or not name.startswith(leave_out))
-    ]
+    keep, drop = _beginning_with(specify), _beginning_with(leave_out)
+    return [name for name in names if (keep is None or keep(name)) and (drop is None or not drop(name))]
+
+
+def _beginning_with(prefixes: tuple[str, ...] | None) -> Callable[[str], bool] | None:
+    """Return a function that tells whether a name begins with one of some prefixes, however many there are.
+
+    Of prefixes of which none begins with another, the last one before a name in their order is the only one that the
+    name can begin with.
+    """
+    if prefixes is None:
+        return None
+    ordered: list[str] = []
+    for prefix in sorted(prefixes):
+        if not ordered or not prefix.startswith(ordered[-1]):
+            ordered.append(prefix)
+    return lambda name: (at := bisect_right(ordered, name)) > 0 and name.startswith(ordered[at - 1])
 
 
 def _chosen(choice_func: Callable[[str], Any], name: str) -> bool:

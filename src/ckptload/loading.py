@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from functools import cache, partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from ckptload import filters
 from ckptload.binding.loading import check_arguments, check_flags, load_param_into_net
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
     from ckptload.filters import Prefixes
     from ckptload.reading.reader import Reader
+
+#: Prefixes that nothing begins with for which similar names are looked for.
+_TRIED: Final = 5
 
 
 def load_checkpoint(
@@ -191,7 +194,8 @@ def _nothing_left(reader: Reader, specify_prefix: Prefixes, filter_prefix: Prefi
     if not reader:
         return EmptyCheckpointError("the file has no tensors", path=reader.path, hint="save it again")
     near: list[str] = []
-    for prefix in filters.prefixes(specify_prefix, "specify_prefix") or ():
+    # Each goes through all names.
+    for prefix in (filters.prefixes(specify_prefix, "specify_prefix") or ())[:_TRIED]:
         near.extend(closest(prefix, reader))
     near = list(dict.fromkeys(near)) or list(reader)[:3]
     kept = "nothing" if filter_prefix is None and specify_prefix is None else "no name with these prefixes"

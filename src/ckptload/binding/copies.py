@@ -8,6 +8,7 @@ Optimizers and averaging write entries whose names end like those of the weights
 from __future__ import annotations
 
 import re
+from functools import cache
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
@@ -87,14 +88,16 @@ def rank_prefixes(candidates: Mapping[str, Sequence[str]], look: Look) -> dict[s
             named.setdefault(prefix, _named(prefix))
             if prefix.startswith(_UNSURE) and _is_beside_state(prefix, every):
                 named[prefix] = _STATE
-        pairs = [
-            (longer, shorter)
-            for longer, shorter in _in_front(prefixes)
-            if look.shape(longer + name) == look.shape(shorter + name) or not look.fits(name, longer + name)
-        ]
-        for copy, original in (*pairs, *_with_state_inside(every)):
-            copies.add(copy)
-            originals.add(original)
+        # There may be thousands of pairs of each prefix.
+        shape = cache(lambda prefix, name=name: look.shape(prefix + name))
+        fits = cache(lambda prefix, name=name: look.fits(name, prefix + name))
+        for longer, shorter in _in_front(prefixes):
+            if shape(longer) == shape(shorter) or not fits(longer):
+                copies.add(longer)
+                originals.add(shorter)
+        for longer, shorter in _with_state_inside(every):
+            copies.add(longer)
+            originals.add(shorter)
     for prefix in originals - copies:
         if named[prefix] == _AVERAGE:
             # A cell called ema, which holds a net and its averages.
@@ -130,11 +133,11 @@ def _in_front(prefixes: Iterable[str]) -> Iterator[tuple[str, str]]:
 
     In the order of reversed texts all that end alike stand together, so that not every pair is looked at.
     """
-    ends: list[str] = []
-    for end in sorted(prefix[::-1] for prefix in prefixes):
-        while ends and not end.startswith(ends[-1]):
+    ends: list[tuple[str, str]] = []
+    for end, prefix in sorted((prefix[::-1], prefix) for prefix in prefixes):
+        while ends and not end.startswith(ends[-1][0]):
             ends.pop()
-        for shorter in ends:
+        for _, shorter in ends:
             if end[len(shorter)] in _SEPARATORS:
-                yield end[::-1], shorter[::-1]
-        ends.append(end)
+                yield prefix, shorter
+        ends.append((end, prefix))

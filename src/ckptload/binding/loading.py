@@ -8,6 +8,7 @@ disk error, can leave a net partly loaded (docs/binding.md, "All or nothing").
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Mapping
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
@@ -309,8 +310,8 @@ def plan_target(
 def _unique(slots: Sequence[Slot]) -> dict[str, Slot]:
     found = {slot.name: slot for slot in slots}
     if len(found) < len(slots):
-        every = [slot.name for slot in slots]
-        twice = [name for name in found if every.count(name) > 1]
+        numbers = Counter(slot.name for slot in slots)
+        twice = [name for name in found if numbers[name] > 1]
         raise ArgumentError(
             f"several parameters of the net have the same name: {listed(twice)}",
             hint="give each a different name; Cell.update_parameters_name() names them by their paths",

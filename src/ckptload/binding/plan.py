@@ -18,8 +18,10 @@ if TYPE_CHECKING:
     from ckptload.nets.slots import Slot
 
 
-#: Number of misfits for which the nearest names are looked up; each lookup goes through all names.
+#: Number of misfits for which the nearest names are looked up. Each lookup goes through all names, so that of very
+#: many names fewer are looked up: after so many names, no more.
 _EXPLAINED: Final = 50
+_LOOKED_AT: Final = 200_000
 #: Number of missing parameters for which a prefix is looked for.
 _TRIED: Final = 3
 
@@ -123,8 +125,9 @@ class Plan:
         refusal = slot.refusal()
         reasons = _reasons(slot.shapes, dtype, spec, strict=self.strict) if refusal is None else (refusal,)
         if reasons:
-            others = [other for other in self.supply.keys if other != key] if len(self.misfits) < _EXPLAINED else []
-            nearest = tuple(closest(name, others))
+            number = len(self.misfits)
+            is_explained = number < _EXPLAINED and number * self.entries < _LOOKED_AT
+            nearest = tuple(closest(name, (each for each in self.supply.keys if each != key))) if is_explained else ()
             self.misfits.append(Misfit(name, key, shape, dtype, spec.shape, spec.dtype, reasons, nearest))
             return
         self._specs[key] = spec

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
+from ckptload.dotted import renamer
 from ckptload.errors import ArgumentError, ArgumentTypeError, Hint
 from ckptload.messages import type_name
 
@@ -39,9 +40,10 @@ def renamed(names: Iterable[str], name_map: NameMap) -> dict[str, str]:
         return {name: name for name in names}
     if not isinstance(name_map, Mapping) and not callable(name_map):
         raise ArgumentTypeError(f"name_map must be a dict or a function, not {type_name(name_map)}", hint=_HINT)
+    rename = renamer(name_map) if isinstance(name_map, Mapping) else name_map
     found: dict[str, str] = {}
     for name in names:
-        new = _by_parts(name, name_map) if isinstance(name_map, Mapping) else name_map(name)
+        new = rename(name)
         if new is None:
             continue
         if not isinstance(new, str):
@@ -54,19 +56,6 @@ def renamed(names: Iterable[str], name_map: NameMap) -> dict[str, str]:
             )
         found[new] = name
     return found
-
-
-def _by_parts(name: str, name_map: Mapping[str, Any]) -> Any:
-    """Replace the longest beginning of a name, up to a dot, that is a key of the dictionary."""
-    at = len(name)
-    while at > 0:
-        if name[:at] in name_map:
-            new = name_map[name[:at]]
-            if not isinstance(new, str):
-                return new
-            return new + name[at:] if new else name[at + 1 :]
-        at = name.rfind(".", 0, at)
-    return name
 
 
 class RenamedSupply:

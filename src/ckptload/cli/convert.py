@@ -12,6 +12,7 @@ from ckptload.cli import files, globs, options, text
 from ckptload.cli.maps import read_map
 from ckptload.cli.progress import Progress
 from ckptload.cli.table import Column, render
+from ckptload.dotted import Beginnings, renamer
 from ckptload.errors import ArgumentError
 from ckptload.writing.targets import place
 
@@ -183,18 +184,21 @@ class Request:
     def _names(self, reader: Reader) -> dict[str, str]:
         """Return a map of old to new names for the entries that are renamed."""
         chosen = [name for name in reader if self.wanted(name)]
-        unmatched = [old for old in self.name_map if not _is_used(old, chosen)]
+        beginnings = Beginnings(self.name_map)
+        used = {old for name in chosen for old in beginnings.every(name)}
+        unmatched = [old for old in self.name_map if old not in used]
         if unmatched:
             self.terminal.say(
                 f"ckptload: warning: these names of the name map match no entry: {_some(unmatched, self.terminal)}"
             )
         if not self.to_torch:
             return self.name_map
-        first = {old: new for new, old in renamed(chosen, self.name_map).items()}
+        rename = renamer(self.name_map)
+        first = {old: new for new, old in renamed(chosen, rename).items()}
         entries = ((new, reader.info(old)) for old, new in first.items())
         shapes = {new: entry.shape for new, entry in entries if entry.kind == "tensor"}
         # What a layer is shows in all names of the file; those that are not chosen may be damaged.
-        every = (new for name in reader for new in renamed([name], self.name_map))
+        every = map(rename, reader)
         guessed, unclear = guess_torch_names(shapes, shapes=shapes, beside=every)
         self._tell_unclear([name for name in unclear if guessed[name] == name], "were left unchanged")
         self._tell_unclear([name for name in unclear if guessed[name] != name], "got the likeliest name")
@@ -206,10 +210,6 @@ class Request:
             self.terminal.say(
                 f"ckptload: warning: {number} ambiguous in PyTorch and {outcome}: {_some(names, self.terminal)}"
             )
-
-
-def _is_used(old: str, names: Sequence[str]) -> bool:
-    return any(name == old or name.startswith(old + ".") for name in names)
 
 
 def _some(names: Sequence[str], terminal: Terminal) -> str:

@@ -6,6 +6,8 @@ import fnmatch
 import re
 from typing import TYPE_CHECKING, Final
 
+from ckptload.dotted import Beginnings
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
@@ -18,14 +20,15 @@ def matcher(patterns: Iterable[str]) -> Callable[[str], bool]:
     A pattern without special characters matches that name and everything below it: ``encoder.0`` matches
     ``encoder.0`` and ``encoder.0.weight``, but not ``encoder.01``.
     """
-    wanted = [
-        fnmatch.translate(pattern) if _SPECIAL & set(pattern) else rf"(?s:{re.escape(pattern)}(\..*)?)\Z"
-        for pattern in patterns
-    ]
-    if not wanted:
-        return lambda _: False
-    compiled = re.compile("|".join(wanted))
-    return lambda name: compiled.match(name) is not None
+    patterns = list(patterns)
+    special = [fnmatch.translate(pattern) for pattern in patterns if _SPECIAL & set(pattern)]
+    compiled = re.compile("|".join(special))
+    plain = Beginnings(pattern for pattern in patterns if not _SPECIAL & set(pattern))
+
+    def matches(name: str) -> bool:
+        return any(True for _ in plain.every(name)) or (bool(special) and compiled.match(name) is not None)
+
+    return matches
 
 
 def chooser(include: Iterable[str], exclude: Iterable[str]) -> Callable[[str], bool]:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 _GAP: Final = 2
 #: Columns up to this importance are dropped before a name is shortened, if that shows the name in full.
 ORNAMENT: Final = 3
+#: Cells are not padded to more columns than this. A name may have 65 536 letters, and every line would be as long.
+_WIDEST: Final = 256
 #: A name that is shortened to less than this is not useful.
 _NARROWEST_NAME: Final = 12
 
@@ -98,7 +100,7 @@ def _line(
 ) -> str:
     parts = []
     for cell, column, width in zip(cells, columns, widths, strict=True):
-        padding = " " * (width - text.width(cell))
+        padding = " " * (min(width, _WIDEST) - text.width(cell))
         shown = cell if terminal is None else terminal.style(cell, fg=column.fg, dim=column.dim)
         parts.append(padding + shown if column.right else shown + padding)
     return (" " * _GAP).join(parts).rstrip()

@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     from ckptload.cli.listing import Row
 
 #: Deeper levels are merged into one: a hostile name can have thousands of dots.
-_DEEPEST: Final = 64
+_DEEPEST: Final = 32
 
 
-@dataclass
+@dataclass(slots=True)
 class Node:
     """A module or an entry; a name can be both."""
 

@@ -59,14 +59,18 @@ def import_first(access: Access) -> None:
             load_library()
 
 
+#: Bytes that tell a format: white space may stand before the header of a safetensors file.
+_HEAD: Final = 64
+
+
 def guess_format(source: Source) -> str:
     """Return ``ckpt`` or ``safetensors``, decided by the name, then by the first bytes."""
     if source.label.endswith("." + SAFETENSORS) or isinstance(source, ShardedSource):
         return SAFETENSORS
     # A safetensors file begins with the length of a JSON header and "{". The length is checked, too, because an
     # encrypted file may have "{" there by chance.
-    head = bytes(source.read(0, min(9, source.size)))
-    is_header = head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= source.size - 8
+    head = bytes(source.read(0, min(_HEAD, source.size)))
+    is_header = head[8:].lstrip(b" \t\r\n").startswith(b"{") and int.from_bytes(head[:8], "little") <= source.size - 8
     return SAFETENSORS if is_header and not source.label.endswith("." + CKPT) else CKPT
 
 

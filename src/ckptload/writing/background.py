@@ -84,8 +84,7 @@ class _Save:
         try:
             self._work[0]()
         except Exception as error:  # noqa: BLE001 -- nothing above could catch it, and a failed save must be reported
-            found = f"{type(error).__name__}: {shown.foreign(error)}"
-            problem = error.problem if isinstance(error, CheckpointError) else found
+            problem = (
                 error.problem
                 if isinstance(error, CheckpointError)
                 else f"{type(error).__name__}: {shown.foreign(error)}"

@@ -486,7 +486,7 @@ def test_an_empty_shape_that_numpy_cannot_make_is_corrupt(dims: tuple[int, ...])
     refused(record("w", dims, "Float32", b""), "not a valid shape:")
 
 
-@pytest.mark.parametrize("rank", [65, 100, 1024])
+@pytest.mark.parametrize("rank", [65, 100, 128])
 def test_too_many_dims_are_corrupt(rank: int) -> None:
     refused(record("w", (1,) * rank, "Int8", b"x"), rf"not a valid shape: \(1, 1, .* \({rank} dims\)")
 

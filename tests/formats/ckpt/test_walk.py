@@ -49,7 +49,7 @@ PLAIN = sorted(path for path in FIXTURES.glob("*.ckpt") if path.name[:4] != "enc
 
 def ordinary(data: bytes, pos: int = 0) -> Record | None:
     """What the fast twin makes of a record."""
-    return walking._ordinary(data, pos, pos, len(data), walking._Bodies())
+    return walking._ordinary(data, pos, pos, len(data), walking._Bodies(Window(BufferSource(data))))
 
 
 def test_a_body_that_was_read_before_is_read_alike() -> None:
@@ -66,7 +66,7 @@ def test_a_body_that_was_read_before_is_read_alike() -> None:
 def general(data: bytes, pos: int = 0) -> Record:
     """What the general twin makes of it."""
     window = Window(BufferSource(data))
-    _, _, start, stop = fields.next_field(window, pos, len(data))
+    _, _, start, stop = fields.next_field(window, pos, len(data), fields.OF_FILE)
     return fields.read_record(window, pos, start, stop, fields.Strangers())
 
 

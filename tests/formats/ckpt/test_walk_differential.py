@@ -5,6 +5,7 @@ Where the walk is stricter on purpose, `STRICTER` names it; nowhere is it laxer.
 
 from __future__ import annotations
 
+import io
 import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -15,6 +16,8 @@ from google.protobuf.message import DecodeError
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from ckptload import load_checkpoint
+from ckptload.errors import CorruptCheckpointError
 from ckptload.formats.ckpt import fields, schema
 from ckptload.formats.ckpt.walk import walk
 from ckptload.sources.memory import BufferSource
@@ -62,6 +65,7 @@ STRICTER = {
     r"(a length of \d+ is encoded|this is not a protobuf field: number \d+, wire type \d,) in (6|7|8|9|10) bytes": (
         "protobuf does, from 7 on"
     ),
+    r"the tag of field \d is padded to [2-5] bytes": "the parser in Python, which MindSpore uses, skips such a field",
     r"this is not a protobuf field: number 0,": "protobuf does not look at field numbers inside groups that it skips",
 }
 
@@ -193,10 +197,62 @@ def test_padded_lengths_are_taken_up_to_five_bytes(size: int) -> None:
 
 
 @pytest.mark.parametrize("size", range(1, 12))
-def test_padded_tags_are_taken_up_to_five_bytes(size: int) -> None:
-    data = number(1 << 3 | LEN, size) + number(len(INNER)) + INNER
+def test_padded_tags_of_unknown_fields_are_taken_up_to_five_bytes(size: int) -> None:
+    """MindSpore skips such a field, too."""
+    data = value("a", block(2, tensor((1,), "Int8", b"x"))) + number(9 << 3 | LEN, size) + number(3) + b"abc"
     compare(data)
     assert (walk(BufferSource(data)).damage is None) == (size <= 5)
+
+
+def with_padded_tag(which: str, size: int) -> bytes:
+    """Make a file of a tensor, or of a map, in which one tag is padded."""
+
+    def tagged(name: str, field: int, data: bytes, kind: int = LEN) -> bytes:
+        return number(field << 3 | kind, size if name == which else 0) + data
+
+    def delimited(name: str, field: int, data: bytes) -> bytes:
+        return tagged(name, field, number(len(data)) + data)
+
+    dims = delimited(which, 1, b"\x01") if which == "packed dims" else tagged("dim", 1, b"\x01", VARINT)
+    inner = dims + delimited("type", 2, b"Int8") + delimited("content", 3, b"x")
+    is_map = which.startswith("map")
+    body = delimited("map", 3, delimited("map tensor", 1, inner)) if is_map else delimited("tensor", 2, inner)
+    return delimited("record", 1, delimited("name", 1, b"a") + body)
+
+
+@pytest.mark.parametrize("size", range(2, 11))
+@pytest.mark.parametrize(
+    "which", ["record", "name", "tensor", "map", "map tensor", "dim", "packed dims", "type", "content"]
+)
+def test_a_padded_tag_of_a_field_that_is_known_is_damage(which: str, size: int) -> None:
+    """MindSpore drops the field: it loads a scalar for a vector, zeros for values, or no entry, without an error."""
+    data = with_padded_tag(which, size)
+    compare(data)
+    layout = walk(BufferSource(data))
+    (found,) = [layout.damage] if layout.damage else [one.damage for one in layout.records]
+    assert found is not None
+    expected = "the tag of field . is padded to . bytes" if size <= 5 else "this is not a protobuf field"
+    assert re.match(expected, found.problem)
+    with pytest.raises(CorruptCheckpointError, match=expected):
+        load_checkpoint(io.BytesIO(data))
+    with pytest.raises(CorruptCheckpointError, match=expected):
+        load_checkpoint(io.BytesIO(floats("b", 1.0) + data))
+    if which not in {"record", "name"}:
+        # What is wrong inside a record concerns whoever wants it.
+        assert list(load_checkpoint(io.BytesIO(floats("b", 1.0) + data), specify_prefix="b")) == ["b"]
+
+
+@pytest.mark.parametrize("which", ["", "map"])
+def test_the_same_file_without_a_padded_tag_is_sound(which: str) -> None:
+    assert load_checkpoint(io.BytesIO(with_padded_tag(which, 0))).keys() == {"a"}
+
+
+@pytest.mark.parametrize("field", [0, 1 << 29, 1 << 33])
+@pytest.mark.parametrize("kind", [VARINT, LEN])
+def test_a_number_that_no_field_has_is_damage(field: int, kind: int) -> None:
+    data = floats("b", 1.0) + number(field << 3 | kind) + b"\0"
+    compare(data)
+    assert walk(BufferSource(data)).damage is not None
 
 
 @pytest.mark.parametrize("size", range(1, 12))

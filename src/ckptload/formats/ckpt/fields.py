@@ -25,7 +25,7 @@ MAX_NAME_BYTES: Final = 64 << 10
 #: Longer types are cut off. The longest valid one is Float8E4M3FN.
 MAX_TYPE_BYTES: Final = 256
 #: numpy arrays have at most 64 dimensions; a tensor with more than this is not read to its end.
-MAX_DIMS: Final = 1024
+MAX_DIMS: Final = 128
 #: A valid map has three tensors (keys, values and status); a map with more than this is not read to its end.
 MAX_MAP_TENSORS: Final = 16
 
@@ -102,22 +102,45 @@ class Strangers:
 
 
 Field = tuple[int, int, int, int]
+#: The fields of a message: their numbers, each with the wire types that it may have.
+Known = frozenset[tuple[int, int]]
+
+_OF_VALUE: Final[Known] = frozenset(
+    (number, wire.LEN) for number in (schema.VALUE_TAG, schema.VALUE_TENSOR, schema.VALUE_MAPTENSOR)
+)
+_OF_TENSOR: Final[Known] = frozenset(
+    {
+        (schema.TENSOR_DIMS, wire.VARINT),
+        (schema.TENSOR_DIMS, wire.LEN),
+        (schema.TENSOR_TYPE, wire.LEN),
+        (schema.TENSOR_CONTENT, wire.LEN),
+    }
+)
+_OF_MAP: Final[Known] = frozenset({(schema.MAP_TENSOR, wire.LEN)})
+#: The fields of the file itself.
+OF_FILE: Final[Known] = frozenset({(schema.CHECKPOINT_VALUE, wire.LEN)})
+_UNKNOWN: Final[Known] = frozenset()
 
 
-def _fields(window: Window, start: int, stop: int) -> Iterator[tuple[int, int, int, int, int]]:
+def _fields(window: Window, start: int, stop: int, known: Known) -> Iterator[tuple[int, int, int, int, int]]:
     """Yield every field of the message from `start` to `stop`: its position, and what `next_field` returns."""
     while start < stop:
-        found = next_field(window, start, stop)
+        found = next_field(window, start, stop, known)
         yield (start, *found)
         start = found[3]
 
 
-def next_field(window: Window, pos: int, stop: int) -> Field:
+def next_field(window: Window, pos: int, stop: int, known: Known) -> Field:
     """Return ``(number, wire type, a, b)`` for the field at `pos`; a group is one field.
 
     `a` is the value of a varint, or the start of any other payload. `b` is the position after the field.
+
+    Raises:
+        CorruptCheckpointError: the field is damaged, or is one of the `known` with a tag in more bytes than it needs.
+            protobuf's parser in C takes such a tag; the one in Python, which MindSpore uses, skips the field.
+        LimitError: there were too many fields.
     """
-    number, kind, a, b = _single(window, pos, stop)
+    number, kind, a, b = _single(window, pos, stop, known)
     if kind == wire.START_GROUP:
         b = _skip_group(window, b, stop, number)
     elif kind == wire.END_GROUP:
@@ -125,13 +148,19 @@ def next_field(window: Window, pos: int, stop: int) -> Field:
     return number, kind, a, b
 
 
-def _single(window: Window, pos: int, stop: int) -> Field:
+def _single(window: Window, pos: int, stop: int, known: Known) -> Field:
     """Read one field like `next_field`, but treat the start and the end of a group as fields without payload."""
     window.count(pos)
     buffer, index = window.at(pos, 2 * wire.MAX_VARINT_BYTES)
     base = pos - index
     limit = min(len(buffer), stop - base)
     number, kind, after = wire.tag(buffer, index, limit, base)
+    if wire.is_padded(buffer, index, after) and (number, kind) in known:
+        raise CorruptCheckpointError(
+            f"the tag of field {number} is padded to {after - index} bytes, so that MindSpore does not know it",
+            offset=pos,
+            hint=wire.CUT_HINT,
+        )
     if kind == wire.VARINT:
         value, after = wire.varint(buffer, after, limit, base)
         return number, kind, value, base + after
@@ -147,7 +176,7 @@ def _skip_group(window: Window, pos: int, stop: int, number: int) -> int:
     while begun:
         if pos >= stop:
             raise CorruptCheckpointError(f"group {begun[-1]} does not end", offset=pos, hint=wire.CUT_HINT)
-        inner, kind, _, after = _single(window, pos, stop)
+        inner, kind, _, after = _single(window, pos, stop, _UNKNOWN)
         if kind == wire.START_GROUP:
             begun.append(inner)
             if len(begun) > MAX_DEPTH:
@@ -172,7 +201,7 @@ class _Tensor:
 
     def merge(self, window: Window, start: int, stop: int, strangers: Strangers) -> None:
         """Merge one occurrence of the message: dims are concatenated, and the last of any other field counts."""
-        for pos, number, kind, a, b in _fields(window, start, stop):
+        for pos, number, kind, a, b in _fields(window, start, stop, _OF_TENSOR):
             if number == schema.TENSOR_DIMS and kind == wire.VARINT:
                 if self.packed:
                     strangers.add(pos, b, "a single dim beside packed ones")
@@ -195,16 +224,20 @@ class _Tensor:
 
     def _add(self, dim: int) -> None:
         if len(self.dims) >= MAX_DIMS:
+            self.dims.clear()
             raise CorruptCheckpointError(f"a tensor has more than {MAX_DIMS} dimensions", hint=wire.CUT_HINT)
         self.dims.append(dim)
 
     def _add_packed(self, window: Window, start: int, stop: int) -> None:
-        while start < stop:
-            buffer, index = window.at(start, wire.MAX_VARINT_BYTES)
-            base = start - index
-            value, after = wire.varint(buffer, index, min(len(buffer), stop - base), base)
+        # No more is read, nor made into numbers, than is kept.
+        room = MAX_DIMS - len(self.dims) + 1
+        data = window.bytes(start, min(stop, start + room * wire.MAX_VARINT_BYTES))
+        at = 0
+        while at < len(data):
+            value, after = wire.varint(data, at, len(data), start)
+            window.count(start + at)
             self._add(wire.signed(value))
-            start = base + after
+            at = after
 
     def piece(self) -> Piece:
         return Piece(tuple(self.dims), self.type, self.start, self.stop)
@@ -248,7 +281,7 @@ class _Value:
                 self.tensors.append(_Tensor())
             self.tensors[0].merge(window, start, stop, self.strangers)
             return
-        for pos, number, kind, a, b in _fields(window, start, stop):
+        for pos, number, kind, a, b in _fields(window, start, stop, _OF_MAP):
             if number != schema.MAP_TENSOR or kind != wire.LEN:
                 self.strangers.add_unknown(pos, b, number, kind)
             else:
@@ -276,7 +309,7 @@ def read_record(window: Window, pos: int, start: int, stop: int, strangers: Stra
     """
     value = _Value()
     try:
-        for at, number, kind, a, b in _fields(window, start, stop):
+        for at, number, kind, a, b in _fields(window, start, stop, _OF_VALUE):
             if kind == wire.LEN:
                 value.take(window, at, number, a, b)
             else:

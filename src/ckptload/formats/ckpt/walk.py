@@ -83,7 +83,7 @@ def _scan(source: Source, layout: Layout, max_records: int) -> None:
     A file of many small tensors spends its time in the inner loop, so that loop makes as few calls as possible.
     """
     window = Window(source, max_records)
-    found, bodies = layout.records, _Bodies()
+    found, bodies = layout.records, _Bodies(window)
     pos, size = 0, source.size
     while pos < size:
         buffer, index = window.at(pos, _HEADER)
@@ -102,7 +102,7 @@ def _scan(source: Source, layout: Layout, max_records: int) -> None:
             if size - pos == schema.CRC_TRAILER_SIZE and window.bytes(pos, size).startswith(schema.CRC_MARKER):
                 layout.trailer = pos
                 return
-            number, kind, start, stop = fields.next_field(window, pos, size)
+            number, kind, start, stop = fields.next_field(window, pos, size, fields.OF_FILE)
             if number != schema.CHECKPOINT_VALUE or kind != wire.LEN:
                 layout.first_foreign = pos if layout.first_foreign is None else layout.first_foreign
                 if kind != wire.LEN or not _is_model_type(window, start, stop):
@@ -151,8 +151,9 @@ class _Bodies:
 
     _MOST: Final = 1024
 
-    def __init__(self) -> None:
+    def __init__(self, window: Window) -> None:
         self.size = 0
+        self._window = window
         self._known: dict[bytes, _Body] = {}
 
     def at(self, buffer: bytes | memoryview, index: int) -> _Body | None:
@@ -169,6 +170,8 @@ class _Bodies:
         if total != found.end(1) - index + _number(tensor_length) or len(kind) != kind_size[0]:
             return None
         body = _Body(_dims(packed), str(kind, "ascii"), header, total)
+        # Each dim is an object that is held. Those of a known body are held only once.
+        self._window.count(self._window.last, len(body.dims))
         if len(self._known) >= self._MOST:
             self._known.clear()
         self._known[bytes(buffer[index : index + header])] = body

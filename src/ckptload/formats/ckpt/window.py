@@ -10,8 +10,11 @@ if TYPE_CHECKING:
     from ckptload.sources.base import Source
 
 
-#: Fields that may be read one by one, per allowed record; writers other than MindSpore need about ten.
+#: Fields that may be read one by one and dims that may be kept, together, per allowed record; writers other than
+#: MindSpore need about ten.
 FIELDS: Final = 16
+#: As many may be read anyway, so that a caller who allows one record can have any record.
+_LEAST: Final = 1024
 
 
 class Window:
@@ -25,7 +28,7 @@ class Window:
     def __init__(self, source: Source, max_records: int = MAX_RECORDS) -> None:
         self._source = source
         self._max_records = max_records
-        self._fields = FIELDS * max_records
+        self._most = self._left = max(FIELDS * max_records, _LEAST)
         self.size = source.size
         self._buffer: bytes | memoryview = b""
         self._base = 0
@@ -52,15 +55,15 @@ class Window:
         buffer, index = self.at(start, stop - start)
         return bytes(buffer[index : index + stop - start])
 
-    def count(self, pos: int) -> None:
-        """Count a field that is read one by one; `pos` is its position, for the error.
+    def count(self, pos: int, number: int = 1) -> None:
+        """Count fields that are read one by one, or dims that are kept; `pos` is their position, for the error.
 
         Raises:
-            LimitError: there were too many fields.
+            LimitError: there were too many of them.
         """
-        self._fields -= 1
-        if self._fields < 0:
-            raise beyond(f"{FIELDS * self._max_records} fields", self._max_records, self._source.label, pos)
+        self._left -= number
+        if self._left < 0:
+            raise beyond(f"{self._most} fields and dimensions", self._max_records, self._source.label, pos)
 
     def _move(self, pos: int, need: int) -> None:
         near, far = self._source.profile.near, self._source.profile.far

@@ -92,6 +92,11 @@ def tag(buffer: Buffer, pos: int, stop: int, base: int = 0) -> tuple[int, int, i
     return number, kind, after
 
 
+def is_padded(buffer: Buffer, pos: int, after: int) -> bool:
+    """Tell whether the number from `pos` to `after` is encoded in more bytes than it needs."""
+    return after - pos > 1 and buffer[after - 1] == 0
+
+
 def length(buffer: Buffer, pos: int, stop: int, base: int = 0) -> tuple[int, int]:
     """Decode the length of a field; return it, not yet checked by `take`, and the position after it.
 
@@ -99,7 +104,7 @@ def length(buffer: Buffer, pos: int, stop: int, base: int = 0) -> tuple[int, int
         CorruptCheckpointError: the number is truncated, or padded to more bytes than protobuf accepts.
     """
     value, after = varint(buffer, pos, stop, base)
-    if after - pos > _SHORT and buffer[after - 1] == 0:
+    if after - pos > _SHORT and is_padded(buffer, pos, after):
         raise CorruptCheckpointError(
             f"a length of {value} is encoded in {after - pos} bytes", offset=base + pos, hint=CUT_HINT
         )

@@ -50,10 +50,10 @@ def _headed(seen: Glimpse) -> Kind | None:
     header = head[_LENGTH : _LENGTH + min(length, len(head))]
     if not 0 < length <= _MOST or not header:
         return None
-    if header.startswith(b"{"):
+    if header.lstrip(b" \t\r\n").startswith(b"{"):
         if re.search(rb'"(shard_addresses|header_size|index_fields)"', header):
             return MINDRECORD
-        return SAFETENSORS if re.match(rb'\{\s*["}]', header) else None
+        return SAFETENSORS if re.match(rb'\s*\{\s*["}]', header) else None
     return BLANK if length <= seen.size - _LENGTH and not any(header) else None
 
 

@@ -17,7 +17,8 @@ from safetensors import SafetensorError
 from ckptload import dtypes
 from ckptload.errors import ArgumentError, Hint, UnsavableTypeError
 from ckptload.formats.safetensors import checksum, order, strings
-from ckptload.formats.safetensors.index import LENGTH_SIZE, MAX_HEADER, METADATA
+from ckptload.formats.safetensors.header import METADATA
+from ckptload.formats.safetensors.index import LENGTH_SIZE, MAX_HEADER
 from ckptload.formats.safetensors.weight_map import SET
 
 if TYPE_CHECKING:

@@ -9,7 +9,6 @@ a net) is the same as for .ckpt files.
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from typing import TYPE_CHECKING, Any, Final
@@ -27,21 +26,26 @@ from ckptload.formats.coverage import WHOLE, Coverage
 from ckptload.formats.entry import SAFETENSORS, TENSOR, UNSUPPORTED, Entry, unsupported
 from ckptload.formats.index import Facts, Foreign
 from ckptload.formats.limits import MAX_RECORDS, beyond
-from ckptload.formats.safetensors import checksum, order, strings
+from ckptload.formats.safetensors import checksum, order, parts, strings
+from ckptload.formats.safetensors.header import NOT_UNDERSTOOD, parsed, with_known_types
 from ckptload.formats.safetensors.places import places
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from ckptload.errors import LimitError
     from ckptload.formats.entry import Span
+    from ckptload.formats.safetensors.header import Header
     from ckptload.sources.base import Source
 
-#: The key in the header that holds texts, not a tensor.
-METADATA: Final = "__metadata__"
 #: Size of the little-endian number before the header, its length.
 LENGTH_SIZE: Final = 8
 #: The library refuses a longer header (safetensors/src/tensor.rs, MAX_HEADER_SIZE).
 MAX_HEADER: Final = 100_000_000
+#: JSON values that a header may have for each tensor that is allowed; a tensor of five dimensions has about twelve.
+VALUES: Final = 16
+#: As many are allowed anyway: texts in the metadata do not count as tensors.
+_LEAST: Final = 100_000
 #: Bytes read at a time for the checksum: few enough to stay in the processor's cache between copy and sum.
 _PIECE: Final = 1 << 20
 
@@ -56,26 +60,18 @@ class SafetensorsIndex:
 
     Args:
         source: the file.
-        header: the header, without its metadata.
-        metadata: its metadata.
+        header: the header.
         start: where the tensor data begins.
         places: where in the header tensors are described, if the source wants to know.
     """
 
-    def __init__(
-        self,
-        source: Source,
-        header: dict[str, Any],
-        metadata: dict[str, str],
-        start: int,
-        places: dict[str, Span] | None = None,
-    ) -> None:
+    def __init__(self, source: Source, header: Header, start: int, places: dict[str, Span] | None = None) -> None:
         self.format = SAFETENSORS
         self.source = source
-        self.metadata = metadata
+        self.metadata = header.metadata
         self.cipher: str | None = None
         self.foreign = Foreign()
-        self._header = header
+        self._tensors = header.tensors
         # Offsets in the header count from here, the start of the tensor data.
         self._start = start
         self._places = places
@@ -85,10 +81,10 @@ class SafetensorsIndex:
 
         If a conversion kept the order of a .ckpt, they are in that order.
         """
-        return order.restored(self._header, self.metadata)
+        return order.restored(self._tensors, self.metadata)
 
     def __contains__(self, name: str) -> bool:
-        return name in self._header
+        return name in self._tensors
 
     def public_names(self, chosen: Iterable[str]) -> dict[str, str]:
         """Return a dictionary from each name to itself."""
@@ -179,7 +175,7 @@ class SafetensorsIndex:
     def _sum(self) -> int:
         have = 0
         scratch = memoryview(bytearray(_PIECE))
-        for name in sorted(self._header):
+        for name in sorted(self._tensors):
             spelling, shape, start, stop = self._described(name)
             # Only the sum of a scalar depends on the type, and MindSpore writes only types that it has.
             dtype = dtypes.BY_SAFETENSORS.get(spelling, dtypes.bool_)
@@ -192,17 +188,10 @@ class SafetensorsIndex:
 
     def _described(self, name: str) -> tuple[str, tuple[int, ...], int, int]:
         """Return dtype and shape from the header, and start and stop in bytes from the start of the file."""
-        try:
-            described = self._header[name]
-            spelling, shape = described["dtype"], tuple(described["shape"])
-            start, stop = described["data_offsets"]
-            numbers = (*shape, start, stop)
-            sound = isinstance(spelling, str) and all(type(number) is int for number in numbers) and min(numbers) >= 0
-        except (KeyError, TypeError, ValueError):
-            sound = False
-        if not sound:
+        found = self._tensors[name]
+        if found is None:
             raise self._unclear(name)
-        return spelling, shape, self._start + start, self._start + stop
+        return found.spelling, found.shape, self._start + found.start, self._start + found.stop
 
     def _unclear(self, name: str) -> CorruptCheckpointError:
         """Return the error for a tensor that two parsers of the header understand differently."""
@@ -232,25 +221,34 @@ def open_safetensors(source: Source, max_records: int = MAX_RECORDS) -> Safetens
         # The header does not fit the file or the limit; the library reports that.
         length = 0
     head = bytes(source.read(0, min(LENGTH_SIZE + length, source.size)))
-    # Each tensor is a JSON object, and so are the header itself and the metadata. Count them before parsing, which
-    # takes much memory.
-    if head.count(b"{", LENGTH_SIZE) > max_records + 2:
-        raise beyond(f"{max_records} tensors", max_records, source.label)
+    _check_limits(source, head[LENGTH_SIZE:], max_records)
     _judge(source, head)
     try:
-        header = json.loads(head[LENGTH_SIZE:].decode())
-        metadata = header.pop(METADATA, None) or {}
-        sound = all(isinstance(text, str) for text in metadata.values())
-        stop = len(head) + max((tensor["data_offsets"][1] for tensor in header.values()), default=0)
-    except (ValueError, TypeError, AttributeError, LookupError, RecursionError):
-        sound, stop = False, 0
-    if not sound:
-        raise _refused(source, "only the safetensors library can read its header")
+        header = parsed(head[LENGTH_SIZE:])
+    except NOT_UNDERSTOOD:
+        raise _refused(source, "only the safetensors library can read its header") from None
+    if len(header.tensors) > max_records:
+        raise _beyond(source, max_records)
+    stop = len(head) + header.size
     if stop != source.size:
         sizes = f"the header describes a file of {stop} bytes, this one has {source.size}"
         raise _refused_by(source, _refusal(_CUT), f" ({sizes})")
     found = places(head, LENGTH_SIZE) if source.witnessed else None
-    return SafetensorsIndex(source, header, metadata, len(head), found)
+    return SafetensorsIndex(source, header, len(head), found)
+
+
+def _check_limits(source: Source, text: bytes, max_records: int) -> None:
+    """Raise LimitError for a header that would take too much memory once parsed, before it is."""
+    # Each tensor is a JSON object, and so are the header itself and the metadata.
+    if parts.more_than(max_records + 2, text, parts.OBJECTS):
+        raise _beyond(source, max_records)
+    most = max(VALUES * max_records, _LEAST)
+    if parts.more_than(most, text):
+        raise beyond(f"{most} values in its header", max_records, source.label)
+
+
+def _beyond(source: Source, max_records: int) -> LimitError:
+    return beyond(f"{max_records} tensors", max_records, source.label)
 
 
 # -- validation by the library ------------------------------------------------------------------------------
@@ -272,28 +270,10 @@ def _judge(source: Source, head: bytes) -> None:
     refusal = _refusal(head)
     if refusal is not None and _UNKNOWN_TYPE in str(refusal):
         # Types that the library does not know do not make a file invalid; it decides about everything else.
-        refusal = _refusal(_with_known_types(head))
+        text = with_known_types(head[LENGTH_SIZE:])
+        refusal = _refusal(len(text).to_bytes(LENGTH_SIZE, "little") + text)
     if refusal is not None and _words(refusal) != _words(_refusal(_CUT)):
         raise _refused_by(source, refusal)
-
-
-def _with_known_types(head: bytes) -> bytes:
-    """Return a header in which tensors of types that are not supported are bytes in the same places.
-
-    Their sizes cannot be checked. What is not described as a tensor stays as it is, for the library to refuse.
-    """
-    try:
-        header = json.loads(head[LENGTH_SIZE:].decode())
-        for name, described in header.items():
-            spelling = None if name == METADATA else described.get("dtype")
-            if isinstance(spelling, str) and spelling not in dtypes.BY_SAFETENSORS:
-                start, stop = described["data_offsets"]
-                if all(type(number) is int and number >= 0 for number in (*described["shape"], start, stop)):
-                    described.update(dtype=dtypes.uint8.safetensors, shape=[max(0, stop - start)])
-        text = json.dumps(header).encode()
-    except (ValueError, TypeError, AttributeError, LookupError, RecursionError):
-        return head
-    return len(text).to_bytes(LENGTH_SIZE, "little") + text
 
 
 def library() -> Any:

@@ -34,6 +34,9 @@ def restored(names: Collection[str], metadata: Mapping[str, str]) -> list[str]:
     text = metadata.get(KEY)
     if text is None:
         return ordered
+    if text.count(",") + 1 != len(ordered) or text.count("[") != 1:
+        # What is not one list of so many is not parsed, as it may be anything else and very long.
+        return ordered
     try:
         places = json.loads(text)
     except (ValueError, RecursionError):

@@ -15,6 +15,7 @@ import stat
 import threading
 from bisect import bisect_right
 from contextlib import suppress
+from copy import copy
 from itertools import accumulate
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, Final
@@ -28,6 +29,7 @@ from ckptload.errors import (
     LimitError,
     MissingFileError,
     MissingShardError,
+    WrongFormatError,
 )
 from ckptload.formats.coverage import Coverage, by_all
 from ckptload.formats.entry import SAFETENSORS
@@ -50,6 +52,9 @@ if TYPE_CHECKING:
 
 #: The largest known models have a few hundred. Each needs a few calls to the file system before anything is read.
 MAX_SHARDS: Final = 10_000
+#: Letters of a file's name in an index, and folders in it: each is looked up when the index is opened.
+_LONGEST: Final = 1024
+_DEEPEST: Final = 16
 #: Missing files that an error lists; all of any real checkpoint.
 _LISTED: Final = 1000
 
@@ -99,6 +104,7 @@ class ShardedSource(Source):
         self.places = {name: _inside(self.path, name) for name in files}
         self._numbers = {name: number for number, name in enumerate(files)}
         self._paths = list(self.places.values())
+        self._said: str | None = None
         # A missing file is an error only when a tensor in it is requested.
         self._there = [os.path.exists(place) for place in self._paths]  # noqa: PTH110
         self.files = [place for place, there in zip(self._paths, self._there, strict=True) if there]
@@ -169,17 +175,27 @@ class ShardedSource(Source):
 
     def _missing(self, error: MissingFileError) -> MissingShardError:
         """Return the error that lists every file of the index that is missing, for each of them the same."""
-        # Those that were there at opening are looked for by opening them. This list is made once for all tensors.
-        absent = [name for name, there in zip(self.places, self._there, strict=True) if not there]
-        names = absent or [os.path.basename(error.path or "")]  # noqa: PTH119 -- it was removed after opening
+        # Those that were there at opening are looked for by opening them.
         found = MissingShardError(
-            f"{len(names)} of the {counted(len(self._paths), 'file')} of the index "
-            f"{'is' if len(names) == 1 else 'are'} missing: {listed(names, _LISTED)}",
+            self._absent() or self._are_missing([os.path.basename(error.path or "")]),  # noqa: PTH119 -- just removed
             path=self.label,
             hint=Hint("fetch the missing files, or leave their tensors out with {exclude}"),
         )
         found.errno = error.errno
         return found
+
+    def _absent(self) -> str:
+        """Say, once for a million tensors, which files were missing at opening; empty if none was."""
+        if self._said is None:
+            names = [name for name, there in zip(self.places, self._there, strict=True) if not there]
+            self._said = self._are_missing(names) if names else ""
+        return self._said
+
+    def _are_missing(self, names: list[str]) -> str:
+        return (
+            f"{len(names)} of the {counted(len(self._paths), 'file')} of the index "
+            f"{'is' if len(names) == 1 else 'are'} missing: {listed(names, _LISTED)}"
+        )
 
     def _number(self, at: int) -> int:
         return min(bisect_right(self.starts, at), len(self._paths)) - 1
@@ -260,6 +276,7 @@ class ShardedIndex:
         self._shards = source
         self._opens = opens
         self._indexes: dict[str, SafetensorsIndex] = {}
+        self._refused: dict[str, CheckpointError] = {}
 
     def names(self) -> Sequence[str]:
         """Return the names in the index, in the same order as those of a single file."""
@@ -366,6 +383,8 @@ class ShardedIndex:
     def _index(self, file: str) -> SafetensorsIndex:
         found = self._indexes.get(file)
         if found is None:
+            if file in self._refused:
+                raise copy(self._refused[file])
             try:
                 found = self._opens(self._shards.shard(file))
                 self._check_set(found)
@@ -375,6 +394,9 @@ class ShardedIndex:
                 # Whatever is wrong with the file, it may be of another set.
                 if self._shards.is_replaced():
                     raise self._shards.replaced() from error
+                if isinstance(error, (CorruptCheckpointError, LimitError, WrongFormatError)):
+                    # The index may name a million tensors in a damaged file, whose header is then not read for each.
+                    self._refused[file] = copy(error)
                 raise
             # Two threads may do this at the same time, with the same result.
             self._indexes[file] = found
@@ -423,6 +445,8 @@ def _inside(index: str, file: str) -> str:
 
 def _is_plain(file: str) -> bool:
     """Return whether a path is relative and, by its text alone, stays below its start on every system."""
+    if len(file) > _LONGEST or file.count("/") > _DEEPEST:
+        return False
     here, windows = PurePosixPath(file), PureWindowsPath(file)
     if "\0" in file or here.is_absolute() or windows.drive or windows.root:
         return False

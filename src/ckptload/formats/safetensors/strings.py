@@ -6,6 +6,8 @@ import json
 from typing import TYPE_CHECKING, Final
 
 from ckptload.errors import CorruptCheckpointError
+from ckptload.formats.limits import MAX_RECORDS
+from ckptload.formats.safetensors import parts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,9 +22,10 @@ def kept(metadata: Mapping[str, str]) -> dict[str, str]:
     Raises:
         CorruptCheckpointError: they are not in the form that `entry_for` writes.
     """
-    text = metadata.get(KEY)
+    text = metadata.get(KEY, "{}")
     try:
-        strings = {} if text is None else json.loads(text)
+        too_many = parts.more_than(MAX_RECORDS, text.encode("utf-8", "surrogatepass"))
+        strings = None if too_many else json.loads(text)
     except (ValueError, RecursionError):
         strings = None
     if not isinstance(strings, dict) or not all(isinstance(value, str) for value in strings.values()):

@@ -16,6 +16,7 @@ from ckptload import shown
 from ckptload.errors import CorruptCheckpointError, WrongFormatError
 from ckptload.formats.entry import SAFETENSORS
 from ckptload.formats.limits import MAX_RECORDS, beyond
+from ckptload.formats.safetensors import parts
 
 if TYPE_CHECKING:
     from ckptload.sources.base import Source
@@ -31,6 +32,9 @@ DOWNLOAD: Final = "download the index and the shards, or open a single shard"
 #: Key of the metadata of an index and of its shards for the ID of the set. ckptload writes one, 16 random hexadecimal
 #: digits; with it, shards of two sets cannot be taken for one set.
 SET: Final = "ckptload.set"
+#: JSON values that an index may have for each tensor that is allowed, and as many are allowed anyway.
+_VALUES: Final = 4
+_LEAST: Final = 100_000
 
 _KEY: Final = "weight_map"
 #: How a JSON object begins, after the mark that some editors put before a text in UTF-8.
@@ -77,6 +81,8 @@ def find(source: Source, max_records: int = MAX_RECORDS) -> WeightMap | None:
     meant = named or f'"{_KEY}"'.encode() in text
     if not meant and f'.{SAFETENSORS}"'.encode() not in text:
         return None
+    if _is_too_much(source, text, max_records, meant=meant):
+        return None
     try:
         index = json.loads(text.removeprefix(codecs.BOM_UTF8).decode())
         metadata = _metadata(index)
@@ -90,10 +96,19 @@ def find(source: Source, max_records: int = MAX_RECORDS) -> WeightMap | None:
         if named:
             raise _no_index(source, f"it has no {_KEY} from names to files")
         return None
-    _check_kind(source, files)
     if len(files) > max_records:
         raise beyond(f"{max_records} tensors", max_records, source.label)
+    _check_kind(source, files)
     return WeightMap(files, words, _total(metadata.get("total_size")))
+
+
+def _is_too_much(source: Source, text: bytes, max_records: int, *, meant: bool) -> bool:
+    """Tell whether a JSON has so many values that it would take too much memory; that of an index is an error."""
+    most = max(_VALUES * max_records, _LEAST)
+    is_more = parts.more_than(most, text)
+    if is_more and meant:
+        raise beyond(f"{most} values", max_records, source.label)
+    return is_more
 
 
 def _may_be_json(source: Source) -> bool:
