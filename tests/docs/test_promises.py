@@ -23,7 +23,11 @@ PAGES = ["security", "saving", "lazy", "cli"]
 COMMENT = re.compile(r"<!--(.*?)-->", re.DOTALL)
 NAMED = re.compile(r"\s*tested by (tests/[\w/]+\.py)((?:::\w+){1,2})\s*")
 #: Sections and bullets, by their first words, that promise nothing: what the reader is asked to do.
-ASKING = {("security", "Reporting a problem"), ("security", "The limits keep a process alive;")}
+ASKING = {
+    ("security", "Reporting a problem"),
+    ("security", "The limits keep a process alive;"),
+    ("security", "`cryptography` ends the process"),
+}
 FENCE = re.compile(r"^( *)```.*?^\1```$", re.DOTALL | re.MULTILINE)
 
 pytestmark = pytest.mark.skipif(not DOCS.exists(), reason="the documentation is not here")
