@@ -123,13 +123,16 @@ def check_place(path: str) -> None:
     """
     try:
         mode = os.stat(path).st_mode  # noqa: PTH116 -- paths are strings here
-        if stat.S_ISDIR(mode):
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
     except (FileNotFoundError, NotADirectoryError):
         # A missing folder is an error when the file is created.
         return
     except OSError as error:
         raise failure(error, path) from shown.cause(error)
+    if stat.S_ISDIR(mode):
+        reason = IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        folder = failure(reason, path)
+        folder.problem = "the file could not be saved: a folder has its name"
+        raise folder from reason
     for is_one, what in _OTHERS:
         if is_one(mode):
             found = TargetIsNoFileError(f"the file could not be saved: {what} has its name", path=path, hint=_NO_STREAM)
