@@ -280,6 +280,7 @@ def mindspore(session: nox.Session) -> None:
     """Compare with MindSpore itself, test by test and script by script."""
     install_wheel(session, *MINDSPORE, TORCH, *requirements("test"))
     session.run("python", "-m", "pytest", "-q", "tests/differential")
+    run_tests(session, "-m", "mindspore", "--ignore", "tests/differential")
     if is_shared(session, "clients"):
         scripts = "clients/run_clients.py"
         compare(session, ("CLIENTS_LOAD", scripts, "load"), ("CLIENTS_ALL", scripts, "all"))
