@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ckptload.errors import CheckpointError, MissingFolderError, ParentIsFileError, TargetIsFolderError, WriteError
-from ckptload.writing import atomic
+from ckptload.writing import temporary_files
 from ckptload.writing.atomic import Replacement
 
 if TYPE_CHECKING:
@@ -238,7 +238,7 @@ def test_other_temporary_files_are_left_alone(tmp_path: Path) -> None:
 def test_a_link_with_the_name_of_a_leftover_is_not_followed(tmp_path: Path) -> None:
     target, victim = tmp_path / "x.ckpt", tmp_path / "victim"
     victim.write_bytes(b"precious")
-    (tmp_path / (atomic._prefix(target) + "1-2.tmp")).symlink_to(victim)
+    (tmp_path / (temporary_files.prefix_of(target) + "1-2.tmp")).symlink_to(victim)
     replace(target, b"new")
     assert victim.read_bytes() == b"precious"
 
@@ -258,7 +258,7 @@ def test_what_is_no_file_under_the_name_of_a_leftover_is_not_even_opened(
 ) -> None:
     """Opening a pipe would wait for its writer, and some devices act when they are opened."""
     target = tmp_path / "x.ckpt"
-    other = tmp_path / (atomic._prefix(target) + "1-2.tmp")
+    other = tmp_path / (temporary_files.prefix_of(target) + "1-2.tmp")
     make(other)
     opened, system = [], os.open
 
@@ -278,7 +278,7 @@ def test_a_pipe_in_place_of_a_leftover_that_was_looked_at_is_left_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     target = tmp_path / "x.ckpt"
-    other = tmp_path / (atomic._prefix(target) + "1-2.tmp")
+    other = tmp_path / (temporary_files.prefix_of(target) + "1-2.tmp")
     other.write_bytes(b"half")
     system = os.open
 
@@ -335,12 +335,12 @@ def test_an_interrupt_while_the_file_is_made_leaves_nothing(
 def test_a_saver_whose_file_was_taken_for_a_leftover_begins_again(tmp_path: Path) -> None:
     """Between a file's creation and its lock, another saver may find and remove it."""
     path = tmp_path / "temporary"
-    number = os.open(path, atomic._CREATE, 0o400)
+    number = os.open(path, temporary_files._CREATE, 0o400)
     try:
         path.unlink()
-        assert not atomic._lock(number, path)
+        assert not temporary_files._lock(number, path)
         path.write_bytes(b"another file of that name")
-        assert not atomic._lock(number, path)
+        assert not temporary_files._lock(number, path)
     finally:
         os.close(number)
 
@@ -351,7 +351,7 @@ def test_a_saver_whose_file_was_taken_for_a_leftover_begins_again(tmp_path: Path
 @pytest.fixture
 def no_locks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take the way of Windows, which has no fcntl; its file calls can be made here too."""
-    monkeypatch.setattr(atomic, "fcntl", None)
+    monkeypatch.setattr(temporary_files, "fcntl", None)
 
 
 @pytest.mark.usefixtures("no_locks")
@@ -379,7 +379,7 @@ def test_without_locks_a_file_that_cannot_be_replaced_keeps_its_mode(tmp_path: P
 @pytest.mark.usefixtures("no_locks")
 def test_without_locks_leftovers_are_removed_once_they_are_a_day_old(tmp_path: Path) -> None:
     target = tmp_path / "x.ckpt"
-    names = [tmp_path / (atomic._prefix(target) + f"{number}-2.tmp") for number in range(2)]
+    names = [tmp_path / (temporary_files.prefix_of(target) + f"{number}-2.tmp") for number in range(2)]
     for path in names:
         path.write_bytes(b"half")
         path.chmod(0o400)
@@ -533,7 +533,7 @@ def test_where_files_cannot_be_locked_leftovers_are_known_by_their_age(
 
     monkeypatch.setattr("fcntl.flock", refuse)
     target = tmp_path / "x.ckpt"
-    names = [tmp_path / (atomic._prefix(target) + f"{number}-2.tmp") for number in range(2)]
+    names = [tmp_path / (temporary_files.prefix_of(target) + f"{number}-2.tmp") for number in range(2)]
     for path in names:
         path.write_bytes(b"half")
     yesterday = time.time() - 25 * 3600

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from ckptload.errors import WriteError
-from ckptload.writing import atomic
+from ckptload.writing import temporary_files
 from ckptload.writing.atomic import Replacement
 from ckptload.writing.journal import Journal, Move, recover
 from ckptload.writing.locks import locked
@@ -251,7 +251,7 @@ def test_without_locks_a_journal_is_left_behind_once_it_is_a_day_old(
 ) -> None:
     killed.moves_one()
     killed.dies()
-    monkeypatch.setattr(atomic, "fcntl", None)
+    monkeypatch.setattr(temporary_files, "fcntl", None)
     recover([tmp_path])
     assert contents(tmp_path)["b/x"] == "old"
     os.utime(killed.path, (0, 0))

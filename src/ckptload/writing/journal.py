@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from ckptload.writing import atomic
+from ckptload.writing import atomic, temporary_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -59,7 +59,7 @@ class Journal:
     def __init__(self, id_: str, common: Path, folders: Iterable[Path]) -> None:
         self._common = common
         self._path = common / f".ckptload-{id_}.journal"
-        self._number = atomic.create_locked(self._path)
+        self._number = temporary_files.create_locked(self._path)
         try:
             self._add({"folders": [self._relative(folder) for folder in folders]})
         except OSError:
@@ -93,11 +93,11 @@ class Journal:
 
     def close(self) -> None:
         """Remove the journal; the temporary files of the group are gone by now."""
-        if not atomic.has_locks():
+        if not temporary_files.has_locks():
             os.close(self._number)
         with suppress(OSError):
-            atomic.unlink(self._path)
-        if atomic.has_locks():
+            temporary_files.unlink(self._path)
+        if temporary_files.has_locks():
             os.close(self._number)
 
 
@@ -111,7 +111,7 @@ def recover(folders: Iterable[Path]) -> None:
                 # What others have written under this name may be any JSON.
                 with (
                     suppress(OSError, ValueError, TypeError, RecursionError),
-                    atomic.abandoned(folder / name) as is_left,
+                    temporary_files.abandoned(folder / name) as is_left,
                 ):
                     if is_left:
                         _finish(folder / name, name[10:26], own)
@@ -134,10 +134,10 @@ def _finish(journal: Path, id_: str, own: set[Path]) -> None:
                 atomic.move(path, target)
     for path, stamp in [(common / name, stamp) for name, stamp in _said(lines, "obsolete")]:
         if _OBSOLETE.fullmatch(path.name) and _is_ours(path.parent, common, own) and _stamp(path) == stamp is not None:
-            atomic.unlink(path)
+            temporary_files.unlink(path)
     for folder in {common, *folders}:
         _clean(folder, id_)
-    atomic.unlink(journal)
+    temporary_files.unlink(journal)
 
 
 def _read(journal: Path) -> list[dict[str, Any]]:
@@ -180,4 +180,4 @@ def _clean(folder: Path, id_: str) -> None:
     with suppress(OSError), os.scandir(folder) as entries:
         for name in [entry.name for entry in entries if entry.name.startswith(f".ckptload-{id_}-")]:
             with suppress(OSError):
-                atomic.unlink(folder / name)
+                temporary_files.unlink(folder / name)

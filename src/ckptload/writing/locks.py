@@ -8,7 +8,7 @@ import threading
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
-from ckptload.writing import atomic
+from ckptload.writing import temporary_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -31,7 +31,7 @@ def locked(folders: Iterable[Path]) -> Iterator[bool]:
     Raises:
         OSError: this thread holds one of them already, so that waiting would never end: it is in a signal handler.
     """
-    if not atomic.has_locks():
+    if not temporary_files.has_locks():
         yield False
         return
     import fcntl  # noqa: PLC0415 -- it is not there on Windows

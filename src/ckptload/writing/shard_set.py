@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Final
 from ckptload.errors import CheckpointError
 from ckptload.formats.safetensors.weight_map import find
 from ckptload.sources.files import FileSource
-from ckptload.writing import atomic
+from ckptload.writing import atomic, temporary_files
 from ckptload.writing.atomic import Replacement
 from ckptload.writing.journal import Move
 from ckptload.writing.targets import failure
@@ -177,7 +177,7 @@ class ShardSet:
 
     def _remove_index(self) -> None:
         try:
-            atomic.unlink(self.index)
+            temporary_files.unlink(self.index)
         except FileNotFoundError:
             pass
         except OSError as error:
@@ -199,7 +199,7 @@ class ShardSet:
             if self._keeps_index:
                 atomic.move(self._indexed(self._plain), self.index)
             else:
-                atomic.unlink(self.index)
+                temporary_files.unlink(self.index)
         except OSError:
             for path in done:
                 _remove(path)
@@ -221,4 +221,4 @@ class ShardSet:
 
 def _remove(path: Path) -> None:
     with suppress(OSError):
-        atomic.unlink(path)
+        temporary_files.unlink(path)
