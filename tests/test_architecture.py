@@ -98,8 +98,8 @@ FILES: dict[str, list[str]] = {
     "reading": ["access", "arrays", "slices", "values", "digests", "opened", "reader", "indexing", "advice", "opening"],
     "binding": ["copies", "matching", "supplies", "renaming", "plan", "report", "loading", "state_dict"],
     "writing": [
-        *("permissions", "temporary_files", "targets", "atomic", "output", "journal", "locks", "shard_set", "together"),
-        *("background_save", "background", "gathering"),
+        *("permissions", "temporary_files", "targets", "atomic", "output", "shard_names", "journal", "locks"),
+        *("shard_set", "together", "background_save", "background", "gathering"),
     ],
     "ops": ["operands", "creation", "joining", "assigning", "functional", "primitives", "operations"],
     "converting": ["jobs", "moves", "shards", "npz", "results", "rewriting", "converters"],

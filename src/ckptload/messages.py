@@ -31,8 +31,8 @@ def counted(number: int, one: str, several: str = "") -> str:
 
 def listed(names: Sequence[str], limit: int = _LISTED) -> str:
     """List names up to a limit, and count the rest."""
-    shown = ", ".join(repr(name) for name in names[:limit])
-    return shown if len(names) <= limit else f"{shown} and {len(names) - limit} more"
+    first = ", ".join(repr(name) for name in names[:limit])
+    return first if len(names) <= limit else f"{first} and {len(names) - limit} more"
 
 
 #: Names that are compared, of all those that are looked at: the likeliest. Names come from files, and comparing letter

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import os
 import threading
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -16,6 +17,9 @@ from ckptload.writing.atomic import Replacement
 from ckptload.writing.journal import Journal, Move, recover
 from ckptload.writing.locks import locked
 from ckptload.writing.together import Together
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 posix = pytest.mark.skipif(os.name != "posix", reason="locks of POSIX")
 ID = "0123456789abcdef"
@@ -244,6 +248,27 @@ def test_what_is_no_file_is_no_journal(tmp_path: Path) -> None:
     (tmp_path / f".ckptload-{ID[::-1]}.journal").symlink_to("nowhere")
     recover([tmp_path, tmp_path / "missing"])
     assert len(list(tmp_path.iterdir())) == 2
+
+
+@posix
+def test_a_pipe_in_place_of_a_journal_that_was_looked_at_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Reading it would wait for a writer."""
+    path = tmp_path / f".ckptload-{ID}.journal"
+    path.write_text("{}\n")
+    abandoned = temporary_files.abandoned
+
+    @contextmanager
+    def exchanging(place: Path) -> Iterator[bool]:
+        with abandoned(place) as is_left:
+            path.unlink()
+            os.mkfifo(path)
+            yield is_left
+
+    monkeypatch.setattr(temporary_files, "abandoned", exchanging)
+    recover([tmp_path])
+    assert path.is_fifo()
 
 
 def test_without_locks_a_journal_is_left_behind_once_it_is_a_day_old(

@@ -20,7 +20,7 @@ from ckptload.messages import shown_value, type_name
 from ckptload.reading.access import Access
 from ckptload.reading.opening import open_with
 from ckptload.reading.reader import Reader
-from ckptload.writing.shard_set import INDEX, SINGLE
+from ckptload.writing.shard_names import INDEX, SINGLE
 from ckptload.writing.targets import place
 
 if TYPE_CHECKING:

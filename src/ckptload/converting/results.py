@@ -19,7 +19,8 @@ from ckptload.formats.safetensors import checksum, order, strings
 from ckptload.formats.safetensors.weight_map import ENDING, SET
 from ckptload.messages import shown_value
 from ckptload.writing.output import check_encryptable, check_encryption, write_file
-from ckptload.writing.shard_set import INDEX, outdated, plain_names
+from ckptload.writing.shard_names import INDEX, plain_names
+from ckptload.writing.shard_set import outdated
 from ckptload.writing.together import Together
 
 if TYPE_CHECKING:

@@ -66,9 +66,11 @@ def _opened(folders: Iterable[Path]) -> dict[tuple[int, int], int]:
     for folder in sorted(set(folders))[:_MOST]:
         with suppress(OSError):
             number = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-            status = os.fstat(number)
-            if (status.st_dev, status.st_ino) in numbers:
-                os.close(number)
-            else:
-                numbers[status.st_dev, status.st_ino] = number
+            known = True
+            try:
+                status = os.fstat(number)
+                known = numbers.setdefault((status.st_dev, status.st_ino), number) != number
+            finally:
+                if known:
+                    os.close(number)
     return numbers

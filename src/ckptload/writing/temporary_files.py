@@ -5,6 +5,7 @@ A running save holds a lock on its temporary file, so that others do not remove 
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import secrets
@@ -168,13 +169,37 @@ def abandoned(path: Path) -> Iterator[bool]:
     if fcntl is None:
         yield _is_old(status)
         return
-    number = os.open(path, os.O_RDONLY | _NO_LINKS | _NO_WAITING)
+    number = _open(path)
     try:
         opened = os.fstat(number)
         # What takes the place of a file may also get its number.
         yield stat.S_ISREG(opened.st_mode) and os.path.samestat(status, opened) and _is_free(number)
     finally:
         os.close(number)
+
+
+def read_left(path: Path, most: int) -> bytes:
+    """Return the first bytes of a file that was left behind.
+
+    Args:
+        path: its path; what is there may be exchanged meanwhile.
+        most: the number of bytes to read, if there are as many.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    number = _open(path)
+    try:
+        if not stat.S_ISREG(os.fstat(number).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file")
+        with open(number, "rb", closefd=False) as file:
+            return file.read(most)
+    finally:
+        os.close(number)
+
+
+def _open(path: Path) -> int:
+    return os.open(path, os.O_RDONLY | _NO_LINKS | _NO_WAITING | getattr(os, "O_BINARY", 0))
 
 
 def _is_free(number: int) -> bool:

@@ -29,6 +29,7 @@ from ckptload.errors import (
 from ckptload.formats.safetensors.shard_paths import path_inside
 from ckptload.formats.safetensors.weight_map import AGAIN, SET
 from ckptload.messages import counted, listed
+from ckptload.sources import identity
 from ckptload.sources.base import Source
 from ckptload.sources.files import FileSource, MappedSource
 
@@ -51,10 +52,9 @@ class ReplacedIndexError(ChangedFileError):
 def stamp(path: str) -> tuple[int, ...] | None:
     """Return what tells the file at a path from others there; None if there is none or it cannot be told."""
     try:
-        found = os.stat(path)  # noqa: PTH116
+        return identity.stamp(os.stat(path))  # noqa: PTH116
     except (OSError, ValueError):
         return None
-    return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
 
 
 class ShardedSource(Source):
