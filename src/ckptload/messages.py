@@ -88,8 +88,13 @@ def _alike(name: str, candidates: Iterable[str], limit: int) -> Iterable[str]:
 
 def quoted(found: Iterable[str]) -> str:
     """List names for a message, and shorten each that is too long; only damaged files have such names."""
+    return ", ".join(repr(shortened(name)) for name in found)
+
+
+def shortened(name: str) -> str:
+    """Return a name for a list of several, cut off if it is too long."""
     limit = 100
-    return ", ".join(repr(name if len(name) <= limit else name[:limit] + "...") for name in found)
+    return name if len(name) <= limit else name[:limit] + "..."
 
 
 def warn(text: str, category: type[Warning] = UserWarning) -> None:
