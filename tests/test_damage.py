@@ -197,6 +197,7 @@ def test_damaged_files_of_mindspore_are_a_result_or_an_error(name: str, damage: 
     both(mutated((FIXTURES / name).read_bytes(), damage))
 
 
+@pytest.mark.slow
 @settings(max_examples=200)
 @given(files, st.one_of(st.just([]), changes))
 def test_generated_files_are_a_result_or_an_error(data: bytes, damage: list[tuple[str, float, int]]) -> None:

@@ -78,6 +78,7 @@ def converted(folder: Path) -> Iterable[Any]:
         yield dict(arrays)
 
 
+@pytest.mark.slow
 @settings(max_examples=30)
 @given(shapes=st.dictionaries(NAMES, SHAPES, max_size=4), file=FILES | TRAINED, seed=st.integers(0, 2**32 - 1))
 def test_what_a_net_is_filled_with_stays_the_same(

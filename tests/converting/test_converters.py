@@ -233,6 +233,7 @@ checkpoints = st.dictionaries(
 ).filter(lambda found: "__metadata__" not in found and not any(".__param_key__" in name for name in found))
 
 
+@pytest.mark.slow
 @settings(max_examples=40)
 @given(found=checkpoints, limit=st.sampled_from([None, 1, 20, 1000]))
 def test_any_checkpoint_comes_back_whole_in_shards_or_not(

@@ -94,6 +94,7 @@ def test_what_is_sealed_opens_again(mode: str, key: bytes, size: int) -> None:
     assert unseal(seal([plain], key, mode, block_size=256), key, mode) == plain
 
 
+@pytest.mark.slow
 def test_blocks_are_mindspore_s_64_mib() -> None:
     plain = memoryview(bytearray(BLOCK_SIZE + 5))
     plain[-5:] = b"hello"

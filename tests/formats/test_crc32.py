@@ -39,6 +39,7 @@ def test_sums_of_two_stretches_make_that_of_both(first: bytes, second: bytes) ->
     assert both == independent(first + second)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(16 << 20) - 1, 16 << 20, (48 << 20) + 5])
 def test_a_long_stretch_is_summed_by_threads(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """And by none where the system gives none."""

@@ -55,6 +55,7 @@ def same(first: Any, second: Any) -> bool:
     return (first.shape, first.dtype, first.tobytes()) == (second.shape, second.dtype, second.tobytes())
 
 
+@pytest.mark.slow
 @settings(max_examples=200)
 @given(placed())
 def test_content_is_read_whatever_its_slices(case: tuple[bytes, Entry, Any]) -> None:
@@ -67,6 +68,7 @@ def test_content_is_read_whatever_its_slices(case: tuple[bytes, Entry, Any]) -> 
     assert array.flags.c_contiguous
 
 
+@pytest.mark.slow
 @settings(max_examples=300)
 @given(placed(), st.data(), st.sampled_from([0, 4096]))
 def test_rows_are_those_that_numpy_picks(case: tuple[bytes, Entry, Any], draw: st.DataObject, gap: int) -> None:

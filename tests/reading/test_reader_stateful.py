@@ -193,5 +193,5 @@ class Readers(RuleBasedStateMachine):
         shutil.rmtree(self.folder)
 
 
-TestReaders = Readers.TestCase
+TestReaders = pytest.mark.slow(Readers.TestCase)
 TestReaders.settings = settings(max_examples=60, stateful_step_count=25)

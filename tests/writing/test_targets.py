@@ -44,6 +44,11 @@ def values(number: float = 1) -> dict[str, Any]:
     return {"w": np.full(3, number, np.float32)}
 
 
+def converted(target: str, **options: Any) -> None:
+    with open_checkpoint(CKPT) as reader:
+        convert_checkpoint(reader, target, **options)
+
+
 def pipe(path: Path) -> None:
     os.mkfifo(path)
 
@@ -260,6 +265,25 @@ def test_a_circle_on_the_way_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "loop").symlink_to("loop")
     with pytest.raises(WriteError):
         targets.place(str(tmp_path / "loop" / "x.ckpt"))
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda url: save_checkpoint({"w": np.ones(2)}, url),
+        lambda url: to_npz(CKPT, url),
+        lambda url: ckpt_to_safetensors(CKPT, url.rpartition("/")[0]),
+        converted,
+        lambda url: converted(url, max_shard_size=8),
+    ],
+)
+def test_a_url_is_no_target(write: Callable[[str], object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Folders of its name would show its password."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ArgumentError, match="a URL was given") as found:
+        write("https://user:secret@example.org/folder/model.ckpt")
+    assert "secret" not in str(found.value)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_link_that_nobody_named_is_replaced(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from ckptload.messages import shown_text, shown_value, type_name, warn
 from ckptload.reading.access import Access
 from ckptload.reading.advice import misnamed, missing
 from ckptload.reading.opening import is_index, open_files
-from ckptload.writing.targets import check_place, failure
+from ckptload.writing.targets import check_local, check_place, failure
 from ckptload.writing.together import Together
 
 if TYPE_CHECKING:
@@ -110,6 +110,7 @@ def _folder(save_path: object) -> Path | None:
     if save_path is None or save_path == "":
         return None
     given = path_of("save_path", save_path)
+    check_local(given)
     folder = Path(given)
     if not folder.is_dir() and (folder.exists() or folder.suffix):
         # MindSpore refuses every name with an extension (2.10.0, train/serialization.py:2706). An existing

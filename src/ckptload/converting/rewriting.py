@@ -104,7 +104,8 @@ def convert_checkpoint(
     if not isinstance(source, Reader):
         raise ArgumentTypeError(f"source must be an open reader, not {type_name(source)}")
     limit = None if max_shard_size is None else parse_size(max_shard_size)
-    place = Path(path_of("path", path)).absolute()
+    targets.check_local(given := path_of("path", path))
+    place = Path(given).absolute()
     target = Target(place, format or _format_of(place, limit), limit, enc_key, enc_mode, crc_check=crc_check)
     if target.folder is None:
         target = dataclasses.replace(target, path=Path(targets.place(str(place))))

@@ -29,6 +29,8 @@ _MOST: Final = 40
 #: file that another program is writing.
 _DESCRIPTORS: Final = re.compile(r"/dev/fd|/proc/.+/fd")
 
+_URL: Final = re.compile(r"[a-z][a-z0-9+.-]+:/", re.ASCII | re.IGNORECASE)
+
 _KINDS: Final = {
     FileNotFoundError: (MissingFolderError, "make the folder first"),
     PermissionError: (WritePermissionError, "the current user needs write permission for the folder"),
@@ -53,6 +55,16 @@ _OTHERS: Final = (
 _NO_STREAM: Final = "give the name of a file: it is written beside its place and appears when it is complete"
 
 
+def check_local(given: str) -> None:
+    """Raise ArgumentError for a URL, which would make folders that are named after its host and its password."""
+    if _URL.match(given):
+        raise ArgumentError(
+            "a URL was given where a file is written",
+            path=given,
+            hint="give the path of a file, and upload it afterwards",
+        )
+
+
 def place(given: str, complete: Callable[[str], str] | None = None) -> str:
     """Return the absolute path of the file that is to be replaced or created for a path.
 
@@ -64,11 +76,12 @@ def place(given: str, complete: Callable[[str], str] | None = None) -> str:
         complete: returns a path with the ending of its format; it is not called for a link.
 
     Raises:
-        ArgumentError: this cannot be a path.
+        ArgumentError: this cannot be a path, or is a URL.
         TargetIsFolderError: a folder has the name, as it was given or completed.
         TargetIsNoFileError: a pipe, a socket or a device has it, or it leads to an open stream.
         WriteError: it cannot be examined, for example because links lead in a circle.
     """
+    check_local(given)
     try:
         path = _end(given)
         check_place(path)

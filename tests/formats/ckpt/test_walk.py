@@ -145,6 +145,7 @@ def test_whole_files_are_the_same_without_the_fast_twin(path: Path, monkeypatch:
     assert walk(BufferSource(data)) == generally(data, monkeypatch)
 
 
+@pytest.mark.slow
 @settings(max_examples=200)
 @given(files, changes)
 def test_generated_files_are_the_same_without_the_fast_twin(data: bytes, damage: list[tuple[str, float, int]]) -> None:

@@ -146,6 +146,7 @@ def header_places(data: bytes) -> list[int]:
     return [at for at in range(len(data) + 1) if at not in inside]
 
 
+@pytest.mark.slow
 @settings(max_examples=400)
 @given(files)
 def test_sound_messages_are_read_as_protobuf_reads_them(data: bytes) -> None:
@@ -153,12 +154,14 @@ def test_sound_messages_are_read_as_protobuf_reads_them(data: bytes) -> None:
     compare(data)
 
 
+@pytest.mark.slow
 @settings(max_examples=600)
 @given(files, changes)
 def test_damaged_messages_are_read_alike_or_refused_by_both(data: bytes, damage: list[tuple[str, float, int]]) -> None:
     compare(mutated(data, damage))
 
 
+@pytest.mark.slow
 @settings(max_examples=400)
 @given(st.sampled_from(SMALL), changes)
 def test_damaged_files_of_mindspore_are_read_alike_or_refused_by_both(
