@@ -84,8 +84,8 @@ FILES: dict[str, list[str]] = {
         *("kind", "magics", "archives", "records", "pickles", "protobufs", "texts", "names", "recognising"),
     ],
     "formats.safetensors": [
-        *("parts", "strings", "order", "checksum", "places", "header", "index", "weight_map", "fitting", "shards"),
-        "encoding",
+        *("parts", "strings", "order", "checksum", "places", "header", "index", "weight_map", "fitting"),
+        *("shard_paths", "shards", "sharded_index", "encoding"),
     ],
     "tensors": [
         *("casting", "construction", "printing", "arithmetic", "spelling", "operators"),
@@ -98,18 +98,18 @@ FILES: dict[str, list[str]] = {
     "reading": ["access", "arrays", "slices", "values", "digests", "opened", "reader", "indexing", "advice", "opening"],
     "binding": ["copies", "matching", "supplies", "renaming", "plan", "report", "loading", "state_dict"],
     "writing": [
-        *("permissions", "targets", "atomic", "output", "journal", "locks", "shard_set", "together", "background"),
-        "gathering",
+        *("permissions", "temporary_files", "targets", "atomic", "output", "shard_names", "journal", "locks"),
+        *("shard_set", "together", "background_save", "background", "gathering"),
     ],
     "ops": ["operands", "creation", "joining", "assigning", "functional", "primitives", "operations"],
-    "converting": ["jobs", "moves", "shards", "npz", "rewriting", "converters"],
+    "converting": ["jobs", "moves", "shards", "npz", "results", "rewriting", "converters"],
 }
 
 #: Pairs that never import each other, although one stands before the other.
 STRANGERS = [("formats.ckpt", "formats.safetensors")]
 
 #: What opens or maps files; all else is handed bytes or sources.
-MAY_OPEN = {"sources.files", "writing.atomic", "writing.journal", "writing.locks", "cli"}
+MAY_OPEN = {"sources.files", "writing.atomic", "writing.temporary_files", "writing.journal", "writing.locks", "cli"}
 #: What gives a file another one's place.
 MAY_REPLACE = {"writing.atomic"}
 #: What prints; the library itself logs and warns.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import tracemalloc
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +22,7 @@ from ckptload.errors import (
 from ckptload.formats.ckpt import wire
 from ckptload.formats.ckpt.walk import walk
 from ckptload.sources.memory import BufferSource
+from measured import peak
 from places import FIXTURES
 from strategies import (
     CountingSource,
@@ -304,17 +304,6 @@ CLAIMS = {
     "dims of no rows": mapping("a", tensor((0, HUGE, HUGE), "int64", b"")),
     "dims of a bfloat16": record("a", (HUGE,), "BFloat16", b"xx"),
 }
-
-
-def peak(action: Callable[[], Any]) -> int:
-    """Return the most bytes that Python and numpy held while something was done."""
-    action()
-    tracemalloc.start()
-    try:
-        action()
-        return tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("data", CLAIMS.values(), ids=CLAIMS)

@@ -37,7 +37,7 @@ def run(code: str, folder: Path, *arguments: str) -> subprocess.CompletedProcess
 EMERGENCY = """
 import os, signal, sys, threading
 import numpy as np, ckptload
-from ckptload.writing import background
+from ckptload.writing import background_save
 
 def emergency(*_):
     ckptload.save_checkpoint({"w": np.ones(3)}, "emergency.ckpt")
@@ -49,7 +49,7 @@ signal.signal(signal.SIGUSR1, emergency)
 
 # The first save goes on until the handler has saved.
 release = threading.Event()
-attempt = background._Save._attempt
+attempt = background_save.Save._attempt
 
 def slow(save):
     threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGUSR1)).start()
@@ -57,10 +57,10 @@ def slow(save):
         release.wait(0.01)
     attempt(save)
 
-background._Save._attempt = slow
+background_save.Save._attempt = slow
 values = {"w": np.zeros(10)}
 ckptload.save_checkpoint(values, "first.ckpt", async_save=True)
-background._Save._attempt = attempt
+background_save.Save._attempt = attempt
 ckptload.save_checkpoint(values, "second.ckpt", async_save=sys.argv[1] == "async")
 print("went on")
 """
@@ -129,16 +129,16 @@ INTERRUPTED = """
 import os, signal, sys, threading, time
 import numpy as np, ckptload
 from ckptload.saving import wait_for_saves
-from ckptload.writing import background
+from ckptload.writing import background_save
 
 how, when, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
-attempt = background._Save._attempt
+attempt = background_save.Save._attempt
 
 def slow(save):
     time.sleep(0.4 if count == 1 else 60)
     attempt(save)
 
-background._Save._attempt = slow
+background_save.Save._attempt = slow
 ckptload.save_checkpoint({"w": np.ones(3)}, "x.ckpt", async_save=how)
 
 def interrupt():
@@ -191,11 +191,11 @@ def test_a_second_interrupt_at_the_end_gives_a_save_up_and_says_so(tmp_path: Pat
 IN_A_PROCESS = """
 import multiprocessing, time
 import numpy as np, ckptload
-from ckptload.writing import background
+from ckptload.writing import background_save
 
 def save(how):
-    attempt = background._Save._attempt
-    background._Save._attempt = lambda save: (time.sleep(0.2), attempt(save))
+    attempt = background_save.Save._attempt
+    background_save.Save._attempt = lambda save: (time.sleep(0.2), attempt(save))
     ckptload.save_checkpoint({"w": np.ones(3)}, f"{how}.ckpt", async_save=how)
 
 context = multiprocessing.get_context("fork")

@@ -30,7 +30,8 @@ from ckptload.binding.loading import load_param_into_net, plan_binding
 from ckptload.cli.keys import KeyChoice
 from ckptload.common.initializer import initializer
 from ckptload.converting.converters import ckpt_to_safetensors, safetensors_to_ckpt, to_npz
-from ckptload.converting.rewriting import Target, convert_checkpoint
+from ckptload.converting.results import Target
+from ckptload.converting.rewriting import convert_checkpoint
 from ckptload.encryption.ciphers import KeyedCipher
 from ckptload.encryption.keys import hidden
 from ckptload.errors import CheckpointError, Hint

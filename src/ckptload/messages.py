@@ -31,8 +31,8 @@ def counted(number: int, one: str, several: str = "") -> str:
 
 def listed(names: Sequence[str], limit: int = _LISTED) -> str:
     """List names up to a limit, and count the rest."""
-    shown = ", ".join(repr(name) for name in names[:limit])
-    return shown if len(names) <= limit else f"{shown} and {len(names) - limit} more"
+    first = ", ".join(repr(name) for name in names[:limit])
+    return first if len(names) <= limit else f"{first} and {len(names) - limit} more"
 
 
 #: Names that are compared, of all those that are looked at: the likeliest. Names come from files, and comparing letter
@@ -88,8 +88,13 @@ def _alike(name: str, candidates: Iterable[str], limit: int) -> Iterable[str]:
 
 def quoted(found: Iterable[str]) -> str:
     """List names for a message, and shorten each that is too long; only damaged files have such names."""
+    return ", ".join(repr(shortened(name)) for name in found)
+
+
+def shortened(name: str) -> str:
+    """Return a name for a list of several, cut off if it is too long."""
     limit = 100
-    return ", ".join(repr(name if len(name) <= limit else name[:limit] + "...") for name in found)
+    return name if len(name) <= limit else name[:limit] + "..."
 
 
 def warn(text: str, category: type[Warning] = UserWarning) -> None:

@@ -23,7 +23,8 @@ _NEXT: Final = r"::(?:[A-Za-z][\w+.-]*(?:://|::|$)|/)"
 _URL: Final = re.compile(rf"{_BEGIN}(?P<rest>.*?)(?={_NEXT}|$)", re.DOTALL)
 _URL_IN_TEXT: Final = re.compile(rf"{_BEGIN}(?P<rest>[^\s'\"<>]*?)(?={_NEXT}|[\s'\"<>]|$)")
 
-_CUT: Final = "?..."
+#: What stands for the query and the fragment of a URL.
+CUT: Final = "?..."
 _HIDDEN: Final = "***"
 #: A part of a secret is looked for in the texts of others from this length on; shorter ones only as whole words.
 _LONG: Final = 8
@@ -138,9 +139,9 @@ def _without_secrets(found: re.Match[str]) -> str:
     if _has_user(rest):
         if "@" in query:
             # A password may have any character: what is after it cannot be told.
-            return f"{begin}{_HIDDEN}{_CUT}"
+            return f"{begin}{_HIDDEN}{CUT}"
         head = f"{_HIDDEN}@{head.rpartition('@')[2]}"
-    return begin + head + (_CUT if query else "")
+    return begin + head + (CUT if query else "")
 
 
 def _split(rest: str) -> tuple[str, str]:

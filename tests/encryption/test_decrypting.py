@@ -9,7 +9,6 @@ import json
 import os
 import struct
 import traceback
-import tracemalloc
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
@@ -42,11 +41,12 @@ from encryption.sealing import (
     unseal,
     value_of,
 )
+from measured import peak
 from places import FIXTURES
 from strategies import floats, record
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
     from ckptload.sources.base import Source
@@ -357,17 +357,6 @@ def test_a_load_decrypts_in_three_mebibytes_at_most(kind: str) -> None:
             opened.read(at, at + 100)
 
     assert peak(look) < (10 if kind == "tagged" else 1) * (1 << 20) + (256 << 10)
-
-
-def peak(action: Callable[[], object]) -> int:
-    """Return the most bytes that Python and numpy held while something was done."""
-    action()
-    tracemalloc.start()
-    try:
-        action()
-        return tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
 
 
 # -- the key does not show -----------------------------------------------------------------------------

@@ -9,7 +9,6 @@ import json
 import os
 import pickle
 import re
-import tracemalloc
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +33,7 @@ from ckptload.formats.ckpt import fields, records, walk
 from ckptload.formats.safetensors import index, weight_map
 from ckptload.formats.safetensors import shards as sharded
 from ckptload.sources.memory import BufferSource
+from measured import peak
 from places import DOCS
 from strategies import CountingSource, block, floats, group, integer, mapping, record, tensor, value
 
@@ -320,17 +320,6 @@ def constant(name: str) -> int:
 # -- what the worst files cost ----------------------------------------------------------------------------------
 
 MANY = 20_000
-
-
-def peak(action: Callable[[], object]) -> int:
-    """Return the most bytes that Python and numpy held while something was done."""
-    action()
-    tracemalloc.start()
-    try:
-        action()
-        return tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
 
 
 def beyond_the_limit(data: bytes, number: int) -> Callable[[], None]:

@@ -12,7 +12,8 @@ import pytest
 
 from ckptload.errors import ArgumentError, ChangedFileError, ReadError
 from ckptload.sources.inputs import open_source
-from ckptload.sources.memory import BufferSource
+from ckptload.sources.memory import BufferSource, FileObjectSource
+from ckptload.threads import HELD
 from sources.content import CONTENT
 
 if TYPE_CHECKING:
@@ -131,3 +132,19 @@ def test_a_file_object_without_a_path_is_called_by_its_type(name: object) -> Non
     file = Named(CONTENT)
     file.name = name
     assert open_source(file).label == "<Named>"
+
+
+def test_a_file_object_is_held_while_its_size_is_looked_at() -> None:
+    """A signal handler that reads it meanwhile must not call threads, which would wait for the lock for ever."""
+    held = []
+
+    class Watched(io.BytesIO):
+        def seek(self, to: int, whence: int = os.SEEK_SET) -> int:
+            held.append(HELD.count)
+            return super().seek(to, whence)
+
+    source = FileObjectSource(Watched(b"content"))
+    held.clear()
+    source.check_unchanged()
+    assert held
+    assert all(held)

@@ -21,7 +21,8 @@ import pytest
 from ckptload import threads
 from ckptload.errors import BackgroundSaveError, WriteError
 from ckptload.writing import background
-from ckptload.writing.background import THREAD_NAME, Saves
+from ckptload.writing.background import Saves
+from ckptload.writing.background_save import THREAD_NAME
 
 if TYPE_CHECKING:
     from collections.abc import Callable

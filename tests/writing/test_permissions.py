@@ -6,7 +6,6 @@ import io
 import os
 import stat
 import sys
-from contextlib import contextmanager
 from itertools import product
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -24,27 +23,15 @@ from ckptload import (
 from ckptload.__main__ import main
 from ckptload.writing.atomic import Replacement
 from ckptload.writing.permissions import narrowed
+from modes import mode, umask
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="modes of POSIX")
 
 KEY = bytes(range(16))
-
-
-@contextmanager
-def umask(value: int) -> Iterator[None]:
-    before = os.umask(value)
-    try:
-        yield
-    finally:
-        os.umask(before)
-
-
-def mode(path: Path) -> int:
-    return stat.S_IMODE(path.stat().st_mode)
 
 
 def values() -> dict[str, Any]:

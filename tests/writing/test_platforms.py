@@ -16,7 +16,7 @@ import pytest
 from ckptload import ckpt_to_safetensors, convert_checkpoint, load_checkpoint, open_checkpoint, save_checkpoint
 from ckptload.errors import WritePermissionError
 from ckptload.saving import wait_for_saves
-from ckptload.writing import atomic
+from ckptload.writing import temporary_files
 from places import TESTS
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def windows(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take away what Windows does not have, and refuse what it refuses."""
     for name in ("pread", "preadv", "O_NONBLOCK", "O_DIRECTORY", "O_NOFOLLOW", "fchmod"):
         monkeypatch.delattr(os, name, raising=False)
-    monkeypatch.setattr(atomic, "fcntl", None)
+    monkeypatch.setattr(temporary_files, "fcntl", None)
     for name in ("replace", "rename", "unlink"):
         # Before Python 3.11 a path had functions of its own for these.
         for owner in (os, Path):

@@ -5,17 +5,21 @@ from __future__ import annotations
 import json
 import os
 import threading
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from ckptload.errors import WriteError
-from ckptload.writing import atomic
+from ckptload.writing import temporary_files
 from ckptload.writing.atomic import Replacement
 from ckptload.writing.journal import Journal, Move, recover
 from ckptload.writing.locks import locked
 from ckptload.writing.together import Together
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 posix = pytest.mark.skipif(os.name != "posix", reason="locks of POSIX")
 ID = "0123456789abcdef"
@@ -246,12 +250,33 @@ def test_what_is_no_file_is_no_journal(tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 2
 
 
+@posix
+def test_a_pipe_in_place_of_a_journal_that_was_looked_at_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Reading it would wait for a writer."""
+    path = tmp_path / f".ckptload-{ID}.journal"
+    path.write_text("{}\n")
+    abandoned = temporary_files.abandoned
+
+    @contextmanager
+    def exchanging(place: Path) -> Iterator[bool]:
+        with abandoned(place) as is_left:
+            path.unlink()
+            os.mkfifo(path)
+            yield is_left
+
+    monkeypatch.setattr(temporary_files, "abandoned", exchanging)
+    recover([tmp_path])
+    assert path.is_fifo()
+
+
 def test_without_locks_a_journal_is_left_behind_once_it_is_a_day_old(
     killed: Killed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     killed.moves_one()
     killed.dies()
-    monkeypatch.setattr(atomic, "fcntl", None)
+    monkeypatch.setattr(temporary_files, "fcntl", None)
     recover([tmp_path])
     assert contents(tmp_path)["b/x"] == "old"
     os.utime(killed.path, (0, 0))

@@ -154,7 +154,8 @@ def _maybe_keys(arguments: Sequence[str], *, all_long: bool) -> set[str]:
     for argument in arguments:
         option, _, value = argument.partition("=") if argument.startswith("-") else ("", "", argument)
         found.update(word for word in (option.lstrip("-"), value) if may_be_key(word))
-        found.update(word for word in (value,) if all_long and len(word) >= KEY_FROM)
+        if all_long and len(value) >= KEY_FROM:
+            found.add(value)
     return found
 
 

@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
 _DTYPES: Final = {one.attribute: one for one in dtypes.FLOATS}
 _MANY: Final = 5
-#: The end of the name of an index, which stands for shards in its folder.
-_INDEX: Final = ".safetensors.index.json"
 
 
 @click.command(cls=options.Command)
@@ -179,7 +177,7 @@ class Request:
         return text.SOUND
 
     def _in_shards(self) -> bool:
-        return self.arguments.get("max_shard_size") is not None or self.target.endswith(_INDEX)
+        return self.arguments.get("max_shard_size") is not None or self.target.endswith(files.INDEX)
 
     def _names(self, reader: Reader) -> dict[str, str]:
         """Return a map of old to new names for the entries that are renamed."""
@@ -213,8 +211,8 @@ class Request:
 
 
 def _some(names: Sequence[str], terminal: Terminal) -> str:
-    shown = ", ".join(terminal.show(name) for name in names[:_MANY])
-    return shown + (f" and {len(names) - _MANY} more" if len(names) > _MANY else "")
+    first = ", ".join(terminal.show(name) for name in names[:_MANY])
+    return first + (f" and {len(names) - _MANY} more" if len(names) > _MANY else "")
 
 
 def _files(written: Sequence[str], removed: Sequence[str], terminal: Terminal) -> Iterator[str]:

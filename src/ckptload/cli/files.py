@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _SUFFIXES: Final = frozenset({".ckpt", ".safetensors"})
 #: End of the usual name of an index of safetensors files. Others are known by their content.
-_INDEX: Final = ".safetensors.index.json"
+INDEX: Final = ".safetensors.index.json"
 
 
 def expand(paths: Sequence[str]) -> list[str]:
@@ -62,7 +62,7 @@ def _shards(path: Path) -> list[str] | None:
         with open_checkpoint(path, parameters="ckptload") as reader:
             return reader.files
     except CheckpointError:
-        return [] if path.name.endswith(_INDEX) else None
+        return [] if path.name.endswith(INDEX) else None
 
 
 def _unglobbed(paths: Sequence[str]) -> Iterator[str]:

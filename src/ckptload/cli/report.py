@@ -72,7 +72,7 @@ def command(
       ckptload report epoch_9.ckpt --against epoch_1.ckpt -o progress.html
     """
     # The name of a page shows no secret of a URL.
-    target = output or f"{Path(shown.place(path).removesuffix('?...')).name}.html"
+    target = output or f"{Path(shown.place(path).removesuffix(shown.CUT)).name}.html"
     if target != "-":
         target = place(target)
         if not force:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ckptload.binding.renaming import renamed
 from ckptload.converting.jobs import Meter, check_progress, jobs, path_of, run
-from ckptload.converting.rewriting import NPZ, Result, Target, check_new_names, chosen
+from ckptload.converting.results import NPZ, Result, Target
+from ckptload.converting.rewriting import check_new_names, chosen
 from ckptload.converting.shards import parse_size
 from ckptload.encryption.ciphers import AES_GCM
 from ckptload.encryption.keys import hidden
@@ -19,7 +20,7 @@ from ckptload.messages import shown_value, type_name
 from ckptload.reading.access import Access
 from ckptload.reading.opening import open_with
 from ckptload.reading.reader import Reader
-from ckptload.writing.shard_set import INDEX, SINGLE
+from ckptload.writing.shard_names import INDEX, SINGLE
 from ckptload.writing.targets import place
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from ckptload.errors import ArgumentError, ArgumentTypeError, Hint
 from ckptload.formats.safetensors.weight_map import SET
 from ckptload.messages import shown_value, type_name
 from ckptload.writing.atomic import Replacement
-from ckptload.writing.shard_set import plain_names
+from ckptload.writing.shard_names import plain_names
 
 if TYPE_CHECKING:
     import os

@@ -26,7 +26,8 @@ from ckptload.formats.kinds.names import by_name, encrypted_by_name, unfinished
 from ckptload.formats.kinds.recognising import recognise
 from ckptload.formats.kinds.records import BLANK
 from ckptload.formats.safetensors.index import library, open_safetensors
-from ckptload.formats.safetensors.shards import ShardedIndex, ShardedSource
+from ckptload.formats.safetensors.sharded_index import ShardedIndex
+from ckptload.formats.safetensors.shards import ShardedSource
 from ckptload.formats.safetensors.weight_map import DOWNLOAD, find
 
 if TYPE_CHECKING:

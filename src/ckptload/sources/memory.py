@@ -125,7 +125,7 @@ class FileObjectSource(WitnessedSource):
         self._note(start, out)
 
     def _compare_stamp(self, *, whole: bool) -> None:
-        with self._lock:
+        with HELD, self._lock:
             file = self._file
             if file is None:
                 raise ClosedReaderError("the checkpoint was closed", path=self.label)

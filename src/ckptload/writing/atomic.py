@@ -8,47 +8,28 @@ save holds a lock on its temporary file, so that others do not remove it; the lo
 from __future__ import annotations
 
 import errno
-import hashlib
 import io
 import os
-import secrets
 import stat
-import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from ckptload import shown
 from ckptload.errors import CheckpointError, WriteError
-from ckptload.writing.permissions import narrowed
+from ckptload.writing import temporary_files
 from ckptload.writing.targets import check_place, failure
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from types import TracebackType
 
-#: Permission bits of a new file if nothing else is said; the system takes those of the umask away.
-_ORDINARY: Final = 0o666
 #: All permission bits.
 _ALL: Final = 0o777
 #: Size of the write buffer, in bytes; larger writes go to the system directly, without a copy.
 _BUFFER: Final = 1 << 18
-#: Without file locks, a temporary file counts as left behind this many seconds after the last write.
-_ABANDONED_AFTER: Final = 24 * 3600
 #: Errors of file systems that cannot sync a file or a folder.
 _CANNOT_SYNC: Final = frozenset({errno.EINVAL, errno.ENOTSUP, errno.ENOSYS})
-
-_NO_LINKS: Final = getattr(os, "O_NOFOLLOW", 0)
-#: A pipe may take a file's place between two looks at it; opening it does not wait then.
-_NO_WAITING: Final = getattr(os, "O_NONBLOCK", 0)
-_CREATE: Final = os.O_RDWR | os.O_CREAT | os.O_EXCL | _NO_LINKS | getattr(os, "O_BINARY", 0)
-
-_SUFFIX: Final = ".tmp"
 
 
 class Replacement:
@@ -102,15 +83,16 @@ class Replacement:
         self._file: io.BufferedWriter | None = None
 
     def __enter__(self) -> io.BufferedWriter:
-        folder, prefix = self.path.parent, _prefix(self.path)
         check_place(str(self.path))
         try:
             permissions = _permissions_of(self.path) if self._permissions is None else self._permissions
             if self._staged is None:
-                _remove_leftovers(folder, prefix)
-                self._temporary, number = _create(folder, prefix, permissions, self._reveals)
+                folder, prefix = self.path.parent, temporary_files.prefix_of(self.path)
+                temporary_files.remove_leftovers(folder, prefix)
+                self._temporary, number = temporary_files.create(folder, prefix, permissions, self._reveals)
             else:
-                self._temporary, number = self._staged, _create_at(self._staged, permissions, self._reveals)
+                self._temporary = self._staged
+                number = temporary_files.create_at(self._staged, permissions, self._reveals)
         except OSError as error:
             raise failure(error, str(self.path)) from shown.cause(error)
         try:
@@ -118,7 +100,7 @@ class Replacement:
         finally:
             # Ctrl-C may come at any moment.
             if self._file is None:
-                _discard(number, self._temporary)
+                temporary_files.discard(number, self._temporary)
         return self._file
 
     def __exit__(
@@ -155,7 +137,7 @@ class Replacement:
         self._complete = self._staged is not None
         if self._complete:
             return
-        if fcntl is None:
+        if not temporary_files.has_locks():
             # Windows cannot rename an open file.
             file.close()
         move(self._temporary, self.path)
@@ -173,13 +155,13 @@ class Replacement:
             problem = reason
         if not self._complete:
             with suppress(OSError):
-                unlink(self._temporary)
+                temporary_files.unlink(self._temporary)
         return problem
 
 
 def move(path: Path, target: Path) -> None:
     """Give a file the place of another; on Windows also that of a write-protected one."""
-    if fcntl is None:
+    if not temporary_files.has_locks():
         with _writable(target):
             path.replace(target)
     else:
@@ -197,15 +179,6 @@ def _unfinished(error: OSError, path: str) -> WriteError:
     return result
 
 
-# -- the temporary file -------------------------------------------------------------------------------------
-
-
-def _prefix(path: Path) -> str:
-    """Return the prefix of a target's temporary files; a hash keeps it short if the target's name is long."""
-    digest = hashlib.blake2s(os.fsencode(path.name), digest_size=8).hexdigest()
-    return f".ckptload-{digest}-"
-
-
 def _permissions_of(path: Path) -> int | None:
     """Return the permission bits of the file at a path, or of the one that it links to; None if there is no file."""
     with suppress(OSError):
@@ -213,163 +186,6 @@ def _permissions_of(path: Path) -> int | None:
         if stat.S_ISREG(mode):
             return mode & _ALL
     return None
-
-
-def _create(folder: Path, prefix: str, permissions: int | None, reveals: Sequence[os.stat_result]) -> tuple[Path, int]:
-    """Create and lock a temporary file under a new name; return its path and descriptor."""
-    while True:
-        path = folder / f"{prefix}{os.getpid()}-{secrets.token_hex(8)}{_SUFFIX}"
-        number = _create_at(path, permissions, reveals)
-        done = False
-        try:
-            done = _lock(number, path)
-            if done:
-                return path, number
-        finally:
-            # Whatever ends this, Ctrl-C included.
-            if not done:
-                _discard(number, path)
-
-
-def _create_at(path: Path, permissions: int | None, reveals: Sequence[os.stat_result] = ()) -> int:
-    """Create a file with permission bits; return its descriptor.
-
-    Only the system applies the umask: a program can read it only by changing it for all threads.
-    """
-    wanted = _ORDINARY if permissions is None else permissions
-    group: int | None = None
-    while True:
-        bits = narrowed(wanted, reveals, group)
-        number: int | None = None
-        there, done = True, False
-        try:
-            try:
-                number = os.open(path, _CREATE, bits)
-            except OSError:
-                there = False
-                raise
-            # The folder decides about the group. If it is not that of the files that are revealed, the file is made
-            # again, because somebody may have opened it already.
-            group = os.fstat(number).st_gid
-            if narrowed(wanted, reveals, group) == bits:
-                if permissions is not None:
-                    _permit(number, bits)
-                done = True
-                return number
-        finally:
-            # Whatever ends this, Ctrl-C included.
-            if not done:
-                _discard(number, path if there else None)
-
-
-def _discard(number: int | None, path: Path | None) -> None:
-    """Close and remove a temporary file, as far as there is one."""
-    if number is not None:
-        os.close(number)
-    if path is not None:
-        with suppress(FileNotFoundError):
-            unlink(path)
-
-
-def has_locks() -> bool:
-    """Tell whether this system has locks on files."""
-    return fcntl is not None
-
-
-def create_locked(path: Path) -> int:
-    """Create a file that `abandoned` tells from a leftover until it is closed; return its descriptor."""
-    while True:
-        number = _create_at(path, None)
-        if _lock(number, path):
-            return number
-        _discard(number, path)
-
-
-def _permit(number: int, permissions: int) -> None:
-    """Give a new file its permission bits, because the umask may have removed some, even the owner's."""
-    if stat.S_IMODE(os.fstat(number).st_mode) != permissions and hasattr(os, "fchmod"):
-        # Some file systems have no modes.
-        with suppress(PermissionError):
-            os.fchmod(number, permissions)
-
-
-def _lock(number: int, path: Path) -> bool:
-    """Lock a new file; return False if another process has found it before it was locked, and may remove it."""
-    if fcntl is None:
-        return True
-    try:
-        # Without waiting: who may read the file can lock it, for ever if he likes.
-        fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:
-        # This file system has no locks; leftovers are recognized by their age instead.
-        return True
-    try:
-        return os.path.samestat(os.fstat(number), path.lstat())
-    except FileNotFoundError:
-        return False
-
-
-def _remove_leftovers(folder: Path, prefix: str) -> None:
-    """Remove temporary files that killed processes left behind, as far as they can be listed and removed."""
-    with suppress(OSError), os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.name.startswith(prefix) and entry.name.endswith(_SUFFIX):
-                with suppress(OSError):
-                    _remove_if_abandoned(folder / entry.name)
-
-
-def _remove_if_abandoned(path: Path) -> None:
-    with abandoned(path) as is_left:
-        if is_left:
-            # The lock is held until the name is gone. A process that has just created the file and not locked
-            # it yet then finds the name gone and creates another.
-            unlink(path)
-
-
-@contextmanager
-def abandoned(path: Path) -> Iterator[bool]:
-    """Tell whether no running process holds the lock on a temporary file; nobody else gets it in the block.
-
-    Anything but a file is not ours, and is not opened.
-    """
-    status = path.lstat()
-    if not stat.S_ISREG(status.st_mode):
-        yield False
-        return
-    if fcntl is None:
-        yield _is_old(status)
-        return
-    number = os.open(path, os.O_RDONLY | _NO_LINKS | _NO_WAITING)
-    try:
-        opened = os.fstat(number)
-        # What takes the place of a file may also get its number.
-        yield stat.S_ISREG(opened.st_mode) and os.path.samestat(status, opened) and _is_free(number)
-    finally:
-        os.close(number)
-
-
-def _is_free(number: int) -> bool:
-    """Lock a file; return False if a running save holds the lock."""
-    try:
-        fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:
-        return _is_old(os.fstat(number))
-    return True
-
-
-def _is_old(status: os.stat_result) -> bool:
-    return time.time() - status.st_mtime > _ABANDONED_AFTER
-
-
-def unlink(path: Path) -> None:
-    """Remove a file; on Windows also one that is write-protected."""
-    if fcntl is None:
-        path.chmod(stat.S_IRUSR | stat.S_IWUSR)
-    path.unlink()
 
 
 # -- the disk -----------------------------------------------------------------------------------------------

@@ -16,7 +16,8 @@ from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from ckptload.writing import atomic
+from ckptload.writing import atomic, temporary_files
+from ckptload.writing.shard_names import INDEX, OURS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -24,10 +25,6 @@ if TYPE_CHECKING:
     Stamp = list[int] | None
 
 _NAME: Final = re.compile(r"\.ckptload-([0-9a-f]{16})\.journal", re.ASCII)
-#: Names of files that are removed.
-_OBSOLETE: Final = re.compile(
-    r"model\.safetensors(\.index\.json)?|model(-[0-9a-f]{16})?-\d{5}-of-\d{5}\.safetensors", re.ASCII
-)
 #: Bytes of a journal that is read; that of a hundred thousand files is shorter.
 _MOST: Final = 1 << 26
 
@@ -41,7 +38,11 @@ class Move(NamedTuple):
 
 def temporary(id_: str, number: int) -> str:
     """Return the name of a temporary file of a group."""
-    return f".ckptload-{id_}-{number}.tmp"
+    return f"{_prefix(id_)}{number}.tmp"
+
+
+def _prefix(id_: str) -> str:
+    return f".ckptload-{id_}-"
 
 
 class Journal:
@@ -59,10 +60,10 @@ class Journal:
     def __init__(self, id_: str, common: Path, folders: Iterable[Path]) -> None:
         self._common = common
         self._path = common / f".ckptload-{id_}.journal"
-        self._number = atomic.create_locked(self._path)
+        self._number = temporary_files.create_locked(self._path)
         try:
             self._add({"folders": [self._relative(folder) for folder in folders]})
-        except OSError:
+        except BaseException:
             self.close()
             raise
 
@@ -93,11 +94,11 @@ class Journal:
 
     def close(self) -> None:
         """Remove the journal; the temporary files of the group are gone by now."""
-        if not atomic.has_locks():
+        if not temporary_files.has_locks():
             os.close(self._number)
         with suppress(OSError):
-            atomic.unlink(self._path)
-        if atomic.has_locks():
+            temporary_files.unlink(self._path)
+        if temporary_files.has_locks():
             os.close(self._number)
 
 
@@ -106,15 +107,15 @@ def recover(folders: Iterable[Path]) -> None:
     own = set(folders)
     for folder in sorted(own):
         with suppress(OSError), os.scandir(folder) as entries:
-            left = [one.name for one in entries if _NAME.fullmatch(one.name) and one.is_file(follow_symlinks=False)]
-            for name in left:
+            left = {one.name: found[1] for one in entries if (found := _NAME.fullmatch(one.name)) is not None}
+            for name, id_ in left.items():
                 # What others have written under this name may be any JSON.
                 with (
                     suppress(OSError, ValueError, TypeError, RecursionError),
-                    atomic.abandoned(folder / name) as is_left,
+                    temporary_files.abandoned(folder / name) as is_left,
                 ):
                     if is_left:
-                        _finish(folder / name, name[10:26], own)
+                        _finish(folder / name, id_, own)
 
 
 def _finish(journal: Path, id_: str, own: set[Path]) -> None:
@@ -124,7 +125,7 @@ def _finish(journal: Path, id_: str, own: set[Path]) -> None:
     moves = [(common / path, common / target, new, old) for path, target, new, old in _said(lines, "moves")]
     if all(
         path.parent == target.parent
-        and path.name.startswith(f".ckptload-{id_}-")
+        and path.name.startswith(_prefix(id_))
         and _is_ours(target.parent, common, own)
         and ([_stamp(path), _stamp(target)] == [new, old] or [_stamp(path), _stamp(target)] == [None, new])
         for path, target, new, old in moves
@@ -133,11 +134,12 @@ def _finish(journal: Path, id_: str, own: set[Path]) -> None:
             if path.exists():
                 atomic.move(path, target)
     for path, stamp in [(common / name, stamp) for name, stamp in _said(lines, "obsolete")]:
-        if _OBSOLETE.fullmatch(path.name) and _is_ours(path.parent, common, own) and _stamp(path) == stamp is not None:
-            atomic.unlink(path)
+        is_shard = path.name == INDEX or OURS.fullmatch(path.name) is not None
+        if is_shard and _is_ours(path.parent, common, own) and _stamp(path) == stamp is not None:
+            temporary_files.unlink(path)
     for folder in {common, *folders}:
         _clean(folder, id_)
-    atomic.unlink(journal)
+    temporary_files.unlink(journal)
 
 
 def _read(journal: Path) -> list[dict[str, Any]]:
@@ -146,9 +148,10 @@ def _read(journal: Path) -> list[dict[str, Any]]:
     Raises:
         ValueError: they are not those of a journal.
     """
-    if journal.stat().st_size > _MOST:
+    content = temporary_files.read_left(journal, _MOST + 1)
+    if len(content) > _MOST:
         raise ValueError("too long for a journal")
-    complete = journal.read_bytes().rpartition(b"\n")[0].splitlines()
+    complete = content.rpartition(b"\n")[0].splitlines()
     lines = [json.loads(line) for line in complete]
     if not all(isinstance(line, dict) for line in lines):
         raise ValueError("not a journal")
@@ -178,6 +181,6 @@ def _stamp(path: Path) -> Stamp:
 def _clean(folder: Path, id_: str) -> None:
     """Remove the temporary files of a group from a folder."""
     with suppress(OSError), os.scandir(folder) as entries:
-        for name in [entry.name for entry in entries if entry.name.startswith(f".ckptload-{id_}-")]:
+        for name in [entry.name for entry in entries if entry.name.startswith(_prefix(id_))]:
             with suppress(OSError):
-                atomic.unlink(folder / name)
+                temporary_files.unlink(folder / name)

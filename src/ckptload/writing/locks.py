@@ -8,7 +8,7 @@ import threading
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
-from ckptload.writing import atomic
+from ckptload.writing import temporary_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -31,7 +31,7 @@ def locked(folders: Iterable[Path]) -> Iterator[bool]:
     Raises:
         OSError: this thread holds one of them already, so that waiting would never end: it is in a signal handler.
     """
-    if not atomic.has_locks():
+    if not temporary_files.has_locks():
         yield False
         return
     import fcntl  # noqa: PLC0415 -- it is not there on Windows
@@ -66,9 +66,11 @@ def _opened(folders: Iterable[Path]) -> dict[tuple[int, int], int]:
     for folder in sorted(set(folders))[:_MOST]:
         with suppress(OSError):
             number = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-            status = os.fstat(number)
-            if (status.st_dev, status.st_ino) in numbers:
-                os.close(number)
-            else:
-                numbers[status.st_dev, status.st_ino] = number
+            known = True
+            try:
+                status = os.fstat(number)
+                known = numbers.setdefault((status.st_dev, status.st_ino), number) != number
+            finally:
+                if known:
+                    os.close(number)
     return numbers

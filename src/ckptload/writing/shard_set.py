@@ -15,37 +15,21 @@ be replaced), the names in between stay: the set is complete and new.
 from __future__ import annotations
 
 import os
-import re
 from contextlib import closing, suppress
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from ckptload.errors import CheckpointError
 from ckptload.formats.safetensors.weight_map import find
 from ckptload.sources.files import FileSource
-from ckptload.writing import atomic
+from ckptload.writing import atomic, temporary_files
 from ckptload.writing.atomic import Replacement
 from ckptload.writing.journal import Move
+from ckptload.writing.shard_names import BETWEEN, INDEX, OURS, SINGLE, plain_names
 from ckptload.writing.targets import failure
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
-
-#: The names that Hugging Face's libraries look for in a folder.
-SINGLE: Final = "model.safetensors"
-INDEX: Final = "model.safetensors.index.json"
-
-_BETWEEN: Final = re.compile(r"model-[0-9a-f]{16}-\d{5}-of-\d{5}\.safetensors", re.ASCII)
-#: Files that conversions write, and therefore remove when an index that named them is replaced.
-_OURS: Final = re.compile(rf"model(-\d{{5}}-of-\d{{5}})?\.safetensors|{_BETWEEN.pattern}", re.ASCII)
-
-
-def plain_names(number: int, id_: str | None = None) -> list[str]:
-    """Return the names of the shards of a set; with the set's ID, those in between."""
-    if number == 1 and id_ is None:
-        return [SINGLE]
-    between = "" if id_ is None else f"-{id_}"
-    return [f"model{between}-{one:05}-of-{number:05}.safetensors" for one in range(1, number + 1)]
 
 
 def outdated(folder: Path, names: Sequence[str], *, keeps_index: bool) -> list[str]:
@@ -56,7 +40,7 @@ def outdated(folder: Path, names: Sequence[str], *, keeps_index: bool) -> list[s
         names: the names of the new shards.
         keeps_index: whether the new set has an index.
     """
-    named = [INDEX, *(name for name in _named_by(folder / INDEX) if _OURS.fullmatch(name)), SINGLE]
+    named = [INDEX, *(name for name in _named_by(folder / INDEX) if OURS.fullmatch(name)), SINGLE]
     kept = {*names, *([INDEX] if keeps_index else [])}
     return [name for name in dict.fromkeys(named) if name not in kept and os.path.lexists(folder / name)]
 
@@ -166,7 +150,7 @@ class ShardSet:
                 return settled
         if alone:
             with suppress(OSError), os.scandir(self.folder) as entries:
-                left.extend(entry.name for entry in entries if _BETWEEN.fullmatch(entry.name))
+                left.extend(entry.name for entry in entries if BETWEEN.fullmatch(entry.name))
         obsolete = [path for path in map(self.folder.joinpath, dict.fromkeys(left)) if path not in used]
         note(obsolete)
         if self.index in obsolete:
@@ -177,7 +161,7 @@ class ShardSet:
 
     def _remove_index(self) -> None:
         try:
-            atomic.unlink(self.index)
+            temporary_files.unlink(self.index)
         except FileNotFoundError:
             pass
         except OSError as error:
@@ -199,7 +183,7 @@ class ShardSet:
             if self._keeps_index:
                 atomic.move(self._indexed(self._plain), self.index)
             else:
-                atomic.unlink(self.index)
+                temporary_files.unlink(self.index)
         except OSError:
             for path in done:
                 _remove(path)
@@ -221,4 +205,4 @@ class ShardSet:
 
 def _remove(path: Path) -> None:
     with suppress(OSError):
-        atomic.unlink(path)
+        temporary_files.unlink(path)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from ckptload.errors import WriteError
 from ckptload.messages import counted, warn
-from ckptload.writing import atomic
+from ckptload.writing import atomic, temporary_files
 from ckptload.writing.journal import Journal, Move, recover, temporary
 from ckptload.writing.locks import locked
 from ckptload.writing.shard_set import ShardSet
@@ -236,7 +236,7 @@ class Together:
             try:
                 old = kept[target]
                 if old is None:
-                    atomic.unlink(target)
+                    temporary_files.unlink(target)
                 else:
                     atomic.move(old, target)
             except (OSError, KeyError):
@@ -246,7 +246,7 @@ class Together:
     def _clean(self, *, done: bool) -> None:
         for path in self._staged:
             with suppress(OSError):
-                atomic.unlink(path)
+                temporary_files.unlink(path)
         if self._journal is not None:
             self._journal.close()
         if not done:

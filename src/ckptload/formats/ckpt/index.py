@@ -11,7 +11,7 @@ from ckptload.formats.ckpt import history, records, schema, trailer
 from ckptload.formats.coverage import WHOLE, Coverage
 from ckptload.formats.entry import CKPT, unsupported
 from ckptload.formats.index import Facts
-from ckptload.messages import counted, listed, quoted
+from ckptload.messages import counted, listed, quoted, shortened
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -120,8 +120,7 @@ class CkptIndex:
 
 
 def _named(names: Sequence[str]) -> str:
-    limit = 100
-    return listed([name if len(name) <= limit else f"{name[:limit]}..." for name in names])
+    return listed(list(map(shortened, names)))
 
 
 def _collision(public: str, first: str, second: str) -> CheckpointError:
