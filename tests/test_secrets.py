@@ -412,6 +412,33 @@ def test_a_value_that_may_be_a_key_is_described(value: Any) -> None:
     assert not any(form in said for form in [*forms(made(16)), str(value)])
 
 
+def written_down(key: bytes) -> list[str]:
+    """Return ways in which people and programs write a key."""
+    twos = [f"{byte:02x}" for byte in key]
+    parts = [" ".join(twos), ":".join(twos), "-".join(twos).upper(), "".join(f"\\x{two}" for two in twos)]
+    lines = [key.hex() + "\n", base64.b64encode(key).decode() + "\r\n", f" 0x{key.hex()}"]
+    return [*parts, *lines, str(key), repr(bytearray(key)), str(b"://'" + key)]
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_a_key_in_the_place_of_a_path_is_not_shown_however_it_is_written(
+    key: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for given in written_down(key):
+        said = told(failure(lambda given=given: open_checkpoint(given)))  # type: ignore[misc]
+        assert given.strip() not in said
+        assert not [form for form in forms(key) if form in said], given
+        assert f"{len(given)} characters" in shown.place(given)
+
+
+@pytest.mark.parametrize(
+    "path", ["a1:b2.ckpt", "aa-bb-cc-dd", "2026-11-27 04:43:00", "b'x'", "123e4567-e89b-12d3-a456-426614174000", ""]
+)
+def test_what_cannot_be_a_key_is_a_path(path: str) -> None:
+    assert shown.place(path) == path
+
+
 @pytest.mark.parametrize("value", [None, True, 0.5, -7, "npz", "AES-GCM2", [], {}, (1, "a"), int, slice(1, 2), 1j])
 def test_a_value_that_cannot_be_a_key_is_shown(value: Any) -> None:
     assert messages.shown_value(value) == repr(value)

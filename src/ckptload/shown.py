@@ -36,6 +36,10 @@ KEY_FROM: Final = 16
 _DIGITS_OF_KEY: Final = re.compile(
     r"(?:0x)?(?:[0-9A-Fa-f]{16}|[0-9A-Fa-f]{24}|[0-9A-Fa-f]{32}|[0-9A-Fa-f]{48}|[0-9A-Fa-f]{64})"
     r"|[A-Za-z0-9+/_-]{22}==|[A-Za-z0-9+/_-]{43}=|(?=[^0-9]*[0-9])(?=[^a-z]*[a-z])(?=[^A-Z]*[A-Z])[A-Za-z0-9+]{32}"
+    # Its digits by twos, and what `str` and `repr` make of its bytes.
+    r"|[0-9A-Fa-f]{2}(?:(?P<between>[ :-])[0-9A-Fa-f]{2}(?:(?P=between)[0-9A-Fa-f]{2}){14}"
+    r"(?:(?:(?P=between)[0-9A-Fa-f]{2}){8}){0,2})|(?:\\x[0-9A-Fa-f]{2}){16,32}"
+    r"""|(?:bytearray\()?b(?:'(?:[^'\\]|\\.){16,}'|"(?:[^"\\]|\\.){16,}")\)?"""
 )
 #: In the texts of others, values of arguments may be quoted.
 _BYTES: Final = re.compile(r"""(?<![\w'"])b(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")""")
@@ -94,11 +98,9 @@ def place(path: str) -> str:
     A URL loses its user, its password, its query and its fragment, in every link of a chain. A key that was given in
     place of a path is not shown.
     """
-    if ":/" in path:
-        return _URL.sub(_without_secrets, path)
     if is_digits_of_key(given := _as_given(path)) and not os.path.lexists(path):
         return f"<{length(given)}>"
-    return path
+    return _URL.sub(_without_secrets, path) if ":/" in path else path
 
 
 def label(path: str) -> str:
@@ -188,8 +190,9 @@ def may_be_key(text: str) -> bool:
 
 
 def is_digits_of_key(text: str) -> bool:
-    """Tell whether a text is nothing but the hexadecimal digits or the base64 of a key."""
-    return _DIGITS_OF_KEY.fullmatch(text) is not None
+    """Tell whether a text is nothing but the hexadecimal digits, the base64 or the representation of a key."""
+    # A key that was read from a file may have its line break.
+    return _DIGITS_OF_KEY.fullmatch(text.strip()) is not None
 
 
 def length(text: str) -> str:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
+import tarfile
 import tracemalloc
+import zipfile
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -16,6 +19,7 @@ from sources.web import checkpoint, written
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from sources.web import Server
 
@@ -269,6 +273,43 @@ def test_a_file_in_memory_that_is_replaced_is_told(
         files.pipe("/" + suffix(make), make(after))
         with pytest.raises(ChangedFileError, match="open it again"):
             read(reader)
+
+
+def test_a_file_in_memory_that_is_written_to_in_place_is_told() -> None:
+    """Its time is that at which it was last closed."""
+    files = fsspec.filesystem("memory")
+    files.pipe("/place.ckpt", written(BEFORE))
+    with open_checkpoint("memory://place.ckpt") as reader:
+        assert np.array_equal(reader["w"].asnumpy(), BEFORE["w"])
+        files.store["/place.ckpt"].seek(0)
+        files.store["/place.ckpt"].write(written(OTHER))
+        with pytest.raises(ChangedFileError):
+            reader["w"]
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar"])
+@pytest.mark.parametrize("above", ["", pytest.param("dir://x.ckpt::", marks=pytest.mark.slow)])
+def test_an_archive_that_is_written_anew_is_told(tmp_path: Path, kind: str, above: str) -> None:
+    """What is in it is known from when it was opened."""
+    archive = tmp_path / f"x.{kind}"
+    pack(archive, written(BEFORE))
+    url = f"{above}{kind}://{'' if above else 'x.ckpt'}::{archive}"
+    with open_checkpoint(url) as reader:
+        assert np.array_equal(reader["w"].asnumpy(), BEFORE["w"])
+        pack(archive, written(OTHER))
+        with pytest.raises(CheckpointError):
+            reader["w"]
+
+
+def pack(archive: Path, content: bytes) -> None:
+    if archive.suffix == ".zip":
+        with zipfile.ZipFile(archive, "w") as members:
+            members.writestr("x.ckpt", content)
+        return
+    with tarfile.open(archive, "w") as members:
+        member = tarfile.TarInfo("x.ckpt")
+        member.size = len(content)
+        members.addfile(member, io.BytesIO(content))
 
 
 def test_a_file_that_is_gone_is_a_changed_one() -> None:

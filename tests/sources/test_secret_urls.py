@@ -286,7 +286,8 @@ def test_no_command_shows_the_secrets_of_a_url(
         ["inspect", url], ["inspect", "--json", url], ["inspect", "--debug", url], ["verify", url],
         ["verify", "--json", url], ["diff", url, url], ["diff", "--json", url, url], ["convert", url, "x.npz"],
         ["encrypt", url, "y.ckpt", "--key-env", "A_KEY", "--key-format", "raw"], ["report", url],
-        ["convert", str(FIXTURES / "lenet5.ckpt"), url, "--to", "ckpt"], ["convert", url, "z.npz", "--name-map", url],
+        ["convert", str(FIXTURES / "lenet5.ckpt"), url], ["convert", url, "z.npz", "--name-map", url],
+        ["convert", str(FIXTURES / "lenet5.ckpt"), url, "--to", "ckpt"],
         ["inspect", url, "--key-file", url, "--key-format", "hex"], ["report", url, "-o", "-"], [url],
     ]  # fmt: skip
     monkeypatch.setenv("A_KEY", "0123456789abcdef")

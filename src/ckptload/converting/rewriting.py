@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from ckptload import dtypes, filters
+from ckptload import dtypes, filters, shown
 from ckptload.binding.renaming import renamed
 from ckptload.converting import npz
 from ckptload.converting.jobs import Meter, check_progress, path_of
@@ -133,7 +133,7 @@ def _format_of(target: Path, limit: int | None) -> str:
     if suffix in FORMATS:
         return suffix
     raise ArgumentError(
-        f"the name {shown_text(target.name)} does not say which format to write",
+        f"the name {shown_text(Path(shown.place(str(target))).name)} does not say which format to write",
         hint=Hint("use a name that ends in .ckpt, .safetensors or .npz, or pass {to}"),
     )
 

@@ -18,6 +18,16 @@ _TIMES: Final = (
     *("CRC", "chksum"),
 )
 
+#: What is known of a member of an archive was read when the archive was opened, and of a file in memory when it was
+#: last closed: a change below, or in place, is not among it.
+_LATE: Final = (
+    ("fsspec.archive", "AbstractArchiveFileSystem"),
+    ("fsspec.implementations.memory", "MemoryFileSystem"),
+    ("fsspec.implementations.reference", "ReferenceFileSystem"),
+)
+#: File systems lie upon one another, but not that deep.
+_DEPTH: Final = 8
+
 
 def facts(files: Any, name: str) -> dict[str, Any]:
     """Ask a file system what it knows of a file now, not what it knew before.
@@ -51,6 +61,16 @@ def identity(files: Any, name: str, known: dict[str, Any]) -> tuple[object, ...]
     if not times and known.get("created"):
         times = [("created", str(known["created"]))]
     return (size, *times) if times else None
+
+
+def may_be_late(files: Any) -> bool:
+    """Return whether a file may have changed although what a file system knows of it has not."""
+    late = tuple(getattr(sys.modules.get(module), name, ()) for module, name in _LATE)
+    for _ in range(_DEPTH):
+        if isinstance(files, late):
+            return True
+        files = getattr(files, "fs", None)
+    return False
 
 
 def identity_behind(file: object) -> tuple[object, ...] | None:

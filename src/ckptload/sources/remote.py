@@ -44,7 +44,7 @@ class RemoteSource(WitnessedSource):
 
     fsspec keeps its own connections. Fetched bytes are copied into the caller's memory once. A web server identifies
     the file in every answer; other file systems are asked about it again after it was read. If they tell nothing but
-    its size, the headers of what was read are fetched again.
+    its size, or may not tell in time, the headers of what was read are fetched again.
     """
 
     profile = Profile(near=1 << 20, far=16 << 10)
@@ -73,7 +73,8 @@ class RemoteSource(WitnessedSource):
         self.size = size
         self._http = HttpFile(self._files, self._name, size, self.label) if is_http(self._files) else None
         self._identity = None if self._http is not None else self._identity_of(info)
-        self._witness = Witness() if self._identity is None else None
+        vouched = self._identity is not None and not filesystems.may_be_late(self._files)
+        self._witness = None if vouched else Witness()
 
     def read(self, start: int, stop: int) -> bytes:
         """Fetch one range; a large one in pieces, so that memory grows with what arrives, not with what is claimed."""
