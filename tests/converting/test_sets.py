@@ -645,3 +645,39 @@ def test_both_ways_of_a_folder_are_whole(runs: list[Path], tmp_path: Path) -> No
     safetensors_to_ckpt(tmp_path / "there", tmp_path / "back", processes_num=3)
     assert {value_in(tmp_path / "back" / f"rank_{rank}" / "t.ckpt") for rank in range(3)} == {1}
     assert names(tmp_path / "back") == [f"rank_{rank}/t.ckpt" for rank in range(3)]
+
+
+# -- what is not a file -----------------------------------------------------------------------------------------
+
+
+@posix
+@pytest.mark.parametrize("number", [1, 2, 3])
+@pytest.mark.parametrize("name", ["model-00001-of-00003.safetensors", INDEX, SINGLE])
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir], ids=["pipe", "folder"])
+def test_what_is_no_file_is_neither_replaced_nor_removed(
+    sources: list[Path], tmp_path: Path, make: Callable[[Path], None], name: str, number: int
+) -> None:
+    out = tmp_path / "out"
+    convert(sources[0], out, 3)
+    (out / name).unlink(missing_ok=True)
+    make(out / name)
+    before = {path.name: (path.lstat().st_ino, path.lstat().st_mtime_ns) for path in out.iterdir()}
+    with pytest.raises(WriteError):
+        convert(sources[1], out, number)
+    assert {path.name: (path.lstat().st_ino, path.lstat().st_mtime_ns) for path in out.iterdir()} == before
+
+
+@posix
+@pytest.mark.parametrize("wrong", [AttributeError, NotImplementedError, PermissionError])
+def test_without_hard_links_a_set_keeps_the_names_in_between(
+    sources: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrong: type[Exception]
+) -> None:
+    def no_link(*_: object, **__: object) -> None:
+        raise wrong("no hard links")
+
+    convert(sources[0], tmp_path / "out")
+    monkeypatch.setattr(os, "link", no_link)
+    with pytest.warns(UserWarning, match="could not get their plain names"):
+        convert(sources[1], tmp_path / "out")
+    assert value_in(tmp_path / "out" / INDEX) == 1
+    assert len(list((tmp_path / "out").iterdir())) == 3

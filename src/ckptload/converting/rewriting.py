@@ -339,6 +339,7 @@ class Result:
         encoding.check(self._items)
         if self._target.folder is not None:
             self._shards = split(self._items, self._target.limit or parse_size(_SHARD_SIZE))
+            targets.check_places(*self.files())
 
     def files(self) -> tuple[list[str], list[str]]:
         """Return the paths of the files that `write` writes, and of others that it removes, as they are now."""

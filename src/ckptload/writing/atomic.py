@@ -140,7 +140,7 @@ class Replacement:
         if isinstance(problem, CheckpointError):
             raise problem
         if problem is not None:
-            raise (_unfinished if self._placed else failure)(problem, str(self.path)) from problem
+            raise (unfinished if self._placed else failure)(problem, str(self.path)) from problem
         if isinstance(error, OSError) and not isinstance(error, CheckpointError):
             raise failure(error, str(self.path)) from shown.cause(error)
 
@@ -186,10 +186,11 @@ def move(path: Path, target: Path) -> None:
         path.replace(target)
 
 
-def _unfinished(error: OSError, path: str) -> WriteError:
-    """Return the error for what failed after the file got its place."""
+def unfinished(error: OSError, path: str, *, several: bool = False) -> WriteError:
+    """Return the error for what failed after the file got its place, or several files in a folder theirs."""
+    what = "the new files are in their places" if several else "the new file is in its place"
     result = WriteError(
-        f"the new file is in its place, but may not survive a crash of the machine: {error.strerror or error}",
+        f"{what}, but may not survive a crash of the machine: {error.strerror or error}",
         path=path,
         hint="save it again, or check it, before you rely on it; the disk may be failing",
     )
@@ -276,6 +277,23 @@ def has_locks() -> bool:
     return fcntl is not None
 
 
+def try_lock(number: int) -> bool | None:
+    """Lock a file or a folder; return False if another process or thread holds it, and None if that cannot be done."""
+    try:
+        fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return None
+    return True
+
+
+def unlock(number: int) -> None:
+    """Give a lock back, also for processes that were forked meanwhile."""
+    with suppress(OSError):
+        fcntl.flock(number, fcntl.LOCK_UN)
+
+
 def create_locked(path: Path) -> int:
     """Create a file that `abandoned` tells from a leftover until it is closed; return its descriptor."""
     while True:
@@ -297,14 +315,11 @@ def _lock(number: int, path: Path) -> bool:
     """Lock a new file; return False if another process has found it before it was locked, and may remove it."""
     if fcntl is None:
         return True
-    try:
-        # Without waiting: who may read the file can lock it, for ever if he likes.
-        fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:
-        # This file system has no locks; leftovers are recognized by their age instead.
-        return True
+    # Without waiting: who may read the file can lock it, for ever if he likes.
+    taken = try_lock(number)
+    if not taken:
+        # Where a file system has no locks, leftovers are recognized by their age instead.
+        return taken is None
     try:
         return os.path.samestat(os.fstat(number), path.lstat())
     except FileNotFoundError:
@@ -352,13 +367,8 @@ def abandoned(path: Path) -> Iterator[bool]:
 
 def _is_free(number: int) -> bool:
     """Lock a file; return False if a running save holds the lock."""
-    try:
-        fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:
-        return _is_old(os.fstat(number))
-    return True
+    taken = try_lock(number)
+    return _is_old(os.fstat(number)) if taken is None else taken
 
 
 def _is_old(status: os.stat_result) -> bool:
@@ -370,6 +380,23 @@ def unlink(path: Path) -> None:
     if fcntl is None:
         path.chmod(stat.S_IRUSR | stat.S_IWUSR)
     path.unlink()
+
+
+def remove_file(path: Path) -> None:
+    """Remove a file or a link; anything else, such as a device, is left alone."""
+    mode = path.lstat().st_mode
+    if stat.S_ISREG(mode) or stat.S_ISLNK(mode):
+        unlink(path)
+
+
+def is_own(path: Path) -> bool:
+    """Tell whether a file was made by the user who runs this; on Windows nobody can tell."""
+    return not hasattr(os, "geteuid") or path.lstat().st_uid == os.geteuid()
+
+
+def create_empty(path: Path) -> None:
+    """Create an empty file; a link that is there is not followed."""
+    os.close(_create_at(path, None))
 
 
 # -- the disk -----------------------------------------------------------------------------------------------

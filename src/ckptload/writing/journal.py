@@ -5,6 +5,9 @@ of the group are in or below. It is locked as long as its process lives, and say
 whose names have the same ID. Before the first file is moved, a line says which file is to be moved where, and before
 files are removed that the new ones make obsolete, a line says which. A journal whose lock is free was left behind: the
 moves are finished, if every file is as it was; then the obsolete files go, and what is left of the group.
+
+A journal of another user is left alone: in a folder that many may write to, such as ``/tmp``, it could name files that
+its writer may neither replace nor remove.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import secrets
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -40,8 +44,8 @@ class Move(NamedTuple):
 
 
 def temporary(id_: str, number: int) -> str:
-    """Return the name of a temporary file of a group."""
-    return f".ckptload-{id_}-{number}.tmp"
+    """Return a name for a temporary file of a group; it cannot be guessed from others."""
+    return f".ckptload-{id_}-{number}-{secrets.token_hex(8)}.tmp"
 
 
 class Journal:
@@ -113,7 +117,7 @@ def recover(folders: Iterable[Path]) -> None:
                     suppress(OSError, ValueError, TypeError, RecursionError),
                     atomic.abandoned(folder / name) as is_left,
                 ):
-                    if is_left:
+                    if is_left and atomic.is_own(folder / name):
                         _finish(folder / name, name[10:26], own)
 
 
@@ -134,7 +138,7 @@ def _finish(journal: Path, id_: str, own: set[Path]) -> None:
                 atomic.move(path, target)
     for path, stamp in [(common / name, stamp) for name, stamp in _said(lines, "obsolete")]:
         if _OBSOLETE.fullmatch(path.name) and _is_ours(path.parent, common, own) and _stamp(path) == stamp is not None:
-            atomic.unlink(path)
+            atomic.remove_file(path)
     for folder in {common, *folders}:
         _clean(folder, id_)
     atomic.unlink(journal)

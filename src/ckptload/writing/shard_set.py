@@ -200,7 +200,8 @@ class ShardSet:
                 atomic.move(self._indexed(self._plain), self.index)
             else:
                 atomic.unlink(self.index)
-        except OSError:
+        except (OSError, AttributeError, NotImplementedError):
+            # There may be no hard links in this file system, or in this Python.
             for path in done:
                 _remove(path)
             return False
@@ -221,4 +222,4 @@ class ShardSet:
 
 def _remove(path: Path) -> None:
     with suppress(OSError):
-        atomic.unlink(path)
+        atomic.remove_file(path)

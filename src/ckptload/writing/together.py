@@ -127,7 +127,7 @@ class Together:
         done now, when a kill does not part the results.
         """
         ready = self.stage(move.target)
-        ready.touch()
+        atomic.create_empty(ready)
         atomic.move(move.path, ready)
         return Move(ready, move.target)
 
@@ -162,8 +162,11 @@ class Together:
             return []
         try:
             with locked({self._common, *(each.folder for each in self._sets)}) as alone:
-                self._switch()
-                return [each.folder for each in self._sets if not each.tidy(self._note, alone=alone)]
+                problem = self._switch()
+                unsettled = [each.folder for each in self._sets if not each.tidy(self._note, alone=alone)]
+                if problem is not None:
+                    raise problem
+                return unsettled
         except WriteError:
             raise
         except OSError as error:
@@ -174,7 +177,8 @@ class Together:
             with suppress(OSError):
                 self._journal.note(obsolete)
 
-    def _switch(self) -> None:
+    def _switch(self) -> WriteError | None:
+        """Make the moves; return the error for a failure that came too late to change anything."""
         stuck: set[Path] = set()
         try:
             moves = [*self._moves, *(self._allocated(each.prepare()) for each in self._sets)]
@@ -184,9 +188,17 @@ class Together:
                 if each.index not in stuck:
                     each.undo()
             raise
-        if self.synced:
-            for folder in self._folders:
-                atomic.sync_folder(folder)
+        return self._sync()
+
+    def _sync(self) -> WriteError | None:
+        """Sync the folders; return the error for a failure, which comes too late to change anything."""
+        try:
+            if self.synced:
+                for folder in self._folders:
+                    atomic.sync_folder(folder)
+        except OSError as error:
+            return atomic.unfinished(error, str(folder), several=True)
+        return None
 
     def _make_all(self, moves: Sequence[Move], stuck: set[Path]) -> None:
         """Make all moves or none.
