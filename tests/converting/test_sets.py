@@ -647,6 +647,44 @@ def test_both_ways_of_a_folder_are_whole(runs: list[Path], tmp_path: Path) -> No
     assert names(tmp_path / "back") == [f"rank_{rank}/t.ckpt" for rank in range(3)]
 
 
+def _convert_and_die(source: Path, target: Path, shards_: int, step: int) -> None:
+    """End this process after a step, with a status, or after the conversion without one."""
+    status = 1
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            steps = Steps(patch)
+            steps.after = lambda: os._exit(9) if steps.count >= step else None
+            convert(source, target, shards_)
+            status = 0
+    finally:
+        os._exit(status)
+
+
+@posix
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize(("old", "new"), [(0, 3), (3, 3), (3, 6), (1, 3), (3, 1)])
+def test_a_process_killed_at_any_step_leaves_nothing_after_the_next(
+    sources: list[Path], tmp_path: Path, old: int, new: int
+) -> None:
+    """Neither shards of the old set nor of the one that was not finished stay, whatever the next set is called."""
+    for number in range(1, 100):
+        folder = tmp_path / str(number)
+        if old:
+            convert(sources[0], folder, old)
+        child = os.fork()
+        if not child:
+            _convert_and_die(sources[1], folder / INDEX, new, number)
+        _, status = os.waitpid(child, 0)
+        convert(sources[2], folder, 2)
+        assert value_in(folder / INDEX) == 2
+        assert names(folder) == sorted([*plain(2), INDEX])
+        if not status:
+            break
+    else:
+        pytest.fail("there are too many steps")
+
+
 # -- what is not a file -----------------------------------------------------------------------------------------
 
 

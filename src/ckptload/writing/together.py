@@ -177,11 +177,16 @@ class Together:
             with suppress(OSError):
                 self._journal.note(obsolete)
 
+    def _note_set(self, index: Path, old: Sequence[Path], moves: Sequence[Move]) -> None:
+        if self._journal is not None:
+            with suppress(OSError):
+                self._journal.note_set(index, old, moves)
+
     def _switch(self) -> WriteError | None:
         """Make the moves; return the error for a failure that came too late to change anything."""
         stuck: set[Path] = set()
         try:
-            moves = [*self._moves, *(self._allocated(each.prepare()) for each in self._sets)]
+            moves = [*self._moves, *(self._allocated(each.prepare(self._note_set)) for each in self._sets)]
             self._make_all(moves, stuck)
         except BaseException:
             for each in self._sets:
