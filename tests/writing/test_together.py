@@ -382,3 +382,21 @@ def test_a_folder_that_cannot_be_synced_is_told_and_the_files_are_new(
         replace(targets, "new")
     assert caught.value.errno == 5
     assert contents(tmp_path) == {"a/x": "new", "b/x": "new"}
+
+
+@posix
+def test_an_interrupt_while_it_tidies_up_leaves_nothing_locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = tmp_path / "x"
+
+    def interrupt(_: Path) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        together = Together([tmp_path], synced=False)
+        together.stage(target).write_text("new")
+        patch.setattr(atomic, "unlink", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            together.__exit__(None, None, None)
+    assert len(list(tmp_path.iterdir())) == 2
+    replace([target], "newer")
+    assert contents(tmp_path) == {"x": "newer"}

@@ -109,11 +109,16 @@ class Journal:
     def close(self) -> None:
         """Remove the journal; the temporary files of the group are gone by now."""
         if not atomic.has_locks():
-            os.close(self._number)
+            self.leave()
         with suppress(OSError):
             atomic.unlink(self._path)
-        if atomic.has_locks():
-            os.close(self._number)
+        self.leave()
+
+    def leave(self) -> None:
+        """Unlock the journal, so that the next one can finish or tidy up what it says, unless it was removed."""
+        number, self._number = self._number, -1
+        if number >= 0:
+            os.close(number)
 
 
 def recover(folders: Iterable[Path]) -> None:

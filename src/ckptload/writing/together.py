@@ -261,12 +261,18 @@ class Together:
         return stuck
 
     def _clean(self, *, done: bool) -> None:
-        for path in self._staged:
-            with suppress(OSError):
-                atomic.unlink(path)
-        if self._journal is not None:
-            self._journal.close()
+        try:
+            for path in self._staged:
+                with suppress(OSError):
+                    atomic.unlink(path)
+            if done and self._journal is not None:
+                self._journal.close()
+        finally:
+            # Whatever interrupts this: what is not done is then what a killed process leaves.
+            if self._journal is not None:
+                self._journal.leave()
         if not done:
+            recover({self._common, *self._folders})
             for folder in reversed(self._made):
                 with suppress(OSError):
                     folder.rmdir()
