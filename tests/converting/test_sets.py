@@ -169,8 +169,10 @@ def test_whichever_step_fails_the_old_set_or_the_new_one_is_there(
             patch.setattr("ckptload.writing.together.warn", lambda *_: None)
             try:
                 convert(sources[2], folder / target, new)
-            except WriteError:
-                fine = {1} if names(folder) == before else {1, 2}
+            except WriteError as error:
+                # A folder that cannot be synced is told when the new set is in its place.
+                placed = "the new files are in their places" in str(error)
+                fine = {2} if placed else {1} if names(folder) == before else {1, 2}
         reached, steps.fails = steps.count >= number, None
         assert value_in(index if index.exists() else folder / SINGLE) in fine
         # What got no plain name gets it by the next conversion.
@@ -645,3 +647,77 @@ def test_both_ways_of_a_folder_are_whole(runs: list[Path], tmp_path: Path) -> No
     safetensors_to_ckpt(tmp_path / "there", tmp_path / "back", processes_num=3)
     assert {value_in(tmp_path / "back" / f"rank_{rank}" / "t.ckpt") for rank in range(3)} == {1}
     assert names(tmp_path / "back") == [f"rank_{rank}/t.ckpt" for rank in range(3)]
+
+
+def _convert_and_die(source: Path, target: Path, shards_: int, step: int) -> None:
+    """End this process after a step, with a status, or after the conversion without one."""
+    status = 1
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            steps = Steps(patch)
+            steps.after = lambda: os._exit(9) if steps.count >= step else None
+            convert(source, target, shards_)
+            status = 0
+    finally:
+        os._exit(status)
+
+
+@posix
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize(("old", "new"), [(0, 3), (3, 3), (3, 6), (1, 3), (3, 1)])
+def test_a_process_killed_at_any_step_leaves_nothing_after_the_next(
+    sources: list[Path], tmp_path: Path, old: int, new: int
+) -> None:
+    """Neither shards of the old set nor of the one that was not finished stay, whatever the next set is called."""
+    for number in range(1, 100):
+        folder = tmp_path / str(number)
+        if old:
+            convert(sources[0], folder, old)
+        child = os.fork()
+        if not child:
+            _convert_and_die(sources[1], folder / INDEX, new, number)
+        _, status = os.waitpid(child, 0)
+        convert(sources[2], folder, 2)
+        assert value_in(folder / INDEX) == 2
+        assert names(folder) == sorted([*plain(2), INDEX])
+        if not status:
+            break
+    else:
+        pytest.fail("there are too many steps")
+
+
+# -- what is not a file -----------------------------------------------------------------------------------------
+
+
+@posix
+@pytest.mark.parametrize("number", [1, 2, 3])
+@pytest.mark.parametrize("name", ["model-00001-of-00003.safetensors", INDEX, SINGLE])
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir], ids=["pipe", "folder"])
+def test_what_is_no_file_is_neither_replaced_nor_removed(
+    sources: list[Path], tmp_path: Path, make: Callable[[Path], None], name: str, number: int
+) -> None:
+    out = tmp_path / "out"
+    convert(sources[0], out, 3)
+    (out / name).unlink(missing_ok=True)
+    make(out / name)
+    before = {path.name: (path.lstat().st_ino, path.lstat().st_mtime_ns) for path in out.iterdir()}
+    with pytest.raises(WriteError):
+        convert(sources[1], out, number)
+    assert {path.name: (path.lstat().st_ino, path.lstat().st_mtime_ns) for path in out.iterdir()} == before
+
+
+@posix
+@pytest.mark.parametrize("wrong", [AttributeError, NotImplementedError, PermissionError])
+def test_without_hard_links_a_set_keeps_the_names_in_between(
+    sources: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrong: type[Exception]
+) -> None:
+    def no_link(*_: object, **__: object) -> None:
+        raise wrong("no hard links")
+
+    convert(sources[0], tmp_path / "out")
+    monkeypatch.setattr(os, "link", no_link)
+    with pytest.warns(UserWarning, match="could not get their plain names"):
+        convert(sources[1], tmp_path / "out")
+    assert value_in(tmp_path / "out" / INDEX) == 1
+    assert len(list((tmp_path / "out").iterdir())) == 3

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ckptload.errors import WriteError
-from ckptload.writing import temporary_files
+from ckptload.writing import atomic, temporary_files
 from ckptload.writing.atomic import Replacement
 from ckptload.writing.journal import Journal, Move, recover
 from ckptload.writing.locks import locked
@@ -327,3 +327,101 @@ def test_this_thread_does_not_wait_for_itself(tmp_path: Path) -> None:
 def test_a_folder_that_is_not_there_is_left_out(tmp_path: Path) -> None:
     with locked([tmp_path / "missing"]) as alone:
         assert not alone
+
+
+# -- others in the same folder ----------------------------------------------------------------------------------
+
+
+@posix
+def test_a_journal_of_another_user_is_left_alone(
+    killed: Killed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = tmp_path / "a" / "model.safetensors"
+    old.write_text("kept")
+    killed.moves_one()
+    killed.journal.note([old])
+    killed.dies()
+    before = contents(tmp_path)
+    monkeypatch.setattr(os, "geteuid", lambda: killed.path.stat().st_uid + 1)
+    recover([tmp_path])
+    assert contents(tmp_path) == before
+
+
+@posix
+@pytest.mark.parametrize("where", ["nowhere", "somewhere"])
+def test_a_link_under_the_next_temporary_name_is_not_followed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    (tmp_path / "somewhere").write_text("kept")
+    os.utime(tmp_path / "somewhere", (1, 1))
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path / where)
+    with Together([tmp_path], synced=False) as together:
+        staged = together.stage(tmp_path / "x")
+        staged.write_text("new")
+        with monkeypatch.context() as patch:
+            patch.setattr(together, "stage", lambda _: link)
+            with pytest.raises(FileExistsError):
+                together.add(staged, tmp_path / "x")
+    assert not (tmp_path / "nowhere").exists()
+    assert (tmp_path / "somewhere").stat().st_mtime == 1
+
+
+def test_temporary_names_cannot_be_guessed_from_each_other(tmp_path: Path) -> None:
+    with Together([tmp_path], synced=False) as together:
+        first, second = (together.stage(tmp_path / "x").name.split("-") for _ in range(2))
+    assert len(first[-1]) == len("0123456789abcdef.tmp")
+    assert first[-1] != second[-1]
+
+
+@posix
+def test_a_folder_that_somebody_keeps_locked_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = tmp_path / "x"
+    target.write_text("old")
+    fcntl = pytest.importorskip("fcntl")
+    number = os.open(tmp_path, os.O_RDONLY)
+    fcntl.flock(number, fcntl.LOCK_SH)
+    monkeypatch.setattr("ckptload.writing.locks.PATIENCE", 0)
+    try:
+        with pytest.raises(WriteError, match="another process has locked the folder"):
+            replace([target], "new")
+    finally:
+        os.close(number)
+    assert contents(tmp_path) == {"x": "old"}
+    replace([target], "new")
+    assert contents(tmp_path) == {"x": "new"}
+
+
+@posix
+def test_a_folder_that_cannot_be_synced_is_told_and_the_files_are_new(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    targets = [tmp_path / "a" / "x", tmp_path / "b" / "x"]
+    replace(targets, "old")
+
+    def refuse(_: Path) -> None:
+        raise OSError(5, "the disk fails")
+
+    monkeypatch.setattr(atomic, "sync_folder", refuse)
+    with pytest.raises(WriteError, match="the new files are in their places, but may not survive a crash") as caught:
+        replace(targets, "new")
+    assert caught.value.errno == 5
+    assert contents(tmp_path) == {"a/x": "new", "b/x": "new"}
+
+
+@posix
+def test_an_interrupt_while_it_tidies_up_leaves_nothing_locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = tmp_path / "x"
+
+    def interrupt(_: Path) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        together = Together([tmp_path], synced=False)
+        together.stage(target).write_text("new")
+        patch.setattr(temporary_files, "unlink", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            together.__exit__(None, None, None)
+    assert len(list(tmp_path.iterdir())) == 2
+    replace([target], "newer")
+    assert contents(tmp_path) == {"x": "newer"}

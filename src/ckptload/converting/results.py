@@ -21,6 +21,7 @@ from ckptload.messages import shown_value
 from ckptload.writing.output import check_encryptable, check_encryption, write_file
 from ckptload.writing.shard_names import INDEX, plain_names
 from ckptload.writing.shard_set import outdated
+from ckptload.writing.targets import check_places
 from ckptload.writing.together import Together
 
 if TYPE_CHECKING:
@@ -151,6 +152,7 @@ class Result:
         encoding.check(self._items)
         if self._target.folder is not None:
             self._shards = split(self._items, self._target.limit or parse_size(_SHARD_SIZE))
+            check_places(*self.files())
 
     def files(self) -> tuple[list[str], list[str]]:
         """Return the paths of the files that `write` writes, and of others that it removes, as they are now."""

@@ -122,7 +122,7 @@ class Replacement:
         if isinstance(problem, CheckpointError):
             raise problem
         if problem is not None:
-            raise (_unfinished if self._placed else failure)(problem, str(self.path)) from problem
+            raise (unfinished if self._placed else failure)(problem, str(self.path)) from problem
         if isinstance(error, OSError) and not isinstance(error, CheckpointError):
             raise failure(error, str(self.path)) from shown.cause(error)
 
@@ -168,10 +168,11 @@ def move(path: Path, target: Path) -> None:
         path.replace(target)
 
 
-def _unfinished(error: OSError, path: str) -> WriteError:
-    """Return the error for what failed after the file got its place."""
+def unfinished(error: OSError, path: str, *, several: bool = False) -> WriteError:
+    """Return the error for what failed after the file got its place, or several files in a folder theirs."""
+    what = "the new files are in their places" if several else "the new file is in its place"
     result = WriteError(
-        f"the new file is in its place, but may not survive a crash of the machine: {error.strerror or error}",
+        f"{what}, but may not survive a crash of the machine: {error.strerror or error}",
         path=path,
         hint="save it again, or check it, before you rely on it; the disk may be failing",
     )

@@ -3,8 +3,13 @@
 Before the first temporary file of a group is made, a journal is: ``.ckptload-ID.journal`` in the folder that all files
 of the group are in or below. It is locked as long as its process lives, and says which folders hold files of the group,
 whose names have the same ID. Before the first file is moved, a line says which file is to be moved where, and before
-files are removed that the new ones make obsolete, a line says which. A journal whose lock is free was left behind: the
-moves are finished, if every file is as it was; then the obsolete files go, and what is left of the group.
+files are removed that the new ones make obsolete, a line says which. Of a set of shards, a line says before anything
+which files are the old ones and which the new: those go that the index does not lead to. A journal whose lock is free
+was left behind: the moves are finished, if every file is as it was; then the obsolete files go, and what is left of the
+group.
+
+A journal of another user is left alone: in a folder that many may write to, such as ``/tmp``, it could name files that
+its writer may neither replace nor remove.
 """
 
 from __future__ import annotations
@@ -12,10 +17,14 @@ from __future__ import annotations
 import json
 import os
 import re
-from contextlib import suppress
+import secrets
+from contextlib import closing, suppress
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from ckptload.errors import CheckpointError
+from ckptload.formats.safetensors.weight_map import find
+from ckptload.sources.files import FileSource
 from ckptload.writing import atomic, temporary_files
 from ckptload.writing.shard_names import INDEX, OURS
 
@@ -37,8 +46,8 @@ class Move(NamedTuple):
 
 
 def temporary(id_: str, number: int) -> str:
-    """Return the name of a temporary file of a group."""
-    return f"{_prefix(id_)}{number}.tmp"
+    """Return a name for a temporary file of a group; it cannot be guessed from others."""
+    return f"{_prefix(id_)}{number}-{secrets.token_hex(8)}.tmp"
 
 
 def _prefix(id_: str) -> str:
@@ -88,6 +97,12 @@ class Journal:
         if synced:
             os.fsync(self._number)
 
+    def note_set(self, index: Path, old: Sequence[Path], moves: Sequence[Move]) -> None:
+        """Say which files of a set will be obsolete once its index is another, and which get names before that."""
+        stamps = [[self._relative(path), _stamp(path)] for path in old if path != index]
+        new = [[self._relative(target), _stamp(path)] for path, target in moves]
+        self._add({"sets": [[self._relative(index), _stamp(index), stamps, new]]})
+
     def note(self, obsolete: Sequence[Path]) -> None:
         """Say which files will be removed."""
         self._add({"obsolete": [[self._relative(path), _stamp(path)] for path in obsolete]})
@@ -95,11 +110,16 @@ class Journal:
     def close(self) -> None:
         """Remove the journal; the temporary files of the group are gone by now."""
         if not temporary_files.has_locks():
-            os.close(self._number)
+            self.leave()
         with suppress(OSError):
             temporary_files.unlink(self._path)
-        if temporary_files.has_locks():
-            os.close(self._number)
+        self.leave()
+
+    def leave(self) -> None:
+        """Unlock the journal, so that the next one can finish or tidy up what it says, unless it was removed."""
+        number, self._number = self._number, -1
+        if number >= 0:
+            os.close(number)
 
 
 def recover(folders: Iterable[Path]) -> None:
@@ -114,7 +134,7 @@ def recover(folders: Iterable[Path]) -> None:
                     suppress(OSError, ValueError, TypeError, RecursionError),
                     temporary_files.abandoned(folder / name) as is_left,
                 ):
-                    if is_left:
+                    if is_left and temporary_files.is_own(folder / name):
                         _finish(folder / name, id_, own)
 
 
@@ -133,13 +153,32 @@ def _finish(journal: Path, id_: str, own: set[Path]) -> None:
         for path, target, _, _ in moves:
             if path.exists():
                 atomic.move(path, target)
-    for path, stamp in [(common / name, stamp) for name, stamp in _said(lines, "obsolete")]:
+    for path, stamp in [(common / name, stamp) for name, stamp in [*_said(lines, "obsolete"), *_unused(lines, common)]]:
         is_shard = path.name == INDEX or OURS.fullmatch(path.name) is not None
         if is_shard and _is_ours(path.parent, common, own) and _stamp(path) == stamp is not None:
-            temporary_files.unlink(path)
+            temporary_files.remove_file(path)
     for folder in {common, *folders}:
         _clean(folder, id_)
     temporary_files.unlink(journal)
+
+
+def _unused(lines: list[dict[str, Any]], common: Path) -> list[Any]:
+    """Return the files of the old set, if its index was replaced, and of the new one, unless the index names them."""
+    found: list[Any] = []
+    for name, seen, old, new in _said(lines, "sets"):
+        index = common / name
+        named = {index.parent / one for one in named_by(index)}
+        unused = [*new, *([] if _stamp(index) in (None, seen) else old)]
+        found += [[path, stamp] for path, stamp in unused if common / path not in named]
+    return found
+
+
+def named_by(index: Path) -> list[str]:
+    """Return the names of the files that an index names, each once; none if it is not valid."""
+    with suppress(CheckpointError), closing(FileSource(str(index))) as source:
+        found = find(source)
+        return list(dict.fromkeys(found.files.values())) if found is not None else []
+    return []
 
 
 def _read(journal: Path) -> list[dict[str, Any]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import threading
+import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 
 #: Folders that are locked, each by a descriptor. More are ranks of one job, and the folder above them is the first.
 _MOST: Final = 16
+#: Seconds that a folder is waited for. Files get their names in far less; but whoever may read a folder can lock it.
+PATIENCE: Final = 60.0
+_SHORT: Final = 0.005
 
 #: The folders that threads of this process hold: the thread, the device and the inode.
 _held: set[tuple[int, int, int]] = set()
@@ -29,13 +33,12 @@ def locked(folders: Iterable[Path]) -> Iterator[bool]:
     The block gets whether all were locked.
 
     Raises:
-        OSError: this thread holds one of them already, so that waiting would never end: it is in a signal handler.
+        OSError: this thread holds one of them already, so that waiting would never end: it is in a signal handler. Or
+            another process has held one for a minute.
     """
     if not temporary_files.has_locks():
         yield False
         return
-    import fcntl  # noqa: PLC0415 -- it is not there on Windows
-
     folders = set(folders)
     numbers = _opened(folders)
     mine = {(threading.get_ident(), *place) for place in numbers}
@@ -47,17 +50,24 @@ def locked(folders: Iterable[Path]) -> Iterator[bool]:
         # All processes take them in this order, so that no two wait for each other.
         count = 0
         for place in sorted(numbers):
-            with suppress(OSError):
-                fcntl.flock(numbers[place], fcntl.LOCK_EX)
-                count += 1
+            count += _take(numbers[place])
         yield count == len(folders)
     finally:
         _held.difference_update(mine)
         for number in numbers.values():
             # A process that was forked meanwhile has the descriptor, too, and closing it would not be enough.
-            with suppress(OSError):
-                fcntl.flock(number, fcntl.LOCK_UN)
+            temporary_files.unlock(number)
             os.close(number)
+
+
+def _take(number: int) -> bool:
+    """Lock a folder; return False if it cannot be locked."""
+    end = time.monotonic() + PATIENCE
+    while (taken := temporary_files.try_lock(number)) is False:
+        if time.monotonic() > end:
+            raise OSError(errno.EBUSY, f"another process has locked the folder for {PATIENCE:.0f} seconds")
+        time.sleep(_SHORT)
+    return taken is not None
 
 
 def _opened(folders: Iterable[Path]) -> dict[tuple[int, int], int]:

@@ -15,15 +15,12 @@ be replaced), the names in between stay: the set is complete and new.
 from __future__ import annotations
 
 import os
-from contextlib import closing, suppress
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from ckptload.errors import CheckpointError
-from ckptload.formats.safetensors.weight_map import find
-from ckptload.sources.files import FileSource
 from ckptload.writing import atomic, temporary_files
 from ckptload.writing.atomic import Replacement
-from ckptload.writing.journal import Move
+from ckptload.writing.journal import Move, named_by
 from ckptload.writing.shard_names import BETWEEN, INDEX, OURS, SINGLE, plain_names
 from ckptload.writing.targets import failure
 
@@ -40,17 +37,9 @@ def outdated(folder: Path, names: Sequence[str], *, keeps_index: bool) -> list[s
         names: the names of the new shards.
         keeps_index: whether the new set has an index.
     """
-    named = [INDEX, *(name for name in _named_by(folder / INDEX) if OURS.fullmatch(name)), SINGLE]
+    named = [INDEX, *(name for name in named_by(folder / INDEX) if OURS.fullmatch(name)), SINGLE]
     kept = {*names, *([INDEX] if keeps_index else [])}
     return [name for name in dict.fromkeys(named) if name not in kept and os.path.lexists(folder / name)]
-
-
-def _named_by(index: Path) -> list[str]:
-    """Return the names of the files that an index names, each once; none if it is not valid."""
-    with suppress(CheckpointError), closing(FileSource(str(index))) as source:
-        found = find(source)
-        return list(dict.fromkeys(found.files.values())) if found is not None else []
-    return []
 
 
 class ShardSet:
@@ -94,21 +83,27 @@ class ShardSet:
         self._old: set[str] = set()
         self._outdated: list[str] = []
 
-    def prepare(self) -> Move:
+    def prepare(self, note: Callable[[Path, Sequence[Path], Sequence[Move]], None]) -> Move:
         """Give the shards names at which nothing leads to them yet; return the move that switches to the new set.
+
+        Args:
+            note: called before that with the index, the files of the old set, and the moves that will be made.
 
         Raises:
             OSError: the system could not do it; `undo` takes back what was done.
         """
         names = [path.name for path in self._plain]
-        self._old = {SINGLE, *_named_by(self.index)}
+        self._old = {SINGLE, *named_by(self.index)}
         self._outdated = outdated(self.folder, names, keeps_index=self._keeps_index)
         taken = any(map(os.path.lexists, self._plain))
-        if not self._keeps_index and not (taken and SINGLE in _named_by(self.index)):
+        if not self._keeps_index and not (taken and SINGLE in named_by(self.index)):
             return Move(self._staged[0], self._plain[0])
         if taken:
             self._between = [self.folder / name for name in plain_names(len(names), self._id)]
         targets = self._between or self._plain
+        old = [*map(self.folder.joinpath, self._outdated), *self._plain]
+        # The plain names come later, but nobody else will tell which files have them.
+        note(self.index, old, [*map(Move, self._staged, targets), *map(Move, self._staged, self._plain)])
         for path, target in zip(self._staged, targets, strict=True):
             atomic.move(path, target)
             self._moved.append(target)
@@ -184,7 +179,8 @@ class ShardSet:
                 atomic.move(self._indexed(self._plain), self.index)
             else:
                 temporary_files.unlink(self.index)
-        except OSError:
+        except (OSError, AttributeError, NotImplementedError):
+            # There may be no hard links in this file system, or in this Python.
             for path in done:
                 _remove(path)
             return False
@@ -205,4 +201,4 @@ class ShardSet:
 
 def _remove(path: Path) -> None:
     with suppress(OSError):
-        temporary_files.unlink(path)
+        temporary_files.remove_file(path)

@@ -21,7 +21,7 @@ from ckptload.errors import (
 from ckptload.messages import shown_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
 #: Links that are followed one after the other, as many as Linux follows.
 _MOST: Final = 40
@@ -138,6 +138,20 @@ def check_place(path: str) -> None:
             found = TargetIsNoFileError(f"the file could not be saved: {what} has its name", path=path, hint=_NO_STREAM)
             found.errno = errno.EINVAL
             raise found
+
+
+def check_places(written: Iterable[str], removed: Iterable[str]) -> None:
+    """Look at all places before anything is written, as `check_place` does; a link that is removed leads nowhere.
+
+    Args:
+        written: paths of files that are replaced or created.
+        removed: paths of files that are removed.
+    """
+    for path in written:
+        check_place(path)
+    for path in removed:
+        if not os.path.islink(path):  # noqa: PTH114 -- paths are strings here
+            check_place(path)
 
 
 def failure(error: OSError, path: str) -> WriteError:

@@ -104,6 +104,23 @@ def has_locks() -> bool:
     return fcntl is not None
 
 
+def try_lock(number: int) -> bool | None:
+    """Lock a file or a folder; return False if another process or thread holds it, and None if that cannot be done."""
+    try:
+        fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return None
+    return True
+
+
+def unlock(number: int) -> None:
+    """Give a lock back, also for processes that were forked meanwhile."""
+    with suppress(OSError):
+        fcntl.flock(number, fcntl.LOCK_UN)
+
+
 def create_locked(path: Path) -> int:
     """Create a file that `abandoned` tells from a leftover until it is closed; return its descriptor."""
     while True:
@@ -125,14 +142,11 @@ def _lock(number: int, path: Path) -> bool:
     """Lock a new file; return False if another process has found it before it was locked, and may remove it."""
     if fcntl is None:
         return True
-    try:
-        # Without waiting: who may read the file can lock it, for ever if he likes.
-        fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:
-        # This file system has no locks; leftovers are recognized by their age instead.
-        return True
+    # Without waiting: who may read the file can lock it, for ever if he likes.
+    taken = try_lock(number)
+    if not taken:
+        # Where a file system has no locks, leftovers are recognized by their age instead.
+        return taken is None
     try:
         return os.path.samestat(os.fstat(number), path.lstat())
     except FileNotFoundError:
@@ -204,13 +218,8 @@ def _open(path: Path) -> int:
 
 def _is_free(number: int) -> bool:
     """Lock a file; return False if a running save holds the lock."""
-    try:
-        fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:
-        return _is_old(os.fstat(number))
-    return True
+    taken = try_lock(number)
+    return _is_old(os.fstat(number)) if taken is None else taken
 
 
 def _is_old(status: os.stat_result) -> bool:
@@ -222,3 +231,20 @@ def unlink(path: Path) -> None:
     if fcntl is None:
         path.chmod(stat.S_IRUSR | stat.S_IWUSR)
     path.unlink()
+
+
+def remove_file(path: Path) -> None:
+    """Remove a file or a link; anything else, such as a device, is left alone."""
+    mode = path.lstat().st_mode
+    if stat.S_ISREG(mode) or stat.S_ISLNK(mode):
+        unlink(path)
+
+
+def is_own(path: Path) -> bool:
+    """Tell whether a file was made by the user who runs this; on Windows nobody can tell."""
+    return not hasattr(os, "geteuid") or path.lstat().st_uid == os.geteuid()
+
+
+def create_empty(path: Path) -> None:
+    """Create an empty file; a link that is there is not followed."""
+    os.close(create_at(path, None))

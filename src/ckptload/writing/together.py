@@ -127,7 +127,7 @@ class Together:
         done now, when a kill does not part the results.
         """
         ready = self.stage(move.target)
-        ready.touch()
+        temporary_files.create_empty(ready)
         atomic.move(move.path, ready)
         return Move(ready, move.target)
 
@@ -162,8 +162,11 @@ class Together:
             return []
         try:
             with locked({self._common, *(each.folder for each in self._sets)}) as alone:
-                self._switch()
-                return [each.folder for each in self._sets if not each.tidy(self._note, alone=alone)]
+                problem = self._switch()
+                unsettled = [each.folder for each in self._sets if not each.tidy(self._note, alone=alone)]
+                if problem is not None:
+                    raise problem
+                return unsettled
         except WriteError:
             raise
         except OSError as error:
@@ -174,19 +177,33 @@ class Together:
             with suppress(OSError):
                 self._journal.note(obsolete)
 
-    def _switch(self) -> None:
+    def _note_set(self, index: Path, old: Sequence[Path], moves: Sequence[Move]) -> None:
+        if self._journal is not None:
+            with suppress(OSError):
+                self._journal.note_set(index, old, moves)
+
+    def _switch(self) -> WriteError | None:
+        """Make the moves; return the error for a failure that came too late to change anything."""
         stuck: set[Path] = set()
         try:
-            moves = [*self._moves, *(self._allocated(each.prepare()) for each in self._sets)]
+            moves = [*self._moves, *(self._allocated(each.prepare(self._note_set)) for each in self._sets)]
             self._make_all(moves, stuck)
         except BaseException:
             for each in self._sets:
                 if each.index not in stuck:
                     each.undo()
             raise
-        if self.synced:
-            for folder in self._folders:
-                atomic.sync_folder(folder)
+        return self._sync()
+
+    def _sync(self) -> WriteError | None:
+        """Sync the folders; return the error for a failure, which comes too late to change anything."""
+        try:
+            if self.synced:
+                for folder in self._folders:
+                    atomic.sync_folder(folder)
+        except OSError as error:
+            return atomic.unfinished(error, str(folder), several=True)
+        return None
 
     def _make_all(self, moves: Sequence[Move], stuck: set[Path]) -> None:
         """Make all moves or none.
@@ -244,12 +261,18 @@ class Together:
         return stuck
 
     def _clean(self, *, done: bool) -> None:
-        for path in self._staged:
-            with suppress(OSError):
-                temporary_files.unlink(path)
-        if self._journal is not None:
-            self._journal.close()
+        try:
+            for path in self._staged:
+                with suppress(OSError):
+                    temporary_files.unlink(path)
+            if done and self._journal is not None:
+                self._journal.close()
+        finally:
+            # Whatever interrupts this: what is not done is then what a killed process leaves.
+            if self._journal is not None:
+                self._journal.leave()
         if not done:
+            recover({self._common, *self._folders})
             for folder in reversed(self._made):
                 with suppress(OSError):
                     folder.rmdir()
