@@ -206,6 +206,17 @@ def test_a_shard_that_cannot_be_replaced_leaves_the_new_set_under_other_names(
     assert names(tmp_path) == sorted([INDEX, *plain(3)])
 
 
+def test_the_file_that_shards_are_made_from_stays(sources: list[Path], tmp_path: Path) -> None:
+    """It is a file that its owner named, although another single file of the folder would go."""
+    with open_checkpoint(sources[1]) as reader:
+        convert_checkpoint(reader, tmp_path / SINGLE)
+    done = convert(tmp_path / SINGLE, tmp_path)
+    assert done.removed == []
+    assert value_in(tmp_path / SINGLE) == value_in(tmp_path / INDEX) == 1
+    assert convert(sources[2], tmp_path).removed == [str(tmp_path / SINGLE)]
+    assert not (tmp_path / SINGLE).exists()
+
+
 def test_shards_of_one_result_take_the_place_of_a_single_file(sources: list[Path], tmp_path: Path) -> None:
     """Hugging Face's loaders would prefer the old file. What no index named stays."""
     convert(sources[1], tmp_path, 1)

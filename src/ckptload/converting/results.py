@@ -5,6 +5,7 @@ All is checked before anything is written; tensor data is copied entry by entry 
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -19,7 +20,7 @@ from ckptload.formats.safetensors import checksum, order, strings
 from ckptload.formats.safetensors.weight_map import ENDING, SET
 from ckptload.messages import shown_value
 from ckptload.writing.output import check_encryptable, check_encryption, write_file
-from ckptload.writing.shard_names import INDEX, plain_names
+from ckptload.writing.shard_names import INDEX, SINGLE, plain_names
 from ckptload.writing.shard_set import outdated
 from ckptload.writing.targets import check_places
 from ckptload.writing.together import Together
@@ -161,7 +162,7 @@ class Result:
             return [str(self._target.path)], []
         keeps_index = self._target.keeps_index(len(self._shards))
         names = plain_names(len(self._shards))
-        old = outdated(folder, names, keeps_index=keeps_index)
+        old = outdated(folder, names, keeps_index=keeps_index, spared=self._spared(folder))
         return (
             [str(folder / name) for name in [*names, *([INDEX] if keeps_index else [])]],
             [str(folder / name) for name in old],
@@ -196,7 +197,12 @@ class Result:
             together,
             keeps_index=keeps_index,
             reveals=self._source.statuses(),
+            spared=self._spared(folder),
         )
+
+    def _spared(self, folder: Path) -> list[str]:
+        """Return the name of the single file that the shards are made from, if it is in their folder."""
+        return [SINGLE for file in self._source.files if os.path.realpath(file) == os.path.realpath(folder / SINGLE)]
 
     def _write_file(self, meter: Meter, together: Together | None) -> None:
         target, finish = self._target, self._source.authenticate

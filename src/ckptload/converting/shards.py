@@ -90,6 +90,7 @@ def write_shards(
     *,
     keeps_index: bool,
     reveals: Sequence[os.stat_result],
+    spared: Sequence[str],
 ) -> None:
     """Write complete shards, which get their names with the other files of `together`.
 
@@ -102,6 +103,7 @@ def write_shards(
         together: files that appear together.
         keeps_index: whether to write an index; a single shard needs none.
         reveals: see `Replacement`.
+        spared: names of files of an old set that are not removed.
     """
     from ckptload.formats.safetensors.encoding import safetensors  # noqa: PLC0415 -- it imports the library
 
@@ -125,4 +127,4 @@ def write_shards(
         }
         return (json.dumps(found, indent=2, sort_keys=True) + "\n").encode()
 
-    together.add_set(folder, staged, index, keeps_index=keeps_index, reveals=reveals)
+    together.add_set(folder, staged, index, keeps_index=keeps_index, reveals=reveals, spared=spared)

@@ -29,16 +29,17 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def outdated(folder: Path, names: Sequence[str], *, keeps_index: bool) -> list[str]:
+def outdated(folder: Path, names: Sequence[str], *, keeps_index: bool, spared: Sequence[str] = ()) -> list[str]:
     """Return the names of the files that a new set makes obsolete, as far as they exist, the index first.
 
     Args:
         folder: the folder of the old set and the new one.
         names: the names of the new shards.
         keeps_index: whether the new set has an index.
+        spared: names of files that are not removed, since the new set is made from them.
     """
     named = [INDEX, *(name for name in named_by(folder / INDEX) if OURS.fullmatch(name)), SINGLE]
-    kept = {*names, *([INDEX] if keeps_index else [])}
+    kept = {*names, *spared, *([INDEX] if keeps_index else [])}
     return [name for name in dict.fromkeys(named) if name not in kept and os.path.lexists(folder / name)]
 
 
@@ -51,6 +52,7 @@ class ShardSet:
         index: returns the content of an index, given the file name of each shard for its plain name.
         keeps_index: whether the set has an index. One that has a single shard may not.
         reveals: see `Replacement`; for the index.
+        spared: see `outdated`.
         id_: the set's ID, for names in between.
         stage: returns a temporary path for a target.
         synced: see `Replacement`.
@@ -64,6 +66,7 @@ class ShardSet:
         *,
         keeps_index: bool,
         reveals: Sequence[os.stat_result],
+        spared: Sequence[str],
         id_: str,
         stage: Callable[[Path], Path],
         synced: bool,
@@ -74,6 +77,7 @@ class ShardSet:
         self._content = index
         self._keeps_index = keeps_index
         self._reveals = reveals
+        self._spared = spared
         self._id = id_
         self._stage = stage
         self._synced = synced
@@ -94,7 +98,7 @@ class ShardSet:
         """
         names = [path.name for path in self._plain]
         self._old = {SINGLE, *named_by(self.index)}
-        self._outdated = outdated(self.folder, names, keeps_index=self._keeps_index)
+        self._outdated = outdated(self.folder, names, keeps_index=self._keeps_index, spared=self._spared)
         taken = any(map(os.path.lexists, self._plain))
         if not self._keeps_index and not (taken and SINGLE in named_by(self.index)):
             return Move(self._staged[0], self._plain[0])

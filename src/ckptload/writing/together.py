@@ -139,6 +139,7 @@ class Together:
         *,
         keeps_index: bool,
         reveals: Sequence[os.stat_result] = (),
+        spared: Sequence[str] = (),
     ) -> None:
         """Add a set of complete shards; see `ShardSet`."""
         self._sets.append(
@@ -148,6 +149,7 @@ class Together:
                 index,
                 keeps_index=keeps_index,
                 reveals=reveals,
+                spared=spared,
                 id_=self.id,
                 stage=self.stage,
                 synced=self.synced,
