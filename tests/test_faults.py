@@ -36,7 +36,10 @@ from strategies import sparse
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="asks Linux for faults, and /proc what is open")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform != "linux", reason="asks Linux for faults, and /proc what is open"),
+]
 
 LENET = FIXTURES / "lenet5.ckpt"
 KEY = b"0123456789abcdef"

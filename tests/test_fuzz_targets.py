@@ -15,6 +15,8 @@ from places import DOCS, ROOT
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("name", sorted(targets.TARGETS))
 def test_only_our_errors_come_out_of_a_target(name: str) -> None:

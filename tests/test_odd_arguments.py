@@ -21,6 +21,8 @@ from ckptload.tensors.tensor import Tensor
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+pytestmark = pytest.mark.slow
+
 MIXINS = (Elementwise, Properties, Reductions, Selecting, Shaping)
 METHODS = [name for mixin in MIXINS for name, value in vars(mixin).items() if name[0] != "_" and callable(value)]
 

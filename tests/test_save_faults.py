@@ -32,7 +32,10 @@ from ckptload.saving import save_checkpoint
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals and limits of POSIX")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(os.name != "posix", reason="signals and limits of POSIX"),
+]
 
 KILLS = int(os.environ.get("CKPTLOAD_KILLS", "3"))
 ROUNDS = int(os.environ.get("CKPTLOAD_ROUNDS", "15"))

@@ -27,6 +27,8 @@ from ckptload.cli import app, text
 from cli_program import FIXTURES, KEY, PATIENCE, PROGRAM, environment, on_terminal, run
 from strategies import block, floats, record
 
+pytestmark = pytest.mark.slow
+
 COMMANDS = ["inspect", "verify", "diff", "convert", "encrypt", "decrypt", "report"]
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="needs a POSIX system")
 
