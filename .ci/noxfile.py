@@ -92,6 +92,8 @@ def interpreter(*versions: str) -> str:
 
 OLDEST: Final = interpreter("3.10", "3.11")  # the lowest numpy has no wheels for later ones
 NEWEST: Final = interpreter("3.14", "3.13", "3.12", "3.11", "3.10")
+#: The tests that are run with every version; those that are marked ``once`` have a step of their own.
+EVERYWHERE: Final = ("-m", "not once")
 #: What MindSpore has wheels for; also what every build of PyTorch is made for.
 MIDDLE: Final = interpreter("3.11", "3.10")
 
@@ -196,12 +198,19 @@ def readme(session: nox.Session) -> None:
 
 @step(allow_parallel=True)
 def tests(session: nox.Session) -> None:
-    """Run all tests on the working tree, and see how much of it they enter."""
+    """Run the tests on the working tree, and see how much of it they enter."""
     session.install("-e", ".[dev]")
     WORK.mkdir(parents=True, exist_ok=True)
     data = f"--data-file={WORK}/coverage"
-    session.run("coverage", "run", data, "-m", "pytest", "-q", *session.posargs)
+    session.run("coverage", "run", data, "-m", "pytest", "-q", *EVERYWHERE, *session.posargs)
     session.run("coverage", "report", data, "--skip-covered", f"--fail-under={MINIMUMS['COVERAGE']}")
+
+
+@step(requires=["dist"], allow_parallel=True)
+def once(session: nox.Session) -> None:
+    """Run the slow tests that are the same on every version of everything."""
+    install_wheel(session, *requirements("test"))
+    run_tests(session, "-m", "once")
 
 
 @step(default=False)
@@ -218,9 +227,9 @@ def dist(session: nox.Session) -> None:
 
 @step(requires=["dist"], allow_parallel=True)
 def wheel(session: nox.Session) -> None:
-    """Run all tests on the wheel."""
+    """Run the tests on the wheel."""
     install_wheel(session, *requirements("test"))
-    run_tests(session)
+    run_tests(session, *EVERYWHERE)
 
 
 @step(requires=["dist"], allow_parallel=True)
@@ -263,16 +272,16 @@ def docs(session: nox.Session) -> None:
 
 @step(python=OLDEST, requires=["dist"], allow_parallel=True)
 def lowest(session: nox.Session) -> None:
-    """Run all tests with the lowest version of every dependency."""
+    """Run the tests with the lowest version of every dependency."""
     install_wheel(session, "--resolution", "lowest-direct", *requirements("test"))
-    run_tests(session)
+    run_tests(session, *EVERYWHERE)
 
 
 @step(python=NEWEST, requires=["dist"], allow_parallel=True)
 def newest(session: nox.Session) -> None:
-    """Run all tests with the newest of everything."""
+    """Run the tests with the newest of everything."""
     install_wheel(session, "--upgrade", *requirements("fast", "remote", "test"))
-    run_tests(session)
+    run_tests(session, *EVERYWHERE)
 
 
 @step(python=MIDDLE, venv_backend="venv", requires=["dist"], allow_parallel=True)

@@ -9,6 +9,7 @@ import gc
 import io
 import json
 import os
+import signal
 import sys
 import threading
 import tracemalloc
@@ -568,12 +569,14 @@ def command(case: Case, *arguments: str) -> None:
     names.write_text(json.dumps({name: f"x{name}" for name in case.names} if "--name-map" in arguments else {}))
     every = {"FILE": str(case.path), "OUT": str(target), "NAMES": str(names)}
     before = sys.stdout, sys.stderr
+    handler = signal.getsignal(signal.SIGTERM)
     with Path(os.devnull).open("w", encoding="utf-8") as sink:
         sys.stdout = sys.stderr = sink
         try:
             main([every.get(word, word) for word in arguments])
         finally:
             sys.stdout, sys.stderr = before
+            signal.signal(signal.SIGTERM, handler)
     target.unlink(missing_ok=True)
 
 
@@ -611,6 +614,7 @@ FEW = 40
 
 
 @pytest.mark.slow
+@pytest.mark.once
 @pytest.mark.filterwarnings("ignore::ckptload.errors.ForeignFieldWarning")
 @pytest.mark.parametrize("kind", CASES)
 @pytest.mark.parametrize("how", ACTIONS)
