@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.once,
     pytest.mark.skipif(sys.platform != "linux", reason="asks Linux for faults, and /proc what is open"),
 ]
 

@@ -78,6 +78,7 @@ def test_a_save_in_a_handler_does_not_wait_for_what_it_has_interrupted(tmp_path:
 
 
 @pytest.mark.slow
+@pytest.mark.once
 @pytest.mark.parametrize(
     "outer",
     [

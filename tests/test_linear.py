@@ -221,6 +221,7 @@ LARGE = {"longest names", "tensors of too many dims", "deep groups", "groups ins
 
 
 @pytest.mark.slow
+@pytest.mark.once
 @pytest.mark.filterwarnings("ignore::ckptload.errors.ForeignFieldWarning")
 @pytest.mark.parametrize("kind", FILES)
 def test_twice_as_much_of_anything_is_twice_as_much_work(kind: str) -> None:
@@ -252,6 +253,7 @@ def sealed(data: bytes, mode: str, size: int) -> bytes:
 
 
 @pytest.mark.slow
+@pytest.mark.once
 @pytest.mark.parametrize("mode", ciphers.MODES)
 @pytest.mark.parametrize("size", [16, 100])
 def test_twice_as_many_encrypted_blocks_are_twice_as_much_work(mode: str, size: int) -> None:
@@ -261,6 +263,7 @@ def test_twice_as_many_encrypted_blocks_are_twice_as_much_work(mode: str, size: 
 
 
 @pytest.mark.slow
+@pytest.mark.once
 @pytest.mark.parametrize("mode", ciphers.MODES)
 def test_a_tensor_in_many_encrypted_blocks_is_read_row_by_row_in_work_that_grows_as_it_does(mode: str) -> None:
     def rows(data: bytes) -> None:
@@ -283,6 +286,7 @@ READS: dict[str, Callable[[Reader], object]] = {
 
 
 @pytest.mark.slow
+@pytest.mark.once
 @pytest.mark.parametrize("kind", ["Int8", "BFloat16"])
 @pytest.mark.parametrize("how", READS)
 def test_a_tensor_in_many_slices_is_read_in_work_that_grows_as_it_does(how: str, kind: str) -> None:
@@ -339,6 +343,7 @@ def test_twice_as_many_tensors_of_a_safetensors_file_are_twice_as_much_work(tmp_
 
 
 @pytest.mark.slow
+@pytest.mark.once
 @pytest.mark.parametrize("shards", ["one", "many"])
 def test_twice_as_many_tensors_in_shards_are_twice_as_much_work(shards: str, tmp_path: Path) -> None:
     """A lazy reader asks with each tensor whether a file was changed: of the files that it read, not of all."""

@@ -21,7 +21,7 @@ from ckptload.tensors.tensor import Tensor
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.once]
 
 MIXINS = (Elementwise, Properties, Reductions, Selecting, Shaping)
 METHODS = [name for mixin in MIXINS for name, value in vars(mixin).items() if name[0] != "_" and callable(value)]

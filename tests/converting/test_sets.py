@@ -154,6 +154,7 @@ def test_there_is_a_complete_set_at_every_moment(
 
 
 @pytest.mark.slow
+@pytest.mark.once
 @every_layout
 def test_whichever_step_fails_the_old_set_or_the_new_one_is_there(
     sources: list[Path], tmp_path: Path, steps: Steps, old: int, new: int, target: str
@@ -408,6 +409,7 @@ def begun(code: str, *arguments: Path) -> subprocess.Popen[str]:
 
 
 @pytest.mark.slow
+@pytest.mark.once
 @posix
 def test_loads_beside_a_writer_find_one_set_or_the_other(sources: list[Path], tmp_path: Path) -> None:
     index = tmp_path / INDEX
@@ -628,6 +630,7 @@ for turn in range(100_000):
 
 
 @pytest.mark.slow
+@pytest.mark.once
 @posix
 @pytest.mark.parametrize("kind", ["shards", "ranks", "ranks with shards"])
 def test_a_conversion_that_is_killed_at_any_moment(runs: list[Path], tmp_path: Path, kind: str) -> None:
@@ -675,6 +678,7 @@ def _convert_and_die(source: Path, target: Path, shards_: int, step: int) -> Non
 
 @posix
 @pytest.mark.slow
+@pytest.mark.once
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.parametrize(("old", "new"), [(0, 3), (3, 3), (3, 6), (1, 3), (3, 1)])
 def test_a_process_killed_at_any_step_leaves_nothing_after_the_next(

@@ -226,6 +226,10 @@ def _library() -> _Library:
         from cryptography import exceptions  # noqa: PLC0415
         from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes  # noqa: PLC0415
 
+        with suppress(exceptions.UnsupportedAlgorithm):
+            # Older versions import what they compute with when the first cipher is made.
+            Cipher(algorithms.AES(bytes(CIPHER_BLOCK)), modes.CBC(bytes(CIPHER_BLOCK))).decryptor()
+
     return _Library(exceptions, Cipher, algorithms, modes)
 
 
