@@ -75,7 +75,7 @@ from ckptload.errors import (
 )
 
 if TYPE_CHECKING:
-    from ckptload import common, context, dtype, log, mindspore, mint, nn, numpy, ops, train
+    from ckptload import common, context, dtype, log, mindspore, mint, nn, numpy, ops, parallel, train
     from ckptload.binding.loading import BindingPlan, load_param_into_net, plan_binding
     from ckptload.binding.plan import Load, Misfit
     from ckptload.binding.renaming import renamed
@@ -146,6 +146,13 @@ if TYPE_CHECKING:
     from ckptload.reading.opening import open_checkpoint
     from ckptload.reading.reader import Reader
     from ckptload.reading.slices import TensorSlice
+    from ckptload.resharding.cutting import reshard_checkpoints
+    from ckptload.resharding.distributed import load_distributed_checkpoint, load_segmented_checkpoints
+    from ckptload.resharding.holders import rank_list_for_transform
+    from ckptload.resharding.merging import merge_checkpoints
+    from ckptload.resharding.rank_files import RankFile
+    from ckptload.resharding.transforming import transform_checkpoint_by_rank, transform_checkpoints
+    from ckptload.resharding.unifying import unified_safetensors
     from ckptload.saving import save_checkpoint
     from ckptload.tensors.parameter import Parameter, ParameterTuple
     from ckptload.tensors.tensor import Tensor
@@ -161,6 +168,9 @@ __all__ = [
     "Move", "NothingSelectedError", "OutOfMemoryError", "ParallelMode", "ParamDictFuture", "Parameter",
     "ParameterTuple", "ParentIsFileError", "PartialChecksumWarning", "ReadError", "Reader", "SequentialCell",
     "SliceLayout", "Strategy",
+    "RankFile", "load_distributed_checkpoint", "load_segmented_checkpoints", "merge_checkpoints", "parallel",
+    "rank_list_for_transform", "reshard_checkpoints", "transform_checkpoint_by_rank", "transform_checkpoints",
+    "unified_safetensors",
     "TargetIsFolderError", "TargetIsNoFileError", "Tensor", "TensorSlice", "Type", "UnknownNameError",
     "UnsavableTypeError", "UnsupportedTypeError", "WriteError", "WritePermissionError", "WrongFormatError",
     "__version__", "bfloat16", "bool_", "byte", "cdouble", "cfloat",
@@ -210,6 +220,13 @@ _HOMES: Final = {
         "reading.opening": "open_checkpoint",
         "reading.reader": "Reader",
         "reading.slices": "TensorSlice",
+        "resharding.cutting": "reshard_checkpoints",
+        "resharding.distributed": "load_distributed_checkpoint load_segmented_checkpoints",
+        "resharding.holders": "rank_list_for_transform",
+        "resharding.merging": "merge_checkpoints",
+        "resharding.rank_files": "RankFile",
+        "resharding.transforming": "transform_checkpoint_by_rank transform_checkpoints",
+        "resharding.unifying": "unified_safetensors",
         "saving": "save_checkpoint",
         "tensors.parameter": "Parameter ParameterTuple",
         "tensors.tensor": "Tensor",
@@ -225,6 +242,7 @@ _HOMES: Final = {
         "nn": "nn",
         "numpy": "numpy",
         "ops": "ops",
+        "parallel": "parallel",
         "train": "train",
     }.items()
     for name in names.split()

@@ -99,7 +99,15 @@ def load_distributed_checkpoint(
     goal = _strategy_of(predict_strategy)
     if format == CKPT:
         _load_ranks(
-            network, checkpoint_filenames, goal, train_strategy_filename, strict_load, dec_key, dec_mode, rank_id, copies
+            network,
+            checkpoint_filenames,
+            goal,
+            train_strategy_filename,
+            strict_load,
+            dec_key,
+            dec_mode,
+            rank_id,
+            copies,
         )
         return True
     if unified_safetensors_dir is None:
@@ -216,7 +224,9 @@ def _inverse(name_map: Mapping[str, str] | None) -> dict[str, str]:
     found: dict[str, str] = {}
     for ours, theirs in name_map.items():
         if not isinstance(ours, str) or not isinstance(theirs, str):
-            raise ArgumentTypeError(f"name_map must map names to names; it has {shown_value(ours)}: {shown_value(theirs)}")
+            raise ArgumentTypeError(
+                f"name_map must map names to names; it has {shown_value(ours)}: {shown_value(theirs)}"
+            )
         if theirs in found:
             raise ArgumentError(f"name_map gives it to {found[theirs]!r} and to {ours!r}", name=theirs)
         found[theirs] = ours
@@ -308,7 +318,8 @@ def load_segmented_checkpoints(
     if nothing is not None and not found:
         raise nothing
     if twice:
-        warn(f"{counted(len(twice), 'name is', 'names are')} in several files, the last of which counts: {listed(list(twice))}")
+        said = counted(len(twice), "name is", "names are")
+        warn(f"{said} in several files, the last of which counts: {listed(list(twice))}")
     if net is not None and found:
         load_param_into_net(net, found, strict_load)
     return found

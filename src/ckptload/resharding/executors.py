@@ -1,8 +1,9 @@
 """Tasks done by an executor of the caller, or by threads of this process.
 
 An executor is anything with ``submit(function, *arguments)`` that returns a future with ``result()``: those of
-`concurrent.futures`, ``mpi4py.futures.MPIPoolExecutor``, what dask's ``client.get_executor()`` returns. A function and a
-task must be picklable, and a task may be done twice: it names what it reads and what it writes, and its result is small.
+`concurrent.futures`, ``mpi4py.futures.MPIPoolExecutor``, what dask's ``client.get_executor()`` returns. A function and
+a task must be picklable, and a task may be done twice: it names what it reads and what it writes, and its result is
+small.
 """
 
 from __future__ import annotations
@@ -65,8 +66,7 @@ def run(
         return threads.share(one, tasks, threads=workers)
     futures: list[Any] = []
     try:
-        for task in tasks:
-            futures.append(executor.submit(work, task))
+        futures.extend(executor.submit(work, task) for task in tasks)
         for future in _ended(futures):
             result = future.result()
             if done is not None:

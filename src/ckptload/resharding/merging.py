@@ -51,8 +51,8 @@ def merge_checkpoints(
 ) -> Moves:
     """Write the whole tensors of a set of rank files to one checkpoint, in little memory whatever its size.
 
-    It is `convert_checkpoint` of what `open_distributed` opens. The result replaces an existing file, or a set of shards
-    as a whole, only when it is complete and synced to the disk.
+    It is `convert_checkpoint` of what `open_distributed` opens. The result replaces an existing file, or a set of
+    shards as a whole, only when it is complete and synced to the disk.
 
     Args:
         source: whatever `open_distributed` accepts.
@@ -65,8 +65,8 @@ def merge_checkpoints(
         dtype: convert floating-point tensors; see `convert_checkpoint`.
         max_shard_size: write safetensors in shards of at most this many bytes, an int or ``"5GB"``.
         executor: does a task for each shard: anything with ``submit(function, *arguments)``, such as
-            ``concurrent.futures.ProcessPoolExecutor`` or ``mpi4py.futures.MPIPoolExecutor``. It sends `dec_key` with each
-            task. The shards get their names here, together. Not used for a single file.
+            ``concurrent.futures.ProcessPoolExecutor`` or ``mpi4py.futures.MPIPoolExecutor``. It sends `dec_key` with
+            each task. The shards get their names here, together. Not used for a single file.
         file_suffix: which of several files in a rank folder, by the end of its name.
         copies: what happens to copies that differ; see `open_distributed`.
         dec_key: key of encrypted files.

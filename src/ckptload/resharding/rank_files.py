@@ -128,7 +128,9 @@ def items_of(reader: Reader) -> list[Item]:
     """
     reader.check_types()
     texts = reader.kept_strings()
-    return gather(reader, None, None) + gather({name: text for name, text in texts.items() if name not in reader}, None, None)
+    return gather(reader, None, None) + gather(
+        {name: text for name, text in texts.items() if name not in reader}, None, None
+    )
 
 
 def is_there(path: str) -> bool:

@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from ckptload.encryption.ciphers import AES_GCM
 from ckptload.encryption.keys import Carried, hidden
@@ -89,7 +89,7 @@ class RankSet:
             rank=None if self.to is None else rank,
             file_suffix=self.file_suffix,
             copies=self.copies,
-            dec_key=None if self.key is None else self.key.key,  # type: ignore[arg-type] -- it is hidden
+            dec_key=cast("Any", self.key and self.key.key),
             dec_mode=self.mode,
             allow_unauthenticated=self.allow_unauthenticated,
             max_records=self.max_records,

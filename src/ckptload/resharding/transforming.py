@@ -56,9 +56,9 @@ def transform_checkpoints(
 
     Writes ``<dst>/rank_<r>/<prefix><r>.ckpt`` for each rank of the target. If the source is .ckpt files of one stage
     whose strategy has a part of the target's names, the files are called ``<prefix><r>_part<stage>.ckpt``, for
-    `load_segmented_checkpoints` (MindSpore 2.10.0, parallel/checkpoint_transform.py:578). Without an executor, all files
-    of the call replace old ones together; otherwise each when it is complete. `reshard_checkpoints` is the same with more
-    to choose.
+    `load_segmented_checkpoints` (MindSpore 2.10.0, parallel/checkpoint_transform.py:578). Without an executor, all
+    files of the call replace old ones together; otherwise each when it is complete. `reshard_checkpoints` is the same
+    with more to choose.
 
     Args:
         src_checkpoints_dir: whatever `open_distributed` accepts, such as a folder of rank folders, of either format.
@@ -120,7 +120,8 @@ def transform_checkpoint_by_rank(
 
     Args:
         rank_id: the rank of the target.
-        checkpoint_files_map: the file of each rank of the source that is needed (`rank_list_for_transform`), or of more.
+        checkpoint_files_map: the file of each rank of the source that is needed (`rank_list_for_transform`), or of
+            more.
         save_checkpoint_file_name: the file to write, whose name ends in ``.ckpt`` or ``.safetensors``. Its folder is
             made if it is not there.
         src_strategy_file: the strategy of the source, as a path or a `Strategy`; None if nothing is cut.

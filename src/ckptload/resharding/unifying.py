@@ -39,6 +39,8 @@ _PART: Final = 3 << 30
 #: Gradients that are summed over steps are left out (the same).
 _LEFT_OUT: Final = "accu_grads"
 _METADATA: Final = (("format", "ms"),)
+#: Notes on names that got the layout of their weight.
+_BORROWED: Final = "layout"
 
 
 def unified_safetensors(
@@ -115,9 +117,7 @@ class _Unified:
         choice_func: see `unified_safetensors`.
     """
 
-    def __init__(
-        self, set_: RankSet, reader: Reader, folder: Path, choice_func: Callable[[str], Any] | None
-    ) -> None:
+    def __init__(self, set_: RankSet, reader: Reader, folder: Path, choice_func: Callable[[str], Any] | None) -> None:
         self._set = set_
         self._reader = reader
         self._folder = folder
@@ -128,15 +128,14 @@ class _Unified:
         self._sizes = {item.name: item.nbytes for item in items if item.name in self._names}
         self._parts = _balanced(self._sizes)
 
-    def write(
-        self, share: tuple[int, int], executor: Any, progress: Progress | None, *, workers: int
-    ) -> None:
+    def write(self, share: tuple[int, int], executor: Any, progress: Progress | None, *, workers: int) -> None:
         """Write a share of the parts: the number of the share, from 1 on, and the number of shares."""
         turn, shares = share
         mine = _slice_of(len(self._parts), turn - 1, shares)
         hyper = [] if turn > 1 else self._hyper
         total = Total(
-            sum(self._sizes[name] for part in mine for name in self._parts[part]) + sum(i.nbytes for i in hyper), progress
+            sum(self._sizes[name] for part in mine for name in self._parts[part]) + sum(i.nbytes for i in hyper),
+            progress,
         )
         if not mine and turn > 1:
             return
@@ -185,7 +184,7 @@ class _Unified:
 
 def _share(given: object) -> tuple[int, int]:
     """Return which share of the parts is written, from 1 on, and the number of shares."""
-    if given is None or given == () or given == []:
+    if given is None or given in ((), []):
         return 1, 1
     if not isinstance(given, (tuple, list)) or len(given) != len(("i", "n")):
         raise ArgumentTypeError(f"split_dst_file must be a tuple (i, n) or empty, not {shown_value(given)}")
@@ -210,7 +209,7 @@ def _with_layout(set_: RankSet, reader: Reader, items: Sequence[Item]) -> set[st
     tensors = {item.name for item in items if item.kind == TENSOR}
     if set_.strategy is None:
         return tensors
-    borrowed = {name for note in reader.notes if note.kind == BORROWED for name in note.names}
+    borrowed = {name for note in reader.notes if note.kind == _BORROWED for name in note.names}
     return tensors & ({*read_strategy(set_.strategy).names()} | borrowed)
 
 
@@ -226,9 +225,7 @@ def _renamed(names: Sequence[str], choice_func: Callable[[str], Any] | None) -> 
     for name in names:
         answer = True if choice_func is None else _answer(choice_func, name)
         if not isinstance(answer, (bool, str)):
-            raise ArgumentTypeError(
-                f"choice_func must return a bool or a str, not {type_name(answer)}", name=name
-            )
+            raise ArgumentTypeError(f"choice_func must return a bool or a str, not {type_name(answer)}", name=name)
         if answer is not False:
             found[name] = answer if isinstance(answer, str) else name
     check_new_names(found.values())
@@ -251,7 +248,7 @@ def _answer(choice_func: Callable[[str], Any], name: str) -> Any:
 
 
 def _balanced(sizes: Mapping[str, int]) -> list[list[str]]:
-    """Distribute names over parts of about `_PART` bytes, as MindSpore does: the largest first, each to the smallest."""
+    """Distribute names over parts of about `_PART` bytes as MindSpore does: the largest first, to the smallest part."""
     count = min(max(-(-sum(sizes.values()) // _PART), 1), len(sizes))
     parts: list[list[str]] = [[] for _ in range(count)]
     heap = [(0, at) for at in range(count)]
