@@ -133,7 +133,7 @@ if TYPE_CHECKING:
     )
     from ckptload.formats.coverage import Coverage
     from ckptload.formats.entry import Entry
-    from ckptload.formats.index import Evidence, Facts, Foreign, ForeignField
+    from ckptload.formats.index import Evidence, Facts, Foreign, ForeignField, Note
     from ckptload.formats.item import Item
     from ckptload.frameworks import from_torch, to_mindspore, to_torch_state_dict
     from ckptload.loading import ParamDictFuture, load_checkpoint, load_checkpoint_async
@@ -141,6 +141,7 @@ if TYPE_CHECKING:
     from ckptload.nets.containers import CellList, SequentialCell
     from ckptload.nets.pytorch.groups import guess_torch_names
     from ckptload.ranks.layout import SliceLayout
+    from ckptload.ranks.opening import open_distributed
     from ckptload.ranks.strategy import Strategy
     from ckptload.ranks.strategy_files import read_strategy
     from ckptload.reading.opening import open_checkpoint
@@ -165,7 +166,7 @@ __all__ = [
     "DecryptionError", "EmptyCheckpointError", "EncryptedCheckpointError", "Entry", "Evidence", "Facts", "Foreign",
     "ForeignField", "ForeignFieldWarning", "IntegerRangeError", "Item", "LimitError", "Load", "Misfit",
     "MissingAttributeError", "MissingFileError", "MissingFolderError", "MissingPackageError", "MissingShardError",
-    "Move", "NothingSelectedError", "OutOfMemoryError", "ParallelMode", "ParamDictFuture", "Parameter",
+    "Move", "Note", "NothingSelectedError", "OutOfMemoryError", "ParallelMode", "ParamDictFuture", "Parameter",
     "ParameterTuple", "ParentIsFileError", "PartialChecksumWarning", "ReadError", "Reader", "SequentialCell",
     "SliceLayout", "Strategy",
     "RankFile", "load_distributed_checkpoint", "load_segmented_checkpoints", "merge_checkpoints", "parallel",
@@ -179,8 +180,8 @@ __all__ = [
     "float_", "from_numpy", "from_torch", "get_auto_parallel_context", "get_context", "get_current_device",
     "get_seed", "guess_torch_names", "half", "hifloat8", "int8", "int16", "int32", "int64", "int_", "intc", "intp",
     "is_tensor", "jit", "list_", "load_checkpoint", "load_checkpoint_async", "load_param_into_net", "log", "long",
-    "mindspore", "mint", "nn", "number", "numpy", "open_checkpoint", "ops", "plan_binding", "pytype_to_dtype",
-    "qint4x2", "read_strategy", "renamed", "reset_auto_parallel_context", "safetensors_to_ckpt", "save_checkpoint",
+    "mindspore", "mint", "nn", "number", "numpy", "open_checkpoint", "open_distributed", "ops", "plan_binding",
+    "pytype_to_dtype", "qint4x2", "read_strategy", "renamed", "reset_auto_parallel_context", "safetensors_to_ckpt", "save_checkpoint",
     "set_auto_parallel_context", "set_context", "set_deterministic", "set_device", "set_recursion_limit",
     "set_seed", "short", "single", "string", "tensor", "tensor_type", "to_mindspore", "to_npz",
     "to_torch_state_dict", "train", "tuple_", "type_none", "ubyte", "uint", "uint8", "uint16", "uint32", "uint64",
@@ -207,7 +208,7 @@ _HOMES: Final = {
         "converting.rewriting": "convert_checkpoint",
         "formats.coverage": "Coverage",
         "formats.entry": "Entry",
-        "formats.index": "Evidence Facts Foreign ForeignField",
+        "formats.index": "Evidence Facts Foreign ForeignField Note",
         "formats.item": "Item",
         "frameworks": "from_torch to_mindspore to_torch_state_dict",
         "loading": "ParamDictFuture load_checkpoint load_checkpoint_async",
@@ -215,6 +216,7 @@ _HOMES: Final = {
         "nets.containers": "CellList SequentialCell",
         "nets.pytorch.groups": "guess_torch_names",
         "ranks.layout": "SliceLayout",
+        "ranks.opening": "open_distributed",
         "ranks.strategy": "Strategy",
         "ranks.strategy_files": "read_strategy",
         "reading.opening": "open_checkpoint",
