@@ -99,7 +99,10 @@ FILES: dict[str, list[str]] = {
     "nets": ["ends", "overlaps", "states", "cell", "containers", "pytorch", "mindspore_cell", "foreign", "slots"],
     "nets.pytorch": ["groups", "names", "module", "state"],
     "reading": ["access", "arrays", "slices", "values", "digests", "opened", "reader", "indexing", "advice", "opening"],
-    "ranks": ["layout", "schema", "strategy", "strategy_files", "redundancy"],
+    "ranks": [
+        *("layout_numbers", "layout", "schema", "layout_forms", "strategy", "strategy_files", "redundancy"),
+        *("joining", "replicas"),
+    ],
     "binding": ["copies", "matching", "supplies", "renaming", "plan", "report", "loading", "state_dict"],
     "writing": [
         *("permissions", "temporary_files", "targets", "atomic", "output", "shard_names", "journal", "locks"),

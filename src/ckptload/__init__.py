@@ -140,9 +140,12 @@ if TYPE_CHECKING:
     from ckptload.nets.cell import Cell
     from ckptload.nets.containers import CellList, SequentialCell
     from ckptload.nets.pytorch.groups import guess_torch_names
+    from ckptload.ranks.joining import merge_sliced_parameter
     from ckptload.ranks.layout import SliceLayout
+    from ckptload.ranks.layout_forms import read_layout
+    from ckptload.ranks.replicas import get_ckpt_path_with_strategy, restore_group_info_list
     from ckptload.ranks.strategy import Strategy
-    from ckptload.ranks.strategy_files import read_strategy
+    from ckptload.ranks.strategy_files import build_searched_strategy, read_strategy
     from ckptload.reading.opening import open_checkpoint
     from ckptload.reading.reader import Reader
     from ckptload.reading.slices import TensorSlice
@@ -160,21 +163,20 @@ __all__ = [
     "MissingAttributeError", "MissingFileError", "MissingFolderError", "MissingPackageError", "MissingShardError",
     "Move", "NothingSelectedError", "OutOfMemoryError", "ParallelMode", "ParamDictFuture", "Parameter",
     "ParameterTuple", "ParentIsFileError", "PartialChecksumWarning", "ReadError", "Reader", "SequentialCell",
-    "SliceLayout", "Strategy",
-    "TargetIsFolderError", "TargetIsNoFileError", "Tensor", "TensorSlice", "Type", "UnknownNameError",
-    "UnsavableTypeError", "UnsupportedTypeError", "WriteError", "WritePermissionError", "WrongFormatError",
-    "__version__", "bfloat16", "bool_", "byte", "cdouble", "cfloat",
+    "SliceLayout", "Strategy", "TargetIsFolderError", "TargetIsNoFileError", "Tensor", "TensorSlice", "Type",
+    "UnknownNameError", "UnsavableTypeError", "UnsupportedTypeError", "WriteError", "WritePermissionError",
+    "WrongFormatError", "__version__", "bfloat16", "bool_", "build_searched_strategy", "byte", "cdouble", "cfloat",
     "ckpt_to_safetensors", "common", "complex64", "complex128", "context", "convert_checkpoint", "double", "dtype",
     "dtype_to_nptype", "dtype_to_pytype", "errors", "float8_e4m3fn", "float8_e5m2", "float16", "float32", "float64",
-    "float_", "from_numpy", "from_torch", "get_auto_parallel_context", "get_context", "get_current_device",
-    "get_seed", "guess_torch_names", "half", "hifloat8", "int8", "int16", "int32", "int64", "int_", "intc", "intp",
-    "is_tensor", "jit", "list_", "load_checkpoint", "load_checkpoint_async", "load_param_into_net", "log", "long",
-    "mindspore", "mint", "nn", "number", "numpy", "open_checkpoint", "ops", "plan_binding", "pytype_to_dtype",
-    "qint4x2", "read_strategy", "renamed", "reset_auto_parallel_context", "safetensors_to_ckpt", "save_checkpoint",
-    "set_auto_parallel_context", "set_context", "set_deterministic", "set_device", "set_recursion_limit",
-    "set_seed", "short", "single", "string", "tensor", "tensor_type", "to_mindspore", "to_npz",
-    "to_torch_state_dict", "train", "tuple_", "type_none", "ubyte", "uint", "uint8", "uint16", "uint32", "uint64",
-    "uintc", "uintp", "ushort",
+    "float_", "from_numpy", "from_torch", "get_auto_parallel_context", "get_ckpt_path_with_strategy", "get_context",
+    "get_current_device", "get_seed", "guess_torch_names", "half", "hifloat8", "int8", "int16", "int32", "int64",
+    "int_", "intc", "intp", "is_tensor", "jit", "list_", "load_checkpoint", "load_checkpoint_async",
+    "load_param_into_net", "log", "long", "merge_sliced_parameter", "mindspore", "mint", "nn", "number", "numpy",
+    "open_checkpoint", "ops", "plan_binding", "pytype_to_dtype", "qint4x2", "read_layout", "read_strategy", "renamed",
+    "reset_auto_parallel_context", "restore_group_info_list", "safetensors_to_ckpt", "save_checkpoint",
+    "set_auto_parallel_context", "set_context", "set_deterministic", "set_device", "set_recursion_limit", "set_seed",
+    "short", "single", "string", "tensor", "tensor_type", "to_mindspore", "to_npz", "to_torch_state_dict", "train",
+    "tuple_", "type_none", "ubyte", "uint", "uint8", "uint16", "uint32", "uint64", "uintc", "uintp", "ushort",
 ]  # fmt: skip
 
 #: Where each name that is imported late is found; a module stands for itself.
@@ -204,9 +206,12 @@ _HOMES: Final = {
         "nets.cell": "Cell",
         "nets.containers": "CellList SequentialCell",
         "nets.pytorch.groups": "guess_torch_names",
+        "ranks.joining": "merge_sliced_parameter",
         "ranks.layout": "SliceLayout",
+        "ranks.layout_forms": "read_layout",
+        "ranks.replicas": "get_ckpt_path_with_strategy restore_group_info_list",
         "ranks.strategy": "Strategy",
-        "ranks.strategy_files": "read_strategy",
+        "ranks.strategy_files": "build_searched_strategy read_strategy",
         "reading.opening": "open_checkpoint",
         "reading.reader": "Reader",
         "reading.slices": "TensorSlice",
