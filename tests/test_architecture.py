@@ -37,7 +37,8 @@ RULES: dict[str, set[str]] = {
     "nets": {"tensors", "foreign", "dtypes"},
     "reading": {"sources", "formats", "encryption", "tensors", "foreign.giving", "dtypes", "filters"},
     "ranks": {
-        *("reading", "formats", "sources", "encryption.keys", "encryption.ciphers", "tensors", "dtypes", "filters"),
+        *("reading", "formats", "sources", "encryption.keys", "encryption.ciphers", "tensors", "foreign.giving"),
+        *("dtypes", "filters"),
     },
     "binding": {"reading", "nets", "tensors", "foreign", "formats.entry", "sources.spans", "dtypes"},
     "writing": {
@@ -78,7 +79,10 @@ RULES: dict[str, set[str]] = {
 
 #: The files of a package from the bottom up: each imports only those before it.
 FILES: dict[str, list[str]] = {
-    "sources": ["spans", "base", "identity", "filesystems", "memory", "files", "http", "remote", "inputs"],
+    "sources": [
+        *("spans", "base", "identity", "filesystems", "folders", "memory", "files", "pooled"),
+        *("http", "remote", "inputs"),
+    ],
     "formats": ["kinds", "limits", "entry", "item", "coverage", "index", "crc32", "ckpt", "safetensors"],
     "formats.ckpt": [
         *("schema", "wire", "window", "fields", "walk", "records", "trailer", "history", "index", "encoding"),
@@ -101,7 +105,8 @@ FILES: dict[str, list[str]] = {
     "reading": ["access", "arrays", "slices", "values", "digests", "opened", "reader", "indexing", "advice", "opening"],
     "ranks": [
         *("layout_numbers", "layout", "schema", "layout_forms", "strategy", "strategy_files", "redundancy"),
-        *("joining", "replicas"),
+        *("joining", "replicas", "boxes", "folders", "metadata"),
+        *("members", "placing", "copies", "assembling", "set_index", "gathering", "opening"),
     ],
     "binding": ["copies", "matching", "supplies", "renaming", "plan", "report", "loading", "state_dict"],
     "writing": [

@@ -133,7 +133,7 @@ if TYPE_CHECKING:
     )
     from ckptload.formats.coverage import Coverage
     from ckptload.formats.entry import Entry
-    from ckptload.formats.index import Evidence, Facts, Foreign, ForeignField
+    from ckptload.formats.index import Evidence, Facts, Foreign, ForeignField, Note
     from ckptload.formats.item import Item
     from ckptload.frameworks import from_torch, to_mindspore, to_torch_state_dict
     from ckptload.loading import ParamDictFuture, load_checkpoint, load_checkpoint_async
@@ -143,6 +143,7 @@ if TYPE_CHECKING:
     from ckptload.ranks.joining import merge_sliced_parameter
     from ckptload.ranks.layout import SliceLayout
     from ckptload.ranks.layout_forms import read_layout
+    from ckptload.ranks.opening import open_distributed
     from ckptload.ranks.replicas import get_ckpt_path_with_strategy, restore_group_info_list
     from ckptload.ranks.strategy import Strategy
     from ckptload.ranks.strategy_files import build_searched_strategy, read_strategy
@@ -161,7 +162,7 @@ __all__ = [
     "DecryptionError", "EmptyCheckpointError", "EncryptedCheckpointError", "Entry", "Evidence", "Facts", "Foreign",
     "ForeignField", "ForeignFieldWarning", "IntegerRangeError", "Item", "LimitError", "Load", "Misfit",
     "MissingAttributeError", "MissingFileError", "MissingFolderError", "MissingPackageError", "MissingShardError",
-    "Move", "NothingSelectedError", "OutOfMemoryError", "ParallelMode", "ParamDictFuture", "Parameter",
+    "Move", "Note", "NothingSelectedError", "OutOfMemoryError", "ParallelMode", "ParamDictFuture", "Parameter",
     "ParameterTuple", "ParentIsFileError", "PartialChecksumWarning", "ReadError", "Reader", "SequentialCell",
     "SliceLayout", "Strategy", "TargetIsFolderError", "TargetIsNoFileError", "Tensor", "TensorSlice", "Type",
     "UnknownNameError", "UnsavableTypeError", "UnsupportedTypeError", "WriteError", "WritePermissionError",
@@ -172,11 +173,12 @@ __all__ = [
     "get_current_device", "get_seed", "guess_torch_names", "half", "hifloat8", "int8", "int16", "int32", "int64",
     "int_", "intc", "intp", "is_tensor", "jit", "list_", "load_checkpoint", "load_checkpoint_async",
     "load_param_into_net", "log", "long", "merge_sliced_parameter", "mindspore", "mint", "nn", "number", "numpy",
-    "open_checkpoint", "ops", "plan_binding", "pytype_to_dtype", "qint4x2", "read_layout", "read_strategy", "renamed",
-    "reset_auto_parallel_context", "restore_group_info_list", "safetensors_to_ckpt", "save_checkpoint",
-    "set_auto_parallel_context", "set_context", "set_deterministic", "set_device", "set_recursion_limit", "set_seed",
-    "short", "single", "string", "tensor", "tensor_type", "to_mindspore", "to_npz", "to_torch_state_dict", "train",
-    "tuple_", "type_none", "ubyte", "uint", "uint8", "uint16", "uint32", "uint64", "uintc", "uintp", "ushort",
+    "open_checkpoint", "open_distributed", "ops", "plan_binding", "pytype_to_dtype", "qint4x2", "read_layout",
+    "read_strategy", "renamed", "reset_auto_parallel_context", "restore_group_info_list", "safetensors_to_ckpt",
+    "save_checkpoint", "set_auto_parallel_context", "set_context", "set_deterministic", "set_device",
+    "set_recursion_limit", "set_seed", "short", "single", "string", "tensor", "tensor_type", "to_mindspore", "to_npz",
+    "to_torch_state_dict", "train", "tuple_", "type_none", "ubyte", "uint", "uint8", "uint16", "uint32", "uint64",
+    "uintc", "uintp", "ushort",
 ]  # fmt: skip
 
 #: Where each name that is imported late is found; a module stands for itself.
@@ -199,7 +201,7 @@ _HOMES: Final = {
         "converting.rewriting": "convert_checkpoint",
         "formats.coverage": "Coverage",
         "formats.entry": "Entry",
-        "formats.index": "Evidence Facts Foreign ForeignField",
+        "formats.index": "Evidence Facts Foreign ForeignField Note",
         "formats.item": "Item",
         "frameworks": "from_torch to_mindspore to_torch_state_dict",
         "loading": "ParamDictFuture load_checkpoint load_checkpoint_async",
@@ -210,6 +212,7 @@ _HOMES: Final = {
         "ranks.layout": "SliceLayout",
         "ranks.layout_forms": "read_layout",
         "ranks.replicas": "get_ckpt_path_with_strategy restore_group_info_list",
+        "ranks.opening": "open_distributed",
         "ranks.strategy": "Strategy",
         "ranks.strategy_files": "build_searched_strategy read_strategy",
         "reading.opening": "open_checkpoint",
