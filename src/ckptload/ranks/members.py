@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING
+from itertools import pairwise
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
     from ckptload.formats.index import Index
     from ckptload.reading.access import Access
     from ckptload.sources.base import Request, Source
+
+
+#: Entries that a file keeps at hand: its index describes all, and there may be a thousand files.
+_KEPT: Final = 64
 
 
 class Member:
@@ -53,10 +58,15 @@ class Member:
         """
         found = self._entries.get(name)
         if found is None:
-            with self.named():
+            try:  # Not `named`, since this is done a million times.
                 found = self.index.entry(self.names[name])
+            except CheckpointError as error:
+                error.path = error.path or self.label
+                raise
             if found.name != name:
                 found = found._replace(name=name)
+            if len(self._entries) >= _KEPT:
+                self._entries.clear()
             self._entries[name] = found
         return found
 
@@ -124,7 +134,16 @@ def opened(paths: Mapping[int, str], access: Access) -> list[Member]:
         for member in found.values():
             member.source.close()
         raise
-    return [found[number] for number in sorted(found)]
+    members = [found[number] for number in sorted(found)]
+    _share_names(members)
+    return members
+
+
+def _share_names(members: Sequence[Member]) -> None:
+    """Let members that have the same names in the same order share one dictionary: most ranks of a stage do."""
+    for last, member in pairwise(members):
+        if member.names == last.names and list(member.names) == list(last.names):
+            member.names = last.names
 
 
 def _member(number: int, source: Source, access: Access) -> Member | None:
