@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager
-from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -49,6 +48,10 @@ class Member:
         with self.named():
             self.names = index.public_names(index.names())
         self._entries: dict[str, Entry] = {}
+
+    def share(self, other: Member) -> None:
+        """Have what another member has of names and entries; its file must describe all entries as this one does."""
+        self.names, self._entries = other.names, other._entries
 
     def entry(self, name: str) -> Entry:
         """Return the entry of a public name.
@@ -135,15 +138,22 @@ def opened(paths: Mapping[int, str], access: Access) -> list[Member]:
             member.source.close()
         raise
     members = [found[number] for number in sorted(found)]
-    _share_names(members)
+    _share(members)
     return members
 
 
-def _share_names(members: Sequence[Member]) -> None:
-    """Let members that have the same names in the same order share one dictionary: most ranks of a stage do."""
-    for last, member in pairwise(members):
-        if member.names == last.names and list(member.names) == list(last.names):
+def _share(members: Sequence[Member]) -> None:
+    """Let members share what is equal: most ranks of a stage have files that differ in their values only."""
+    by_header: dict[tuple[int, bool], Member] = {}
+    last: Member | None = None
+    for member in members:
+        header = getattr(member.index, "header", None)
+        alike = member if header is None else by_header.setdefault((id(header), member.source.witnessed), member)
+        if alike is not member:
+            member.share(alike)
+        elif last is not None and list(member.names.items()) == list(last.names.items()):
             member.names = last.names
+        last = member
 
 
 def _member(number: int, source: Source, access: Access) -> Member | None:
