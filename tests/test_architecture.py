@@ -56,6 +56,10 @@ RULES: dict[str, set[str]] = {
     "saving": {"writing", "nets", "encryption", "tensors", "formats"},
     "frameworks": {"binding", "reading", "nets", "tensors", "foreign"},
     "converting": {"binding", "writing", "reading", "encryption", "tensors", "formats", "filters", "dtypes"},
+    "resharding": {
+        *("loading", "converting", "binding", "writing", "ranks", "reading", "encryption.ciphers", "encryption.keys"),
+        *("formats", "sources", "foreign.giving", "dtypes"),
+    },
     "context": {"absent"},
     "log": {"absent"},
     "dtype": {"dtypes", "absent"},
@@ -70,7 +74,7 @@ RULES: dict[str, set[str]] = {
     },
     "__init__": {
         *("absent", "context", "log", "dtype", "common", "ops", "mint", "numpy", "nn", "train", "mindspore"),
-        *("loading", "saving", "frameworks", "converting"),
+        *("resharding", "loading", "saving", "frameworks", "converting"),
         *("binding", "ranks", "reading", "nets", "tensors", "formats", "dtypes"),
     },
     "cli": {"__init__", "dtypes", "encryption.keys", "sources.spans", "writing.atomic", "writing.targets"},
@@ -115,6 +119,7 @@ FILES: dict[str, list[str]] = {
     ],
     "ops": ["operands", "creation", "joining", "assigning", "functional", "primitives", "operations"],
     "converting": ["jobs", "moves", "shards", "npz", "results", "rewriting", "converters"],
+    "resharding": ["strategies"],
 }
 
 #: Pairs that never import each other, although one stands before the other.

@@ -150,6 +150,7 @@ if TYPE_CHECKING:
     from ckptload.reading.opening import open_checkpoint
     from ckptload.reading.reader import Reader
     from ckptload.reading.slices import TensorSlice
+    from ckptload.resharding.strategies import merge_pipeline_strategys, save_strategy
     from ckptload.saving import save_checkpoint
     from ckptload.tensors.parameter import Parameter, ParameterTuple
     from ckptload.tensors.tensor import Tensor
@@ -172,13 +173,13 @@ __all__ = [
     "float_", "from_numpy", "from_torch", "get_auto_parallel_context", "get_ckpt_path_with_strategy", "get_context",
     "get_current_device", "get_seed", "guess_torch_names", "half", "hifloat8", "int8", "int16", "int32", "int64",
     "int_", "intc", "intp", "is_tensor", "jit", "list_", "load_checkpoint", "load_checkpoint_async",
-    "load_param_into_net", "log", "long", "merge_sliced_parameter", "mindspore", "mint", "nn", "number", "numpy",
-    "open_checkpoint", "open_distributed", "ops", "plan_binding", "pytype_to_dtype", "qint4x2", "read_layout",
-    "read_strategy", "renamed", "reset_auto_parallel_context", "restore_group_info_list", "safetensors_to_ckpt",
-    "save_checkpoint", "set_auto_parallel_context", "set_context", "set_deterministic", "set_device",
-    "set_recursion_limit", "set_seed", "short", "single", "string", "tensor", "tensor_type", "to_mindspore", "to_npz",
-    "to_torch_state_dict", "train", "tuple_", "type_none", "ubyte", "uint", "uint8", "uint16", "uint32", "uint64",
-    "uintc", "uintp", "ushort",
+    "load_param_into_net", "log", "long", "merge_pipeline_strategys", "merge_sliced_parameter", "mindspore", "mint",
+    "nn", "number", "numpy", "open_checkpoint", "open_distributed", "ops", "plan_binding", "pytype_to_dtype",
+    "qint4x2", "read_layout", "read_strategy", "renamed", "reset_auto_parallel_context", "restore_group_info_list",
+    "safetensors_to_ckpt", "save_checkpoint", "save_strategy", "set_auto_parallel_context", "set_context",
+    "set_deterministic", "set_device", "set_recursion_limit", "set_seed", "short", "single", "string", "tensor",
+    "tensor_type", "to_mindspore", "to_npz", "to_torch_state_dict", "train", "tuple_", "type_none", "ubyte", "uint",
+    "uint8", "uint16", "uint32", "uint64", "uintc", "uintp", "ushort",
 ]  # fmt: skip
 
 #: Where each name that is imported late is found; a module stands for itself.
@@ -218,6 +219,7 @@ _HOMES: Final = {
         "reading.opening": "open_checkpoint",
         "reading.reader": "Reader",
         "reading.slices": "TensorSlice",
+        "resharding.strategies": "merge_pipeline_strategys save_strategy",
         "saving": "save_checkpoint",
         "tensors.parameter": "Parameter ParameterTuple",
         "tensors.tensor": "Tensor",

@@ -41,7 +41,7 @@ from ckptload.reading.indexing import identified
 from ckptload.sources.inputs import open_source
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from ckptload.formats.kinds.kind import Kind
     from ckptload.sources.base import Source
@@ -174,47 +174,53 @@ def _other_kind(source: Source) -> Kind | None:
 def file_strategy(file: StrategyFile) -> Strategy:
     """Return the strategy that one file says: of all stages if it is merged, and else of the only one."""
     if not file.is_merged:
-        return _strategy({0: file.layouts}, file.label)
+        return of_stages({0: file.layouts}, file.label)
     stages: dict[int, dict[str, SliceLayout]] = {}
     for name, layout in file.layouts.items():
         stage, _, own = name.partition("-")
         _add(stages.setdefault(int(stage), {}), own, layout, file.label)
-    return _strategy(stages, file.label)
+    return of_stages(stages, file.label)
 
 
 def _of_folder(folder: str) -> Strategy:
-    found: dict[int, StrategyFile] = {}
-    merged = []
-    for file in folder_files(folder):
-        if file.is_merged:
-            merged.append(file)
-            continue
-        other = found.setdefault(file.stage, file)
-        _compare(other, file)
+    merged: list[StrategyFile] = []
+    found = stages_of(folder_paths(folder), merged)
     if not found and len(merged) == 1:
         return file_strategy(merged[0])
     if not found:
         what = f"{len(merged)} merged strategy files" if merged else "no strategy file (.ckpt or .json)"
         raise EmptyCheckpointError(f"the folder has {what}", path=folder, hint="name one" if merged else _WHAT)
-    return _strategy({stage: file.layouts for stage, file in found.items()}, folder)
+    return of_stages({stage: file.layouts for stage, file in found.items()}, folder)
 
 
-def folder_files(folder: str, endings: tuple[str, ...] = _ENDINGS) -> Iterator[StrategyFile]:
-    """Read the strategy files of a folder in the natural order of their names; equal bytes are read once.
+def stages_of(paths: Iterable[str], merged: list[StrategyFile] | None = None) -> dict[int, StrategyFile]:
+    """Return the first file of each stage after comparing those of one stage. Equal bytes are read once.
+
+    Args:
+        paths: the files.
+        merged: gets the files that are merged, which are no stage's.
 
     Raises:
+        CorruptCheckpointError: two files of a stage contradict each other.
         CheckpointError: as `read_strategy`.
     """
+    found: dict[int, StrategyFile] = {}
     seen = set()
-    for path in folder_paths(folder, endings):
+    for path in paths:
         with closing(open_source(path)) as source:
             digest = _digest(source)
-        if digest not in seen:
-            seen.add(digest)
-            yield read_file(path)
+        if digest in seen:
+            continue
+        seen.add(digest)
+        file = read_file(path)
+        if not file.is_merged:
+            _compare(found.setdefault(file.stage, file), file)
+        elif merged is not None:
+            merged.append(file)
+    return found
 
 
-def folder_paths(folder: str, endings: tuple[str, ...] = _ENDINGS) -> list[str]:
+def folder_paths(folder: str) -> list[str]:
     """Return the paths of the files of a folder that may be strategies, in the natural order of their names.
 
     Raises:
@@ -223,7 +229,7 @@ def folder_paths(folder: str, endings: tuple[str, ...] = _ENDINGS) -> list[str]:
     """
     try:
         with os.scandir(folder) as entries:
-            names = [entry.name for entry in entries if entry.name.endswith(endings) and entry.is_file()]
+            names = [entry.name for entry in entries if entry.name.endswith(_ENDINGS) and entry.is_file()]
     except OSError as error:
         raise ReadError(f"the folder cannot be read: {error.strerror}", path=folder) from shown.cause(error)
     if len(names) > _MAX_FILES:
@@ -267,7 +273,7 @@ def _compare(one: StrategyFile, other: StrategyFile) -> None:
         )
 
 
-def _strategy(stages: Mapping[int, dict[str, SliceLayout]], label: str) -> Strategy:
+def of_stages(stages: Mapping[int, dict[str, SliceLayout]], label: str) -> Strategy:
     """Return the strategy of some stages after checking that they are 0 to n - 1.
 
     Raises:
@@ -297,7 +303,7 @@ def _protobuf(data: bytes, label: str) -> StrategyFile:
     stage: int | None = None
     layouts: dict[str, SliceLayout] = {}
     known: dict[SliceLayout, SliceLayout] = {}
-    for number, item in _items(data):
+    for number, item in items(data):
         if number == schema.STRATEGY_ITEM and stage is not None:
             continue
         try:
@@ -315,7 +321,7 @@ def _protobuf(data: bytes, label: str) -> StrategyFile:
     return StrategyFile(stage or 0, layouts, label)
 
 
-def _items(data: bytes) -> Iterator[tuple[int, bytes]]:
+def items(data: bytes) -> Iterator[tuple[int, bytes]]:
     """Yield the operators and the layouts of a file, as bytes.
 
     Raises:
