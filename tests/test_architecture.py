@@ -68,13 +68,14 @@ RULES: dict[str, set[str]] = {
     "mint": {"ops", "tensors", "absent"},
     "numpy": {"ops", "tensors", "dtypes", "absent"},
     "nn": {"nets", "absent"},
+    "parallel": {"resharding", "ranks", "absent"},
     "train": {"loading", "saving", "converting", "binding", "formats.ckpt.schema", "absent"},
     "mindspore": {
         *("loading", "saving", "frameworks", "converting", "binding", "reading", "encryption.keys", "foreign.classes"),
     },
     "__init__": {
         *("absent", "context", "log", "dtype", "common", "ops", "mint", "numpy", "nn", "train", "mindspore"),
-        *("resharding", "loading", "saving", "frameworks", "converting"),
+        *("parallel", "resharding", "loading", "saving", "frameworks", "converting"),
         *("binding", "ranks", "reading", "nets", "tensors", "formats", "dtypes"),
     },
     "cli": {"__init__", "dtypes", "encryption.keys", "sources.spans", "writing.atomic", "writing.targets"},
@@ -118,8 +119,11 @@ FILES: dict[str, list[str]] = {
         *("shard_set", "together", "background_save", "background", "gathering"),
     ],
     "ops": ["operands", "creation", "joining", "assigning", "functional", "primitives", "operations"],
+    "resharding": [
+        *("strategies", "executors", "rank_sets", "rank_files", "entries", "merging", "cutting", "holders"),
+        *("transforming", "unifying", "distributed"),
+    ],
     "converting": ["jobs", "moves", "shards", "npz", "results", "rewriting", "converters"],
-    "resharding": ["strategies"],
 }
 
 #: Pairs that never import each other, although one stands before the other.

@@ -44,6 +44,7 @@ WORDS: Final[Words] = {
     "name_map": "name_map",
     # Writing
     "crc": "crc_check",
+    "existing": "pass existing='skip' to keep files that are complete, or existing='replace'",
     "replace": "pass replace=True to replace them",
     "shard_size": "max_shard_size=",
     "to": "format",

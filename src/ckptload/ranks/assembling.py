@@ -204,7 +204,7 @@ class AssembledSource(Source):
         starts: the address of each region.
     """
 
-    profile = Profile(near=2 * PIECE // 8, far=2 * PIECE // 8)
+    profile = Profile(near=PIECE // 16, far=PIECE // 4)
 
     def __init__(self, label: str, members: Sequence[Member], regions: Sequence[Region]) -> None:
         self.label = label

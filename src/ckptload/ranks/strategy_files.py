@@ -220,8 +220,8 @@ def stages_of(paths: Iterable[str], merged: list[StrategyFile] | None = None) ->
     return found
 
 
-def folder_paths(folder: str) -> list[str]:
-    """Return the paths of the files of a folder that may be strategies, in the natural order of their names.
+def folder_paths(folder: str, endings: tuple[str, ...] = _ENDINGS) -> list[str]:
+    """Return the paths of the files of a folder with some ends of names, in the natural order of their names.
 
     Raises:
         ReadError: the folder cannot be read.
@@ -229,7 +229,7 @@ def folder_paths(folder: str) -> list[str]:
     """
     try:
         with os.scandir(folder) as entries:
-            names = [entry.name for entry in entries if entry.name.endswith(_ENDINGS) and entry.is_file()]
+            names = [entry.name for entry in entries if entry.name.endswith(endings) and entry.is_file()]
     except OSError as error:
         raise ReadError(f"the folder cannot be read: {error.strerror}", path=folder) from shown.cause(error)
     if len(names) > _MAX_FILES:
