@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from ckptload import Move, Reader
     from ckptload.cli.keys import KeyChoice
+    from ckptload.cli.sets import Ranks
     from ckptload.cli.terminal import Terminal
     from ckptload.converting.moves import Moves
     from ckptload.encryption.keys import Key
@@ -47,6 +48,7 @@ _MANY: Final = 5
 @click.option("--crc", is_flag=True, help="Add a CRC-32, which verify checks.")
 @click.option("--force", is_flag=True, help="Replace files that exist.")
 @click.option("-n", "--dry-run", is_flag=True, help="Show what would be written, and write nothing.")
+@options.ranks
 @options.limit
 @options.key_to_read
 @options.key_to_write("--out-key")
@@ -65,6 +67,7 @@ def command(
     crc: bool,
     force: bool,
     dry_run: bool,
+    ranks: Ranks,
     max_records: int | None,
     key: KeyChoice,
     out_key: KeyChoice,
@@ -85,10 +88,12 @@ def command(
       ckptload convert model.ckpt folder/ --shard-size 5GB
       ckptload convert --dry-run model.ckpt out.ckpt --exclude 'moment*'
     """
+    ranks.check([source])
     request = Request(
         source,
         target,
         terminal,
+        opens=ranks.opens(source),
         format=to,
         wanted=globs.chooser(include, exclude),
         name_map=read_map(map_file) if map_file is not None else {},
