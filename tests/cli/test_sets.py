@@ -31,12 +31,16 @@ def run(*arguments: object) -> int:
     return main([*map(str, arguments)])
 
 
+def slices_of(told: dict[str, Any], rank: int) -> dict[str, Any]:
+    cuts = {name: cut(matrix, entries, shard, WHOLE[name]) for name, (matrix, entries, shard) in told.items()}
+    return {name: np.ascontiguousarray(held[rank]) for name, held in cuts.items()}
+
+
 def save(folder: Path, told: dict[str, Any] = TOLD, *, crc: bool = False) -> Path:
     """Write the slices of each rank."""
-    slices = {name: cut(layout[0], layout[1], layout[2], WHOLE[name]) for name, layout in told.items()}
     for rank in range(4):
         (folder / f"rank_{rank}").mkdir(parents=True)
-        values = {name: np.ascontiguousarray(held[rank]) for name, held in slices.items()} | {"step": np.int32(7)}
+        values = {**slices_of(told, rank), "step": np.int32(7)}
         ckptload.save_checkpoint(values, folder / f"rank_{rank}" / "net-1_1.ckpt", crc_check=crc)
     return folder
 
