@@ -109,7 +109,8 @@ FILES: dict[str, list[str]] = {
     "nets.pytorch": ["groups", "names", "module", "state"],
     "reading": ["access", "arrays", "slices", "values", "digests", "opened", "reader", "indexing", "advice", "opening"],
     "ranks": [
-        *("layout", "schema", "strategy", "strategy_files", "redundancy", "boxes", "folders", "metadata"),
+        *("layout_numbers", "layout", "schema", "layout_forms", "strategy", "strategy_files", "redundancy"),
+        *("joining", "replicas", "boxes", "folders", "metadata"),
         *("members", "placing", "copies", "assembling", "set_index", "gathering", "opening"),
     ],
     "binding": ["copies", "matching", "supplies", "renaming", "plan", "report", "loading", "state_dict"],

@@ -49,6 +49,7 @@ WORDS: Final[Words] = {
     "shard_size": "max_shard_size=",
     "to": "format",
     # Only in Python
+    "give_rank": "pass rank=, such as the variable RANK_ID, or communicator=",
     "filter_result": "choice_func is called with each name and returns whether to load it",
     "own_parameters": "load with parameters='ckptload'",
     "prefixes": "for example specify_prefix='conv' or specify_prefix=['conv1', 'fc.']",

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from ckptload import Move, Reader
-    from ckptload.converting.moves import Moves
     from ckptload.cli.keys import KeyChoice
     from ckptload.cli.terminal import Terminal
+    from ckptload.converting.moves import Moves
     from ckptload.encryption.keys import Key
 
 DTYPES: Final = {one.attribute: one for one in dtypes.FLOATS}

@@ -34,6 +34,7 @@ WORDS: Final[Words] = {
     "shard_size": "--shard-size ",
     "to": "--to",
     # Only in Python
+    "give_rank": None,
     "filter_result": None,
     "own_parameters": None,
     "prefixes": None,
