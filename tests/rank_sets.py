@@ -65,16 +65,16 @@ def strategy(path: Path, layout: str) -> Path:
     return path
 
 
-def source(folder: Path, layout: str = "dp2tp2", number: int = 1, *, format: str = "ckpt", **options: Any) -> Path:
+def source(folder: Path, layout: str = "dp2tp2", number: int = 1, *, kind: str = "ckpt", **options: Any) -> Path:
     """Write the rank files of a run, and return their folder."""
     run = values(number)
-    if format == "safetensors":
+    if kind == "safetensors":
         del run["note"]
     for rank in ranks(layout):
         mine = {n: v if isinstance(v, str) else slice_of(layout, n, v, rank) for n, v in run.items()}
-        path = folder / f"rank_{rank}" / f"net-1_{number}.{format}"
+        path = folder / f"rank_{rank}" / f"net-1_{number}.{kind}"
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_checkpoint(mine, path, format=format, mode=0o644, **options)
+        save_checkpoint(mine, path, format=kind, mode=0o644, **options)
     return folder
 
 

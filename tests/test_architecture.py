@@ -58,7 +58,7 @@ RULES: dict[str, set[str]] = {
     "converting": {"binding", "writing", "reading", "encryption", "tensors", "formats", "filters", "dtypes"},
     "resharding": {
         *("loading", "converting", "binding", "writing", "ranks", "reading", "encryption.ciphers", "encryption.keys"),
-        *("formats", "foreign.giving", "dtypes"),
+        *("formats", "foreign.giving", "filters", "dtypes"),
     },
     "context": {"absent"},
     "log": {"absent"},

@@ -6,8 +6,7 @@ import os
 import pickle
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -18,6 +17,9 @@ from ckptload.errors import ArgumentError, ArgumentTypeError, CheckpointError, D
 from ckptload.resharding.rank_files import RankTask, write_rank
 from ckptload.resharding.rank_sets import RankSet
 from rank_sets import is_slice, ranks, source, strategy
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 KEY = b"0123456789abcdef"
 

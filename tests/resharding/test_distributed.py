@@ -149,13 +149,13 @@ def test_slices_are_returned(folder: Path) -> None:
     assert not net.holds("tp4", 3)
 
 
-@pytest.mark.parametrize("format", ["safetensors", "ckpt"])
-def test_without_a_net_files_are_written(tmp_path: Path, folder: Path, new: Path, format: str) -> None:
+@pytest.mark.parametrize("kind", ["safetensors", "ckpt"])
+def test_without_a_net_files_are_written(tmp_path: Path, folder: Path, new: Path, kind: str) -> None:
     out = tmp_path / "out"
     common: dict[str, Any] = {"format": "safetensors", "unified_safetensors_dir": folder, "dst_safetensors_dir": out}
-    assert load_distributed_checkpoint(None, predict_strategy=new, output_format=format, **common) is True
+    assert load_distributed_checkpoint(None, predict_strategy=new, output_format=kind, **common) is True
     for rank in ranks("tp4"):
-        found = arrays(out / f"rank_{rank}" / f"net.{format}")
+        found = arrays(out / f"rank_{rank}" / f"net.{kind}")
         for name in NAMES:
             assert np.array_equal(found[name], slice_of("tp4", name, values()[name], rank))
 

@@ -31,13 +31,13 @@ def old(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("name", ["out.ckpt", "out.safetensors"])
-@pytest.mark.parametrize("format", ["ckpt", "safetensors"])
-def test_a_file_holds_the_whole_tensors(tmp_path: Path, format: str, name: str) -> None:
-    source(tmp_path / "run", format=format)
+@pytest.mark.parametrize("kind", ["ckpt", "safetensors"])
+def test_a_file_holds_the_whole_tensors(tmp_path: Path, kind: str, name: str) -> None:
+    source(tmp_path / "run", kind=kind)
     moves = merge_checkpoints(tmp_path / "run", tmp_path / name, strategy(tmp_path / "s.json", "dp2tp2"))
     assert moves.written == [str(tmp_path / name)]
     wanted = values()
-    if format == "safetensors":
+    if kind == "safetensors":
         del wanted["note"]
     found = arrays(tmp_path / name)
     assert found.keys() == wanted.keys()
@@ -134,7 +134,8 @@ def test_a_failure_of_one_shard_leaves_the_old_set(tmp_path: Path, old: Path) ->
     class Failing(ThreadPoolExecutor):
         def submit(self, *arguments: Any, **_: Any) -> Any:
             task = arguments[1]
-            return super().submit(write_entries, task if "a.weight" not in dict(task.names) else None)
+            work: Any = write_entries
+            return super().submit(work, task if "a.weight" not in dict(task.names) else None)
 
     with Failing(2) as executor, pytest.raises(CheckpointError, match="the executor could not do a task"):
         merged(tmp_path, old, executor=executor)

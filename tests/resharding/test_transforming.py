@@ -74,16 +74,16 @@ def test_a_whole_file_is_cut(tmp_path: Path) -> None:
     assert all(is_slice(tmp_path / f"out/rank_{rank}/{rank}.ckpt", "tp4", rank) for rank in ranks("tp4"))
 
 
-@pytest.mark.parametrize(("format", "name"), [("ckpt", "x0_part{}.ckpt"), ("safetensors", "x0.ckpt")])
+@pytest.mark.parametrize(("kind", "name"), [("ckpt", "x0_part{}.ckpt"), ("safetensors", "x0.ckpt")])
 @pytest.mark.parametrize("stage", [0, 1])
-def test_the_files_of_a_part_of_a_net_say_so(tmp_path: Path, format: str, name: str, stage: int) -> None:
+def test_the_files_of_a_part_of_a_net_say_so(tmp_path: Path, kind: str, name: str, stage: int) -> None:
     """MindSpore does this for .ckpt files alone, and calls the part by the stage that its strategy is of."""
     old, to = strategy(tmp_path / "old.json", "dp2tp2"), strategy(tmp_path / "new.json", "more")
     told = json.loads(old.read_text())
-    told["parallel_strategy_item"]["MatMul"]["stage"] = stage if format == "ckpt" else 0
+    told["parallel_strategy_item"]["MatMul"]["stage"] = stage if kind == "ckpt" else 0
     old.write_text(json.dumps(told))
-    folder = source(tmp_path / "run", format=format)
-    if stage and format == "ckpt":
+    folder = source(tmp_path / "run", kind=kind)
+    if stage and kind == "ckpt":
         # Its ranks follow those of the stage before it, which are another part.
         for rank in reversed(range(4)):
             (folder / f"rank_{rank}").rename(folder / f"rank_{rank + 4}")
@@ -92,17 +92,17 @@ def test_the_files_of_a_part_of_a_net_say_so(tmp_path: Path, format: str, name: 
     transform_checkpoints(folder, tmp_path / "out", "x", old, to)
     found = ckptload.load_checkpoint(tmp_path / "out/rank_0" / name.format(stage), parameters="numpy")
     wanted = {n: v if isinstance(v, str) else slice_of("more", n, v, 0) for n, v in values().items()}
-    if format == "safetensors":
+    if kind == "safetensors":
         del wanted["note"]
     assert same(found, wanted)
 
 
-@pytest.mark.parametrize("format", ["ckpt", "safetensors"])
-def test_one_rank_by_itself(tmp_path: Path, format: str) -> None:
+@pytest.mark.parametrize("kind", ["ckpt", "safetensors"])
+def test_one_rank_by_itself(tmp_path: Path, kind: str) -> None:
     old, to = strategy(tmp_path / "old.json", "dp2tp2"), strategy(tmp_path / "new.json", "tp4")
     folder = source(tmp_path / "run")
     files = {each: folder / f"rank_{each}/net-1_1.ckpt" for each in rank_list_for_transform(3, old, to)}
-    path = tmp_path / "made" / f"three.{format}"
+    path = tmp_path / "made" / f"three.{kind}"
     transform_checkpoint_by_rank(3, files, path, old, to)
     assert is_slice(path, "tp4", 3)
 
@@ -120,7 +120,7 @@ def test_one_rank_by_itself(tmp_path: Path, format: str) -> None:
     ],
 )
 def test_wrong_arguments(tmp_path: Path, change: dict[str, Any], error: type[Exception], said: str) -> None:
-    arguments = {
+    arguments: dict[str, Any] = {
         "src_checkpoints_dir": source(tmp_path / "run"),
         "dst_checkpoints_dir": tmp_path / "out",
         "ckpt_prefix": "x",
