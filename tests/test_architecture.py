@@ -71,7 +71,8 @@ RULES: dict[str, set[str]] = {
     "parallel": {"resharding", "ranks", "absent"},
     "train": {"loading", "saving", "converting", "binding", "formats.ckpt.schema", "absent"},
     "mindspore": {
-        *("loading", "saving", "frameworks", "converting", "binding", "reading", "encryption.keys", "foreign.classes"),
+        *("resharding", "loading", "saving", "frameworks", "converting", "binding", "reading", "encryption.keys"),
+        "foreign.classes",
     },
     "__init__": {
         *("absent", "context", "log", "dtype", "common", "ops", "mint", "numpy", "nn", "train", "mindspore"),
