@@ -12,6 +12,7 @@ pytest.importorskip("click")
 
 import ckptload
 from ckptload.__main__ import main
+from cli_program import check_schema
 from rank_sets import arrays, is_whole, source, strategy, values
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ def test_a_dry_run_and_json_say_what_would_be_written(tmp_path: Path, old: Path,
     assert capsys.readouterr().out.splitlines()[1].split() == ["a.weight", "Float32", "(8,", "12)", "384"]
     assert run(*command, "--dry-run", "--json", "--include", "b.*") == 0
     told = json.loads(capsys.readouterr().out)
+    check_schema(told, "merge")
     assert [entry["name"] for entry in told["entries"]] == ["b.weight", "b.bias"]
     assert (told["dry_run"], told["bytes"], told["written"]) == (True, 144, [str(tmp_path / "out.ckpt")])
     assert not (tmp_path / "out.ckpt").exists()

@@ -12,6 +12,7 @@ pytest.importorskip("click")
 from ckptload.__main__ import main
 from ckptload.cli.reshard import chosen_ranks
 from ckptload.errors import ArgumentError
+from cli_program import check_schema
 from rank_sets import is_slice, ranks, source, strategy
 
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ def test_a_dry_run_and_json_say_what_would_be_written(job: Job, capsys: CAPTURE)
     assert not job.out.exists()
     assert job.run("--json") == 0
     told = json.loads(capsys.readouterr().out)
+    check_schema(told, "reshard")
     assert [file["rank"] for file in told["files"]] == list(ranks("tp4"))
     assert (told["bytes"], told["dry_run"], told["notes"]) == (624, False, [])
 
