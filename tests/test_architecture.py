@@ -58,7 +58,7 @@ RULES: dict[str, set[str]] = {
     "converting": {"binding", "writing", "reading", "encryption", "tensors", "formats", "filters", "dtypes"},
     "resharding": {
         *("loading", "converting", "binding", "writing", "ranks", "reading", "encryption.ciphers", "encryption.keys"),
-        *("formats", "sources", "foreign.giving", "dtypes"),
+        *("formats", "sources", "foreign.giving", "filters", "dtypes"),
     },
     "context": {"absent"},
     "log": {"absent"},
@@ -71,7 +71,8 @@ RULES: dict[str, set[str]] = {
     "parallel": {"resharding", "ranks", "absent"},
     "train": {"loading", "saving", "converting", "binding", "formats.ckpt.schema", "absent"},
     "mindspore": {
-        *("loading", "saving", "frameworks", "converting", "binding", "reading", "encryption.keys", "foreign.classes"),
+        *("resharding", "loading", "saving", "frameworks", "converting", "binding", "reading", "encryption.keys"),
+        "foreign.classes",
     },
     "__init__": {
         *("absent", "context", "log", "dtype", "common", "ops", "mint", "numpy", "nn", "train", "mindspore"),

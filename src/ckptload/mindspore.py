@@ -23,11 +23,17 @@ from ckptload.errors import MissingPackageError
 from ckptload.foreign.classes import MINDSPORE, imported_mindspore
 from ckptload.frameworks import to_mindspore
 from ckptload.reading import opening
+from ckptload.resharding import distributed
+from ckptload.resharding.holders import rank_list_for_transform
+from ckptload.resharding.transforming import transform_checkpoint_by_rank, transform_checkpoints
+from ckptload.resharding.unifying import unified_safetensors
 from ckptload.saving import save_checkpoint, wait_for_saves
 
 __all__ = [
-    "Installation", "ckpt_to_safetensors", "install", "load_checkpoint", "load_checkpoint_async", "load_param_into_net",
-    "open_checkpoint", "plan_binding", "safetensors_to_ckpt", "save_checkpoint", "to_mindspore", "uninstall",
+    "Installation", "ckpt_to_safetensors", "install", "load_checkpoint", "load_checkpoint_async",
+    "load_distributed_checkpoint", "load_param_into_net", "load_segmented_checkpoints", "open_checkpoint",
+    "plan_binding", "rank_list_for_transform", "safetensors_to_ckpt", "save_checkpoint", "to_mindspore",
+    "transform_checkpoint_by_rank", "transform_checkpoints", "unified_safetensors", "uninstall",
 ]  # fmt: skip
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -48,6 +54,8 @@ def _with_mindspore(function: Function) -> Function:
 load_checkpoint = _with_mindspore(loading.load_checkpoint)
 load_checkpoint_async = _with_mindspore(loading.load_checkpoint_async)
 open_checkpoint = _with_mindspore(opening.open_checkpoint)
+load_distributed_checkpoint = _with_mindspore(distributed.load_distributed_checkpoint)
+load_segmented_checkpoints = _with_mindspore(distributed.load_segmented_checkpoints)
 
 
 def _stand_in(function: Function) -> Function:

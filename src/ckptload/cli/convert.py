@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from ckptload.cli.keys import KeyChoice
     from ckptload.cli.sets import Ranks
     from ckptload.cli.terminal import Terminal
-    from ckptload.converting.moves import Moves
     from ckptload.encryption.keys import Key
 
 DTYPES: Final = {one.attribute: one for one in dtypes.FLOATS}
@@ -180,7 +179,9 @@ class Request:
                     **self.arguments,
                 )
         if self.as_json:
-            self.terminal.write(text.document(**_as_data(moves, notes, dry_run=self.dry_run)))
+            self.terminal.write(
+                text.document(**_as_data(moves, (moves.written, moves.removed), notes, dry_run=self.dry_run))
+            )
         elif self.dry_run:
             self.terminal.write(_planned(moves, self.terminal))
             self.terminal.say(*_files(moves.written, moves.removed, self.terminal))
@@ -240,7 +241,9 @@ def _files(written: Sequence[str], removed: Sequence[str], terminal: Terminal) -
                 yield f"{text.counted(len(paths), 'file', 'files')} would be {what}: {names}"
 
 
-def _as_data(moves: Moves, notes: Sequence[str], *, dry_run: bool) -> dict[str, Any]:
+def _as_data(
+    moves: Sequence[Move], paths: tuple[list[str], list[str]], notes: Sequence[str], *, dry_run: bool
+) -> dict[str, Any]:
     return {
         "dry_run": dry_run,
         "entries": [
@@ -255,8 +258,8 @@ def _as_data(moves: Moves, notes: Sequence[str], *, dry_run: bool) -> dict[str, 
             for move in moves
         ],
         "bytes": sum(move.item.nbytes for move in moves),
-        "written": moves.written,
-        "removed": moves.removed,
+        "written": paths[0],
+        "removed": paths[1],
         "notes": list(notes),
     }
 
