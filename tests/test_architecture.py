@@ -69,10 +69,10 @@ RULES: dict[str, set[str]] = {
     "numpy": {"ops", "tensors", "dtypes", "absent"},
     "nn": {"nets", "absent"},
     "parallel": {"resharding", "ranks", "absent"},
-    "train": {"loading", "saving", "converting", "binding", "formats.ckpt.schema", "absent"},
+    "train": {"loading", "saving", "converting", "resharding", "ranks", "binding", "formats.ckpt.schema", "absent"},
     "mindspore": {
-        *("resharding", "loading", "saving", "frameworks", "converting", "binding", "reading", "encryption.keys"),
-        "foreign.classes",
+        *("resharding", "ranks", "loading", "saving", "frameworks", "converting", "binding", "reading"),
+        *("encryption.keys", "foreign.classes"),
     },
     "__init__": {
         *("absent", "context", "log", "dtype", "common", "ops", "mint", "numpy", "nn", "train", "mindspore"),
