@@ -38,6 +38,7 @@ from ckptload.ranks.layout_forms import of_json, of_message
 from ckptload.ranks.layout_numbers import MAX_DEVICES
 from ckptload.ranks.strategy import Strategy
 from ckptload.reading.indexing import identified
+from ckptload.sources.folders import below, contents, is_folder
 from ckptload.sources.inputs import open_source
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ if TYPE_CHECKING:
 MAX_FILE: Final = 100_000_000
 MAX_ITEM: Final = 1 << 20
 #: Values in a JSON file; each becomes an object.
-_MAX_VALUES: Final = 5_000_000
+MAX_VALUES: Final = 5_000_000
 #: Files of a folder: one for each rank.
 _MAX_FILES: Final = MAX_DEVICES
 
@@ -115,8 +116,9 @@ def read_strategy(path: object) -> Strategy:
     if not isinstance(path, (bytes, bytearray, memoryview)) and not hasattr(path, "read"):
         if not isinstance(path, (str, os.PathLike)):
             raise ArgumentTypeError(f"a strategy is read from a path or a Strategy, not from {type_name(path)}")
-        if os.path.isdir(path):  # noqa: PTH112 -- bytes of another system may be a path, too
-            return _of_folder(os.fspath(path))
+        folder = os.fspath(path)
+        if isinstance(folder, str) and is_folder(folder):
+            return _of_folder(folder)
     return file_strategy(read_file(path))
 
 
@@ -155,6 +157,8 @@ def read_file(path: object) -> StrategyFile:
             error.path = source.label
             kind = None if isinstance(error, ReadError) or error.name is not None else _other_kind(source)
             if kind is None:
+                if error.offset is not None:
+                    error.problem = f"the strategy file is damaged: {error.problem}"
                 raise
             what = f"this is not a strategy file but {kind.what}"
             raise WrongFormatError(what, path=source.label, hint=_WHAT) from error
@@ -227,14 +231,10 @@ def folder_paths(folder: str, endings: tuple[str, ...] = _ENDINGS) -> list[str]:
         ReadError: the folder cannot be read.
         LimitError: it has more files than a training can have ranks.
     """
-    try:
-        with os.scandir(folder) as entries:
-            names = [entry.name for entry in entries if entry.name.endswith(endings) and entry.is_file()]
-    except OSError as error:
-        raise ReadError(f"the folder cannot be read: {error.strerror}", path=folder) from shown.cause(error)
+    names = [name for name, is_dir in contents(folder).items() if name.endswith(endings) and not is_dir]
     if len(names) > _MAX_FILES:
         raise LimitError(f"the folder has {len(names)} files, the most are {_MAX_FILES}", path=folder)
-    return [os.path.join(folder, name) for name in sorted(names, key=_natural)]  # noqa: PTH118
+    return [below(folder, name) for name in sorted(names, key=_natural)]
 
 
 def _natural(name: str) -> list[tuple[bool, int, str]]:
@@ -349,8 +349,8 @@ def items(data: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def _json(data: bytes, label: str) -> StrategyFile:
-    if more_than(_MAX_VALUES, data):
-        raise LimitError(f"the file has more than {_MAX_VALUES} values", hint=_HINT)
+    if more_than(MAX_VALUES, data):
+        raise LimitError(f"the file has more than {MAX_VALUES} values", hint=_HINT)
     try:
         told = json.loads(data.decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:

@@ -182,7 +182,7 @@ def _fill(message: Any, layout: SliceLayout) -> None:
             # One entry alone would be that of all axes.
             message.tensor_map.add()
     message.param_split_shape.add(dim=layout.split)
-    message.indices_offset.add()
+    message.indices_offset.add(dim=layout.indices_offset[0].dim)
     message.field = layout.field
     message.opt_weight_shard_size, message.opt_weight_shard_step = layout.shard, layout.opt_weight_shard_step
 
@@ -204,7 +204,7 @@ def _as_json(named: Mapping[str, SliceLayout], stages: Sequence[int]) -> bytes:
             "opt_weight_shard_size": layout.shard,
             "opt_weight_shard_step": layout.opt_weight_shard_step,
             "param_split_shape": layout.split,
-            "indices_offset": (),
+            "indices_offset": layout.indices_offset[0].dim,
         }
     operators = {f"{_OPERATOR}-{stage}": {"stage": stage, "parallel_strategy": []} for stage in stages}
     told = {"current_stage": _MERGED, "parallel_strategy_item": operators, "parallel_layout_item": items}
