@@ -127,6 +127,7 @@ def merge_checkpoints(
             meter = Meter(conversion.nbytes, progress)
             shards = None if executor is None else _Shards(set_, conversion, meter, executor)
             conversion.result.write(meter, write=shards)
+            meter.finish()
     conversion.warn_of_infinity()
     return conversion.moves
 
