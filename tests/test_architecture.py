@@ -36,6 +36,9 @@ RULES: dict[str, set[str]] = {
     "encryption": {"sources", "formats.ckpt.schema"},
     "nets": {"tensors", "foreign", "dtypes"},
     "reading": {"sources", "formats", "encryption", "tensors", "foreign.giving", "dtypes", "filters"},
+    "ranks": {
+        *("reading", "formats", "sources", "encryption.keys", "encryption.ciphers", "tensors", "dtypes", "filters"),
+    },
     "binding": {"reading", "nets", "tensors", "foreign", "formats.entry", "sources.spans", "dtypes"},
     "writing": {
         "reading",
@@ -67,7 +70,7 @@ RULES: dict[str, set[str]] = {
     "__init__": {
         *("absent", "context", "log", "dtype", "common", "ops", "mint", "numpy", "nn", "train", "mindspore"),
         *("loading", "saving", "frameworks", "converting"),
-        *("binding", "reading", "nets", "tensors", "formats", "dtypes"),
+        *("binding", "ranks", "reading", "nets", "tensors", "formats", "dtypes"),
     },
     "cli": {"__init__", "dtypes", "encryption.keys", "sources.spans", "writing.atomic", "writing.targets"},
     "__main__": {"cli"},
@@ -96,6 +99,7 @@ FILES: dict[str, list[str]] = {
     "nets": ["ends", "overlaps", "states", "cell", "containers", "pytorch", "mindspore_cell", "foreign", "slots"],
     "nets.pytorch": ["groups", "names", "module", "state"],
     "reading": ["access", "arrays", "slices", "values", "digests", "opened", "reader", "indexing", "advice", "opening"],
+    "ranks": ["layout", "schema", "strategy", "strategy_files", "redundancy"],
     "binding": ["copies", "matching", "supplies", "renaming", "plan", "report", "loading", "state_dict"],
     "writing": [
         *("permissions", "temporary_files", "targets", "atomic", "output", "shard_names", "journal", "locks"),

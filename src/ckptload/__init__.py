@@ -140,6 +140,9 @@ if TYPE_CHECKING:
     from ckptload.nets.cell import Cell
     from ckptload.nets.containers import CellList, SequentialCell
     from ckptload.nets.pytorch.groups import guess_torch_names
+    from ckptload.ranks.layout import SliceLayout
+    from ckptload.ranks.strategy import Strategy
+    from ckptload.ranks.strategy_files import read_strategy
     from ckptload.reading.opening import open_checkpoint
     from ckptload.reading.reader import Reader
     from ckptload.reading.slices import TensorSlice
@@ -157,6 +160,7 @@ __all__ = [
     "MissingAttributeError", "MissingFileError", "MissingFolderError", "MissingPackageError", "MissingShardError",
     "Move", "NothingSelectedError", "OutOfMemoryError", "ParallelMode", "ParamDictFuture", "Parameter",
     "ParameterTuple", "ParentIsFileError", "PartialChecksumWarning", "ReadError", "Reader", "SequentialCell",
+    "SliceLayout", "Strategy",
     "TargetIsFolderError", "TargetIsNoFileError", "Tensor", "TensorSlice", "Type", "UnknownNameError",
     "UnsavableTypeError", "UnsupportedTypeError", "WriteError", "WritePermissionError", "WrongFormatError",
     "__version__", "bfloat16", "bool_", "byte", "cdouble", "cfloat",
@@ -166,7 +170,7 @@ __all__ = [
     "get_seed", "guess_torch_names", "half", "hifloat8", "int8", "int16", "int32", "int64", "int_", "intc", "intp",
     "is_tensor", "jit", "list_", "load_checkpoint", "load_checkpoint_async", "load_param_into_net", "log", "long",
     "mindspore", "mint", "nn", "number", "numpy", "open_checkpoint", "ops", "plan_binding", "pytype_to_dtype",
-    "qint4x2", "renamed", "reset_auto_parallel_context", "safetensors_to_ckpt", "save_checkpoint",
+    "qint4x2", "read_strategy", "renamed", "reset_auto_parallel_context", "safetensors_to_ckpt", "save_checkpoint",
     "set_auto_parallel_context", "set_context", "set_deterministic", "set_device", "set_recursion_limit",
     "set_seed", "short", "single", "string", "tensor", "tensor_type", "to_mindspore", "to_npz",
     "to_torch_state_dict", "train", "tuple_", "type_none", "ubyte", "uint", "uint8", "uint16", "uint32", "uint64",
@@ -200,6 +204,9 @@ _HOMES: Final = {
         "nets.cell": "Cell",
         "nets.containers": "CellList SequentialCell",
         "nets.pytorch.groups": "guess_torch_names",
+        "ranks.layout": "SliceLayout",
+        "ranks.strategy": "Strategy",
+        "ranks.strategy_files": "read_strategy",
         "reading.opening": "open_checkpoint",
         "reading.reader": "Reader",
         "reading.slices": "TensorSlice",

@@ -15,6 +15,20 @@ if TYPE_CHECKING:
     from ckptload.sources.base import Source
 
 
+class Note(NamedTuple):
+    """Something that was decided when a checkpoint was opened, and that its user may want to know.
+
+    Attributes:
+        kind: a word for the kind of decision, such as ``files`` or ``copies``.
+        names: the entries, ranks or files that it is about.
+        text: a sentence.
+    """
+
+    kind: str
+    names: tuple[str, ...]
+    text: str
+
+
 class Index(Protocol):
     """The names of a checkpoint in order, and the entry of each.
 
@@ -24,6 +38,7 @@ class Index(Protocol):
         metadata: texts that the file holds about itself, by key; empty for a .ckpt.
         cipher: mode of an encrypted file, such as ``AES-GCM``, or None.
         foreign: the fields that no version of MindSpore writes; none in a safetensors file.
+        notes: what was decided when it was opened.
     """
 
     format: str
@@ -31,6 +46,7 @@ class Index(Protocol):
     metadata: dict[str, str]
     cipher: str | None
     foreign: Foreign
+    notes: Sequence[Note]
 
     def names(self) -> Sequence[str]:
         """Return the names as written in the file, in the order of the result."""

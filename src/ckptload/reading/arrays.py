@@ -152,18 +152,18 @@ def load_rows(source: Source, entry: Entry, rows: range, begins: Sequence[int] |
         _load_dense(source, entry, rows, array, begins)
         return array
     wide = entry.dtype is dtypes.bfloat16 and begins[-1] != entry.nbytes
-    target = np.empty(array.size, _WIDE) if wide else array
+    target = np.empty(array.size, WIDE) if wide else array
     size = target.nbytes // len(rows)
     room = as_bytes(target)
     if rows.step == 1:
-        requests = _requests(entry, begins, room, rows.start * size)
+        requests = requests_of(entry, begins, room, rows.start * size)
     else:
         requests = []
         for at, index in enumerate(rows):
-            requests += _requests(entry, begins, room[at * size : (at + 1) * size], index * size)
+            requests += requests_of(entry, begins, room[at * size : (at + 1) * size], index * size)
     source.read_many(requests)
     if target is not array:
-        _narrow(target, array)
+        narrow(target, array)
     return array
 
 
@@ -182,10 +182,10 @@ def _load_dense(source: Source, entry: Entry, rows: range, array: Array, begins:
 
 
 #: Some files store bfloat16 values as float32 (docs/format.md, "Tensor types").
-_WIDE = np.dtype("<u4")
+WIDE = np.dtype("<u4")
 
 
-def _narrow(wide: Array, array: Array) -> None:
+def narrow(wide: Array, array: Array) -> None:
     """Copy the upper halves of float32 values, which are shifted in place, into a bfloat16 array."""
     # In place, because a tensor may fill half of the memory.
     wide >>= 16
@@ -197,7 +197,9 @@ def begins_of(entry: Entry) -> list[int]:
     return [0, *accumulate(stop - start for start, stop in entry.spans)]
 
 
-def _requests(entry: Entry, begins: Sequence[int], room: memoryview, start: int = 0) -> list[tuple[int, memoryview]]:
+def requests_of(
+    entry: Entry, begins: Sequence[int], room: memoryview, start: int = 0
+) -> list[tuple[int, memoryview]]:
     """Return the reads that fill `room` with an entry's stored data from byte `start` on, across slices."""
     requests = []
     index, done = bisect_right(begins, start) - 1, 0
@@ -221,22 +223,22 @@ def fill(source: Source, pairs: Iterable[tuple[Entry, Array]]) -> None:
         CheckpointError: the source cannot be read.
     """
     requests: list[tuple[int, memoryview]] = []
-    narrow: list[tuple[Array, Array]] = []
+    shortened: list[tuple[Array, Array]] = []
     for entry, array in pairs:
         if entry.nbytes == 0:
             continue
         target = array
         if is_wide(entry):
-            target = np.empty(array.size, _WIDE)
-            narrow.append((target, array))
+            target = np.empty(array.size, WIDE)
+            shortened.append((target, array))
         if len(entry.spans) == 1:
             requests.append((entry.spans[0][0], as_bytes(target)))
         else:
-            requests.extend(_requests(entry, begins_of(entry), as_bytes(target)))
+            requests.extend(requests_of(entry, begins_of(entry), as_bytes(target)))
     requests.sort(key=_start)
     source.read_many(requests)
-    for wide, array in narrow:
-        _narrow(wide, array)
+    for wide, array in shortened:
+        narrow(wide, array)
 
 
 def _start(request: tuple[int, memoryview]) -> int:

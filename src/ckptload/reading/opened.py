@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Iterator, Sequence
 
-    from ckptload.formats.index import Facts, Index
+    from ckptload.formats.index import Facts, Index, Note
     from ckptload.sources.base import Source
 
 
@@ -97,6 +97,14 @@ class OpenFile:
         if self._facts is None:
             self._facts = self._open_index().facts()
         return self._facts
+
+    @property
+    def notes(self) -> list[Note]:
+        """Return what was decided when it was opened, such as which of several files of a rank was taken.
+
+        Empty for a checkpoint in one file.
+        """
+        return list(self._open_index().notes)
 
     # -- checking ---------------------------------------------------------------------------------
 

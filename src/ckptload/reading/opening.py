@@ -25,6 +25,7 @@ from ckptload.sources.inputs import open_source, place_of
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ckptload.formats.index import Index
     from ckptload.sources.base import Source
 
     Result = TypeVar("Result")
@@ -104,10 +105,20 @@ def open_with(source: Any, access: Access) -> Reader:
     Without `Access.authenticates`, the caller of an encrypted file must call `Reader.warn_of_foreign_fields` once
     everything is authenticated.
     """
-    with (
-        enough_memory(_TO_OPEN, path=_path_of(source)),
-        ExitStack() as stack,
-    ):
+    with ExitStack() as stack:
+        index = index_of(source, access)
+        stack.callback(index.source.close)
+        reopens = index.source.path is not None and access.key is None
+        reader = Reader(index, gives=access.gives, reopen=(open_with, (index.source.path, access)) if reopens else None)
+        if access.authenticates or index.cipher is None:
+            reader.warn_of_foreign_fields()
+        stack.pop_all()
+    return reader
+
+
+def index_of(source: Any, access: Access) -> Index:
+    """Open what a caller passed and return its index, which has its source; see `open_with`."""
+    with enough_memory(_TO_OPEN, path=_path_of(source)), ExitStack() as stack:
         import_first(access)
         opened = open_files(source, access)
         stack.callback(opened.close)
@@ -117,12 +128,8 @@ def open_with(source: Any, access: Access) -> Reader:
             access = replace(access, format=guess_format(opened), mode=mode)
         index = open_index(opened, access)
         opened.seal()
-        reopens = opened.path is not None and access.key is None
-        reader = Reader(index, gives=access.gives, reopen=(open_with, (opened.path, access)) if reopens else None)
-        if access.authenticates or index.cipher is None:
-            reader.warn_of_foreign_fields()
         stack.pop_all()
-    return reader
+    return index
 
 
 def open_files(source: Any, access: Access) -> Source:

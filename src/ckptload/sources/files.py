@@ -41,6 +41,7 @@ class FileSource(Source):
         watches_name: whether `check_unchanged` also checks that the path still names this file. A load that
             reads everything at once does not: the file that it opened stays complete, even if another
             one has replaced it.
+        stamp: what tells the file, as it was opened, from others (`identity.stamp`).
     """
 
     watches_name = True
@@ -69,7 +70,7 @@ class FileSource(Source):
                 hint=Hint("{pipe}"),
             )
         self.size = status.st_size
-        self._stamp = stamp(status)
+        self.stamp = stamp(status)
 
     def read(self, start: int, stop: int) -> bytes | memoryview:
         """Return a copy of a range, by one call if the system returns all of it."""
@@ -164,7 +165,7 @@ class FileSource(Source):
                 raise
             self._open_file()  # As above.
             raise unreadable(self.label, error) from shown.cause(error)
-        if stamps != {self._stamp}:
+        if stamps != {self.stamp}:
             self._open_file()
             raise changed(self.label)
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ckptload.errors import UnsupportedTypeError
     from ckptload.formats.ckpt.walk import Layout
     from ckptload.formats.entry import Entry
+    from ckptload.formats.index import Note
     from ckptload.sources.base import Source
 
 
@@ -30,6 +31,7 @@ class CkptIndex:
         self.source = source
         self.metadata: dict[str, str] = {}
         self.cipher = cipher
+        self.notes: Sequence[Note] = ()
         self._tagged = tagged
         self.trailer = layout.trailer
         self._maps = [record for record in layout.records if record.is_map]

@@ -44,3 +44,7 @@ TENSORFLOW: Final = "open it with TensorFlow, and save its arrays with save_chec
 KERAS: Final = "open it with Keras, and save its weights with save_checkpoint()"
 MINDIR: Final = "export() writes MindIR; load it with mindspore.load(), or use the .ckpt that save_checkpoint() writes"
 EXPORTED: Final = "this is a converted model; use the .ckpt that it was made from"
+
+STRATEGY: Final = Kind(
+    "a MindSpore parallel-strategy file, which holds no parameters", "load the checkpoint that was saved beside it"
+)

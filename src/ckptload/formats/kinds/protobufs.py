@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from ckptload.formats.kinds.kind import EXPORTED, MINDIR, TENSORFLOW, Kind
+from ckptload.formats.kinds.kind import EXPORTED, MINDIR, STRATEGY, TENSORFLOW, Kind
 
 #: A length, and a byte of text.
 _LENGTH: Final = rb"(?:[\x80-\xff]{0,4}[\x00-\x7f])"
@@ -45,10 +45,7 @@ _RULES: Final[tuple[tuple[re.Pattern[bytes], Kind], ...]] = tuple(
         # ParallelStrategyMap (docs/format.md, "Around the file"): a stage, then items that begin with a name.
         (
             rb"\x08[\x00-\x7f]\x12%(n)s\x0a[\x01-\x7f]%(w)s",
-            Kind(
-                "a MindSpore parallel-strategy file, which holds no parameters",
-                "load the checkpoint that was saved beside it",
-            ),
+            STRATEGY,
         ),
         # Core ML: a version, then a description whose inputs have names.
         (rb"\x08[\x01-\x1f]\x12%(n)s\x0a%(n)s\x0a[\x01-\x7f]%(w)s", Kind("a Core ML model", EXPORTED)),

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from ckptload.errors import LimitError
     from ckptload.formats.entry import Span
+    from ckptload.formats.index import Note
     from ckptload.formats.safetensors.header import Header
     from ckptload.sources.base import Source
 
@@ -71,6 +72,7 @@ class SafetensorsIndex:
         self.metadata = header.metadata
         self.cipher: str | None = None
         self.foreign = Foreign()
+        self.notes: Sequence[Note] = ()
         self._tensors = header.tensors
         # Offsets in the header count from here, the start of the tensor data.
         self._start = start

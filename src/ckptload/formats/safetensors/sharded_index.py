@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from ckptload.errors import UnsupportedTypeError
     from ckptload.formats.entry import Entry
+    from ckptload.formats.index import Note
     from ckptload.formats.safetensors.index import SafetensorsIndex
     from ckptload.formats.safetensors.shards import ShardedSource
     from ckptload.sources.base import Source
@@ -45,6 +46,7 @@ class ShardedIndex:
         self.metadata = source.index.metadata
         self.cipher: str | None = None
         self.foreign = Foreign()
+        self.notes: Sequence[Note] = ()
         self._shards = source
         self._opens = opens
         self._indexes: dict[str, SafetensorsIndex] = {}

@@ -1,0 +1,1 @@
+"""Checkpoints of many ranks, read as one."""
