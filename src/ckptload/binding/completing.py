@@ -7,26 +7,22 @@ binding holds, and nothing is written before everything fits on all ranks.
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
 from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
-import numpy as np
-
-from ckptload.binding.supplies import Spec, supply_of
+from ckptload.binding.completed import CompletedSupply, LiveSupply
+from ckptload.binding.supplies import supply_of
 from ckptload.errors import ArgumentTypeError, BindingError, CheckpointError, Hint, UnsupportedTypeError
 from ckptload.messages import counted, listed
 from ckptload.ranks import communicators, exchange
-from ckptload.ranks.exchange import Conversation, Grouping, Held, Holdings, Sink
+from ckptload.ranks.exchange import Conversation, Grouping, Held, Holdings
 from ckptload.ranks.strategy_files import read_strategy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
     from ckptload.binding.plan import Load
-    from ckptload.binding.supplies import Supply, Transfer
-    from ckptload.dtypes import Array
-    from ckptload.ranks.exchange import Sharing
+    from ckptload.binding.supplies import Supply
     from ckptload.reading.reader import Reader
 
 #: Statistics of experts belong to one run, as sums of gradients do, and are never missed
@@ -86,141 +82,6 @@ def stand_alone(missing: Sequence[str], path: str | None) -> ArgumentTypeError:
     )
 
 
-class CompletedSupply:
-    """Two supplies as one: entries of the first, and what the second has beside them."""
-
-    def __init__(self, first: Supply, rest: Supply) -> None:
-        self._first, self._rest = first, rest
-        self.keys: Collection[str] = {key: None for supply in (first, rest) for key in supply.keys}
-        self.label = first.label or rest.label
-
-    def _of(self, key: str) -> Supply:
-        return self._first if key in self._first.keys else self._rest
-
-    def original(self, key: str) -> str:
-        """Return the name in the checkpoint."""
-        return key
-
-    def is_tensor(self, key: str) -> bool:
-        """Tell whether an entry can fill a parameter."""
-        return self._of(key).is_tensor(key)
-
-    def shape(self, key: str) -> tuple[int, ...]:
-        """Return the shape of a tensor entry."""
-        return self._of(key).shape(key)
-
-    def spec(self, key: str) -> Spec:
-        """Return dtype and shape of a tensor entry."""
-        return self._of(key).spec(key)
-
-    def authenticate(self) -> None:
-        """Compare the tags of both."""
-        self._first.authenticate()
-        self._rest.authenticate()
-
-    def array(self, key: str) -> Array:
-        """Return a tensor's elements."""
-        return self._of(key).array(key)
-
-    def transfer(self, transfers: Sequence[Transfer]) -> None:
-        """Copy tensors of the first, then those of the rest."""
-        self._first.transfer([each for each in transfers if each.key in self._first.keys])
-        self._rest.transfer([each for each in transfers if each.key not in self._first.keys])
-
-
-class LiveSupply:
-    """A rank's own entries, and those that others broadcast. What others broadcast goes before what is our own."""
-
-    def __init__(self, own: Supply, conversation: Conversation, grouping: Grouping, holdings: Holdings) -> None:
-        self._own, self._conversation, self._grouping = own, conversation, grouping
-        self._roots = holdings.roots
-        self._holdings = holdings
-        self.keys: Collection[str] = {**dict.fromkeys(own.keys), **dict.fromkeys(holdings.roots)}
-        self.label = own.label
-        self._agenda: list[Sharing] = []
-        self._kept: dict[str, Array] = {}
-        #: How many parameters each name fills that another rank broadcasts.
-        self._unread: Counter[str] = Counter()
-
-    def _remote(self, key: str) -> Held | None:
-        """Return what another rank says of an entry that it will broadcast; None if the entry is our own."""
-        root, held = self._roots.get(key, (self._conversation.rank, None))
-        return None if root == self._conversation.rank else held
-
-    def original(self, key: str) -> str:
-        """Return the name in the checkpoint."""
-        return key
-
-    def is_tensor(self, key: str) -> bool:
-        """Tell whether an entry can fill a parameter."""
-        return self._remote(key) is not None or self._own.is_tensor(key)
-
-    def shape(self, key: str) -> tuple[int, ...]:
-        """Return the shape of a tensor entry."""
-        held = self._remote(key)
-        return self._own.shape(key) if held is None else held.shape
-
-    def spec(self, key: str) -> Spec:
-        """Return dtype and shape of a tensor entry."""
-        held = self._remote(key)
-        return self._own.spec(key) if held is None else Spec(held.dtype, held.shape, 0)
-
-    def authenticate(self) -> None:
-        """Compare the tags of this rank's own file."""
-        self._own.authenticate()
-
-    def wishes(self, loads: Sequence[Load], original: Callable[[str], str]) -> bytes:
-        """Return what this rank says of what it wants."""
-        wanted = Counter(original(load.key) for load in loads)
-        self._unread = Counter({key: number for key, number in wanted.items() if self._remote(key) is not None})
-        return exchange.wishes(sorted(wanted.keys() & self._roots.keys()))
-
-    def agree(self, wanted: Sequence[bytes]) -> None:
-        """Settle what is broadcast, and make the groups for it."""
-        self._agenda = exchange.agenda(self._grouping, self._holdings, wanted)
-        self._conversation.prepare(self._grouping.groups)
-
-    def array(self, key: str) -> Array:
-        """Return a tensor's elements; those of another rank have arrived during `transfer`."""
-        return self._own.array(key) if self._remote(key) is None else self._kept[key]
-
-    def transfer(self, transfers: Sequence[Transfer]) -> None:
-        """Copy our own tensors into the net, and then broadcast and receive."""
-        by_key: dict[str, list[Transfer]] = {}
-        for each in transfers:
-            by_key.setdefault(each.key, []).append(each)
-
-        def own() -> bytes:
-            self._own.transfer([each for each in transfers if self._remote(each.key) is None])
-            return b""
-
-        self._conversation.together(own)
-        exchange.share(
-            self._conversation, self._agenda, self._own.array, lambda each: self._sink(each, by_key.get(each.name, []))
-        )
-
-    def _sink(self, sharing: Sharing, transfers: Sequence[Transfer]) -> Sink:
-        """Return where an arriving tensor is put: straight into the net if nothing is to be converted."""
-        dtype, name = sharing.held.dtype, sharing.name
-        if not self._unread[name]:
-            return Sink(None)
-        if len(transfers) < self._unread[name]:
-            # It is asked for as an array, too, for a parameter whose memory numpy cannot reach.
-            kept = self._kept[name] = np.empty(sharing.held.shape, dtype.numpy)
-            memory = exchange.as_bytes(kept)
-        elif len(transfers) == 1 and transfers[0].dtype.numpy == dtype.numpy:
-            return Sink(exchange.as_bytes(transfers[0].memory))
-        else:
-            memory = None
-
-        def take(piece: Array, start: int) -> None:
-            array, at = piece.view(dtype.numpy), start // dtype.itemsize
-            for transfer in transfers:
-                transfer.convert(array, transfer.memory.reshape(-1)[at : at + array.size])
-
-        return Sink(memory, take)
-
-
 def bind_live(
     conversation: Conversation,
     grouping: Callable[[], Grouping],
@@ -244,20 +105,23 @@ def bind_live(
         BindingError: something does not fit, or no rank has what should be there.
         Exception: what `own` or `plan_with` raised.
     """
-    found: dict[str, Any] = {}
+    found: list[tuple[Grouping, Supply]] = []
+    plans: list[Planned] = []
 
     def offer() -> bytes:
-        found["grouping"], found["own"] = grouping(), own()
-        return exchange.offer(found["grouping"], _held(found["own"]))
+        found.append((grouping(), own()))
+        groups, mine = found[0]
+        return exchange.offer(groups, _held(mine))
 
     offers = conversation.together(offer)
-    groups, mine = found["grouping"], found["own"]
+    groups, mine = found[0]
     holdings = Holdings(conversation, groups, offers)
     holdings.check_copies(lambda name: _digest(mine, name))
     supply = LiveSupply(mine, conversation, groups, holdings)
 
     def wishes() -> bytes:
-        plan = found["plan"] = plan_with(supply)
+        plan = plan_with(supply)
+        plans.append(plan)
         missing = lacking(plan, groups.names)
         if missing and not plan.skips:
             raise _missing(missing, groups.of, plan.source)
@@ -266,9 +130,9 @@ def bind_live(
         return supply.wishes(plan.loads, plan.supply.original)
 
     supply.agree(conversation.together(wishes))
-    _apply(found["plan"], conversation)
+    _apply(plans[0], conversation)
     conversation.close()
-    return found["plan"]
+    return plans[0]
 
 
 def _apply(plan: Planned, conversation: Conversation) -> None:
@@ -318,8 +182,22 @@ def _digest(supply: Supply, name: str) -> str | None:
         return None
     spec = supply.spec(name)
     digest = hashlib.sha256(f"{spec.dtype} {spec.shape} ".encode())
-    digest.update(exchange.as_bytes(supply.array(name)))
+    digest.update(exchange.as_bytes(supply.array(name)).data)
     return digest.hexdigest()
+
+
+class Beside(NamedTuple):
+    """What the files of all ranks hold for one of them.
+
+    Attributes:
+        reader: the slices of this rank, which is open.
+        rank: its number.
+        close: closes the files.
+    """
+
+    reader: Reader
+    rank: int
+    close: Callable[[], None]
 
 
 class Ways(NamedTuple):
@@ -330,14 +208,13 @@ class Ways(NamedTuple):
             so never makes them talk.
         strategy: a strategy, a path of one, or None.
         communicator: a communicator, or None.
-        beside: opens what the rank folders beside the file hold for this rank: a reader of its slices and the number
-            of the rank, or None if there are none.
+        beside: opens what the rank folders beside the file hold for this rank; None if there are none.
     """
 
     asked: bool
     strategy: Any
     communicator: Any
-    beside: Callable[[], tuple[Reader, int] | None]
+    beside: Callable[[], Beside | None]
 
 
 def bind_share(own: Callable[[], Supply], plan_with: Callable[[Supply], Planned], ways: Ways) -> Planned:
@@ -369,7 +246,7 @@ def bind_share(own: Callable[[], Supply], plan_with: Callable[[Supply], Planned]
             conversation.close()
             return _bind_alone(own, plan_with, ways, beside)
         if beside is not None:
-            beside[0].close()
+            beside.close()
     rank, size = conversation.rank, conversation.size
     return bind_live(conversation, lambda: Grouping(_strategy(ways.strategy), rank, size), own, plan_with)
 
@@ -378,7 +255,7 @@ def _strategy(given: Any) -> Any:
     return None if given is None else read_strategy(given)
 
 
-def _readable(ways: Ways) -> tuple[Reader, int] | None:
+def _readable(ways: Ways) -> Beside | None:
     with suppress(CheckpointError):
         return ways.beside()
     return None
@@ -388,7 +265,7 @@ def _bind_alone(
     own: Callable[[], Supply],
     plan_with: Callable[[Supply], Planned],
     ways: Ways,
-    beside: tuple[Reader, int] | None,
+    beside: Beside | None,
 ) -> Planned:
     """Load a net from this rank's file and those beside it."""
     if beside is None:
@@ -398,14 +275,13 @@ def _bind_alone(
             raise stand_alone(missing, plan.source)
         _carry_out(plan)
         return plan
-    reader, rank = beside
-    with closing(reader):
-        plan = plan_with(CompletedSupply(own(), supply_of(reader, "the rank folders")))
+    with closing(beside):
+        plan = plan_with(CompletedSupply(own(), supply_of(beside.reader, "the rank folders")))
         strategy = _strategy(ways.strategy)
-        names = None if strategy is None else {*strategy.names(strategy.stage_of(rank))}
+        names = None if strategy is None else {*strategy.names(strategy.stage_of(beside.rank))}
         missing = lacking(plan, names)
         if missing and not plan.skips:
-            raise _missing(missing, lambda _: (), reader.path)
+            raise _missing(missing, lambda _: (), beside.reader.path)
         _carry_out(plan)
     return plan
 

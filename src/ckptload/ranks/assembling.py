@@ -92,9 +92,7 @@ class Assembled:
         nbytes: its size.
     """
 
-    def __init__(
-        self, name: str, item: int, box: Box, boxes: Mapping[Box, Sequence[Member]], copies: Copies
-    ) -> None:
+    def __init__(self, name: str, item: int, box: Box, boxes: Mapping[Box, Sequence[Member]], copies: Copies) -> None:
         self.name = name
         self._item = item
         self._shape = tuple(stop - start for start, stop in box)
@@ -164,9 +162,7 @@ class Assembled:
             whole = (*part[:lead], (at, end), *full(shape[lead + 1 :]))
             self._read_run(each, _flat(whole, shape), rows)
             cut = rows[(slice(None), *(slice(*edges) for edges in part[lead + 1 :]))]
-            out[(*[slice(None)] * lead, slice(at - start, end - start))] = cut.reshape(
-                (*(1,) * lead, *cut.shape)
-            )
+            out[(*[slice(None)] * lead, slice(at - start, end - start))] = cut.reshape((*(1,) * lead, *cut.shape))
 
     def _read_runs(self, each: _Slice, part: Box, axis: int, out: Array) -> None:
         """Read what is wanted of each row by itself; the source reads neighbours together."""
@@ -231,9 +227,7 @@ class AssembledSource(Source):
         """Fill every ``(start, out)``, by two threads if there is much to read."""
         # Other threads may do the reading, but this one will call `check_unchanged`.
         read = partial(self._read, touched=self._touched.entries)
-        jobs = [
-            (start + at, out[at : at + PIECE]) for start, out in requests for at in range(0, len(out), PIECE)
-        ]
+        jobs = [(start + at, out[at : at + PIECE]) for start, out in requests for at in range(0, len(out), PIECE)]
         if len(jobs) > 1 and sum(len(out) for _, out in jobs) >= PIECE:
             threads.share(read, jobs)
             return

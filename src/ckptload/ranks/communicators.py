@@ -36,8 +36,7 @@ _KINDS: Final = (
 class Communicator(Protocol):
     """Ranks that talk. Every call but `broadcast` is made by all of them, in one order.
 
-    Optional: ``prepare(groups)``, called on all ranks with all groups in one order before the first broadcast, and
-    ``close()``, called by all when everything went well.
+    Optional: ``prepare(groups)``, called on all ranks with all groups in one order before the first broadcast.
     """
 
     @property
@@ -53,6 +52,13 @@ class Communicator(Protocol):
 
     def broadcast(self, view: memoryview, root: int, ranks: Group) -> None:
         """Fill the bytes of `view` on all ranks of a group with those of `root`; only the group calls it."""
+
+
+class Adapter:
+    """One of ours, whose groups nobody else uses."""
+
+    def close(self) -> None:
+        """Give up the groups; all ranks do so."""
 
 
 def communicator_of(given: object) -> Communicator | None:
@@ -110,7 +116,9 @@ def _checked(given: Any) -> Communicator:
     calls = [name for name in ("all_gather", "broadcast") if not callable(getattr(given, name, None))]
     lacks = [name for name in ("rank", "size") if not hasattr(given, name)] + calls
     if lacks:
-        raise ArgumentTypeError(f"communicator is {type_name(given)}, which has no {' and no '.join(lacks)}", hint=_KINDS)
+        raise ArgumentTypeError(
+            f"communicator is {type_name(given)}, which has no {' and no '.join(lacks)}", hint=_KINDS
+        )
     check_place(given.rank, given.size)
     communicator: Communicator = given
     return communicator
@@ -160,11 +168,13 @@ def _started_mpi() -> Any:
 
 def _of_mpi(comm: Any) -> Communicator:
     if comm.Is_inter() or not comm:
-        raise ArgumentTypeError("communicator must be one group of ranks, not MPI's null or intercommunicator", hint=_KINDS)
+        raise ArgumentTypeError(
+            "communicator must be one group of ranks, not MPI's null or intercommunicator", hint=_KINDS
+        )
     return MpiCommunicator(comm)
 
 
-class MpiCommunicator:
+class MpiCommunicator(Adapter):
     """A communicator of mpi4py. Groups are made by their members alone, when they are first used."""
 
     def __init__(self, comm: Any) -> None:
@@ -204,7 +214,7 @@ def _is_torch_ready(module: Any) -> bool:
     return bool(is_available and is_initialized and is_available() and is_initialized())
 
 
-class TorchCommunicator:
+class TorchCommunicator(Adapter):
     """`torch.distributed`, or one of its groups; bytes go over gloo, as others may move data of a GPU only."""
 
     def __init__(self, module: Any, group: Any = None) -> None:
@@ -263,7 +273,7 @@ def _is_mindspore_ready() -> bool:
     return bool(getattr(getattr(module, "GlobalComm", None), "INITED", False))
 
 
-class MindSporeCommunicator:
+class MindSporeCommunicator(Adapter):
     """MindSpore's own communication, which ``mindspore.communication.init`` has begun."""
 
     def __init__(self) -> None:
@@ -308,5 +318,3 @@ def _padded(data: bytes, length: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
     room = np.zeros(length, np.uint8)
     room[: len(data)] = np.frombuffer(data, np.uint8)
     return room
-
-

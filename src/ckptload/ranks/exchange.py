@@ -21,7 +21,7 @@ from ckptload.dtypes import BY_NAME
 from ckptload.errors import ArgumentError, CheckpointError, RankError
 from ckptload.messages import counted
 from ckptload.ranks import redundancy
-from ckptload.ranks.communicators import check_place
+from ckptload.ranks.communicators import Adapter, check_place
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -100,13 +100,12 @@ class Conversation:
 
     def broadcast(self, content: Array, root: int, ranks: Group) -> None:
         """Fill uint8 elements on all ranks of a group with those of `root`."""
-        self._called(lambda: self._communicator.broadcast(memoryview(content), root, ranks))
+        self._called(lambda: self._communicator.broadcast(content.data, root, ranks))
 
     def close(self) -> None:
-        """Give up what a communicator of ours has made; only if nothing has failed, as all ranks do it."""
-        close = getattr(self._communicator, "close", None)
-        if close is not None and not self.is_over:
-            self._called(close)
+        """Give up the groups of a communicator of ours; only if nothing has failed, as all ranks do it."""
+        if isinstance(self._communicator, Adapter) and not self.is_over:
+            self._called(self._communicator.close)
 
     def _called(self, call: Callable[[], object]) -> object:
         """Call the communicator, whose failures may be of any class; after one, nothing more is said."""
@@ -130,7 +129,18 @@ def _failed(bad: Mapping[int, bytes]) -> RankError:
     """Return the error of a rank whose own part was good; the first rank that failed says why."""
     rank = min(bad)
     more = "" if len(bad) == 1 else f" (and {counted(len(bad) - 1, 'other rank')})"
-    return RankError(f"rank {rank}{more} failed, and so no rank loads anything: {bad[rank][1:].decode('utf-8', 'replace')}")
+    return RankError(
+        f"rank {rank}{more} failed, and so no rank loads anything: {bad[rank][1:].decode('utf-8', 'replace')}"
+    )
+
+
+def check_size(strategy: Strategy, size: int) -> None:
+    """Raise ArgumentError unless a strategy is for this number of ranks."""
+    if strategy.ranks != size:
+        raise ArgumentError(
+            f"the strategy is for {counted(strategy.ranks, 'rank')}, and the communicator has {size}",
+            hint="pass the strategy of this job, or start as many processes",
+        )
 
 
 class Grouping:
@@ -143,11 +153,8 @@ class Grouping:
     """
 
     def __init__(self, strategy: Strategy | None, rank: int, size: int) -> None:
-        if strategy is not None and strategy.ranks != size:
-            raise ArgumentError(
-                f"the strategy is for {counted(strategy.ranks, 'rank')}, and the communicator has {size}",
-                hint="pass the strategy of this job, or start as many processes",
-            )
+        if strategy is not None:
+            check_size(strategy, size)
         self._everyone = tuple(range(size))
         self._mine: dict[str, Group] = {}
         self.names: Collection[str] | None = None
@@ -156,7 +163,7 @@ class Grouping:
         if strategy is not None:
             every, said = set(), ""
             for stage, first in enumerate(strategy.firsts):
-                found = redundancy.groups({name: strategy.layout(name, stage) for name in strategy.names(stage)}, first)
+                found = redundancy.groups(strategy.layouts(stage), first)
                 if stage == strategy.stage_of(rank):
                     self._mine = _mine(found, rank)
                     self.names = found
@@ -287,17 +294,23 @@ def agenda(grouping: Grouping, holdings: Holdings, wanted: Sequence[bytes]) -> l
     ]
 
 
+def _not_taken(_piece: Array, _start: int) -> None:
+    """Take nothing of what arrives."""
+
+
 class Sink(NamedTuple):
     """Where a tensor that arrives is put.
 
     Attributes:
-        memory: uint8 view of memory of its size, or None.
-        take: without `memory`, called with each piece, uint8 elements that it must not keep, and the piece's place in
-            bytes.
+        memory: uint8 view of memory of its size, which it is received into; or None.
+        take: called with each piece, uint8 elements that it must not keep, and the piece's place in bytes.
     """
 
-    memory: Array | None
-    take: Callable[[Array, int], None] | None = None
+    memory: Array | None = None
+    take: Callable[[Array, int], None] = _not_taken
+
+
+_NOWHERE: Final = Sink()
 
 
 def share(
@@ -319,32 +332,32 @@ def share(
         Exception: what `source` or a sink raised first, once everything is broadcast.
     """
     failures: list[Exception] = []
-
-    def tried(work: Callable[[], Array | Sink | None]) -> Array | Sink | None:
-        try:
-            return work()
-        except Exception as error:  # noqa: BLE001 -- the others wait for this rank; raised at the end
-            failures.append(error)
-            return None
-
     for sharing in sharings:
         size = _size(sharing.held)
-        if sharing.root == conversation.rank:
-            content = tried(lambda: as_bytes(source(sharing.name)))  # noqa: B023 -- called at once
-            for start in range(0, size, PIECE):
-                length = min(PIECE, size - start)
-                good = isinstance(content, np.ndarray) and content.size == size
-                piece = content[start : start + length] if good else np.zeros(length, np.uint8)
-                conversation.broadcast(piece, sharing.root, sharing.ranks)
-            continue
-        place = tried(lambda: sink(sharing))  # noqa: B023 -- likewise
+        mine = sharing.root == conversation.rank
+        content, place = None, _NOWHERE
+        try:
+            if mine:
+                content = as_bytes(source(sharing.name))
+            else:
+                place = sink(sharing)
+        except Exception as error:  # noqa: BLE001 -- the others wait for this rank; raised at the end
+            failures.append(error)
+        if mine and content is not None and content.size != size:
+            failures.append(ArgumentError("the values were changed while they were loaded", name=sharing.name))
+            content = None
+        if content is None:
+            # Nobody reads it where it should have been sent; where it arrives, it fills the net.
+            content = place.memory
         for start in range(0, size, PIECE):
             length = min(PIECE, size - start)
-            memory = place.memory if isinstance(place, Sink) else None
-            piece = np.empty(length, np.uint8) if memory is None else memory[start : start + length]
+            piece = np.zeros(length, np.uint8) if content is None else content[start : start + length]
             conversation.broadcast(piece, sharing.root, sharing.ranks)
-            if isinstance(place, Sink) and place.take is not None:
-                tried(lambda: place.take(piece, start))  # noqa: B023 -- likewise
+            try:
+                place.take(piece, start)
+            except Exception as error:  # noqa: BLE001 -- likewise
+                failures.append(error)
+                place = _NOWHERE
     if failures:
         raise failures[0]
 

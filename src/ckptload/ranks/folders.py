@@ -115,7 +115,9 @@ def _in_folder(folder: str, file_suffix: str | None) -> Files:
     if TRACKER in inside:
         return _tracked(folder)
     ranks = {
-        int(match[1]): name for name, is_dir in inside.items() if is_dir and (match := _RANK.fullmatch(name)) is not None
+        int(match[1]): name
+        for name, is_dir in inside.items()
+        if is_dir and (match := _RANK.fullmatch(name)) is not None
     }
     if not ranks:
         raise ArgumentError(
@@ -224,5 +226,7 @@ def _tracked(folder: str) -> Files:
             hint="pass the folder of an iteration that is there",
         )
     if METADATA not in (names := contents(inside)):
-        raise MissingFileError(f"the folder has no {METADATA}", path=inside, hint="pass the folder of another iteration")
+        raise MissingFileError(
+            f"the folder has no {METADATA}", path=inside, hint="pass the folder of another iteration"
+        )
     return Files(inside, inside, {}, METADATA, _unfinished(names))

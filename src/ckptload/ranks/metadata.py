@@ -76,7 +76,9 @@ def _described(path: str, name: str, entry: Any, stored: dict[str, Any]) -> Desc
     cuts = _numbers(path, name, entry, "axis_fragmentations")[: len(shape)]
     chunks = entry.get("chunk")
     if not isinstance(chunks, list) or len(cuts) != len(shape) or any(cut < 1 for cut in cuts):
-        raise _wrong(path, f"{list(cuts)} are not the parts of each axis of shape {list(shape)}, or it has no chunk", name)
+        raise _wrong(
+            path, f"{list(cuts)} are not the parts of each axis of shape {list(shape)}, or it has no chunk", name
+        )
     slices: list[tuple[Box, list[str]]] = []
     for chunk in chunks:
         if not isinstance(chunk, dict):
@@ -104,9 +106,11 @@ def _box(number: int, cuts: tuple[int, ...], size: tuple[int, ...]) -> Box:
 def _files(path: str, name: str, entries: Any) -> list[str]:
     if entries is None:
         return []
-    files = [entry.get("file_name") if isinstance(entry, dict) else None for entry in entries] if isinstance(
-        entries, list
-    ) else [None]
+    files = (
+        [entry.get("file_name") if isinstance(entry, dict) else None for entry in entries]
+        if isinstance(entries, list)
+        else [None]
+    )
     found = [file for file in files if isinstance(file, str)]
     if len(found) != len(files):
         raise _wrong(path, "storage_data does not name the files of a slice", name)

@@ -142,7 +142,8 @@ def _target(to: Any, rank: Any) -> tuple[Strategy, int] | None:
     target = read_strategy(to)
     if rank is None:
         raise ArgumentError(
-            f"`to` has {counted(target.ranks, 'rank')}, and which of them is wanted is missing", hint="pass rank as well"
+            f"`to` has {counted(target.ranks, 'rank')}, and which of them is wanted is missing",
+            hint="pass rank as well",
         )
     if isinstance(rank, bool) or not isinstance(rank, int):
         raise ArgumentTypeError(f"rank must be an int, not {type_name(rank)}")
@@ -204,9 +205,7 @@ def _is_cut(name: str, place: Place, found: Gathered) -> bool:
 
 
 def _of_target(found: Gathered, mine: Mapping[str, object], anywhere: set[str]) -> list[Note]:
-    left = [
-        name for name, place in found.places.items() if name not in anywhere and _is_cut(name, place, found)
-    ]
+    left = [name for name, place in found.places.items() if name not in anywhere and _is_cut(name, place, found)]
     absent = [name for name in mine if name not in found.places and name not in found.refused]
     notes = []
     if left:

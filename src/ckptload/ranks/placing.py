@@ -200,9 +200,7 @@ class Placing:
                 return plain if layout.whole(mine) != whole == plain.whole(mine) else layout
         return layout
 
-    def _lacking(
-        self, layout: SliceLayout, shape: tuple[int, ...], boxes: Mapping[Box, object], ranks: range
-    ) -> str:
+    def _lacking(self, layout: SliceLayout, shape: tuple[int, ...], boxes: Mapping[Box, object], ranks: range) -> str:
         """Say what no file holds, and which ranks could; boxes of one layout never overlap."""
         total, there = math.prod(shape), sum(map(volume, boxes))
         if there >= total:
@@ -288,4 +286,3 @@ def _misplaced(name: str, member: Member, entry: Entry, size: tuple[int, ...]) -
         path=member.label,
         hint="check that all files are of one run, and that the strategy is its own",
     )
-

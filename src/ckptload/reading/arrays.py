@@ -197,9 +197,7 @@ def begins_of(entry: Entry) -> list[int]:
     return [0, *accumulate(stop - start for start, stop in entry.spans)]
 
 
-def requests_of(
-    entry: Entry, begins: Sequence[int], room: memoryview, start: int = 0
-) -> list[tuple[int, memoryview]]:
+def requests_of(entry: Entry, begins: Sequence[int], room: memoryview, start: int = 0) -> list[tuple[int, memoryview]]:
     """Return the reads that fill `room` with an entry's stored data from byte `start` on, across slices."""
     requests = []
     index, done = bisect_right(begins, start) - 1, 0
