@@ -37,7 +37,8 @@ RULES: dict[str, set[str]] = {
     "nets": {"tensors", "foreign", "dtypes"},
     "reading": {"sources", "formats", "encryption", "tensors", "foreign.giving", "dtypes", "filters"},
     "ranks": {
-        *("reading", "formats", "sources", "encryption.keys", "encryption.ciphers", "tensors", "dtypes", "filters"),
+        *("reading", "formats", "sources", "encryption.keys", "encryption.ciphers", "tensors", "foreign.giving"),
+        *("dtypes", "filters"),
     },
     "binding": {"reading", "nets", "tensors", "foreign", "formats.entry", "sources.spans", "dtypes"},
     "writing": {
@@ -55,6 +56,10 @@ RULES: dict[str, set[str]] = {
     "saving": {"writing", "nets", "encryption", "tensors", "formats"},
     "frameworks": {"binding", "reading", "nets", "tensors", "foreign"},
     "converting": {"binding", "writing", "reading", "encryption", "tensors", "formats", "filters", "dtypes"},
+    "resharding": {
+        *("loading", "converting", "binding", "writing", "ranks", "reading", "encryption.ciphers", "encryption.keys"),
+        *("formats", "foreign.giving", "dtypes"),
+    },
     "context": {"absent"},
     "log": {"absent"},
     "dtype": {"dtypes", "absent"},
@@ -63,13 +68,14 @@ RULES: dict[str, set[str]] = {
     "mint": {"ops", "tensors", "absent"},
     "numpy": {"ops", "tensors", "dtypes", "absent"},
     "nn": {"nets", "absent"},
+    "parallel": {"resharding", "ranks", "absent"},
     "train": {"loading", "saving", "converting", "binding", "formats.ckpt.schema", "absent"},
     "mindspore": {
         *("loading", "saving", "frameworks", "converting", "binding", "reading", "encryption.keys", "foreign.classes"),
     },
     "__init__": {
         *("absent", "context", "log", "dtype", "common", "ops", "mint", "numpy", "nn", "train", "mindspore"),
-        *("loading", "saving", "frameworks", "converting"),
+        *("parallel", "resharding", "loading", "saving", "frameworks", "converting"),
         *("binding", "ranks", "reading", "nets", "tensors", "formats", "dtypes"),
     },
     "cli": {"__init__", "dtypes", "encryption.keys", "sources.spans", "writing.atomic", "writing.targets"},
@@ -78,7 +84,10 @@ RULES: dict[str, set[str]] = {
 
 #: The files of a package from the bottom up: each imports only those before it.
 FILES: dict[str, list[str]] = {
-    "sources": ["spans", "base", "identity", "filesystems", "memory", "files", "http", "remote", "inputs"],
+    "sources": [
+        *("spans", "base", "identity", "filesystems", "folders", "memory", "files", "pooled"),
+        *("http", "remote", "inputs"),
+    ],
     "formats": ["kinds", "limits", "entry", "item", "coverage", "index", "crc32", "ckpt", "safetensors"],
     "formats.ckpt": [
         *("schema", "wire", "window", "fields", "walk", "records", "trailer", "history", "index", "encoding"),
@@ -99,13 +108,21 @@ FILES: dict[str, list[str]] = {
     "nets": ["ends", "overlaps", "states", "cell", "containers", "pytorch", "mindspore_cell", "foreign", "slots"],
     "nets.pytorch": ["groups", "names", "module", "state"],
     "reading": ["access", "arrays", "slices", "values", "digests", "opened", "reader", "indexing", "advice", "opening"],
-    "ranks": ["layout", "schema", "strategy", "strategy_files", "redundancy"],
+    "ranks": [
+        *("layout_numbers", "layout", "schema", "layout_forms", "strategy", "strategy_files", "redundancy"),
+        *("joining", "replicas", "boxes", "folders", "metadata"),
+        *("members", "placing", "copies", "assembling", "set_index", "gathering", "opening"),
+    ],
     "binding": ["copies", "matching", "supplies", "renaming", "plan", "report", "loading", "state_dict"],
     "writing": [
         *("permissions", "temporary_files", "targets", "atomic", "output", "shard_names", "journal", "locks"),
         *("shard_set", "together", "background_save", "background", "gathering"),
     ],
     "ops": ["operands", "creation", "joining", "assigning", "functional", "primitives", "operations"],
+    "resharding": [
+        *("executors", "rank_sets", "rank_files", "entries", "merging", "cutting", "holders", "transforming"),
+        *("unifying", "distributed"),
+    ],
     "converting": ["jobs", "moves", "shards", "npz", "results", "rewriting", "converters"],
 }
 

@@ -75,7 +75,7 @@ from ckptload.errors import (
 )
 
 if TYPE_CHECKING:
-    from ckptload import common, context, dtype, log, mindspore, mint, nn, numpy, ops, train
+    from ckptload import common, context, dtype, log, mindspore, mint, nn, numpy, ops, parallel, train
     from ckptload.binding.loading import BindingPlan, load_param_into_net, plan_binding
     from ckptload.binding.plan import Load, Misfit
     from ckptload.binding.renaming import renamed
@@ -133,19 +133,30 @@ if TYPE_CHECKING:
     )
     from ckptload.formats.coverage import Coverage
     from ckptload.formats.entry import Entry
-    from ckptload.formats.index import Evidence, Facts, Foreign, ForeignField
+    from ckptload.formats.index import Evidence, Facts, Foreign, ForeignField, Note
     from ckptload.formats.item import Item
     from ckptload.frameworks import from_torch, to_mindspore, to_torch_state_dict
     from ckptload.loading import ParamDictFuture, load_checkpoint, load_checkpoint_async
     from ckptload.nets.cell import Cell
     from ckptload.nets.containers import CellList, SequentialCell
     from ckptload.nets.pytorch.groups import guess_torch_names
+    from ckptload.ranks.joining import merge_sliced_parameter
     from ckptload.ranks.layout import SliceLayout
+    from ckptload.ranks.layout_forms import read_layout
+    from ckptload.ranks.opening import open_distributed
+    from ckptload.ranks.replicas import get_ckpt_path_with_strategy, restore_group_info_list
     from ckptload.ranks.strategy import Strategy
-    from ckptload.ranks.strategy_files import read_strategy
+    from ckptload.ranks.strategy_files import build_searched_strategy, read_strategy
     from ckptload.reading.opening import open_checkpoint
     from ckptload.reading.reader import Reader
     from ckptload.reading.slices import TensorSlice
+    from ckptload.resharding.cutting import reshard_checkpoints
+    from ckptload.resharding.distributed import load_distributed_checkpoint, load_segmented_checkpoints
+    from ckptload.resharding.holders import rank_list_for_transform
+    from ckptload.resharding.merging import merge_checkpoints
+    from ckptload.resharding.rank_files import RankFile
+    from ckptload.resharding.transforming import transform_checkpoint_by_rank, transform_checkpoints
+    from ckptload.resharding.unifying import unified_safetensors
     from ckptload.saving import save_checkpoint
     from ckptload.tensors.parameter import Parameter, ParameterTuple
     from ckptload.tensors.tensor import Tensor
@@ -154,27 +165,30 @@ __all__ = [
     "COMPATIBLE", "GRAPH_MODE", "LAX", "PYNATIVE_MODE", "STRICT", "ArgumentError", "ArgumentIndexError",
     "ArgumentNameError", "ArgumentOverflowError", "ArgumentTypeError", "BackgroundSaveError", "BindingError",
     "BindingPlan", "Cell", "CellList", "ChangedFileError", "CheckpointError", "ChecksumError",
-    "CipherUnavailableError", "ClosedReaderError", "ComputationError", "CorruptCheckpointError", "Coverage", "DType",
-    "DecryptionError", "EmptyCheckpointError", "EncryptedCheckpointError", "Entry", "Evidence", "Facts", "Foreign",
-    "ForeignField", "ForeignFieldWarning", "IntegerRangeError", "Item", "LimitError", "Load", "Misfit",
+    "CipherUnavailableError", "ClosedReaderError", "ComputationError", "CorruptCheckpointError", "Coverage",
+    "DType", "DecryptionError", "EmptyCheckpointError", "EncryptedCheckpointError", "Entry", "Evidence", "Facts",
+    "Foreign", "ForeignField", "ForeignFieldWarning", "IntegerRangeError", "Item", "LimitError", "Load", "Misfit",
     "MissingAttributeError", "MissingFileError", "MissingFolderError", "MissingPackageError", "MissingShardError",
-    "Move", "NothingSelectedError", "OutOfMemoryError", "ParallelMode", "ParamDictFuture", "Parameter",
-    "ParameterTuple", "ParentIsFileError", "PartialChecksumWarning", "ReadError", "Reader", "SequentialCell",
-    "SliceLayout", "Strategy",
-    "TargetIsFolderError", "TargetIsNoFileError", "Tensor", "TensorSlice", "Type", "UnknownNameError",
-    "UnsavableTypeError", "UnsupportedTypeError", "WriteError", "WritePermissionError", "WrongFormatError",
-    "__version__", "bfloat16", "bool_", "byte", "cdouble", "cfloat",
-    "ckpt_to_safetensors", "common", "complex64", "complex128", "context", "convert_checkpoint", "double", "dtype",
-    "dtype_to_nptype", "dtype_to_pytype", "errors", "float8_e4m3fn", "float8_e5m2", "float16", "float32", "float64",
-    "float_", "from_numpy", "from_torch", "get_auto_parallel_context", "get_context", "get_current_device",
-    "get_seed", "guess_torch_names", "half", "hifloat8", "int8", "int16", "int32", "int64", "int_", "intc", "intp",
-    "is_tensor", "jit", "list_", "load_checkpoint", "load_checkpoint_async", "load_param_into_net", "log", "long",
-    "mindspore", "mint", "nn", "number", "numpy", "open_checkpoint", "ops", "plan_binding", "pytype_to_dtype",
-    "qint4x2", "read_strategy", "renamed", "reset_auto_parallel_context", "safetensors_to_ckpt", "save_checkpoint",
-    "set_auto_parallel_context", "set_context", "set_deterministic", "set_device", "set_recursion_limit",
-    "set_seed", "short", "single", "string", "tensor", "tensor_type", "to_mindspore", "to_npz",
-    "to_torch_state_dict", "train", "tuple_", "type_none", "ubyte", "uint", "uint8", "uint16", "uint32", "uint64",
-    "uintc", "uintp", "ushort",
+    "Move", "Note", "NothingSelectedError", "OutOfMemoryError", "ParallelMode", "ParamDictFuture", "Parameter",
+    "ParameterTuple", "ParentIsFileError", "PartialChecksumWarning", "RankFile", "ReadError", "Reader",
+    "SequentialCell", "SliceLayout", "Strategy", "TargetIsFolderError", "TargetIsNoFileError", "Tensor",
+    "TensorSlice", "Type", "UnknownNameError", "UnsavableTypeError", "UnsupportedTypeError", "WriteError",
+    "WritePermissionError", "WrongFormatError", "__version__", "bfloat16", "bool_", "build_searched_strategy",
+    "byte", "cdouble", "cfloat", "ckpt_to_safetensors", "common", "complex64", "complex128", "context",
+    "convert_checkpoint", "double", "dtype", "dtype_to_nptype", "dtype_to_pytype", "errors", "float8_e4m3fn",
+    "float8_e5m2", "float16", "float32", "float64", "float_", "from_numpy", "from_torch",
+    "get_auto_parallel_context", "get_ckpt_path_with_strategy", "get_context", "get_current_device", "get_seed",
+    "guess_torch_names", "half", "hifloat8", "int8", "int16", "int32", "int64", "int_", "intc", "intp", "is_tensor",
+    "jit", "list_", "load_checkpoint", "load_checkpoint_async", "load_distributed_checkpoint",
+    "load_param_into_net", "load_segmented_checkpoints", "log", "long", "merge_checkpoints",
+    "merge_sliced_parameter", "mindspore", "mint", "nn", "number", "numpy", "open_checkpoint", "open_distributed",
+    "ops", "parallel", "plan_binding", "pytype_to_dtype", "qint4x2", "rank_list_for_transform", "read_layout",
+    "read_strategy", "renamed", "reset_auto_parallel_context", "reshard_checkpoints", "restore_group_info_list",
+    "safetensors_to_ckpt", "save_checkpoint", "set_auto_parallel_context", "set_context", "set_deterministic",
+    "set_device", "set_recursion_limit", "set_seed", "short", "single", "string", "tensor", "tensor_type",
+    "to_mindspore", "to_npz", "to_torch_state_dict", "train", "transform_checkpoint_by_rank",
+    "transform_checkpoints", "tuple_", "type_none", "ubyte", "uint", "uint8", "uint16", "uint32", "uint64", "uintc",
+    "uintp", "unified_safetensors", "ushort",
 ]  # fmt: skip
 
 #: Where each name that is imported late is found; a module stands for itself.
@@ -197,19 +211,30 @@ _HOMES: Final = {
         "converting.rewriting": "convert_checkpoint",
         "formats.coverage": "Coverage",
         "formats.entry": "Entry",
-        "formats.index": "Evidence Facts Foreign ForeignField",
+        "formats.index": "Evidence Facts Foreign ForeignField Note",
         "formats.item": "Item",
         "frameworks": "from_torch to_mindspore to_torch_state_dict",
         "loading": "ParamDictFuture load_checkpoint load_checkpoint_async",
         "nets.cell": "Cell",
         "nets.containers": "CellList SequentialCell",
         "nets.pytorch.groups": "guess_torch_names",
+        "ranks.joining": "merge_sliced_parameter",
         "ranks.layout": "SliceLayout",
+        "ranks.layout_forms": "read_layout",
+        "ranks.replicas": "get_ckpt_path_with_strategy restore_group_info_list",
+        "ranks.opening": "open_distributed",
         "ranks.strategy": "Strategy",
-        "ranks.strategy_files": "read_strategy",
+        "ranks.strategy_files": "build_searched_strategy read_strategy",
         "reading.opening": "open_checkpoint",
         "reading.reader": "Reader",
         "reading.slices": "TensorSlice",
+        "resharding.cutting": "reshard_checkpoints",
+        "resharding.distributed": "load_distributed_checkpoint load_segmented_checkpoints",
+        "resharding.holders": "rank_list_for_transform",
+        "resharding.merging": "merge_checkpoints",
+        "resharding.rank_files": "RankFile",
+        "resharding.transforming": "transform_checkpoint_by_rank transform_checkpoints",
+        "resharding.unifying": "unified_safetensors",
         "saving": "save_checkpoint",
         "tensors.parameter": "Parameter ParameterTuple",
         "tensors.tensor": "Tensor",
@@ -225,6 +250,7 @@ _HOMES: Final = {
         "nn": "nn",
         "numpy": "numpy",
         "ops": "ops",
+        "parallel": "parallel",
         "train": "train",
     }.items()
     for name in names.split()

@@ -11,6 +11,10 @@ from ckptload.messages import closest
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+#: What parallel training has and a checkpoint has not.
+_OF_GRAPHS: Final = frozenset(
+    {"Layout", "parameter_broadcast", "set_op_strategy_config", "shard", "sync_pipeline_shared_parameters"}
+)
 #: From this similarity on, the nearest name is probably the one that was meant.
 _ALIKE: Final = 0.8
 
@@ -33,6 +37,9 @@ def absent(module: str, name: str, instead: str | None = None) -> MissingAttribu
     meant = (
         f"did you mean {near[0]!r}? " if near and difflib.SequenceMatcher(None, name, near[0]).ratio() >= _ALIKE else ""
     )
+    if name in _OF_GRAPHS:
+        hint = f"it belongs to a running graph, which MindSpore has: from {theirs} import {name}"
+        return MissingAttributeError(problem, hint=hint + (f"; or {instead}" if instead else ""))
     hint = f"ckptload loads, converts and saves; take anything else from MindSpore: from {theirs} import {name}"
     return MissingAttributeError(problem, hint=f"{meant}{hint}" + (f"; or {instead}" if instead else ""))
 

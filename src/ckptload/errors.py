@@ -44,10 +44,12 @@ WORDS: Final[Words] = {
     "name_map": "name_map",
     # Writing
     "crc": "crc_check",
+    "existing": "pass existing='skip' to keep files that are complete, or existing='replace'",
     "replace": "pass replace=True to replace them",
     "shard_size": "max_shard_size=",
     "to": "format",
     # Only in Python
+    "give_rank": "pass rank=, such as the variable RANK_ID, or communicator=",
     "filter_result": "choice_func is called with each name and returns whether to load it",
     "own_parameters": "load with parameters='ckptload'",
     "prefixes": "for example specify_prefix='conv' or specify_prefix=['conv1', 'fc.']",

@@ -30,6 +30,8 @@ _COMMANDS: Final = {
     "encrypt": ("encrypt", "encrypt"),
     "decrypt": ("encrypt", "decrypt"),
     "report": ("report", "command"),
+    "merge": ("merge", "command"),
+    "reshard": ("reshard", "command"),
 }
 _NAME: Final = "ckptload"
 #: The variable that a shell sets to ask for completions.

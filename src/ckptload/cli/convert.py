@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 import click
 
-from ckptload import convert_checkpoint, dtypes, guess_torch_names, renamed, shown
+from ckptload import convert_checkpoint, dtypes, guess_torch_names, open_checkpoint, renamed, shown
 from ckptload.cli import files, globs, options, text
 from ckptload.cli.maps import read_map
 from ckptload.cli.progress import Progress
@@ -22,9 +22,10 @@ if TYPE_CHECKING:
     from ckptload import Move, Reader
     from ckptload.cli.keys import KeyChoice
     from ckptload.cli.terminal import Terminal
+    from ckptload.converting.moves import Moves
     from ckptload.encryption.keys import Key
 
-_DTYPES: Final = {one.attribute: one for one in dtypes.FLOATS}
+DTYPES: Final = {one.attribute: one for one in dtypes.FLOATS}
 _MANY: Final = 5
 
 
@@ -37,7 +38,7 @@ _MANY: Final = 5
 @click.option("--torch", "to_torch", is_flag=True, help="Use PyTorch's names: weight for gamma, and so on.")
 @options.select
 @click.option("--name-map", "map_file", type=options.FILE, metavar="FILE.json", help='New names: {"old": "new"}.')
-@click.option("--dtype", type=click.Choice(list(_DTYPES)), help="Convert floating-point tensors.")
+@click.option("--dtype", type=click.Choice(list(DTYPES)), help="Convert floating-point tensors.")
 @click.option(
     "--shard-size",
     metavar="SIZE",
@@ -96,7 +97,7 @@ def command(
         dry_run=dry_run,
         max_records=max_records,
         arguments={
-            "dtype": _DTYPES[dtype] if dtype else None,
+            "dtype": DTYPES[dtype] if dtype else None,
             "crc_check": crc,
             "max_shard_size": shard_size,
             "enc_mode": out_key.mode or "AES-GCM",
@@ -123,6 +124,9 @@ class Request:
         force: bool = False,
         dry_run: bool = False,
         max_records: int | None = None,
+        as_json: bool = False,
+        opens: Callable[..., Reader] = open_checkpoint,
+        work: str = "converting",
         arguments: dict[str, Any] | None = None,
     ) -> None:
         self.source = source
@@ -134,6 +138,9 @@ class Request:
         self.force = force
         self.dry_run = dry_run
         self.max_records = max_records
+        self.as_json = as_json
+        self.opens = opens
+        self.work = work
         self.arguments = {"format": format, "dry_run": dry_run, **(arguments or {})}
 
     def run(self, key: KeyChoice, out_key: Key | None, *, must_be_plain: bool = False) -> int:
@@ -150,11 +157,13 @@ class Request:
         secret = key.read()
         with (
             files.noted(self.terminal),
-            files.open_file(self.source, secret, key, max_records=self.max_records) as reader,
+            files.open_file(self.source, secret, key, max_records=self.max_records, opens=self.opens) as reader,
         ):
             if must_be_plain and reader.cipher is not None:
                 raise ArgumentError("the file is already encrypted", path=self.source)
-            with Progress(self.terminal, "converting", None) as progress:
+            notes = [note.text for note in reader.notes]
+            self.terminal.say(*(f"ckptload: note: {self.terminal.show(note)}" for note in notes))
+            with Progress(self.terminal, self.work, None) as progress:
                 moves = convert_checkpoint(
                     reader,
                     self.target,
@@ -165,7 +174,9 @@ class Request:
                     replace=self.force or self.dry_run,
                     **self.arguments,
                 )
-        if self.dry_run:
+        if self.as_json:
+            self.terminal.write(text.document(**_as_data(moves, notes, dry_run=self.dry_run)))
+        elif self.dry_run:
             self.terminal.write(_planned(moves, self.terminal))
             self.terminal.say(*_files(moves.written, moves.removed, self.terminal))
         total = sum(move.item.nbytes for move in moves)
@@ -222,6 +233,27 @@ def _files(written: Sequence[str], removed: Sequence[str], terminal: Terminal) -
             if paths:
                 names = _some([Path(one).name for one in paths], terminal)
                 yield f"{text.counted(len(paths), 'file', 'files')} would be {what}: {names}"
+
+
+def _as_data(moves: Moves, notes: Sequence[str], *, dry_run: bool) -> dict[str, Any]:
+    return {
+        "dry_run": dry_run,
+        "entries": [
+            {
+                "name": move.old,
+                "becomes": move.item.name,
+                "kind": move.item.kind,
+                "dtype": None if move.item.dtype is None else str(move.item.dtype),
+                "shape": list(move.item.shape),
+                "bytes": move.item.nbytes,
+            }
+            for move in moves
+        ],
+        "bytes": sum(move.item.nbytes for move in moves),
+        "written": moves.written,
+        "removed": moves.removed,
+        "notes": list(notes),
+    }
 
 
 def _planned(moves: Sequence[Move], terminal: Terminal) -> Iterator[str]:

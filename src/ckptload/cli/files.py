@@ -13,7 +13,7 @@ from ckptload import open_checkpoint
 from ckptload.errors import ArgumentError, CheckpointError, EncryptedCheckpointError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from ckptload import Reader
     from ckptload.cli.keys import KeyChoice
@@ -73,7 +73,13 @@ def _unglobbed(paths: Sequence[str]) -> Iterator[str]:
 
 
 def open_file(
-    path: str, key: Key | None, choice: KeyChoice, *, max_records: int | None, plain_too: bool = False
+    path: str,
+    key: Key | None,
+    choice: KeyChoice,
+    *,
+    max_records: int | None,
+    plain_too: bool = False,
+    opens: Callable[..., Reader] = open_checkpoint,
 ) -> Reader:
     """Open a checkpoint, with its key if it needs one.
 
@@ -84,6 +90,7 @@ def open_file(
         max_records: maximum number of entries; None for the default of the library.
         plain_too: whether to open a plain file although a key was given. Commands whose result is to be trusted
             because of the key refuse it.
+        opens: what opens it.
 
     Raises:
         EncryptedCheckpointError: it needs a key, and none was given.
@@ -93,9 +100,9 @@ def open_file(
     mode = choice.mode
     how: dict[str, Any] = {"parameters": "ckptload", **({} if max_records is None else {"max_records": max_records})}
     if key is None:
-        return open_checkpoint(path, **how)
+        return opens(path, **how)
     try:
-        reader = open_checkpoint(path, **how)
+        reader = opens(path, **how)
     except EncryptedCheckpointError as error:
         if mode is None and len(error.modes) != 1:
             raise ArgumentError(
@@ -106,7 +113,7 @@ def open_file(
         if plain_too:
             return reader
         reader.close()
-    return open_checkpoint(
+    return opens(
         path,
         dec_key=cast("Any", key),
         dec_mode=mode or "AES-GCM",

@@ -166,3 +166,20 @@ def select(command: Function) -> Function:
         "--exclude", multiple=True, metavar="GLOB", help="Skip entries with matching names; may be repeated."
     )
     return include(exclude(command))
+
+
+def of_ranks(command: Function) -> Function:
+    """Add --strategy, --file-suffix and --copies, which say how a set of ranks is read."""
+    for option in (
+        click.option(
+            "--copies",
+            type=click.Choice(["error", "warn", "first"]),
+            help="Ranks that should hold the same: error compares them whole, first takes the first.",
+        ),
+        click.option(
+            "--file-suffix", metavar="S", help="Of several files of a rank take those whose names end so, such as 10_1."
+        ),
+        click.option("--strategy", type=FILE, metavar="FILE", help="Strategy of SRC: a file or a folder."),
+    ):
+        command = option(command)
+    return command

@@ -29,10 +29,12 @@ WORDS: Final[Words] = {
     "name_map": "--name-map",
     # Writing
     "crc": "--crc",
+    "existing": "pass --existing skip to keep files that are complete, or --existing replace",
     "replace": "--force to replace what is there",
     "shard_size": "--shard-size ",
     "to": "--to",
     # Only in Python
+    "give_rank": None,
     "filter_result": None,
     "own_parameters": None,
     "prefixes": None,

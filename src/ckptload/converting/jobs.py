@@ -164,7 +164,7 @@ def _job(source: Path, folder: Path, old: str, new: str) -> Job:
 # -- converting them ----------------------------------------------------------------------------------------
 
 
-class _Total:
+class Total:
     """The progress of several threads, reported to the caller by one at a time."""
 
     def __init__(self, total: int, progress: Progress | None) -> None:
@@ -174,6 +174,7 @@ class _Total:
         self._lock = threading.Lock()
 
     def add(self, count: int) -> None:
+        """Add `count` bytes to those that are done."""
         if self._progress is not None:
             with self._lock:
                 self._done += count
@@ -186,9 +187,9 @@ class Meter:
     A result is slightly longer or shorter than its source; `finish` reports the difference.
     """
 
-    def __init__(self, size: int, progress: Progress | None = None, *, total: _Total | None = None) -> None:
+    def __init__(self, size: int, progress: Progress | None = None, *, total: Total | None = None) -> None:
         self._left = size
-        self._total = total or _Total(size, progress)
+        self._total = total or Total(size, progress)
 
     def copy(self, buffers: Iterable[bytes | memoryview], file: IO[bytes]) -> None:
         """Write buffers to a file, each before the next one is requested."""
@@ -238,7 +239,7 @@ def run(
         warn("file_name_regex matches no file; nothing was converted")
         return
     sizes = [0 if progress is None else _size(job, access.max_records) for job in found]
-    total = _Total(sum(sizes), progress)
+    total = Total(sum(sizes), progress)
 
     def one(task: tuple[Job, int], together: Together | None = None) -> None:
         job, size = task

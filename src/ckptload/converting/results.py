@@ -26,10 +26,11 @@ from ckptload.writing.targets import check_places
 from ckptload.writing.together import Together
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from ckptload.converting.jobs import Meter
+    from ckptload.converting.shards import Shard
     from ckptload.encryption.keys import Key
     from ckptload.formats.item import Item
     from ckptload.reading.reader import Reader
@@ -168,35 +169,48 @@ class Result:
             [str(folder / name) for name in old],
         )
 
-    def write(self, meter: Meter, together: Together | None = None) -> None:
+    def write(
+        self,
+        meter: Meter,
+        together: Together | None = None,
+        *,
+        write: Callable[[Sequence[Shard]], object] | None = None,
+    ) -> None:
         """Write the target; it replaces an existing file only when it is complete and authenticated.
 
         Args:
             meter: copies the bytes and reports the progress.
             together: files that appear together, of which the target becomes one; not for .npz. None: it appears now.
+            write: writes shards under their temporary paths; None writes them one after the other.
         """
         folder = self._target.folder
         with enough_memory("to write the entries", path=str(self._target.path)):
             if folder is None:
                 self._write_file(meter, together)
             elif together is not None:
-                self._write_shards(folder, meter, together)
+                self._write_shards(folder, meter, together, write)
             else:
                 with Together([folder], synced=self._target.synced) as alone:
-                    self._write_shards(folder, meter, alone)
+                    self._write_shards(folder, meter, alone, write)
 
-    def _write_shards(self, folder: Path, meter: Meter, together: Together) -> None:
-        keeps_index = self._target.keeps_index(len(self._shards))
-        finish = self._source.authenticate
+    def _write_shards(
+        self, folder: Path, meter: Meter, together: Together, write: Callable[[Sequence[Shard]], object] | None
+    ) -> None:
+        reveals = self._source.statuses()
+
+        def write_here(shards: Sequence[Shard]) -> None:
+            for shard in shards:
+                shard.write(meter, synced=together.synced, reveals=reveals)
+
         write_shards(
             folder,
             self._shards,
             self._metadata,
-            meter,
-            finish,
+            write or write_here,
+            self._source.authenticate,
             together,
-            keeps_index=keeps_index,
-            reveals=self._source.statuses(),
+            keeps_index=self._target.keeps_index(len(self._shards)),
+            reveals=reveals,
             spared=self._spared(folder),
         )
 

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from ckptload.binding.renaming import NameMap
     from ckptload.converting.jobs import Progress
     from ckptload.dtypes import DType
+    from ckptload.encryption.keys import Key
     from ckptload.formats.item import Item
 
 _NO_UTF8: Final = re.compile("[\ud800-\udfff]")
@@ -101,29 +102,79 @@ def convert_checkpoint(
         UserWarning: values are too large for `dtype`.
     """
     enc_key = hidden(enc_key)
-    if not isinstance(source, Reader):
-        raise ArgumentTypeError(f"source must be an open reader, not {type_name(source)}")
-    limit = None if max_shard_size is None else parse_size(max_shard_size)
-    targets.check_local(given := path_of("path", path))
-    place = Path(given).absolute()
-    target = Target(place, format or _format_of(place, limit), limit, enc_key, enc_mode, crc_check=crc_check)
-    if target.folder is None:
-        target = dataclasses.replace(target, path=Path(targets.place(str(place))))
+    conversion = Conversion(
+        source,
+        path,
+        format=format,
+        choice_func=choice_func,
+        name_map=name_map,
+        dtype=dtype,
+        crc_check=crc_check,
+        max_shard_size=max_shard_size,
+        enc_key=enc_key,
+        enc_mode=enc_mode,
+        metadata=metadata,
+        replace=replace,
+    )
     check_progress(progress)
-    beyond: dict[str, None] = {}
-    plan = _plan(source, choice_func, name_map, dtype, beyond)
-    result = Result(source, [move.item for move in plan], target, metadata or {})
-    moves = Moves(plan, *result.files())
-    if not replace:
-        refuse_to_replace([path for path in moves.written + moves.removed if os.path.lexists(path)])
     if not dry_run:
-        result.write(Meter(sum(move.item.nbytes for move in moves), progress))
-    if beyond:
-        warn(
-            f"{counted(len(beyond), 'entry has', 'entries have')} values that are too large for {dtype} and became "
-            f"infinite: {listed(list(beyond))}"
-        )
-    return moves
+        conversion.result.write(Meter(conversion.nbytes, progress))
+    conversion.warn_of_infinity()
+    return conversion.moves
+
+
+class Conversion:
+    """What `convert_checkpoint` will do, planned and checked.
+
+    Attributes:
+        moves: the entries, and the files that are written and removed.
+        result: what writes them.
+        nbytes: size of the data that is written, in bytes.
+        beyond: names of entries with values that are too large for `dtype`, as far as they are written.
+
+    Args and exceptions are those of `convert_checkpoint`.
+    """
+
+    def __init__(
+        self,
+        source: Reader,
+        path: str | os.PathLike[str],
+        *,
+        format: str | None,
+        choice_func: Callable[[str], Any] | None,
+        name_map: NameMap,
+        dtype: DType | None,
+        crc_check: bool,
+        max_shard_size: int | str | None,
+        enc_key: Key | bytes | None,
+        enc_mode: str,
+        metadata: Mapping[str, str] | None,
+        replace: bool,
+    ) -> None:
+        if not isinstance(source, Reader):
+            raise ArgumentTypeError(f"source must be an open reader, not {type_name(source)}")
+        limit = None if max_shard_size is None else parse_size(max_shard_size)
+        targets.check_local(given := path_of("path", path))
+        place = Path(given).absolute()
+        target = Target(place, format or _format_of(place, limit), limit, enc_key, enc_mode, crc_check=crc_check)
+        if target.folder is None:
+            target = dataclasses.replace(target, path=Path(targets.place(str(place))))
+        self.dtype = dtype
+        self.beyond: dict[str, None] = {}
+        plan = _plan(source, choice_func, name_map, dtype, self.beyond)
+        self.result = Result(source, [move.item for move in plan], target, metadata or {})
+        self.moves = Moves(plan, *self.result.files())
+        self.nbytes = sum(move.item.nbytes for move in plan)
+        if not replace:
+            refuse_to_replace([path for path in self.moves.written + self.moves.removed if os.path.lexists(path)])
+
+    def warn_of_infinity(self) -> None:
+        """Warn of the entries in `beyond`."""
+        if self.beyond:
+            warn(
+                f"{counted(len(self.beyond), 'entry has', 'entries have')} values that are too large for {self.dtype} "
+                f"and became infinite: {listed(list(self.beyond))}"
+            )
 
 
 def _format_of(target: Path, limit: int | None) -> str:
@@ -189,14 +240,15 @@ def _plan(
     found = chosen(source, choice_func, source.kept_strings())
     by_name = {item.name: item for item in found}
     check_new_names(new := renamed(by_name, name_map))
-    return [_move(by_name[old], old, name, dtype, beyond) for name, old in new.items()]
+    return [moved(by_name[old], old, name, dtype, beyond) for name, old in new.items()]
 
 
-def _move(item: Item, old: str, new: str, dtype: DType | None, beyond: dict[str, None]) -> Move:
-    moved = item._replace(name=new)
+def moved(item: Item, old: str, new: str, dtype: DType | None, beyond: dict[str, None]) -> Move:
+    """Return the move of one entry, whose data is converted to `dtype` if it can be."""
+    named = item._replace(name=new)
     if dtype is not None and item.dtype in dtypes.FLOATS and item.dtype is not dtype:
-        return Move(old, item.dtype, _cast(moved, item.dtype, dtype, beyond))
-    return Move(old, item.dtype, moved)
+        return Move(old, item.dtype, _cast(named, item.dtype, dtype, beyond))
+    return Move(old, item.dtype, named)
 
 
 def _cast(item: Item, source: DType, target: DType, beyond: dict[str, None]) -> Item:

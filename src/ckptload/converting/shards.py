@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ckptload.errors import ArgumentError, ArgumentTypeError, Hint
 from ckptload.formats.safetensors.weight_map import SET
@@ -80,11 +80,34 @@ def split(items: Iterable[Item], limit: int) -> list[list[Item]]:
     return [*shards, current] if current or not shards else shards
 
 
+class Shard(NamedTuple):
+    """One file of a set.
+
+    Attributes:
+        target: where it shall be.
+        staged: the temporary path that it is written to.
+        items: its tensors.
+        metadata: texts for its metadata.
+    """
+
+    target: Path
+    staged: Path
+    items: Sequence[Item]
+    metadata: dict[str, str]
+
+    def write(self, meter: Meter, *, synced: bool, reveals: Sequence[os.stat_result]) -> None:
+        """Write the file under its temporary path; see `Replacement`."""
+        from ckptload.formats.safetensors.encoding import safetensors  # noqa: PLC0415 -- it imports the library
+
+        with Replacement(str(self.target), synced=synced, reveals=reveals, staged=self.staged) as file:
+            meter.copy(safetensors(self.items, metadata=self.metadata), file)
+
+
 def write_shards(
     folder: Path,
     shards: Sequence[Sequence[Item]],
     metadata: dict[str, str],
-    meter: Meter,
+    write: Callable[[Sequence[Shard]], object],
     finish: Callable[[], None],
     together: Together,
     *,
@@ -98,25 +121,22 @@ def write_shards(
         folder: folder for the files.
         shards: the tensors of each shard.
         metadata: texts for the metadata of the index; if there is a single shard, also for that of the shard.
-        meter: copies the bytes and reports the progress.
+        write: writes the files under their temporary paths.
         finish: called after everything is written.
         together: files that appear together.
         keeps_index: whether to write an index; a single shard needs none.
         reveals: see `Replacement`.
         spared: names of files of an old set that are not removed.
     """
-    from ckptload.formats.safetensors.encoding import safetensors  # noqa: PLC0415 -- it imports the library
-
     # Without an index nothing needs to tell one set from another, and equal entries give equal files.
     which = {SET: together.id} if keeps_index else {}
     names = plain_names(len(shards))
-    staged = []
-    for name, shard in zip(names, shards, strict=True):
-        target = folder / name
-        staged.append(together.stage(target))
-        with Replacement(str(target), synced=together.synced, reveals=reveals, staged=staged[-1]) as file:
-            texts = metadata if len(shards) == 1 else {}
-            meter.copy(safetensors(shard, metadata=_METADATA | texts | which), file)
+    texts = _METADATA | (metadata if len(shards) == 1 else {}) | which
+    files = [
+        Shard(folder / name, together.stage(folder / name), shard, texts)
+        for name, shard in zip(names, shards, strict=True)
+    ]
+    write(files)
     finish()
 
     def index(given: Mapping[str, str]) -> bytes:
@@ -127,4 +147,5 @@ def write_shards(
         }
         return (json.dumps(found, indent=2, sort_keys=True) + "\n").encode()
 
+    staged = [file.staged for file in files]
     together.add_set(folder, staged, index, keeps_index=keeps_index, reveals=reveals, spared=spared)

@@ -77,6 +77,38 @@ class Key:
         raise CheckpointError("a key cannot be pickled", hint="pass the key itself to the other process")
 
 
+class Carried:
+    """A key that may go to another process, inside of a task.
+
+    Nothing shows it here, and in the other process it is hidden again. On the way, pickle has its bytes: whoever can
+    read what an executor sends can read the key.
+
+    Args:
+        key: a key, hidden or not.
+
+    Attributes:
+        key: the hidden key.
+    """
+
+    __slots__ = ("key",)
+
+    def __init__(self, key: Key | bytes) -> None:
+        self.key: Key = hidden(key)
+        key = b""
+
+    def __repr__(self) -> str:
+        return "<key>"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Carried) and self.key == other.key
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (Carried, (self.key.reveal(),))
+
+
 def hidden(given: object) -> Any:
     """Return a key in a `Key`, and None as None.
 

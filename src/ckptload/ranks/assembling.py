@@ -7,12 +7,11 @@ What is contiguous in a slice and in the whole goes straight to its place; the r
 from __future__ import annotations
 
 import math
-import os
 import threading
 from bisect import bisect_right
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
@@ -20,16 +19,17 @@ from ckptload import threads
 from ckptload.errors import ClosedReaderError
 from ckptload.formats.entry import descriptions
 from ckptload.formats.item import as_bytes
-from ckptload.ranks.placing import full, volume
+from ckptload.ranks.boxes import contiguous_from, cut, flat, full, inside, overlap, volume
 from ckptload.sources.base import Profile, Source
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from ckptload.dtypes import Array
+    from ckptload.ranks.boxes import Box
     from ckptload.ranks.copies import Copies
     from ckptload.ranks.members import Member
-    from ckptload.ranks.placing import Box
     from ckptload.sources.base import Request
 
     #: The members that were read, each with the names of the entries.
@@ -98,7 +98,7 @@ class Assembled:
         self._shape = tuple(stop - start for start, stop in box)
         self._origin = tuple(start for start, _ in box)
         self._copies = copies
-        self.slices = [_Slice(piece, holders) for piece, holders in boxes.items() if _overlap(box, piece) is not None]
+        self.slices = [_Slice(piece, holders) for piece, holders in boxes.items() if overlap(box, piece) is not None]
         self.nbytes = math.prod(self._shape) * item
         # As arrays, because there may be a thousand slices and a million ranges that are asked for.
         edges = np.array([each.box for each in self.slices], np.int64).reshape(len(self.slices), len(box), 2)
@@ -112,7 +112,7 @@ class Assembled:
         # A range that cuts an element in two is made of a longer one; nobody asks for large ones.
         target = out if whole else memoryview(bytearray((last - first) * item))
         done = 0
-        for box in _boxes(self._shape, first, last, max(PIECE // item, 1)):
+        for box in cut(self._shape, first, last, max(PIECE // item, 1)):
             size = volume(box) * item
             self._assemble(box, target[done : done + size], touched)
             done += size
@@ -124,13 +124,14 @@ class Assembled:
         wanted = tuple((start + at, stop + at) for (start, stop), at in zip(box, self._origin, strict=True))
         target = _elements(out, tuple(stop - start for start, stop in wanted), self._item)
         for each in self._meeting(wanted):
-            part = _overlap(wanted, each.box)
+            part = overlap(wanted, each.box)
             if part is None:
                 continue
             for member in (each.holders[0], *self._copies.compare(self.name, each.box, each.holders)):
                 touched.setdefault(member, set()).add(self.name)
-            place = tuple(slice(a - start, b - start) for (a, b), (start, _) in zip(part, wanted, strict=True))
-            self._read(each, _inside(part, each.box), target[(*place, ...)])
+            # The ellipsis makes a view of a scalar, too.
+            place: tuple[Any, ...] = (*(slice(*edges) for edges in inside(part, wanted)), ...)
+            self._read(each, inside(part, each.box), target[place])
 
     def _meeting(self, box: Box) -> Iterator[_Slice]:
         if not box:
@@ -143,10 +144,10 @@ class Assembled:
     def _read(self, each: _Slice, part: Box, out: Array) -> None:
         """Read a part of a slice, given by places in it, into elements that need not stand one after the other."""
         shape = tuple(stop - start for start, stop in each.box)
-        axis = _contiguous_from(part, shape)
+        axis = contiguous_from(part, shape)
         runs = math.prod(stop - start for start, stop in part[:axis])
         if runs == 1:
-            self._read_run(each, _flat(part, shape), out)
+            self._read_run(each, flat(part, shape), out)
             return
         lead = next(at for at, (start, stop) in enumerate(part) if stop - start > 1)
         row = math.prod(shape[lead + 1 :]) * self._item
@@ -160,7 +161,7 @@ class Assembled:
             end = min(at + several, stop)
             rows = np.empty((end - at, *shape[lead + 1 :], *out.shape[len(part) :]), out.dtype)
             whole = (*part[:lead], (at, end), *full(shape[lead + 1 :]))
-            self._read_run(each, _flat(whole, shape), rows)
+            self._read_run(each, flat(whole, shape), rows)
             cut = rows[(slice(None), *(slice(*edges) for edges in part[lead + 1 :]))]
             out[(*[slice(None)] * lead, slice(at - start, end - start))] = cut.reshape((*(1,) * lead, *cut.shape))
 
@@ -175,7 +176,7 @@ class Assembled:
             target = row if row.flags.c_contiguous else np.empty(row.shape, row.dtype)
             if target is not row:
                 scattered.append((row, target))
-            requests.append((_flat(place, shape) * self._item, as_bytes(target)))
+            requests.append((flat(place, shape) * self._item, as_bytes(target)))
         each.holders[0].read_many(self.name, requests)
         for row, target in scattered:
             row[...] = target
@@ -203,7 +204,7 @@ class AssembledSource(Source):
         starts: the address of each region.
     """
 
-    profile = Profile(near=2 * PIECE // 8, far=2 * PIECE // 8)
+    profile = Profile(near=PIECE // 16, far=PIECE // 4)
 
     def __init__(self, label: str, members: Sequence[Member], regions: Sequence[Region]) -> None:
         self.label = label
@@ -283,55 +284,6 @@ class _Touched(threading.local):
 
     def __init__(self) -> None:
         self.entries: Touched = {}
-
-
-# -- arithmetic on boxes ------------------------------------------------------------------------------------
-
-
-def _overlap(one: Box, other: Box) -> Box | None:
-    """Return what two boxes share, or None if that is nothing."""
-    found = tuple((max(a, c), min(b, d)) for (a, b), (c, d) in zip(one, other, strict=True))
-    return found if all(start < stop for start, stop in found) else None
-
-
-def _inside(part: Box, box: Box) -> Box:
-    """Return the places of a part of a whole, counted from the start of a box that it lies in."""
-    return tuple((a - start, b - start) for (a, b), (start, _) in zip(part, box, strict=True))
-
-
-def _boxes(shape: Sequence[int], first: int, last: int, most: int) -> Iterator[Box]:
-    """Cut a range of elements in C order into boxes of at most `most` elements, in their order."""
-    if not shape:
-        yield ()
-        return
-    inner = math.prod(shape[1:])
-    while first < last:
-        row, at = divmod(first, inner)
-        if at or last - first < inner or inner > most:
-            stop = min(last, (row + 1) * inner)
-            for rest in _boxes(shape[1:], at, stop - row * inner, most):
-                yield ((row, row + 1), *rest)
-        else:
-            rows = min((last - first) // inner, most // inner)
-            stop = first + rows * inner
-            yield ((row, row + rows), *full(shape[1:]))
-        first = stop
-
-
-def _contiguous_from(part: Box, shape: Sequence[int]) -> int:
-    """Return the first axis from which on a part of an array is one run of elements, for each place before it."""
-    axis = len(shape)
-    while axis and part[axis - 1] == (0, shape[axis - 1]):
-        axis -= 1
-    return max(axis - 1, 0)
-
-
-def _flat(part: Box, shape: Sequence[int]) -> int:
-    """Return the number of the first element of a part of an array, in C order."""
-    found = 0
-    for (start, _), length in zip(part, shape, strict=True):
-        found = found * length + start
-    return found
 
 
 def _elements(out: memoryview, shape: tuple[int, ...], item: int) -> Array:

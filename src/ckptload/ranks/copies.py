@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from ckptload.errors import CheckpointError
+    from ckptload.ranks.boxes import Box
     from ckptload.ranks.members import Member
-    from ckptload.ranks.placing import Box
 
 ERROR: Final = "error"
 WARN: Final = "warn"

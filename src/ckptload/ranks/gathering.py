@@ -12,17 +12,19 @@ from ckptload.formats.index import Note
 from ckptload.formats.safetensors.shard_paths import path_inside
 from ckptload.messages import counted, listed
 from ckptload.ranks import members, metadata
+from ckptload.ranks.boxes import volume
 from ckptload.ranks.folders import HYPER, METADATA, UNIFIED_MAP
-from ckptload.ranks.placing import ACCUMULATED, Cut, Placing, Whole, volume, without_strategy
+from ckptload.ranks.placing import ACCUMULATED, Cut, Placing, Whole, without_strategy
 from ckptload.sources.folders import below, contents
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from ckptload.ranks.boxes import Box
     from ckptload.ranks.folders import Files
     from ckptload.ranks.members import Member
     from ckptload.ranks.metadata import Described
-    from ckptload.ranks.placing import Box, Place
+    from ckptload.ranks.placing import Place
     from ckptload.ranks.strategy import Strategy
     from ckptload.reading.access import Access
 
@@ -170,7 +172,7 @@ def _described(files: Files, access: Access, notes: tuple[Note, ...]) -> Gathere
         for name, one in tensors.items():
             try:
                 places[name] = _from_chunks(place, name, one, by_file)
-            except CheckpointError as error:
+            except CheckpointError as error:  # noqa: PERF203 -- the others can be read
                 refused[name] = error
         for name, holders in _holders(found).items():
             if name not in tensors:

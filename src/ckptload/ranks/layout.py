@@ -8,45 +8,29 @@ devices; only `SliceLayout.replicas` lists ranks.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property
 from itertools import accumulate, product
-from operator import index
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
-from ckptload.errors import ArgumentError, ArgumentTypeError
-from ckptload.messages import counted, shown_value, type_name
+from ckptload.errors import ArgumentError
+from ckptload.messages import counted, shown_value
+from ckptload.ranks.layout_numbers import (
+    ALL_REPLICAS,
+    MAX_AXES,
+    MAX_DEVICES,
+    MAX_NUMBER,
+    DeviceAxes,
+    Dims,
+    as_list,
+    bounded_product,
+    entries,
+    number,
+    numbers,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-
-#: Devices of a stage, and of a training. The largest known trainings have tens of thousands.
-MAX_DEVICES: Final = 1 << 20
-#: Axes of a device matrix, and of a tensor map. numpy's arrays have up to 64 axes.
-MAX_AXES: Final = 64
-_MAX_NUMBER: Final = (1 << 63) - 1
-#: The optimizer shard that cuts a slice over all of its replicas.
-ALL_REPLICAS: Final = -1
-#: The number in a tensor map for an axis that is not split.
-UNSPLIT: Final = -1
-
-
-class Dims(NamedTuple):
-    """A list of numbers under the name that MindSpore's messages have for it."""
-
-    dim: tuple[int, ...]
-
-
-class DeviceAxes(tuple[int, ...]):  # noqa: SLOT001 -- a tuple cannot have slots of its own
-    """The device axes that split one axis of a tensor, the outermost first.
-
-    Attributes:
-        dim: what scripts read of MindSpore's message: of the first entry of a map without joined axes, one number for
-            each axis of the tensor, and else the axes themselves; -1 stands for none.
-    """
-
-    dim: tuple[int, ...]
 
 
 @dataclass(frozen=True, init=False)
@@ -86,15 +70,15 @@ class SliceLayout:
         field: int = 0,
         expanded: Sequence[int] = (),
     ) -> None:
-        matrix = _numbers(device_matrix, "device_matrix", 1, MAX_DEVICES, MAX_AXES)
-        _bounded_product(matrix)
+        matrix = numbers(device_matrix, "device_matrix", 1, MAX_DEVICES, MAX_AXES)
+        bounded_product(matrix)
         found = {
             "device_matrix": matrix,
-            "tensor_map": _entries(tensor_map, len(matrix)),
-            "shard": _number(shard, "shard", ALL_REPLICAS, MAX_DEVICES),
-            "split": _numbers(split, "split", 0, _MAX_NUMBER, MAX_DEVICES),
-            "field": _number(field, "field", -_MAX_NUMBER, _MAX_NUMBER),
-            "expanded": _numbers(expanded, "expanded", 0, _MAX_NUMBER, MAX_AXES),
+            "tensor_map": entries(tensor_map, len(matrix)),
+            "shard": number(shard, "shard", ALL_REPLICAS, MAX_DEVICES),
+            "split": numbers(split, "split", 0, MAX_NUMBER, MAX_DEVICES),
+            "field": number(field, "field", -MAX_NUMBER, MAX_NUMBER),
+            "expanded": numbers(expanded, "expanded", 0, MAX_NUMBER, MAX_AXES),
         }
         for name, value in found.items():
             object.__setattr__(self, name, value)
@@ -126,7 +110,7 @@ class SliceLayout:
         if several % found:
             raise ArgumentError(
                 f"an optimizer shard of {found} does not divide {counted(several, 'replica')} of a slice "
-                f"(device matrix {list(self.device_matrix)}, tensor map {_shown(self.tensor_map)})",
+                f"(device matrix {list(self.device_matrix)}, tensor map {as_list(self.tensor_map)})",
                 hint=_OTHER_STRATEGY,
             )
         return found
@@ -250,7 +234,7 @@ class SliceLayout:
     def _check_axes(self, shape: Sequence[int]) -> None:
         if len(shape) != len(self.tensor_map):
             raise ArgumentError(
-                f"the tensor map {_shown(self.tensor_map)} has {counted(len(self.tensor_map), 'entry', 'entries')}, "
+                f"the tensor map {as_list(self.tensor_map)} has {counted(len(self.tensor_map), 'entry', 'entries')}, "
                 f"a tensor of shape {list(shape)} has {counted(len(shape), 'axis', 'axes')}",
                 hint=_OTHER_STRATEGY,
             )
@@ -281,7 +265,7 @@ class SliceLayout:
         """
         entries = self.tensor_map
         if len(entries) > len(shape) and len(self.expanded) == len(entries):
-            entries = self._joined(tuple(shape), whole=whole) or entries
+            entries = self._joined(tuple(shape), whole=whole)
         while len(entries) > len(shape) and not entries[-1]:
             entries = entries[:-1]
         found = self._with(tensor_map=entries, expanded=()) if entries is not self.tensor_map else self
@@ -290,8 +274,8 @@ class SliceLayout:
             return found.even()
         return found
 
-    def _joined(self, shape: tuple[int, ...], *, whole: bool) -> tuple[DeviceAxes, ...] | None:
-        """Return the map with neighbouring axes joined so that it fits a shape, or None if it does so without.
+    def _joined(self, shape: tuple[int, ...], *, whole: bool) -> tuple[DeviceAxes, ...]:
+        """Return the map with neighbouring axes joined so that it fits a shape.
 
         In a run of joined axes every one but the last was written out for a device axis, and has just its size.
         """
@@ -311,8 +295,6 @@ class SliceLayout:
                 for start in range(len(sizes))
             ] + [[]]
         if len(ways[0]) != 1:
-            if not ways[0] and not any(self.tensor_map[len(shape) :]):
-                return None
             raise ArgumentError(
                 f"the tensor map of {len(sizes)} axes and shape {list(self.expanded)} fits "
                 f"{'the' if whole else 'a slice of'} shape {list(shape)} in "
@@ -386,65 +368,3 @@ def _range(axis: int, length: int, parts: int, part: int, of: str = "") -> slice
         )
     size = length // parts
     return slice(part * size, part * size + size)
-
-
-# -- checks ---------------------------------------------------------------------------------------------------
-
-
-def _number(value: Any, argument: str, least: int, most: int) -> int:
-    try:
-        found = index(value)
-    except TypeError:
-        raise ArgumentTypeError(f"{argument} must hold ints, not {type_name(value)}") from None
-    if not least <= found <= most:
-        raise ArgumentError(f"a number of {argument} must be {least} to {most}, not {shown_value(found)}")
-    return found
-
-
-def _numbers(values: Any, argument: str, least: int, most: int, longest: int) -> tuple[int, ...]:
-    _check_sequence(values, argument, longest)
-    return tuple(_number(value, argument, least, most) for value in values)
-
-
-def _check_sequence(values: Any, argument: str, longest: int) -> None:
-    if isinstance(values, (str, bytes, Mapping)) or not (hasattr(values, "__len__") and hasattr(values, "__getitem__")):
-        raise ArgumentTypeError(f"{argument} must be a sequence of ints, not {type_name(values)}")
-    if len(values) > longest:
-        raise ArgumentError(f"{argument} has {len(values)} numbers, the most are {longest}")
-
-
-def _bounded_product(matrix: tuple[int, ...]) -> None:
-    if not matrix:
-        raise ArgumentError("the device matrix is empty")
-    if math.prod(matrix) > MAX_DEVICES:
-        raise ArgumentError(
-            f"the device matrix {list(matrix)} has {math.prod(matrix)} devices, the most are {MAX_DEVICES}"
-        )
-
-
-def _entries(tensor_map: Any, axes: int) -> tuple[DeviceAxes, ...]:
-    """Return the entries of a map, after checking that each names device axes that are there, and once."""
-    _check_sequence(tensor_map, "tensor_map", MAX_AXES)
-    given = [
-        _numbers(entry if hasattr(entry, "__len__") else (entry,), "tensor_map", -_MAX_NUMBER, _MAX_NUMBER, MAX_AXES)
-        for entry in tensor_map
-    ]
-    found = tuple(DeviceAxes(axis for axis in entry if axis != UNSPLIT) for entry in given)
-    named = [axis for entry in found for axis in entry]
-    for axis in named:
-        if not 0 <= axis < axes:
-            raise ArgumentError(
-                f"the tensor map {_shown(found)} names device axis {axis}; the device matrix has {axes}, from 0 on"
-            )
-    if len(set(named)) < len(named):
-        raise ArgumentError(f"the tensor map {_shown(found)} names a device axis twice")
-    flat = all(len(entry) < 2 for entry in found)  # noqa: PLR2004 -- one axis or none
-    whole = tuple(axis for entry in found for axis in (entry or (UNSPLIT,)))
-    for at, entry in enumerate(found):
-        entry.dim = whole if flat and not at else tuple(entry) or (UNSPLIT,)
-    return found
-
-
-def _shown(tensor_map: Sequence[Sequence[int]]) -> str:
-    entries = (entry[0] if len(entry) == 1 else list(entry) or UNSPLIT for entry in tensor_map)
-    return str(list(entries))

@@ -61,7 +61,7 @@ class Member:
         return found
 
     def read_stored(self, name: str, start: int, out: memoryview) -> None:
-        """Fill `out` with what the file has of an entry, from byte `start` of its data on; of a map, part after part."""
+        """Fill `out` with the data of an entry as the file has it, from byte `start` on; maps part by part."""
         entry = self.entry(name)
         if not entry.spans:
             entry = entry._replace(spans=tuple(span for part in entry.parts for span in part.spans))

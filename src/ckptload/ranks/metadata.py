@@ -16,7 +16,7 @@ from ckptload.formats.safetensors.weight_map import MAX_INDEX
 from ckptload.sources.inputs import open_source
 
 if TYPE_CHECKING:
-    from ckptload.ranks.placing import Box
+    from ckptload.ranks.boxes import Box
 
 _AXES: Final = 64
 _LARGEST: Final = (1 << 63) - 1

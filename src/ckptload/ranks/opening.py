@@ -26,8 +26,9 @@ from ckptload.reading.reader import Reader
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from ckptload.ranks.boxes import Box
     from ckptload.ranks.gathering import Gathered
-    from ckptload.ranks.placing import Box, Place
+    from ckptload.ranks.placing import Place
     from ckptload.ranks.strategy import Strategy
 
     Path = str | os.PathLike[str]

@@ -11,18 +11,17 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from ckptload.errors import ArgumentError, CheckpointError, CorruptCheckpointError
 from ckptload.formats.entry import TENSOR
 from ckptload.messages import counted
+from ckptload.ranks.boxes import volume
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from ckptload.dtypes import DType
     from ckptload.formats.entry import Entry
+    from ckptload.ranks.boxes import Box
     from ckptload.ranks.layout import SliceLayout
     from ckptload.ranks.members import Member
     from ckptload.ranks.strategy import Strategy
-
-#: For each axis of a whole tensor, the start and the stop of what a rank holds.
-Box = tuple[tuple[int, int], ...]
 
 #: Gradients that are summed over steps; they are saved without the optimizer shard that their layout names.
 ACCUMULATED: Final = "accu_grads."
@@ -51,16 +50,6 @@ class Whole(NamedTuple):
 
 
 Place = Cut | Whole
-
-
-def full(shape: Iterable[int]) -> Box:
-    """Return the box of a whole tensor."""
-    return tuple((0, length) for length in shape)
-
-
-def volume(box: Box) -> int:
-    """Return the number of elements in a box."""
-    return math.prod(stop - start for start, stop in box)
 
 
 class Placing:

@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 import math
+from copy import copy
 from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 
-from ckptload.errors import CheckpointError, CorruptCheckpointError, LimitError
+from ckptload.errors import CheckpointError, CorruptCheckpointError
 from ckptload.formats.coverage import Coverage, by_all
 from ckptload.formats.entry import CKPT, MAP, SAFETENSORS, TENSOR, Entry
 from ckptload.formats.index import Facts, Foreign
 from ckptload.formats.safetensors import strings
 from ckptload.ranks.assembling import Assembled, AssembledSource, Stored, every
-from ckptload.ranks.placing import Cut, full
+from ckptload.ranks.boxes import full, overlap, volume
+from ckptload.ranks.placing import Cut
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from ckptload.dtypes import DType
     from ckptload.errors import UnsupportedTypeError
     from ckptload.formats.entry import Span
     from ckptload.formats.index import Note
     from ckptload.ranks.assembling import Region
+    from ckptload.ranks.boxes import Box
     from ckptload.ranks.copies import Copies
     from ckptload.ranks.members import Member
-    from ckptload.ranks.placing import Box, Place
+    from ckptload.ranks.placing import Place
     from ckptload.sources.base import Source
 
 
@@ -92,7 +96,8 @@ class SetIndex:
             CorruptCheckpointError: no file that is here holds all of it.
         """
         if name in self._refused:
-            raise _again(self._refused[name])
+            # A copy, since it may be raised again and again.
+            raise copy(self._refused[name])
         place, box = self._wanted[name]
         start = self._starts[name]
         if isinstance(place, Cut):
@@ -159,7 +164,7 @@ def _region(name: str, wanted: Wanted, copies: Copies) -> Region:
     return Stored(name, place.holders, copies)
 
 
-def _tensor(name: str, dtype: object, box: Box, start: int) -> Entry:
+def _tensor(name: str, dtype: DType, box: Box, start: int) -> Entry:
     shape = tuple(stop - begin for begin, stop in box)
     size = math.prod(shape) * dtype.itemsize
     return Entry(name, TENSOR, dtype, shape, size, ((start, start + size),), start)
@@ -190,12 +195,8 @@ def _check_covered(name: str, place: Cut, box: Box, label: str) -> None:
 
 
 def _is_covered(place: Cut, box: Box) -> bool:
-    wanted = math.prod(stop - start for start, stop in box)
-    there = 0
-    for other in place.boxes:
-        sides = [min(b, d) - max(a, c) for (a, b), (c, d) in zip(box, other, strict=True)]
-        there += math.prod(sides) if all(side > 0 for side in sides) else 0
-    return there >= wanted
+    parts = (overlap(box, other) for other in place.boxes)
+    return sum(volume(part) for part in parts if part is not None) >= volume(box)
 
 
 def _metadata(members: Sequence[Member]) -> dict[str, str]:
@@ -214,10 +215,3 @@ def _foreign(members: Sequence[Member]) -> Foreign:
         sum(one.nbytes for one in found),
         next((one.first for one in found if one.number), ()),
     )
-
-
-def _again(error: CheckpointError) -> CheckpointError:
-    """Return a copy of an error, which may be raised for each of many calls."""
-    from copy import copy  # noqa: PLC0415 -- only for errors
-
-    return copy(error)

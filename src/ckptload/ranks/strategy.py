@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from ckptload.errors import ArgumentError, ArgumentTypeError, CheckpointError, UnknownNameError
 from ckptload.messages import closest, counted, listed, shown_value, type_name
-from ckptload.ranks.layout import MAX_DEVICES, SliceLayout
+from ckptload.ranks.layout import SliceLayout
+from ckptload.ranks.layout_numbers import MAX_DEVICES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -28,12 +28,14 @@ from ckptload.errors import (
 )
 from ckptload.filters import MAX_NAME
 from ckptload.formats.ckpt import wire
-from ckptload.formats.kinds.kind import STRATEGY
+from ckptload.formats.kinds.kind import INDEX, STRATEGY
 from ckptload.formats.limits import MAX_RECORDS
 from ckptload.formats.safetensors.parts import more_than
 from ckptload.messages import counted, type_name
 from ckptload.ranks import schema
-from ckptload.ranks.layout import MAX_DEVICES, SliceLayout
+from ckptload.ranks.layout import SliceLayout
+from ckptload.ranks.layout_forms import of_json, of_message
+from ckptload.ranks.layout_numbers import MAX_DEVICES
 from ckptload.ranks.strategy import Strategy
 from ckptload.reading.indexing import identified
 from ckptload.sources.inputs import open_source
@@ -41,6 +43,7 @@ from ckptload.sources.inputs import open_source
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from ckptload.formats.kinds.kind import Kind
     from ckptload.sources.base import Source
 
 #: Bytes of a strategy file, and of what it says about one parameter. Those of the largest known models have ten
@@ -57,6 +60,9 @@ _MERGED: Final = re.compile(r"([0-9]{1,7})-")
 #: Stages that a message lists.
 _SHOWN: Final = 8
 _ENDINGS: Final = (".ckpt", ".json")
+#: Bytes that tell whether a file is JSON, and what may stand before the rest.
+_HEAD: Final = 256
+_SPACE: Final = b" \t\r\n"
 _JSON: Final = (b"{", b"\xef\xbb\xbf{")
 
 _HINT: Final = "fetch the strategy file again, or save it again with the training"
@@ -111,7 +117,22 @@ def read_strategy(path: object) -> Strategy:
             raise ArgumentTypeError(f"a strategy is read from a path or a Strategy, not from {type_name(path)}")
         if os.path.isdir(path):  # noqa: PTH112 -- bytes of another system may be a path, too
             return _of_folder(os.fspath(path))
-    return _of_file(read_file(path))
+    return file_strategy(read_file(path))
+
+
+def build_searched_strategy(strategy_filename: str) -> dict[str, SliceLayout]:
+    """Return the layout of each name in a strategy file, in the order of the file.
+
+    In a merged file names begin with the stage and a dash. Scripts read ``layout.dev_matrix[0].dim`` and the like of a
+    layout, as of MindSpore's message (2.10.0, parallel/checkpoint_transform.py:942).
+
+    Raises:
+        ArgumentTypeError: the path is not a str.
+        CheckpointError: as `read_strategy`.
+    """
+    if not isinstance(strategy_filename, str):
+        raise ArgumentTypeError(f"strategy_filename must be a str, not {type_name(strategy_filename)}")
+    return dict(read_file(strategy_filename).layouts)
 
 
 def read_file(path: object) -> StrategyFile:
@@ -127,28 +148,31 @@ def read_file(path: object) -> StrategyFile:
             if source.size > MAX_FILE:
                 raise LimitError(f"the file has {source.size} bytes, a strategy file at most {MAX_FILE}")
             data = bytes(source.read(0, source.size))
-            found = (_json if data.lstrip(b" \t\r\n").startswith(_JSON) else _protobuf)(data, source.label)
+            found = (_json if data.lstrip(_SPACE).startswith(_JSON) else _protobuf)(data, source.label)
             if not found.layouts:
                 raise EmptyCheckpointError("the strategy file has no layout of a parameter", hint=_WHAT)
         except CheckpointError as error:
-            if not isinstance(error, ReadError) and error.name is None:
-                _other_kind(source)
             error.path = source.label
-            raise
+            kind = None if isinstance(error, ReadError) or error.name is not None else _other_kind(source)
+            if kind is None:
+                raise
+            what = f"this is not a strategy file but {kind.what}"
+            raise WrongFormatError(what, path=source.label, hint=_WHAT) from error
         return found
 
 
-def _other_kind(source: Source) -> None:
-    """Raise the error for a file that is no strategy file, if its bytes say what it is."""
+def _other_kind(source: Source) -> Kind | None:
+    """Return what a file is by its bytes, or None if it may be a damaged strategy file."""
     kind = identified(source)
-    if kind is not None and kind != STRATEGY:
-        raise WrongFormatError(f"this is not a strategy file but {kind.what}", path=source.label, hint=_WHAT)
+    is_json = bytes(source.read(0, min(source.size, _HEAD))).lstrip(_SPACE).startswith(_JSON)
+    return None if kind == STRATEGY or (is_json and kind != INDEX) else kind
 
 
 # -- several stages -------------------------------------------------------------------------------------------
 
 
-def _of_file(file: StrategyFile) -> Strategy:
+def file_strategy(file: StrategyFile) -> Strategy:
+    """Return the strategy that one file says: of all stages if it is merged, and else of the only one."""
     if not file.is_merged:
         return _strategy({0: file.layouts}, file.label)
     stages: dict[int, dict[str, SliceLayout]] = {}
@@ -168,12 +192,10 @@ def _of_folder(folder: str) -> Strategy:
         other = found.setdefault(file.stage, file)
         _compare(other, file)
     if not found and len(merged) == 1:
-        return _of_file(merged[0])
+        return file_strategy(merged[0])
     if not found:
-        many = f"no strategy file but {len(merged)} merged ones" if merged else "no strategy file (.ckpt or .json)"
-        raise EmptyCheckpointError(
-            f"the folder has {many}", path=folder, hint="name the file itself" if merged else _WHAT
-        )
+        what = f"{len(merged)} merged strategy files" if merged else "no strategy file (.ckpt or .json)"
+        raise EmptyCheckpointError(f"the folder has {what}", path=folder, hint="name one" if merged else _WHAT)
     return _strategy({stage: file.layouts for stage, file in found.items()}, folder)
 
 
@@ -285,8 +307,10 @@ def _protobuf(data: bytes, label: str) -> StrategyFile:
             message = schema.message_class("ParallelLayoutItem").FromString(item)
             name = message.param_name
         except (DecodeError, UnicodeDecodeError):
-            raise CorruptCheckpointError("what the file says about a parameter is damaged", hint=_HINT) from None
-        layout = _layout(name, label, _of_message(message.parallel_layouts))
+            name = None
+        if not isinstance(name, str):  # some versions of protobuf return what is no text as bytes
+            raise CorruptCheckpointError("what the file says about a parameter is damaged", hint=_HINT)
+        layout = _layout(name, label, of_message(message.parallel_layouts))
         _add(layouts, name, known.setdefault(layout, layout), label)
     return StrategyFile(stage or 0, layouts, label)
 
@@ -318,18 +342,6 @@ def _items(data: bytes) -> Iterator[tuple[int, bytes]]:
         at = stop
 
 
-def _of_message(message: Any) -> dict[str, Any]:
-    entries = [entry.dim for entry in message.tensor_map]
-    return {
-        "device_matrix": message.dev_matrix[0].dim if message.dev_matrix else (),
-        # A tensor of one axis that several device axes split has a second, empty entry.
-        "tensor_map": entries[0] if len(entries) == 1 else [entry for entry in entries if entry],
-        "shard": message.opt_weight_shard_size if message.opt_weight_shard_step else 0,
-        "split": message.param_split_shape[0].dim if message.param_split_shape else (),
-        "field": message.field,
-    }
-
-
 def _json(data: bytes, label: str) -> StrategyFile:
     if more_than(_MAX_VALUES, data):
         raise LimitError(f"the file has more than {_MAX_VALUES} values", hint=_HINT)
@@ -347,7 +359,7 @@ def _json(data: bytes, label: str) -> StrategyFile:
     for name, item in _mapping(told, "parallel_layout_item").items():
         if not isinstance(item, Mapping):
             raise CorruptCheckpointError(f"the layout is {type_name(item)}", name=name, hint=_HINT)
-        layout = _layout(name, label, _of_object(item))
+        layout = _layout(name, label, of_json(item))
         _add(layouts, name, known.setdefault(layout, layout), label)
     return StrategyFile(int(stage), layouts, label)
 
@@ -357,17 +369,6 @@ def _mapping(told: object, key: str) -> Mapping[str, Any]:
     if found is not None and not isinstance(found, Mapping):
         raise CorruptCheckpointError(f"{key} in the file is {type_name(found)}", hint=_HINT)
     return found or {}
-
-
-def _of_object(item: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        "device_matrix": item.get("dev_matrix"),
-        "tensor_map": item.get("tensor_map"),
-        "shard": item.get("opt_weight_shard_size", 0) if item.get("opt_weight_shard_step", 0) else 0,
-        "split": item.get("param_split_shape") or (),
-        "field": item.get("field", 0),
-        "expanded": item.get("tensor_shape") or (),
-    }
 
 
 def _layout(name: str, label: str, told: dict[str, Any]) -> SliceLayout:

@@ -261,7 +261,7 @@ def pieces(source: Source, entry: Entry) -> Iterator[memoryview]:
         yield as_bytes(array)
         return
     size = _WINDOWS * source.profile.near
-    scratch = memoryview(bytearray(min(size, entry.nbytes)))
+    scratch = as_bytes(np.empty(min(size, entry.nbytes), _BYTE))
     for start, stop in entry.spans:
         for at in range(start, stop, size):
             piece = scratch[: min(size, stop - at)]
