@@ -79,6 +79,8 @@ def test_the_signature_is_mindspores_and_what_is_added_is_given_by_name() -> Non
         ("crc_check", False, either),
         ("format", "ckpt", either),
         ("mode", None, inspect.Parameter.KEYWORD_ONLY),
+        ("strategy", None, inspect.Parameter.KEYWORD_ONLY),
+        ("communicator", None, inspect.Parameter.KEYWORD_ONLY),
         ("kwargs", inspect.Parameter.empty, inspect.Parameter.VAR_KEYWORD),
     ]
 

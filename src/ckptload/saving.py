@@ -187,7 +187,7 @@ def _share(
         stage = layouts.stage_of(rank)
         groups = redundancy.groups(layouts.layouts(stage), layouts.firsts[stage])
     mine = redundancy.shares(groups).get(rank, set())
-    return lambda name: name in chosen and (name in mine or name not in groups)
+    return lambda name: name in chosen and (name in mine or not groups.get(name))
 
 
 def _encoder(

@@ -69,15 +69,20 @@ def lacking(plan: Planned, names: Collection[str] | None = None) -> list[str]:
 
 
 def stand_alone(missing: Sequence[str], path: str | None) -> ArgumentTypeError:
-    """Return the error of a share that nothing completes; it names both ways to complete it."""
-    said = f": {counted(len(missing), 'parameter')} of the net not in it: {listed(missing)}" if missing else ""
+    """Return the error of a share that nothing can complete; it names both ways to complete it.
+
+    MindSpore raises a TypeError, too, where there are no other ranks (2.10.0, train/serialization.py,
+    _check_remove_redundancy_net).
+    """
+    lacks = f": {counted(len(missing), 'parameter')} of the net not in it: {listed(missing)}" if missing else ""
     return ArgumentTypeError(
-        f"the checkpoint is what one rank of parallel training has saved, and nothing completes it{said}",
+        "the checkpoint is taken for what one rank of parallel training has saved with redundancy removed, and there "
+        f"is nothing to complete it{lacks}",
         path=path,
         hint=Hint(
-            "load it from its rank_N folder with the folders of the other ranks beside it, and {strategy} if the net "
-            "is split; or start the ranks together and {communicator}",
-            "; or {skip_misfits}" if missing else "; if the file is complete, pass remove_redundancy=True",
+            "load it from its folder rank_N with the folders of the other ranks beside it, and {strategy} if the net "
+            "is split; or start all ranks and {communicator}",
+            "" if missing else "; if it is complete, load it without a net, and then into the net",
         ),
     )
 
@@ -239,7 +244,7 @@ def bind_share(own: Callable[[], Supply], plan_with: Callable[[Supply], Planned]
     talker = given if given is not None or not ways.asked else communicators.found()
     conversation = None if talker is None else Conversation(talker)
     if conversation is None or conversation.size == 1:
-        return _bind_alone(own, plan_with, ways, ways.beside())
+        return _bind_alone(own, plan_with, ways, ways.beside(), is_only=given is not None)
     if given is None:
         beside = _readable(ways)
         if b"no" not in conversation.together(lambda: b"no" if beside is None else b"yes"):
@@ -266,12 +271,17 @@ def _bind_alone(
     plan_with: Callable[[Supply], Planned],
     ways: Ways,
     beside: Beside | None,
+    *,
+    is_only: bool = False,
 ) -> Planned:
-    """Load a net from this rank's file and those beside it."""
+    """Load a net from this rank's file and those beside it.
+
+    Without any, a file is not loaded because it happens to have every name of the net: only if this rank `is_only` one.
+    """
     if beside is None:
         plan = plan_with(own())
         missing = lacking(plan)
-        if not ways.asked or (missing and not plan.skips):
+        if not is_only or (missing and not plan.skips):
             raise stand_alone(missing, plan.source)
         _carry_out(plan)
         return plan

@@ -9,7 +9,7 @@ from typing import Final
 
 from ckptload.errors import CheckpointError
 from ckptload.formats.entry import CKPT, SAFETENSORS
-from ckptload.ranks.layout import MAX_DEVICES
+from ckptload.ranks.layout_numbers import MAX_DEVICES
 from ckptload.sources.folders import below, contents
 
 _RANK: Final = re.compile(r"rank_(\d{1,9})", re.ASCII)
@@ -27,7 +27,7 @@ def files_beside(path: str) -> tuple[int, dict[int, str]] | None:
         path: path or URL of a rank's file.
 
     Returns:
-        None if the file is in no such folder, or there is no other rank.
+        None if the file is in no such folder, or the folders cannot be read.
     """
     folder, name = _split(path)
     parent, own = _split(folder)
@@ -52,7 +52,7 @@ def files_beside(path: str) -> tuple[int, dict[int, str]] | None:
     except CheckpointError as error:
         _log.info("the folders beside %s cannot be read: %s", folder, error)
         return None
-    return (rank, dict(sorted(paths.items()))) if len(paths) > 1 else None
+    return rank, dict(sorted(paths.items()))
 
 
 def _split(path: str) -> tuple[str, str]:

@@ -16,7 +16,7 @@ import numpy as np
 from ckptload.errors import ArgumentError, ArgumentTypeError, MissingPackageError, importable
 from ckptload.foreign.classes import TORCH, imported_mindspore, is_a
 from ckptload.messages import shown_value, type_name
-from ckptload.ranks.layout import MAX_DEVICES
+from ckptload.ranks.layout_numbers import MAX_DEVICES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
