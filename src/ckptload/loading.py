@@ -8,7 +8,7 @@ from functools import cache, partial
 from typing import TYPE_CHECKING, Any, Final
 
 from ckptload import filters
-from ckptload.binding.completing import Beside, Ways
+from ckptload.binding.completing import Beside, Ways, told
 from ckptload.binding.loading import check_arguments, check_flags, load_param_into_net, load_share
 from ckptload.encryption.ciphers import AES_GCM, load_library
 from ckptload.encryption.keys import hidden
@@ -115,25 +115,27 @@ def load_checkpoint(
     """
     dec_key = hidden(dec_key)
     kind = chosen(parameters)
-    filters.prefixes(specify_prefix, "specify_prefix")
-    filters.prefixes(filter_prefix, "filter_prefix")
-    check_flags(crc_check=crc_check, remove_redundancy=remove_redundancy, skip_misfits=skip_misfits)
-    # None, too, is not a format here (MindSpore 2.10.0, train/serialization.py, _check_file).
-    check_format(format)
-    access = Access(
-        format=format,
-        key=dec_key,
-        mode=dec_mode,
-        allow_unauthenticated=allow_unauthenticated,
-        max_records=max_records,
-        watches_name=False,
-        # Authenticate first if `choice_func` will see names or a CRC-32 error could tell about the bytes:
-        # nothing unauthenticated may reach the caller.
-        authenticates=choice_func is not None or crc_check,
-    )
-    _check_name(ckpt_file_name, format)
-    if net is not None:
-        check_arguments(net, strict_load)
+    is_share = net is not None and (remove_redundancy is True or communicator is not None)
+    with told(communicator, asked=is_share):
+        filters.prefixes(specify_prefix, "specify_prefix")
+        filters.prefixes(filter_prefix, "filter_prefix")
+        check_flags(crc_check=crc_check, remove_redundancy=remove_redundancy, skip_misfits=skip_misfits)
+        # None, too, is not a format here (MindSpore 2.10.0, train/serialization.py, _check_file).
+        check_format(format)
+        access = Access(
+            format=format,
+            key=dec_key,
+            mode=dec_mode,
+            allow_unauthenticated=allow_unauthenticated,
+            max_records=max_records,
+            watches_name=False,
+            # Authenticate first if `choice_func` will see names or a CRC-32 error could tell about the bytes:
+            # nothing unauthenticated may reach the caller.
+            authenticates=choice_func is not None or crc_check,
+        )
+        _check_name(ckpt_file_name, format)
+        if net is not None:
+            check_arguments(net, strict_load)
     # A set of shards that is replaced meanwhile is read again, and other ranks may have files, but no name is asked
     # about twice.
     again_asked = format == SAFETENSORS or net is not None
@@ -159,7 +161,7 @@ def load_checkpoint(
         return reader.select(choice_func=chooses, specify_prefix=specify_prefix, filter_prefix=filter_prefix)
 
     ways = Ways(
-        asked=remove_redundancy or communicator is not None,
+        asked=is_share,
         strategy=strategy,
         communicator=communicator,
         beside=partial(_beside, ckpt_file_name, access, strategy, choose),

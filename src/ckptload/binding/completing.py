@@ -7,7 +7,8 @@ binding holds, and nothing is written before everything fits on all ranks.
 from __future__ import annotations
 
 import hashlib
-from contextlib import closing, suppress
+import math
+from contextlib import ExitStack, closing, contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from ckptload.binding.completed import CompletedSupply, LiveSupply
@@ -19,15 +20,17 @@ from ckptload.ranks.exchange import Conversation, Grouping, Held, Holdings
 from ckptload.ranks.strategy_files import read_strategy
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
     from ckptload.binding.plan import Load
     from ckptload.binding.supplies import Supply
+    from ckptload.ranks.strategy import Strategy
     from ckptload.reading.reader import Reader
 
 #: Statistics of experts belong to one run, as sums of gradients do, and are never missed
 #: (MindSpore 2.10.0, parallel/_cell_wrapper.py, _create_allreduce_input).
 _UNMISSED: Final = "expert_load"
+_FOLDERS: Final = "the rank folders"
 
 
 class Planned(Protocol):
@@ -240,13 +243,12 @@ def bind_share(own: Callable[[], Supply], plan_with: Callable[[Supply], Planned]
         ArgumentTypeError: nothing completes the share.
         CheckpointError: as for `bind_live`.
     """
-    given = communicators.communicator_of(ways.communicator)
-    talker = given if given is not None or not ways.asked else communicators.found()
-    conversation = None if talker is None else Conversation(talker)
+    is_given = ways.communicator is not None
+    conversation = _conversation(ways.communicator, asked=ways.asked)
     if conversation is None or conversation.size == 1:
-        return _bind_alone(own, plan_with, ways, ways.beside(), is_only=given is not None)
-    if given is None:
-        beside = _readable(ways)
+        return _bind_alone(own, plan_with, ways, ways.beside(), is_only=is_given)
+    if not is_given:
+        beside = _sufficient(plan_with, ways)
         if b"no" not in conversation.together(lambda: b"no" if beside is None else b"yes"):
             conversation.close()
             return _bind_alone(own, plan_with, ways, beside)
@@ -256,13 +258,51 @@ def bind_share(own: Callable[[], Supply], plan_with: Callable[[Supply], Planned]
     return bind_live(conversation, lambda: Grouping(_strategy(ways.strategy), rank, size), own, plan_with)
 
 
-def _strategy(given: Any) -> Any:
+def _conversation(communicator: Any, *, asked: bool) -> Conversation | None:
+    """Return the ranks that a caller passed, or those that are set up in this process if they are asked for."""
+    given = communicators.communicator_of(communicator)
+    talker = communicators.found() if given is None and asked else given
+    return None if talker is None else Conversation(talker)
+
+
+@contextmanager
+def told(communicator: Any, *, asked: bool) -> Iterator[None]:
+    """Tell the other ranks of an error that comes up before the first step; they would wait for this rank."""
+    try:
+        yield
+    except CheckpointError as error:
+        conversation = None
+        if asked:
+            with suppress(CheckpointError):
+                conversation = _conversation(communicator, asked=True)
+        if conversation is None or conversation.size == 1:
+            raise
+
+        def fail() -> bytes:
+            raise error
+
+        conversation.together(fail)
+
+
+def _strategy(given: Any) -> Strategy | None:
     return None if given is None else read_strategy(given)
 
 
-def _readable(ways: Ways) -> Beside | None:
-    with suppress(CheckpointError):
-        return ways.beside()
+def _names(given: Any, rank: int) -> Collection[str] | None:
+    """Return the names that have a layout in the stage of a rank; None without a strategy."""
+    strategy = _strategy(given)
+    return None if strategy is None else strategy.layouts(strategy.stage_of(rank))
+
+
+def _sufficient(plan_with: Callable[[Supply], Planned], ways: Ways) -> Beside | None:
+    """Open the files beside that of this rank if they hold all that its net needs."""
+    with suppress(CheckpointError), ExitStack() as stack:
+        beside = ways.beside()
+        if beside is not None:
+            stack.callback(beside.close)
+            if not lacking(plan_with(supply_of(beside.reader, _FOLDERS)), _names(ways.strategy, beside.rank)):
+                stack.pop_all()
+                return beside
     return None
 
 
@@ -286,14 +326,23 @@ def _bind_alone(
         _carry_out(plan)
         return plan
     with closing(beside):
-        plan = plan_with(CompletedSupply(own(), supply_of(beside.reader, "the rank folders")))
-        strategy = _strategy(ways.strategy)
-        names = None if strategy is None else {*strategy.names(strategy.stage_of(beside.rank))}
-        missing = lacking(plan, names)
+        mine = own()
+        plan = plan_with(CompletedSupply(mine, supply_of(beside.reader, _FOLDERS)))
+        missing = lacking(plan, _names(ways.strategy, beside.rank))
         if missing and not plan.skips:
             raise _missing(missing, lambda _: (), beside.reader.path)
+        _compare_copies(beside.reader, {plan.supply.original(load.key) for load in plan.loads} - {*mine.keys})
         _carry_out(plan)
     return plan
+
+
+def _compare_copies(reader: Reader, names: Iterable[str]) -> None:
+    """Read a little of what is about to be loaded: copies are compared when they are first read."""
+    for name in sorted(names):
+        part = reader.get_slice(name)
+        if size := math.prod(part.shape):
+            for at in (0, size - 1):
+                part.flat(at, at + 1)
 
 
 def _carry_out(plan: Planned) -> None:

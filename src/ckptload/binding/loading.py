@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ckptload.binding import report
-from ckptload.binding.completing import Ways, bind_share
+from ckptload.binding.completing import Ways, bind_share, told
 from ckptload.binding.copies import Look
 from ckptload.binding.matching import match
 from ckptload.binding.plan import Load, Plan, fits
@@ -248,9 +248,11 @@ def load_param_into_net(
         UserWarning: nothing matches; the net has no parameters; or parameters are not loaded, are matched by the end
             of a name, or are converted.
     """
-    check_arguments(net, strict_load, remove_redundancy, skip_misfits=skip_misfits)
-    if remove_redundancy or communicator is not None:
-        ways = Ways(remove_redundancy, strategy, communicator, lambda: None)
+    is_share = remove_redundancy is True or communicator is not None
+    with told(communicator, asked=is_share):
+        check_arguments(net, strict_load, remove_redundancy, skip_misfits=skip_misfits)
+    if is_share:
+        ways = Ways(asked=True, strategy=strategy, communicator=communicator, beside=lambda: None)
         return load_share(net, lambda: parameter_dict, strict_load, ways, name_map=name_map, skip_misfits=skip_misfits)
     _check_values(parameter_dict)
     supply = supply_of(parameter_dict, "parameter_dict")
