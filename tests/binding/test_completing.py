@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,6 +28,7 @@ from talking import each_rank
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from pathlib import Path
 
     from ckptload import Cell
     from talking import Talker
@@ -158,7 +158,11 @@ def test_bytes_of_every_dtype_arrive(dtype: ckptload.DType) -> None:
 
 
 def test_a_scalar_and_nothing_arrive() -> None:
-    whole = {"scalar": np.array(-0.0, np.float64), "empty": np.zeros((0, 3), np.float32), "int": np.array(7)}
+    whole: dict[str, Any] = {
+        "scalar": np.array(-0.0, np.float64),
+        "empty": np.zeros((0, 3), np.float32),
+        "int": np.array(7),
+    }
 
     def work(talker: Talker) -> dict[str, bytes]:
         cell = net(whole)
@@ -186,7 +190,7 @@ def test_large_tensors_are_sent_in_pieces_and_converted_as_they_arrive(monkeypat
 
 
 def test_without_a_strategy_every_rank_holds_the_whole_net() -> None:
-    whole = {"a": np.arange(3.0), "b": np.arange(4.0), "c": np.arange(5.0)}
+    whole: dict[str, Any] = {"a": np.arange(3.0), "b": np.arange(4.0), "c": np.arange(5.0)}
 
     def work(talker: Talker) -> dict[str, bytes]:
         cell = net(whole)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 from contextlib import ExitStack, closing, contextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from ckptload.binding.completed import CompletedSupply, LiveSupply
@@ -152,13 +153,7 @@ def _apply(plan: Planned, conversation: Conversation) -> None:
         if conversation.is_over:
             raise
         failure = error
-
-    def end() -> bytes:
-        if failure is not None:
-            raise failure
-        return b""
-
-    conversation.together(end)
+    conversation.together(bytes if failure is None else partial(_fail, failure))
 
 
 def _missing(names: Sequence[str], ranks_of: Callable[[str], Sequence[int]], path: str | None) -> BindingError:
@@ -277,11 +272,12 @@ def told(communicator: Any, *, asked: bool) -> Iterator[None]:
                 conversation = _conversation(communicator, asked=True)
         if conversation is None or conversation.size == 1:
             raise
+        conversation.together(partial(_fail, error))
 
-        def fail() -> bytes:
-            raise error
 
-        conversation.together(fail)
+def _fail(failure: Exception) -> bytes:
+    """Raise what a step raises that has failed already."""
+    raise failure
 
 
 def _strategy(given: Any) -> Strategy | None:

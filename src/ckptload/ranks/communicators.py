@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import operator
 import sys
+from itertools import count
 from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
 
 import numpy as np
@@ -273,6 +274,10 @@ def _is_mindspore_ready() -> bool:
     return bool(getattr(getattr(module, "GlobalComm", None), "INITED", False))
 
 
+#: Counts how often groups were made, which is the same on all ranks.
+_times: Final = count()
+
+
 class MindSporeCommunicator(Adapter):
     """MindSpore's own communication, which ``mindspore.communication.init`` has begun."""
 
@@ -289,9 +294,11 @@ class MindSporeCommunicator(Adapter):
 
     def prepare(self, groups: Sequence[Group]) -> None:
         """Make the groups that this rank is in; all ranks do so in one order."""
+        # A name of a group that was given up cannot be used again.
+        time = next(_times)
         for number, ranks in enumerate(groups):
             if self.rank in ranks:
-                self._groups[ranks] = name = f"ckptload_{number}_{ranks[0]}_{ranks[-1]}"
+                self._groups[ranks] = name = f"ckptload_{time}_{number}"
                 self._management.create_group(name, list(ranks))
 
     def all_gather(self, data: bytes) -> list[bytes]:
