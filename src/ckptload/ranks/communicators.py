@@ -312,8 +312,10 @@ class MindSporeCommunicator(Adapter):
         """Fill bytes on all ranks of a group."""
         tensor = self._tensor(np.frombuffer(view, np.uint8).copy())
         self._module.broadcast(tensor, root, group=self._groups[ranks])
+        # It is carried out later unless somebody waits for it, and then the group may be gone.
+        content = tensor.asnumpy()
         if self.rank != root:
-            view[:] = tensor.asnumpy().data
+            view[:] = content.data
 
     def close(self) -> None:
         """Give up the groups."""
