@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from ckptload.binding.loading import check_arguments, load_param_into_net
+from ckptload.converting.executors import check_executor
 from ckptload.encryption.ciphers import AES_GCM
 from ckptload.encryption.keys import hidden
 from ckptload.errors import ArgumentError, ArgumentTypeError, MissingFileError, NothingSelectedError
@@ -22,7 +23,6 @@ from ckptload.ranks.opening import open_distributed
 from ckptload.ranks.strategy import Strategy
 from ckptload.ranks.strategy_files import folder_paths, read_strategy
 from ckptload.resharding.cutting import Job
-from ckptload.resharding.executors import check_executor
 from ckptload.resharding.rank_files import chosen_ranks
 from ckptload.resharding.rank_sets import RankSet
 
