@@ -207,7 +207,7 @@ def test_paths_that_are_none(tmp_path: Path) -> None:
             read_strategy(wrong)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=20)
 @given(st.data())
 def test_damaged_files_raise_our_errors_alone(data: st.DataObject) -> None:
     sound = data.draw(st.sampled_from([protobuf(TOLD), as_json(FLAT, SHAPES)]))
