@@ -131,8 +131,11 @@ def load_distributed_checkpoint(
     check_executor(executor)
     wanted = chosen_ranks(None if rank_id is None else [rank_id], 1 if goal is None else goal.ranks)
     set_ = RankSet.of(unified_safetensors_dir, None, goal, copies=copies)
-    job = Job(set_, dst_safetensors_dir, output_format, wanted, lambda _: "net", synced=False, names=inverse)
-    job.run(executor)
+    with set_.open() as reader_of:
+        job = Job(
+            set_, reader_of, dst_safetensors_dir, output_format, wanted, lambda _: "net", synced=False, names=inverse
+        )
+        job.run(executor)
     return True
 
 

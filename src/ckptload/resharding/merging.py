@@ -108,9 +108,9 @@ def merge_checkpoints(
         allow_unauthenticated=allow_unauthenticated,
         max_records=max_records,
     )
-    with set_.open() as reader:
+    with set_.open() as reader_of:
         conversion = Conversion(
-            reader,
+            reader_of(0),
             target,
             format=format,
             choice_func=choice_func,
