@@ -58,7 +58,7 @@ RULES: dict[str, set[str]] = {
     "converting": {"binding", "writing", "reading", "encryption", "tensors", "formats", "filters", "dtypes"},
     "resharding": {
         *("loading", "converting", "binding", "writing", "ranks", "reading", "encryption.ciphers", "encryption.keys"),
-        *("formats", "foreign.giving", "dtypes"),
+        *("formats", "sources", "foreign.giving", "filters", "dtypes"),
     },
     "context": {"absent"},
     "log": {"absent"},
@@ -69,9 +69,10 @@ RULES: dict[str, set[str]] = {
     "numpy": {"ops", "tensors", "dtypes", "absent"},
     "nn": {"nets", "absent"},
     "parallel": {"resharding", "ranks", "absent"},
-    "train": {"loading", "saving", "converting", "binding", "formats.ckpt.schema", "absent"},
+    "train": {"loading", "saving", "converting", "resharding", "ranks", "binding", "formats.ckpt.schema", "absent"},
     "mindspore": {
-        *("loading", "saving", "frameworks", "converting", "binding", "reading", "encryption.keys", "foreign.classes"),
+        *("resharding", "ranks", "loading", "saving", "frameworks", "converting", "binding", "reading"),
+        *("encryption.keys", "foreign.classes"),
     },
     "__init__": {
         *("absent", "context", "log", "dtype", "common", "ops", "mint", "numpy", "nn", "train", "mindspore"),
@@ -124,8 +125,8 @@ FILES: dict[str, list[str]] = {
     ],
     "ops": ["operands", "creation", "joining", "assigning", "functional", "primitives", "operations"],
     "resharding": [
-        *("executors", "rank_sets", "rank_files", "entries", "merging", "cutting", "holders", "transforming"),
-        *("unifying", "distributed"),
+        *("strategies", "executors", "rank_sets", "rank_files", "entries", "merging", "cutting", "holders"),
+        *("transforming", "unifying", "distributed"),
     ],
     "converting": ["jobs", "moves", "shards", "npz", "results", "rewriting", "converters"],
 }

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from ckptload.ranks.members import Member
     from ckptload.sources.base import Request
 
+    Numbers = np.ndarray[Any, np.dtype[np.int64]]
     #: The members that were read, each with the names of the entries.
     Touched = dict[Member, set[str]]
 
@@ -78,6 +79,33 @@ class _Slice(NamedTuple):
     holders: Sequence[Member]
 
 
+class Slices:
+    """The slices of a tensor. Tensors that lie alike share them, since there may be thousands of each.
+
+    Args:
+        boxes: who holds which part.
+    """
+
+    def __init__(self, boxes: Mapping[Box, Sequence[Member]]) -> None:
+        self._boxes = boxes
+        self._known: tuple[list[_Slice], Numbers, Numbers] | None = None
+
+    def meeting(self, box: Box) -> Iterator[_Slice]:
+        """Yield the slices that hold something of a box of the whole tensor."""
+        if self._known is None:
+            every_one = [_Slice(*each) for each in self._boxes.items()]
+            # As arrays, because a million ranges may be asked for. They are made late: few tensors may be read.
+            edges = np.array([each.box for each in every_one], np.int64).reshape(len(every_one), len(box), 2)
+            self._known = (every_one, edges[:, :, 0], edges[:, :, 1])
+        found, starts, stops = self._known
+        if not box:
+            yield from found
+            return
+        wanted = np.array(box, np.int64)
+        meets = ((starts < wanted[:, 1]) & (stops > wanted[:, 0])).all(axis=1)
+        yield from (found[at] for at in np.flatnonzero(meets))
+
+
 class Assembled:
     """A tensor, or a part of one, that is made of slices.
 
@@ -85,24 +113,27 @@ class Assembled:
         name: the tensor.
         item: size of an element, in bytes.
         box: the part of the whole tensor that is wanted.
-        boxes: who holds which part.
+        slices: who holds which part.
         copies: compares holders of the same part.
 
     Attributes:
         nbytes: its size.
     """
 
-    def __init__(self, name: str, item: int, box: Box, boxes: Mapping[Box, Sequence[Member]], copies: Copies) -> None:
+    def __init__(self, name: str, item: int, box: Box, slices: Slices, copies: Copies) -> None:
         self.name = name
         self._item = item
         self._shape = tuple(stop - start for start, stop in box)
         self._origin = tuple(start for start, _ in box)
         self._copies = copies
-        self.slices = [_Slice(piece, holders) for piece, holders in boxes.items() if overlap(box, piece) is not None]
+        self._box = box
+        self._slices = slices
         self.nbytes = math.prod(self._shape) * item
-        # As arrays, because there may be a thousand slices and a million ranges that are asked for.
-        edges = np.array([each.box for each in self.slices], np.int64).reshape(len(self.slices), len(box), 2)
-        self._starts, self._stops = edges[:, :, 0], edges[:, :, 1]
+
+    @property
+    def slices(self) -> list[_Slice]:
+        """The slices that hold something of it."""
+        return list(self._slices.meeting(self._box))
 
     def read(self, start: int, out: memoryview, touched: Touched) -> None:
         """Fill `out` with the data from byte `start` on."""
@@ -123,7 +154,7 @@ class Assembled:
         """Fill `out` with a box of the tensor whose elements stand one after the other in it."""
         wanted = tuple((start + at, stop + at) for (start, stop), at in zip(box, self._origin, strict=True))
         target = _elements(out, tuple(stop - start for start, stop in wanted), self._item)
-        for each in self._meeting(wanted):
+        for each in self._slices.meeting(wanted):
             part = overlap(wanted, each.box)
             if part is None:
                 continue
@@ -132,14 +163,6 @@ class Assembled:
             # The ellipsis makes a view of a scalar, too.
             place: tuple[Any, ...] = (*(slice(*edges) for edges in inside(part, wanted)), ...)
             self._read(each, inside(part, each.box), target[place])
-
-    def _meeting(self, box: Box) -> Iterator[_Slice]:
-        if not box:
-            yield from self.slices
-            return
-        edges = np.array(box, np.int64)
-        meets = ((self._starts < edges[:, 1]) & (self._stops > edges[:, 0])).all(axis=1)
-        yield from (self.slices[at] for at in np.flatnonzero(meets))
 
     def _read(self, each: _Slice, part: Box, out: Array) -> None:
         """Read a part of a slice, given by places in it, into elements that need not stand one after the other."""
@@ -204,7 +227,8 @@ class AssembledSource(Source):
         starts: the address of each region.
     """
 
-    profile = Profile(near=PIECE // 16, far=PIECE // 4)
+    # Pieces of an entry are then 1 MiB, which stays in the cache until it is written: larger ones took twice as long.
+    profile = Profile(near=PIECE // 32, far=PIECE // 4)
 
     def __init__(self, label: str, members: Sequence[Member], regions: Sequence[Region]) -> None:
         self.label = label

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from ckptload.formats.index import Index
     from ckptload.reading.access import Access
     from ckptload.sources.base import Request, Source
+
+
+#: Entries that a file keeps at hand: its index describes all, and there may be a thousand files.
+_KEPT: Final = 64
 
 
 class Member:
@@ -45,6 +49,10 @@ class Member:
             self.names = index.public_names(index.names())
         self._entries: dict[str, Entry] = {}
 
+    def share(self, other: Member) -> None:
+        """Have what another member has of names and entries; its file must describe all entries as this one does."""
+        self.names, self._entries = other.names, other._entries
+
     def entry(self, name: str) -> Entry:
         """Return the entry of a public name.
 
@@ -53,10 +61,15 @@ class Member:
         """
         found = self._entries.get(name)
         if found is None:
-            with self.named():
+            try:  # Not `named`, since this is done a million times.
                 found = self.index.entry(self.names[name])
+            except CheckpointError as error:
+                error.path = error.path or self.label
+                raise
             if found.name != name:
                 found = found._replace(name=name)
+            if len(self._entries) >= _KEPT:
+                self._entries.clear()
             self._entries[name] = found
         return found
 
@@ -124,7 +137,23 @@ def opened(paths: Mapping[int, str], access: Access) -> list[Member]:
         for member in found.values():
             member.source.close()
         raise
-    return [found[number] for number in sorted(found)]
+    members = [found[number] for number in sorted(found)]
+    _share(members)
+    return members
+
+
+def _share(members: Sequence[Member]) -> None:
+    """Let members share what is equal: most ranks of a stage have files that differ in their values only."""
+    by_header: dict[tuple[int, bool], Member] = {}
+    last: Member | None = None
+    for member in members:
+        header = getattr(member.index, "header", None)
+        alike = member if header is None else by_header.setdefault((id(header), member.source.witnessed), member)
+        if alike is not member:
+            member.share(alike)
+        elif last is not None and list(member.names.items()) == list(last.names.items()):
+            member.names = last.names
+        last = member
 
 
 def _member(number: int, source: Source, access: Access) -> Member | None:

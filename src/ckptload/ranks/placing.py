@@ -70,6 +70,8 @@ class Placing:
         self.borrowed: dict[str, str] = {}
         self._strategy = strategy
         self._members = {member.number: member for member in members}
+        self._by_stage: dict[int, list[tuple[int, Member]]] = {}
+        self._cuts: dict[tuple[object, ...], Cut] = {}
         beyond = [rank for rank in self._members if rank >= strategy.ranks]
         if beyond:
             raise ArgumentError(
@@ -128,16 +130,35 @@ class Placing:
 
     def _in_stage(self, name: str, base: str, stage: int) -> Cut | None:
         """Return what the ranks of a stage hold; None if none of them has the entry."""
-        ranks = self._strategy.ranks_of(stage)
-        held = {
-            rank - ranks.start: member
-            for rank, member in self._members.items()
-            if rank in ranks and name in member.names
-        }
+        held = {rank: member for rank, member in self._of_stage(stage) if name in member.names}
         if not held:
             return None
         entries = {rank: member.entry(name) for rank, member in held.items()}
         given = self._strategy.layout(base, stage)
+        kinds = {(entry.shape, entry.dtype) for entry in entries.values()}
+        if len(kinds) > 1 or name.startswith(ACCUMULATED):
+            return self._cut(name, stage, given, held, entries)
+        # Of thousands of names, each on a thousand ranks, most lie alike, and share their boxes.
+        key = (given, stage, *kinds, *held)
+        found = self._cuts.get(key)
+        if found is None:
+            found = self._cuts[key] = self._cut(name, stage, given, held, entries)
+        return found
+
+    def _of_stage(self, stage: int) -> list[tuple[int, Member]]:
+        """Return the members of a stage, each with its rank within it."""
+        found = self._by_stage.get(stage)
+        if found is None:
+            ranks = self._strategy.ranks_of(stage)
+            found = [(rank - ranks.start, member) for rank, member in self._members.items() if rank in ranks]
+            self._by_stage[stage] = found
+        return found
+
+    def _cut(
+        self, name: str, stage: int, given: SliceLayout, held: dict[int, Member], entries: dict[int, Entry]
+    ) -> Cut:
+        """Return what ranks of a stage hold, from the entry of each."""
+        ranks = self._strategy.ranks_of(stage)
         layouts = {shape: self._layout(given, shape) for shape in {entry.shape for entry in entries.values()}}
         if not all(_is_part(layouts[entry.shape], rank, entry.shape) for rank, entry in entries.items()):
             layouts = {shape: layout.even() for shape, layout in layouts.items()}

@@ -12,7 +12,7 @@ from ckptload.formats.coverage import Coverage, by_all
 from ckptload.formats.entry import CKPT, MAP, SAFETENSORS, TENSOR, Entry
 from ckptload.formats.index import Facts, Foreign
 from ckptload.formats.safetensors import strings
-from ckptload.ranks.assembling import Assembled, AssembledSource, Stored, every
+from ckptload.ranks.assembling import Assembled, AssembledSource, Slices, Stored, every
 from ckptload.ranks.boxes import full, overlap, volume
 from ckptload.ranks.placing import Cut
 
@@ -73,7 +73,8 @@ class SetIndex:
         self._wanted = wanted
         self._refused = refused
         self._copies = copies
-        regions = [_region(name, one, copies) for name, one in wanted.items()]
+        shared: dict[int, Slices] = {}
+        regions = [_region(name, one, copies, shared) for name, one in wanted.items()]
         self._regions = regions
         self._set_source = AssembledSource(label, members, regions)
         self.source: Source = self._set_source
@@ -153,14 +154,16 @@ class SetIndex:
         return found
 
 
-def _region(name: str, wanted: Wanted, copies: Copies) -> Region:
+def _region(name: str, wanted: Wanted, copies: Copies, shared: dict[int, Slices]) -> Region:
+    """Return where an entry is read from; `shared` has the slices of each dictionary of boxes, by its identity."""
     place, box = wanted
     if isinstance(place, Cut):
-        return Assembled(name, place.dtype.itemsize, box or full(place.shape), place.boxes, copies)
+        slices = shared.setdefault(id(place.boxes), Slices(place.boxes))
+        return Assembled(name, place.dtype.itemsize, box or full(place.shape), slices, copies)
     if box is not None:
         entry = place.holders[0].entry(name)
         if entry.dtype is not None:
-            return Assembled(name, entry.dtype.itemsize, box, {full(entry.shape): place.holders}, copies)
+            return Assembled(name, entry.dtype.itemsize, box, Slices({full(entry.shape): place.holders}), copies)
     return Stored(name, place.holders, copies)
 
 

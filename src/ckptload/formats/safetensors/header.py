@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from weakref import WeakValueDictionary
 
 from ckptload import dtypes
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 #: The key in the header that holds texts, not a tensor.
 METADATA: Final = "__metadata__"
@@ -27,8 +30,9 @@ class Described(NamedTuple):
     stop: int
 
 
-class Header(NamedTuple):
-    """A header that was parsed.
+@dataclass(frozen=True, eq=False)
+class Header:
+    """A header that was parsed. Nothing changes it, since files with the same header share it.
 
     Attributes:
         tensors: by name; None for one that is described in a way that is not known here.
@@ -39,6 +43,28 @@ class Header(NamedTuple):
     tensors: dict[str, Described | None]
     metadata: dict[str, str]
     size: int
+
+
+#: Headers in use, by their digest: a thousand ranks of one training have the same few.
+_IN_USE: Final[WeakValueDictionary[bytes, Header]] = WeakValueDictionary()
+
+
+def shared(text: bytes, judge: Callable[[], object]) -> Header:
+    """Return the header that another open file has, if its text is the same; else parse it.
+
+    Args:
+        text: of the header.
+        judge: called before it is parsed; raises if the header is not valid, which nothing but its text decides.
+
+    Raises:
+        NOT_UNDERSTOOD: see `parsed`.
+    """
+    digest = hashlib.sha256(text).digest()
+    found = _IN_USE.get(digest)
+    if found is None:
+        judge()
+        found = _IN_USE[digest] = parsed(text)
+    return found
 
 
 def parsed(text: bytes) -> Header:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import re
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from ckptload import dtypes, shown
@@ -27,7 +28,7 @@ from ckptload.formats.entry import SAFETENSORS, TENSOR, UNSUPPORTED, Entry, unsu
 from ckptload.formats.index import Facts, Foreign
 from ckptload.formats.limits import MAX_RECORDS, beyond
 from ckptload.formats.safetensors import checksum, order, parts, strings
-from ckptload.formats.safetensors.header import NOT_UNDERSTOOD, parsed, with_known_types
+from ckptload.formats.safetensors.header import NOT_UNDERSTOOD, shared, with_known_types
 from ckptload.formats.safetensors.places import places
 
 if TYPE_CHECKING:
@@ -73,6 +74,7 @@ class SafetensorsIndex:
         self.cipher: str | None = None
         self.foreign = Foreign()
         self.notes: Sequence[Note] = ()
+        self.header = header
         self._tensors = header.tensors
         # Offsets in the header count from here, the start of the tensor data.
         self._start = start
@@ -224,9 +226,10 @@ def open_safetensors(source: Source, max_records: int = MAX_RECORDS) -> Safetens
         length = 0
     head = bytes(source.read(0, min(LENGTH_SIZE + length, source.size)))
     _check_limits(source, head[LENGTH_SIZE:], max_records)
-    _judge(source, head)
     try:
-        header = parsed(head[LENGTH_SIZE:])
+        header = shared(head[LENGTH_SIZE:], partial(_judge, source, head))
+    except CheckpointError:  # Which is a ValueError, as what parsing raises.
+        raise
     except NOT_UNDERSTOOD:
         raise _refused(source, "only the safetensors library can read its header") from None
     if len(header.tensors) > max_records:
