@@ -60,7 +60,7 @@ class Counting:
     def read_many(self, name: str, requests: Sequence[tuple[int, memoryview]]) -> None:
         size = self._entries[name].nbytes
         for start, out in requests:
-            assert 0 <= start
+            assert start >= 0
             assert start + len(out) <= size
             self.bytes += len(out)
         self.reads += len(requests)
