@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import select
 import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import pytest
+
+import ckptload
 
 FIXTURES = Path(__file__).parent / "fixtures"
 #: Keys of the encrypted fixtures; they protect nothing.
@@ -26,6 +31,13 @@ class Result(NamedTuple):
     code: int
     out: str
     err: str
+
+
+def check_schema(found: dict[str, Any], command: str) -> None:
+    """Compare what a command printed as JSON with its schema."""
+    jsonschema = pytest.importorskip("jsonschema")
+    path = Path(ckptload.__file__).parent / "cli" / "schemas" / f"{command}.schema.json"
+    jsonschema.validate(found, json.loads(path.read_text("utf-8")), cls=jsonschema.Draft202012Validator)
 
 
 def environment(**changes: str | None) -> dict[str, str]:

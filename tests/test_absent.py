@@ -44,13 +44,20 @@ def test_a_name_with_an_error_gets_the_nearest(module: str, name: str, near: str
         getattr(importlib.import_module(module), name)
 
 
-@pytest.mark.parametrize("name", ["Model", "load", "export", "dataset", "amp", "load_distributed_checkpoint", "Dense"])
+@pytest.mark.parametrize("name", ["Model", "load", "export", "dataset", "amp", "mindir_saver", "Dense"])
 def test_a_name_of_mindspore_is_not_taken_for_an_error_in_writing(name: str) -> None:
     with pytest.raises(AttributeError) as caught:
         getattr(ckptload, name)
     assert "did you mean" not in str(caught.value)
     with pytest.raises(ImportError, match=name):
         exec(f"from ckptload import {name}")  # noqa: S102
+
+
+@pytest.mark.parametrize("module", ["ckptload", "ckptload.parallel"])
+def test_what_belongs_to_a_running_graph_says_so(module: str) -> None:
+    for name in ("shard", "Layout", "parameter_broadcast", "sync_pipeline_shared_parameters", "set_op_strategy_config"):
+        with pytest.raises(AttributeError, match=f"a running graph; take it from MindSpore: .* import {name}"):
+            getattr(importlib.import_module(module), name)
 
 
 def test_a_layer_has_another_way_out() -> None:
@@ -82,7 +89,20 @@ def test_no_module_takes_the_place_of_a_function() -> None:
 
 
 def test_functions_and_classes_are_callable_by_their_names() -> None:
-    modules = {"common", "context", "dtype", "errors", "log", "mindspore", "mint", "nn", "numpy", "ops", "train"}
+    modules = {
+        "common",
+        "context",
+        "dtype",
+        "errors",
+        "log",
+        "mindspore",
+        "mint",
+        "nn",
+        "numpy",
+        "ops",
+        "parallel",
+        "train",
+    }
     values: dict[str, Any] = {name: getattr(ckptload, name) for name in ckptload.__all__ if name not in modules}
     not_callable = {name for name, value in values.items() if not callable(value)}
     constants = {"COMPATIBLE", "GRAPH_MODE", "LAX", "PYNATIVE_MODE", "STRICT", "__version__"}

@@ -24,6 +24,7 @@ CLASSES = [found for found in DEFINED if issubclass(found, CheckpointError)]
 #: Beside ValueError, what callers of MindSpore or of the system catch for the same reason.
 ALSO: dict[str, type[Exception]] = {
     "UnknownNameError": KeyError,
+    "RankError": RuntimeError,
     "ReadError": OSError,
     "MissingFileError": FileNotFoundError,
     "MissingShardError": FileNotFoundError,

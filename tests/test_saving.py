@@ -7,6 +7,7 @@ import os
 import stat
 import tracemalloc
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +17,8 @@ import ckptload
 from ckptload import errors, saving
 from ckptload.errors import ArgumentError, ArgumentTypeError, CheckpointError, DecryptionError, TargetIsFolderError
 from ckptload.loading import load_checkpoint
+from ckptload.ranks.layout import SliceLayout
+from ckptload.ranks.strategy import Strategy
 from ckptload.reading.opening import open_checkpoint
 from ckptload.saving import save_checkpoint
 from ckptload.tensors.parameter import Parameter
@@ -79,6 +82,8 @@ def test_the_signature_is_mindspores_and_what_is_added_is_given_by_name() -> Non
         ("crc_check", False, either),
         ("format", "ckpt", either),
         ("mode", None, inspect.Parameter.KEYWORD_ONLY),
+        ("strategy", None, inspect.Parameter.KEYWORD_ONLY),
+        ("communicator", None, inspect.Parameter.KEYWORD_ONLY),
         ("kwargs", inspect.Parameter.empty, inspect.Parameter.VAR_KEYWORD),
     ]
 
@@ -482,3 +487,82 @@ def test_a_reader_is_saved_without_being_in_memory(tmp_path: Path) -> None:
             assert tracemalloc.get_traced_memory()[1] < 32 * MIB
         finally:
             tracemalloc.stop()
+
+
+# -- one rank of several ------------------------------------------------------------------------------------------
+
+
+def rank(number: int, size: int) -> Any:
+    """Return a communicator that knows who it is, and cannot send anything."""
+    return SimpleNamespace(rank=number, size=size, all_gather=None.__ne__, broadcast=None.__ne__)
+
+
+def test_shares_are_dealt_out_among_ranks_that_hold_the_same(tmp_path: Path) -> None:
+    half, copy = SliceLayout([2, 2], [0]), SliceLayout([2, 2], [-1])
+    strategy = Strategy([{"half.a": half, "half.b": half, "copy": copy, "own": SliceLayout([2, 2], [[1, 0]])}])
+    names = ["half.a", "half.b", "copy", "own", "step"]
+    held = []
+    for number in range(4):
+        path = tmp_path / f"of_{number}.ckpt"
+        values = {name: np.zeros(2) for name in names}
+        how: dict[str, Any] = {"remove_redundancy": True, "strategy": strategy, "communicator": rank(number, 4)}
+        save_checkpoint(values, path, append_dict={"epoch": 3}, choice_func=lambda name: name != "half.b", **how)
+        held.append(list(load_checkpoint(path)))
+    # half.b would be that of ranks 2 and 3; what has no layout is everybody's.
+    rest = ["own", "step", "epoch"]
+    assert held == [["half.a", "copy", *rest], ["half.a", *rest], rest, rest]
+
+
+def test_without_a_strategy_each_name_is_saved_by_one_rank(tmp_path: Path) -> None:
+    held = []
+    for number in range(3):
+        path = tmp_path / f"of_{number}.safetensors"
+        values = {name: np.zeros(2) for name in "dcba"}
+        how: dict[str, Any] = {"remove_redundancy": True, "communicator": rank(number, 3), "format": "safetensors"}
+        save_checkpoint(values, path, **how)
+        with open_checkpoint(path) as reader:
+            held.append(list(reader))
+            assert reader.metadata["remove_redundancy"] == "True"
+    assert sorted(map(sorted, held)) == [["a", "d"], ["b"], ["c"]]
+    assert sorted(held[0]) == ["a", "d"]
+
+
+def test_a_rank_without_a_share_saves_an_empty_file(tmp_path: Path) -> None:
+    path = tmp_path / "of_1.ckpt"
+    save_checkpoint({"a": np.zeros(2)}, path, remove_redundancy=True, communicator=rank(1, 2))
+    assert path.read_bytes() == b""
+
+
+def test_choice_func_is_asked_once_about_each_name(tmp_path: Path) -> None:
+    asked: list[str] = []
+    save_checkpoint(
+        {name: np.zeros(2) for name in "abc"},
+        tmp_path / "x.ckpt",
+        choice_func=lambda name: asked.append(name) or True,  # type: ignore[func-returns-value]
+        remove_redundancy=True,
+        communicator=rank(0, 2),
+    )
+    assert asked == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize(
+    ("how", "words"),
+    [
+        ({"communicator": rank(0, 2)}, "pass remove_redundancy=True"),
+        ({"strategy": Strategy([{"a": SliceLayout([2], [-1])}]), "remove_redundancy": False}, "redundancy is removed"),
+        ({"strategy": Strategy([{"a": SliceLayout([2], [-1])}]), "remove_redundancy": True}, "which rank this is"),
+        (
+            {
+                "strategy": Strategy([{"a": SliceLayout([2], [-1])}]),
+                "remove_redundancy": True,
+                "communicator": rank(0, 3),
+            },
+            "for 2 ranks, and the communicator has 3",
+        ),
+        ({"communicator": 3, "remove_redundancy": True}, "communicator is int"),
+    ],
+)
+def test_a_share_that_cannot_be_known_is_not_saved(target: str, how: dict[str, Any], words: str) -> None:
+    with pytest.raises(CheckpointError, match=words):
+        save_checkpoint({"a": np.zeros(2)}, target, **how)
+    assert not Path(target).exists()

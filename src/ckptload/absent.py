@@ -38,7 +38,7 @@ def absent(module: str, name: str, instead: str | None = None) -> MissingAttribu
         f"did you mean {near[0]!r}? " if near and difflib.SequenceMatcher(None, name, near[0]).ratio() >= _ALIKE else ""
     )
     if name in _OF_GRAPHS:
-        hint = f"it belongs to a running graph, which MindSpore has: from {theirs} import {name}"
+        hint = f"it belongs to a running graph; take it from MindSpore: from {theirs} import {name}"
         return MissingAttributeError(problem, hint=hint + (f"; or {instead}" if instead else ""))
     hint = f"ckptload loads, converts and saves; take anything else from MindSpore: from {theirs} import {name}"
     return MissingAttributeError(problem, hint=f"{meant}{hint}" + (f"; or {instead}" if instead else ""))

@@ -53,6 +53,8 @@ WORDS: Final[Words] = {
     "filter_result": "choice_func is called with each name and returns whether to load it",
     "own_parameters": "load with parameters='ckptload'",
     "prefixes": "for example specify_prefix='conv' or specify_prefix=['conv1', 'fc.']",
+    "communicator": "pass communicator=",
+    "strategy": "pass strategy=",
     "skip_misfits": "pass skip_misfits=True to load the rest",
     "strict_load": "strict_load=False allows conversions",
     "unmapped": "open it without mmap=True; then only what is wanted takes memory",
@@ -364,6 +366,10 @@ def importable(what: str) -> Iterator[None]:
 
 class BindingError(CheckpointError, RuntimeError):
     """Parameters do not fit the network; the message lists every misfit."""
+
+
+class RankError(CheckpointError, RuntimeError):
+    """Another rank of the job failed, or the ranks cannot talk, so that this one does not load anything either."""
 
 
 class ArgumentError(CheckpointError):

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any, Final
 
 from ckptload import filters
-from ckptload.binding.loading import check_arguments, check_flags, load_param_into_net
+from ckptload.binding.completing import Beside, Ways, told
+from ckptload.binding.loading import check_arguments, check_flags, load_param_into_net, load_share
 from ckptload.encryption.ciphers import AES_GCM, load_library
 from ckptload.encryption.keys import hidden
 from ckptload.errors import ArgumentTypeError, EmptyCheckpointError, NothingSelectedError, PartialChecksumWarning
-from ckptload.foreign.giving import AUTO, chosen
+from ckptload.foreign.giving import AUTO, OURS, chosen
 from ckptload.formats.entry import CKPT, SAFETENSORS, check_format
 from ckptload.formats.limits import MAX_RECORDS
 from ckptload.messages import closest, quoted, type_name, warn
+from ckptload.ranks.beside import files_beside
+from ckptload.ranks.opening import open_distributed
+from ckptload.ranks.strategy_files import read_strategy
 from ckptload.reading.access import Access
 from ckptload.reading.advice import misnamed
 from ckptload.reading.opening import again, is_index, open_with
@@ -48,6 +53,8 @@ def load_checkpoint(
     max_records: int = MAX_RECORDS,
     skip_misfits: bool = False,
     parameters: str = AUTO,
+    strategy: Any = None,
+    communicator: Any = None,
 ) -> dict[str, Any]:
     """Load all or some entries of a checkpoint.
 
@@ -67,8 +74,10 @@ def load_checkpoint(
             is given.
         crc_check: compare the CRC-32 in the file with that of its bytes; warn if the file has none, or if it leaves
             something out.
-        remove_redundancy: must be False with `net`: only parallel training uses it. If a safetensors file says
-            whether it is deduplicated, the file's value is used (with a warning if they differ).
+        remove_redundancy: the file is that of one rank of parallel training with redundancy removed. With `net`, what
+            it lacks comes from the rank folders beside its own, or from the other ranks, all of which make this call
+            (docs/ranks.md, "On a cluster"). If a safetensors file says whether it is deduplicated, the file's value is
+            used (with a warning if they differ), but only the argument makes ranks talk.
         format: ``"ckpt"`` or ``"safetensors"``.
         allow_unauthenticated: open AES-GCM files with data that no tag covers (docs/security.md).
         max_records: largest number of records, or of tensors in a safetensors file (docs/security.md).
@@ -76,10 +85,15 @@ def load_checkpoint(
         parameters: what tensors are loaded as: ``"mindspore"`` for ``mindspore.Parameter``, ``"ckptload"`` for
             `Parameter`, ``"torch"`` for ``torch.Tensor``, ``"numpy"`` for arrays. ``"auto"`` is ``"mindspore"``
             if this process has imported MindSpore, and ``"ckptload"`` otherwise.
+        strategy: with `net` and `remove_redundancy`: the strategy of the job, or its path; None if every rank has the
+            whole net.
+        communicator: with `net` and `remove_redundancy`: how the ranks talk; it is then used even where there are
+            rank folders. None takes them, or else the communicator that torch.distributed, MindSpore or mpi4py has
+            set up in this process. Or an object with that interface (docs/ranks.md, "On a cluster").
 
     Returns:
-        A plain dict in file order. It maps each name to a Parameter, a str, a list of read-only arrays
-        (a map) or bytes (a random state). Every value owns its memory: the arrays of Parameters are
+        A plain dict of the file's entries in file order. It maps each name to a Parameter, a str, a list of read-only
+        arrays (a map) or bytes (a random state). Every value owns its memory: the arrays of Parameters are
         aligned, writable, C-contiguous and independent of the file.
 
     Raises:
@@ -91,7 +105,9 @@ def load_checkpoint(
             unchanged.
         MissingPackageError: `parameters` needs a package that is not installed (also an ImportError).
         BindingError: values do not fit `net`; or nothing matches, and `net` is a module of torch or `skip_misfits` is
-            True (see `load_param_into_net`). The net is unchanged (also a RuntimeError).
+            True (see `load_param_into_net`); or parameters are in no rank's file. The net is unchanged (also a
+            RuntimeError).
+        RankError: another rank failed (see `load_param_into_net`).
 
     Warns:
         ForeignFieldWarning: the file has fields that no version of MindSpore writes, so parameters may be missing.
@@ -99,27 +115,31 @@ def load_checkpoint(
     """
     dec_key = hidden(dec_key)
     kind = chosen(parameters)
-    filters.prefixes(specify_prefix, "specify_prefix")
-    filters.prefixes(filter_prefix, "filter_prefix")
-    check_flags(crc_check=crc_check, remove_redundancy=remove_redundancy, skip_misfits=skip_misfits)
-    # None, too, is not a format here (MindSpore 2.10.0, train/serialization.py, _check_file).
-    check_format(format)
-    access = Access(
-        format=format,
-        key=dec_key,
-        mode=dec_mode,
-        allow_unauthenticated=allow_unauthenticated,
-        max_records=max_records,
-        watches_name=False,
-        # Authenticate first if `choice_func` will see names or a CRC-32 error could tell about the bytes:
-        # nothing unauthenticated may reach the caller.
-        authenticates=choice_func is not None or crc_check,
-    )
-    _check_name(ckpt_file_name, format)
-    if net is not None:
-        check_arguments(net, strict_load)
-    # A set of shards that is replaced meanwhile is read again, but no name is asked about twice.
-    chooses = cache(choice_func) if format == SAFETENSORS and callable(choice_func) else choice_func
+    is_share = net is not None and (remove_redundancy is True or communicator is not None)
+    with told(communicator, asked=is_share):
+        filters.prefixes(specify_prefix, "specify_prefix")
+        filters.prefixes(filter_prefix, "filter_prefix")
+        check_flags(crc_check=crc_check, remove_redundancy=remove_redundancy, skip_misfits=skip_misfits)
+        # None, too, is not a format here (MindSpore 2.10.0, train/serialization.py, _check_file).
+        check_format(format)
+        access = Access(
+            format=format,
+            key=dec_key,
+            mode=dec_mode,
+            allow_unauthenticated=allow_unauthenticated,
+            max_records=max_records,
+            watches_name=False,
+            # Authenticate first if `choice_func` will see names or a CRC-32 error could tell about the bytes:
+            # nothing unauthenticated may reach the caller.
+            authenticates=choice_func is not None or crc_check,
+        )
+        _check_name(ckpt_file_name, format)
+        if net is not None:
+            check_arguments(net, strict_load)
+    # A set of shards that is replaced meanwhile is read again, and other ranks may have files, but no name is asked
+    # about twice.
+    again_asked = format == SAFETENSORS or net is not None
+    chooses = cache(choice_func) if again_asked and callable(choice_func) else choice_func
 
     def read() -> tuple[dict[str, Any], bool]:
         with open_with(ckpt_file_name, access) as reader:
@@ -134,10 +154,64 @@ def load_checkpoint(
                 reader.warn_of_foreign_fields()
         return values, redundancy
 
-    values, remove_redundancy = again(read)
-    if net is not None:
-        load_param_into_net(net, values, strict_load, remove_redundancy, skip_misfits=skip_misfits)
-    return given(values, kind)
+    if net is None:
+        return given(again(read)[0], kind)
+
+    def choose(reader: Reader) -> Reader:
+        return reader.select(choice_func=chooses, specify_prefix=specify_prefix, filter_prefix=filter_prefix)
+
+    ways = Ways(
+        asked=is_share,
+        strategy=strategy,
+        communicator=communicator,
+        beside=partial(_beside, ckpt_file_name, access, strategy, choose),
+    )
+    return given(_into(net, read, ways, strict_load, skip_misfits=skip_misfits), kind)
+
+
+def _into(
+    net: Any, read: Callable[[], tuple[dict[str, Any], bool]], ways: Ways, strict_load: bool, *, skip_misfits: bool
+) -> dict[str, Any]:
+    """Load into a net what a file holds, and what other ranks hold beside it; return the file's values."""
+    values: dict[str, Any] = {}
+
+    def own() -> dict[str, Any]:
+        # A rank may have no share, and its file nothing in it.
+        with suppress(EmptyCheckpointError):
+            values.update(again(read)[0])
+        return values
+
+    if ways.asked:
+        load_share(net, own, strict_load, ways, skip_misfits=skip_misfits)
+        return values
+    values, is_share = again(read)
+    if is_share:
+        load_share(net, lambda: values, strict_load, ways, skip_misfits=skip_misfits)
+    else:
+        load_param_into_net(net, values, strict_load, skip_misfits=skip_misfits)
+    return values
+
+
+def _beside(source: object, access: Access, strategy: Any, choose: Callable[[Reader], Reader]) -> Beside | None:
+    """Open what the rank folders beside a file hold for its rank; None if there are none."""
+    place = os.fspath(source) if isinstance(source, (str, os.PathLike)) else None
+    found = files_beside(place) if isinstance(place, str) else None
+    if found is None:
+        return None
+    rank, paths = found
+    layouts = None if strategy is None else read_strategy(strategy)
+    reader = open_distributed(
+        paths,
+        layouts,
+        to=layouts,
+        rank=None if layouts is None else rank,
+        dec_key=hidden(access.key),
+        dec_mode=access.mode,
+        allow_unauthenticated=access.allow_unauthenticated,
+        max_records=access.max_records,
+        parameters=OURS,
+    )
+    return Beside(choose(reader), rank, reader.close)
 
 
 def _wanted(

@@ -22,12 +22,23 @@ from ckptload.encryption.keys import hidden_in, places_of
 from ckptload.errors import MissingPackageError
 from ckptload.foreign.classes import MINDSPORE, imported_mindspore
 from ckptload.frameworks import to_mindspore
+from ckptload.ranks import joining
+from ckptload.ranks.replicas import get_ckpt_path_with_strategy, restore_group_info_list
+from ckptload.ranks.strategy_files import build_searched_strategy
 from ckptload.reading import opening
+from ckptload.resharding import distributed
+from ckptload.resharding.holders import rank_list_for_transform
+from ckptload.resharding.strategies import merge_pipeline_strategys
+from ckptload.resharding.transforming import transform_checkpoint_by_rank, transform_checkpoints
+from ckptload.resharding.unifying import unified_safetensors
 from ckptload.saving import save_checkpoint, wait_for_saves
 
 __all__ = [
-    "Installation", "ckpt_to_safetensors", "install", "load_checkpoint", "load_checkpoint_async", "load_param_into_net",
-    "open_checkpoint", "plan_binding", "safetensors_to_ckpt", "save_checkpoint", "to_mindspore", "uninstall",
+    "Installation", "build_searched_strategy", "ckpt_to_safetensors", "get_ckpt_path_with_strategy", "install",
+    "load_checkpoint", "load_checkpoint_async", "load_distributed_checkpoint", "load_param_into_net",
+    "load_segmented_checkpoints", "merge_pipeline_strategys", "merge_sliced_parameter", "open_checkpoint",
+    "plan_binding", "rank_list_for_transform", "restore_group_info_list", "safetensors_to_ckpt", "save_checkpoint",
+    "to_mindspore", "transform_checkpoint_by_rank", "transform_checkpoints", "unified_safetensors", "uninstall",
 ]  # fmt: skip
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -48,6 +59,20 @@ def _with_mindspore(function: Function) -> Function:
 load_checkpoint = _with_mindspore(loading.load_checkpoint)
 load_checkpoint_async = _with_mindspore(loading.load_checkpoint_async)
 open_checkpoint = _with_mindspore(opening.open_checkpoint)
+load_distributed_checkpoint = _with_mindspore(distributed.load_distributed_checkpoint)
+load_segmented_checkpoints = _with_mindspore(distributed.load_segmented_checkpoints)
+
+
+def merge_sliced_parameter(sliced_parameters: list[Any], strategy: Any = None) -> Any:
+    """Join the slices of a parameter, ours or MindSpore's, as `ckptload.merge_sliced_parameter` does.
+
+    Returns:
+        A ``mindspore.Parameter``.
+    """
+    merged = joining.merge_sliced_parameter(sliced_parameters, strategy)
+    found = to_mindspore({merged.name: merged})[merged.name]
+    found.requires_grad = merged.requires_grad
+    return found
 
 
 def _stand_in(function: Function) -> Function:

@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from ckptload.absent import absent
 from ckptload.ranks.joining import merge_sliced_parameter
-from ckptload.ranks.strategy_files import build_searched_strategy, merge_pipeline_strategys, restore_group_info_list
+from ckptload.ranks.replicas import restore_group_info_list
+from ckptload.ranks.strategy_files import build_searched_strategy
 from ckptload.resharding.distributed import load_distributed_checkpoint, load_segmented_checkpoints
 from ckptload.resharding.holders import rank_list_for_transform
+from ckptload.resharding.strategies import merge_pipeline_strategys
 from ckptload.resharding.transforming import transform_checkpoint_by_rank, transform_checkpoints
 from ckptload.resharding.unifying import unified_safetensors
 

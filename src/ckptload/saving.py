@@ -18,6 +18,10 @@ from ckptload.formats.entry import CKPT, SAFETENSORS, check_format
 from ckptload.messages import shown_value, type_name
 from ckptload.nets.cell import Cell
 from ckptload.nets.foreign import is_foreign_net
+from ckptload.ranks import redundancy
+from ckptload.ranks.communicators import check_place, communicator_of, found
+from ckptload.ranks.exchange import check_size
+from ckptload.ranks.strategy_files import read_strategy
 from ckptload.writing.background import Saves
 from ckptload.writing.gathering import check_append_dict, detached, gather, snapshot
 from ckptload.writing.output import check_encryptable, check_encryption, write_file
@@ -62,6 +66,8 @@ def save_checkpoint(
     format: str = CKPT,
     *,
     mode: int | None = None,
+    strategy: Any = None,
+    communicator: Any = None,
     **kwargs: Any,
 ) -> None:
     """Save parameters to a file that MindSpore and ckptload can load.
@@ -91,6 +97,11 @@ def save_checkpoint(
         format: ``"ckpt"`` or ``"safetensors"``.
         mode: permission bits of the file, 0 to 0o777, whatever the umask and the mode of an old file. None for 0o400,
             as in MindSpore.
+        strategy: with ``remove_redundancy=True``: the strategy of the job, or its path. Of ranks that hold the same
+            slice, one saves it; what has no layout is saved by all. None with `communicator`: every rank has the whole
+            net, and each name is saved by one of them.
+        communicator: with ``remove_redundancy=True``: says which rank this is (see `load_checkpoint`). None takes the
+            one that is set up in this process, if `strategy` is given. Nothing is sent.
         **kwargs: `remove_redundancy` (True or False) is recorded in a safetensors file; `incremental` and
             `global_step_num` are accepted for .ckpt files. All others are ignored, as in MindSpore.
 
@@ -114,6 +125,8 @@ def save_checkpoint(
     if enc_key is not None:
         load_library()
     with enough_memory("to save the checkpoint", path=path):
+        if strategy is not None or communicator is not None:
+            choice_func = _share(save_obj, choice_func, strategy, communicator, kwargs.get("remove_redundancy"))
         items = gather(save_obj, append_dict, choice_func)
         if enc_key is not None:
             check_encryptable(items)
@@ -140,6 +153,41 @@ def _write(path: str, encode: Encoder, items: Sequence[Item], key: bytes | None,
 def wait_for_saves() -> None:
     """Wait until every asynchronous save has ended; the next one raises the failure of the last."""
     _saves.wait()
+
+
+def _share(
+    save_obj: Values, choice_func: Callable[[str], Any] | None, strategy: Any, communicator: Any, remove: object
+) -> Callable[[str], Any]:
+    """Return a function that tells whether this rank saves an entry (docs/ranks.md, "On a cluster")."""
+    if remove is not True:
+        raise ArgumentError(
+            "strategy and communicator say which part of a net a rank saves when redundancy is removed",
+            hint="pass remove_redundancy=True, or leave them out",
+        )
+    talker = communicator_of(communicator) or found()
+    if talker is None:
+        raise ArgumentError(
+            "which rank this is can only be known from a communicator, and none is set up in this process",
+            hint="pass communicator=, or call this where torch.distributed, MindSpore or mpi4py is initialised",
+        )
+    rank, size = check_place(talker.rank, talker.size)
+    chosen: dict[str, None] = {}
+
+    def note(name: str) -> bool:
+        if choice_func is None or choice_func(name):
+            chosen[name] = None
+        return False
+
+    gather(save_obj, None, note)
+    if strategy is None:
+        groups = {name: [tuple(range(size))] for name in sorted(chosen)}
+    else:
+        layouts = read_strategy(strategy)
+        check_size(layouts, size)
+        stage = layouts.stage_of(rank)
+        groups = redundancy.groups(layouts.layouts(stage), layouts.firsts[stage])
+    mine = redundancy.shares(groups).get(rank, set())
+    return lambda name: name in chosen and (name in mine or not groups.get(name))
 
 
 def _encoder(

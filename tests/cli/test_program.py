@@ -499,5 +499,7 @@ def test_ctrl_c_while_a_key_is_asked_for_is_an_interrupt() -> None:
 def test_schemas_are_json() -> None:
     folder = Path(ckptload.__file__).parent / "cli" / "schemas"
     names = sorted(path.name for path in folder.iterdir())
-    assert names == [f"{command}.schema.json" for command in ("diff", "inspect", "verify")]
+    assert names == [
+        f"{command}.schema.json" for command in ("diff", "inspect", "merge", "reshard", "strategy", "verify")
+    ]
     assert all(json.loads((folder / name).read_text("utf-8"))["$schema"] for name in names)

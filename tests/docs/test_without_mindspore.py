@@ -31,7 +31,7 @@ def test_the_page_shows_what_happens(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def test_the_names_in_the_table_exist() -> None:
     rows = re.findall(r"^\| (`ckptload.*?) \| (.*) \|$", PAGE.read_text("utf-8"), re.MULTILINE)
-    assert len(rows) == 8
+    assert len(rows) == 9
     importlib.import_module("ckptload.train.checkpoint_pb2")
     for modules, text in rows:
         found = [importlib.import_module(module) for module in re.findall(r"`([\w.]+)`", modules)]

@@ -17,12 +17,16 @@ from ckptload.encryption.encrypting import EncryptingWriter
 from ckptload.errors import CheckpointError
 from ckptload.formats.kinds.recognising import recognise
 from ckptload.loading import load_checkpoint
+from ckptload.ranks.strategy_files import read_strategy
 from ckptload.reading.opening import open_checkpoint
+from ckptload.resharding.strategies import save_strategy
 from ckptload.sources.memory import BufferSource
+from layouts import as_json, protobuf
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ckptload.ranks.strategy import Strategy
     from ckptload.reading.reader import Reader
 
 HERE: Final = Path(__file__).parent
@@ -112,8 +116,31 @@ def recogniser(data: bytes) -> None:
     _read_all(data)
 
 
+def strategy(data: bytes) -> None:
+    """A strategy file, protobuf or JSON: every layout, a slice of each rank at the ends, and the file written again."""
+    found = read_strategy(data)
+    for name in found.names():
+        layout = found.layout(name)
+        _answers(found.replicas, name, found.ranks - 1)
+        shape = tuple(2 * parts for parts in layout.parts)
+        for rank in (0, layout.devices - 1):
+            _answers(layout.box, rank, shape)
+        _answers(layout.fitted, layout.expanded, whole=True)
+        _answers(layout.fitted, shape[1:], whole=False)
+    with tempfile.TemporaryDirectory() as folder:
+        for suffix in ("ckpt", "json"):
+            _answers(_written_again, found, Path(folder) / f"s.{suffix}")
+
+
+def _written_again(strategy: Strategy, path: Path) -> None:
+    save_strategy(strategy, path)
+    if read_strategy(path).ranks != strategy.ranks:
+        raise ValueError(path.name)
+
+
 TARGETS: Final[dict[str, Callable[[bytes], None]]] = {
-    target.__name__: target for target in (plain, encrypted, safetensors, safetensors_path, shards, recogniser)
+    target.__name__: target
+    for target in (plain, encrypted, safetensors, safetensors_path, shards, recogniser, strategy)
 }
 
 
@@ -127,6 +154,8 @@ def run(name: str, data: bytes) -> None:
 def seeds(name: str) -> list[bytes]:
     """Return what a target starts from: inputs that once failed, and small fixtures."""
     found = [path.read_bytes() for path in sorted((HERE / "found" / name).glob("*"))]
+    if name == "strategy":
+        return found + _strategies()
     suffix = {"plain": ".ckpt", "encrypted": ".ckpt", "recogniser": ""}.get(name, ".safetensors")
     small = [path for path in sorted(FIXTURES.rglob(f"*{suffix}")) if path.is_file()]
     small = [path for path in small if path.stat().st_size <= LARGEST_SEED]
@@ -136,6 +165,22 @@ def seeds(name: str) -> list[bytes]:
         return found + [path.read_bytes() for path in small]
     in_clear = [path for path in small if not str(path.relative_to(FIXTURES)).startswith("enc")]
     return found + _sealed([path.read_bytes() for path in in_clear])
+
+
+def _strategies() -> list[bytes]:
+    """Strategies of one stage and of two, with every kind of layout."""
+    told: dict[str, Any] = {"w": ([2, 2], [0, -1], -1), "b": ([4], [0], 0), "s": ([4], [], 0)}
+    deep: dict[str, Any] = {"t": ([2, 2, 2], [[2, 0], [-1]], 2), "one": ([2, 4], [[0, 1]], 0)}
+    shapes = {"w": [8, 4], "b": [8], "s": []}
+    merged = {f"{stage}-{name}": each for stage in (0, 1) for name, each in told.items()}
+    found = [
+        protobuf(told),
+        protobuf(deep),
+        protobuf(told, 1, {"b": [1, 2, 2, 3]}),
+        protobuf(merged),
+        as_json(told, shapes),
+    ]
+    return [*found, as_json({"w": ([2, 2], [0, 1, -1], 0)}, {"w": [2, 24, 16]})]
 
 
 def _index(shard: bytes) -> bytes:

@@ -196,6 +196,7 @@ def test_scripts_read_the_fields_of_the_message() -> None:
     assert list(layout.param_split_shape[0].dim) == []
     assert list(layout.indices_offset[0].dim) == []
     assert (layout.opt_weight_shard_size, layout.opt_weight_shard_step, layout.field) == (-1, 1, 3)
+    assert list(SliceLayout([3], [0], split=[2, 5, 3]).indices_offset[0].dim) == [0, 2, 7]
     assert SliceLayout([2, 4], [0], shard=-1).opt_weight_shard_step == 4
     assert SliceLayout([2, 4], [0]).opt_weight_shard_step == 0
     assert [list(entry.dim) for entry in SliceLayout([2, 4], [[1, 0], [-1]]).tensor_map] == [[1, 0], [-1]]

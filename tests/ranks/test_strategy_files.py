@@ -105,6 +105,15 @@ def test_a_folder_is_as_good_as_a_merged_file(tmp_path: Path) -> None:
     assert strategy.path == str(tmp_path)
 
 
+def test_a_folder_behind_a_url() -> None:
+    files = pytest.importorskip("fsspec").filesystem("memory")
+    for stage in (0, 1):
+        files.pipe(f"/strategies/s{stage}.ckpt", protobuf(TOLD, stage))
+    files.pipe("/strategies/deeper/s.ckpt", b"")
+    assert read_strategy("memory://strategies").stages == 2
+    assert read_strategy("memory://strategies/s0.ckpt").layouts(0) == LAYOUTS
+
+
 def test_a_folder_of_one_merged_file_alone(tmp_path: Path) -> None:
     (tmp_path / "merged.ckpt").write_bytes(merged(TOLD, TOLD))
     assert read_strategy(tmp_path).stages == 2
@@ -181,7 +190,7 @@ def test_a_file_that_is_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_too_many_values_in_json(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(strategy_files, "_MAX_VALUES", 10)
+    monkeypatch.setattr(strategy_files, "MAX_VALUES", 10)
     with pytest.raises(LimitError, match="more than 10 values"):
         read_strategy(as_json(FLAT, SHAPES))
 

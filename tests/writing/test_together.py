@@ -357,6 +357,7 @@ def test_a_link_under_the_next_temporary_name_is_not_followed(
     link = tmp_path / "link"
     link.symlink_to(tmp_path / where)
     with Together([tmp_path], synced=False) as together:
+        (tmp_path / "x").write_text("old")
         staged = together.stage(tmp_path / "x")
         staged.write_text("new")
         with monkeypatch.context() as patch:

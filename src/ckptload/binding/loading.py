@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ckptload.binding import report
+from ckptload.binding.completing import Ways, bind_share, told
 from ckptload.binding.copies import Look
 from ckptload.binding.matching import match
 from ckptload.binding.plan import Load, Plan, fits
@@ -31,7 +32,7 @@ from ckptload.tensors.parameter import Parameter
 from ckptload.tensors.tensor import Tensor
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from ckptload.binding.renaming import NameMap
     from ckptload.binding.supplies import Supply
@@ -204,6 +205,8 @@ def load_param_into_net(
     *,
     name_map: NameMap = None,
     skip_misfits: bool = False,
+    strategy: Any = None,
+    communicator: Any = None,
 ) -> tuple[list[str], list[str]]:
     """Load parameters into a net.
 
@@ -217,16 +220,23 @@ def load_param_into_net(
             into the net.
         strict_load: match equal names and dtypes only. If False, the ends of names match, too, and values are
             converted between float dtypes and between signed integer dtypes.
-        remove_redundancy: must be False; it only applies to parallel training.
+        remove_redundancy: `parameter_dict` is what one rank of parallel training has saved with redundancy removed;
+            the rest comes from the other ranks, all of which make this call (docs/ranks.md, "On a cluster"). What is
+            complete is loaded as it is.
         name_map: renames the entries first: a dictionary of names, or of their beginnings up to a dot; or a
             function that takes a name and returns one (see `renaming.renamed`).
         skip_misfits: load what fits, if anything does; the other parameters keep their values.
+        strategy: with `remove_redundancy`: the strategy of the job, or its path; None if every rank has the whole net.
+        communicator: with `remove_redundancy`: how the ranks talk. None takes the one that is set up in this process:
+            of torch.distributed, MindSpore or mpi4py, in this order. Or an object with that interface (docs/ranks.md).
 
     Returns:
         The names of the net's parameters that were not loaded, and the keys that were not used.
 
     Raises:
-        ArgumentTypeError: an argument is of the wrong type, or `remove_redundancy` is True (also a TypeError).
+        ArgumentTypeError: an argument is of the wrong type; or parameters are missing, `remove_redundancy` is True,
+            and there are no other ranks (also a TypeError).
+        RankError: another rank failed, and none has loaded anything unless it failed while values were written.
         ArgumentError: two parameters of the net have the same name.
         BindingError: something does not fit; every misfit is listed. Or several entries match a parameter, and
             nothing tells them apart; they are listed. Or nothing matches, and the call is not one
@@ -238,7 +248,12 @@ def load_param_into_net(
         UserWarning: nothing matches; the net has no parameters; or parameters are not loaded, are matched by the end
             of a name, or are converted.
     """
-    check_arguments(net, strict_load, remove_redundancy, skip_misfits=skip_misfits)
+    is_share = remove_redundancy is True or communicator is not None
+    with told(communicator, asked=is_share):
+        check_arguments(net, strict_load, remove_redundancy, skip_misfits=skip_misfits)
+    if is_share:
+        ways = Ways(asked=True, strategy=strategy, communicator=communicator, beside=lambda: None)
+        return load_share(net, lambda: parameter_dict, strict_load, ways, name_map=name_map, skip_misfits=skip_misfits)
     _check_values(parameter_dict)
     supply = supply_of(parameter_dict, "parameter_dict")
     plan = plan_target(target_of(net), supply, strict=strict_load, name_map=name_map, skip_misfits=skip_misfits)
@@ -250,6 +265,43 @@ def load_param_into_net(
     plan.warn()
     plan.apply()
     return plan.param_not_load, plan.ckpt_not_load
+
+
+def load_share(
+    net: Any,
+    own: Callable[[], Parameters],
+    strict_load: bool,
+    ways: Ways,
+    *,
+    name_map: NameMap = None,
+    skip_misfits: bool = False,
+) -> tuple[list[str], list[str]]:
+    """Load the share of a rank into a net, completed by what other ranks have; see `load_param_into_net`.
+
+    Args:
+        net: the net.
+        own: returns what this rank's file has; called once, where the other ranks are told if it fails.
+        strict_load: match equal names and dtypes only.
+        ways: how the share is completed.
+        name_map: renames the entries.
+        skip_misfits: load what fits.
+
+    Returns:
+        The names of the net's parameters that were not loaded, and this rank's keys that were not used.
+    """
+    mine: list[Supply] = []
+
+    def supply() -> Supply:
+        values = own()
+        _check_values(values)
+        mine.append(supply_of(values, "parameter_dict"))
+        return mine[0]
+
+    def plan_with(whole: Supply) -> BindingPlan:
+        return plan_target(target_of(net), whole, strict=strict_load, name_map=name_map, skip_misfits=skip_misfits)
+
+    plan = bind_share(supply, plan_with, ways)
+    return plan.param_not_load, [key for key in plan.ckpt_not_load if key in mine[0].keys]
 
 
 def _check_values(parameter_dict: object) -> None:
@@ -272,15 +324,10 @@ def check_arguments(
     """Check the arguments, before a file is opened.
 
     Raises:
-        ArgumentTypeError: an argument is of the wrong type, or `remove_redundancy` is True.
+        ArgumentTypeError: an argument is of the wrong type.
     """
     target_of(net)
     check_flags(strict_load=strict_load, remove_redundancy=remove_redundancy, skip_misfits=skip_misfits)
-    if remove_redundancy:
-        raise ArgumentTypeError(
-            "remove_redundancy=True only applies to parallel training, where each device holds a part of the net",
-            hint="leave it out",
-        )
 
 
 def check_flags(**flags: object) -> None:

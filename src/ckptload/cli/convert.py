@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from ckptload import Move, Reader
     from ckptload.cli.keys import KeyChoice
+    from ckptload.cli.sets import Ranks
     from ckptload.cli.terminal import Terminal
-    from ckptload.converting.moves import Moves
     from ckptload.encryption.keys import Key
 
 DTYPES: Final = {one.attribute: one for one in dtypes.FLOATS}
@@ -47,6 +47,7 @@ _MANY: Final = 5
 @click.option("--crc", is_flag=True, help="Add a CRC-32, which verify checks.")
 @click.option("--force", is_flag=True, help="Replace files that exist.")
 @click.option("-n", "--dry-run", is_flag=True, help="Show what would be written, and write nothing.")
+@options.ranks
 @options.limit
 @options.key_to_read
 @options.key_to_write("--out-key")
@@ -65,6 +66,7 @@ def command(
     crc: bool,
     force: bool,
     dry_run: bool,
+    ranks: Ranks,
     max_records: int | None,
     key: KeyChoice,
     out_key: KeyChoice,
@@ -85,10 +87,12 @@ def command(
       ckptload convert model.ckpt folder/ --shard-size 5GB
       ckptload convert --dry-run model.ckpt out.ckpt --exclude 'moment*'
     """
+    ranks.check([source])
     request = Request(
         source,
         target,
         terminal,
+        opens=ranks.opens(source),
         format=to,
         wanted=globs.chooser(include, exclude),
         name_map=read_map(map_file) if map_file is not None else {},
@@ -175,7 +179,9 @@ class Request:
                     **self.arguments,
                 )
         if self.as_json:
-            self.terminal.write(text.document(**_as_data(moves, notes, dry_run=self.dry_run)))
+            self.terminal.write(
+                text.document(**_as_data(moves, (moves.written, moves.removed), notes, dry_run=self.dry_run))
+            )
         elif self.dry_run:
             self.terminal.write(_planned(moves, self.terminal))
             self.terminal.say(*_files(moves.written, moves.removed, self.terminal))
@@ -235,7 +241,9 @@ def _files(written: Sequence[str], removed: Sequence[str], terminal: Terminal) -
                 yield f"{text.counted(len(paths), 'file', 'files')} would be {what}: {names}"
 
 
-def _as_data(moves: Moves, notes: Sequence[str], *, dry_run: bool) -> dict[str, Any]:
+def _as_data(
+    moves: Sequence[Move], paths: tuple[list[str], list[str]], notes: Sequence[str], *, dry_run: bool
+) -> dict[str, Any]:
     return {
         "dry_run": dry_run,
         "entries": [
@@ -250,8 +258,8 @@ def _as_data(moves: Moves, notes: Sequence[str], *, dry_run: bool) -> dict[str, 
             for move in moves
         ],
         "bytes": sum(move.item.nbytes for move in moves),
-        "written": moves.written,
-        "removed": moves.removed,
+        "written": paths[0],
+        "removed": paths[1],
         "notes": list(notes),
     }
 

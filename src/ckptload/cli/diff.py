@@ -10,7 +10,7 @@ import click
 import numpy as np
 
 from ckptload import Tensor, renamed
-from ckptload.cli import files, globs, options, pieces, stats, text
+from ckptload.cli import files, globs, options, pieces, sets, stats, text
 from ckptload.cli.maps import read_map
 from ckptload.cli.progress import Progress
 from ckptload.errors import CheckpointError
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from ckptload import Entry, Reader
     from ckptload.cli.keys import KeyChoice
+    from ckptload.cli.sets import Ranks
     from ckptload.cli.terminal import Terminal
     from ckptload.dtypes import Array
 
@@ -132,6 +133,8 @@ _LOOK_INSIDE: Final = Change("", "")
 )
 @click.option("--ignore-dtype", is_flag=True, help="Treat equal values of different dtypes as equal.")
 @options.select
+@options.ranks
+@click.option("--strategy-b", type=options.FILE, metavar="FILE", help="Strategy of B, if it is another.")
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
 @options.limit
 @options.key_to_read
@@ -146,6 +149,8 @@ def command(
     ignore_dtype: bool,
     include: tuple[str, ...],
     exclude: tuple[str, ...],
+    ranks: Ranks,
+    strategy_b: str | None,
     as_json: bool,
     max_records: int | None,
     key: KeyChoice,
@@ -164,17 +169,23 @@ def command(
       ckptload diff model.ckpt model.safetensors
       ckptload diff --rtol 1e-3 --ignore-dtype full.ckpt half.ckpt
       ckptload diff --exclude 'moment*' a.ckpt b.ckpt
+      ckptload diff ranks/ merged.safetensors --strategy strategy.ckpt
     """
     comparing = _Comparison(atol, rtol, ignore_dtype, terminal)
+    others = ranks if strategy_b is None else ranks._replace(strategy=strategy_b)
+    how: dict[str, Any] = {"max_records": max_records, "plain_too": True}
     try:
+        others.check([first, second])
         names = read_map(map_file) if map_file is not None else {}
         secret = key.read()
         wanted = globs.chooser(include, exclude)
         with (
             files.noted(terminal),
-            files.open_file(first, secret, key, max_records=max_records, plain_too=True) as left,
-            files.open_file(second, secret, key, max_records=max_records, plain_too=True) as right,
+            files.open_file(first, secret, key, **how, opens=ranks.opens(first)) as left,
+            files.open_file(second, secret, key, **how, opens=others.opens(second)) as right,
         ):
+            for reader in (left, right):
+                sets.notes_of(reader, terminal)
             changes = comparing.run(left, right, names, wanted)
     except CheckpointError as error:
         terminal.complain(error)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from ckptload import open_checkpoint
+from ckptload.cli.sets import is_set
 from ckptload.errors import ArgumentError, CheckpointError, EncryptedCheckpointError
 
 if TYPE_CHECKING:
@@ -28,12 +29,14 @@ INDEX: Final = ".safetensors.index.json"
 def expand(paths: Sequence[str]) -> list[str]:
     """Replace directories by the checkpoints in them, and on Windows patterns by the files that match.
 
+    A directory with the files of many ranks is one checkpoint.
+
     Raises:
         ArgumentError: a directory does not have a checkpoint.
     """
     found: list[str] = []
     for path in _unglobbed(paths):
-        if "://" in path or not Path(path).is_dir():
+        if "://" in path or not Path(path).is_dir() or is_set(path):
             found.append(path)
             continue
         inside = sorted(Path(path).iterdir())

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from ckptload.cli import files, globs, listing, options, text, tree
+from ckptload.cli import files, globs, listing, options, sets, text, tree
 from ckptload.cli.table import Column, render
 from ckptload.errors import CheckpointError, ForeignFieldWarning
 from ckptload.messages import shown_text, shown_value
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ckptload import Foreign
     from ckptload.cli.keys import KeyChoice
     from ckptload.cli.listing import Listing, Row
+    from ckptload.cli.sets import Ranks
     from ckptload.cli.stats import Number, Stats
     from ckptload.cli.terminal import Terminal
 
@@ -46,6 +47,7 @@ def _sort_keys(_context: click.Context, _option: click.Parameter, value: str | N
 @click.option("--depth", type=click.IntRange(min=1), metavar="N", help="With --tree: number of levels to show.")
 @click.option("--stats", "with_stats", is_flag=True, help="Read every tensor: min, max, mean, std, NaN, Inf, zeros.")
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable output (docs/cli.md has its schema).")
+@options.ranks
 @options.limit
 @options.key_to_read
 @options.common
@@ -58,6 +60,7 @@ def command(
     depth: int | None,
     with_stats: bool,
     as_json: bool,
+    ranks: Ranks,
     max_records: int | None,
     key: KeyChoice,
     terminal: Terminal,
@@ -65,12 +68,14 @@ def command(
     """List the entries of checkpoints: name, dtype, shape, bytes, share.
 
     Only the index and short values are read, so this is fast for files of any size. A directory means the
-    checkpoints in it. `ckptload FILE` is short for `ckptload inspect FILE`.
+    checkpoints in it, or the whole tensors of the ranks whose folders it holds. `ckptload FILE` is short for
+    `ckptload inspect FILE`.
 
     Examples:
       ckptload model.ckpt
       ckptload inspect --tree --sort size model.ckpt
       ckptload inspect --filter '*.weight' --stats model.safetensors
+      ckptload inspect ranks/ --strategy strategy.ckpt
       ckptload inspect --json model.ckpt | jq '.files[0].entries[].name'
       ckptload inspect --key-file key.hex --key-format hex secret.ckpt
     """
@@ -79,13 +84,18 @@ def command(
     codes, seen = [], 0
     found: list[dict[str, Any]] = []
     every = files.expand(paths)
+    ranks.check(every)
     for number, path in enumerate(every):
         try:
             with (
                 files.noted(terminal, but=ForeignFieldWarning),
-                files.open_file(path, secret, key, max_records=max_records, plain_too=True) as reader,
+                files.open_file(
+                    path, secret, key, max_records=max_records, plain_too=True, opens=ranks.opens(path)
+                ) as reader,
             ):
                 one = listing.take(path, reader, wanted)
+                if ranks.takes(path):
+                    one.described = sets.describe(path, reader, ranks.strategy)
                 if with_stats:
                     listing.add_stats(reader, one, terminal)
         except CheckpointError as error:
@@ -98,7 +108,7 @@ def command(
             found.append(_as_data(one, sort, with_tree=as_tree))
         else:
             terminal.write([""] if number else [])
-            terminal.write(_lines(one, terminal, sort if as_tree else None, depth))
+            terminal.write(_lines(one, terminal, sort if as_tree else None, depth, ranks.strategy))
         codes.extend(terminal.complain(damage, path) for damage in one.damaged)
     if as_json:
         terminal.write(text.document(files=found))
@@ -110,9 +120,13 @@ def command(
 # -- for people ------------------------------------------------------------------------------------
 
 
-def _lines(one: Listing, terminal: Terminal, tree_sort: Sequence[str] | None, depth: int | None) -> Iterator[str]:
+def _lines(
+    one: Listing, terminal: Terminal, tree_sort: Sequence[str] | None, depth: int | None, strategy: str | None
+) -> Iterator[str]:
     yield terminal.style(terminal.show(one.path), bold=True)
     yield "  " + terminal.style(terminal.show(about(one)), dim=True)
+    for line in () if one.described is None else one.described.lines(strategy):
+        yield "  " + terminal.style(terminal.show(line), dim=True)
     if one.foreign:
         yield "  " + terminal.style(terminal.show(one.foreign), fg="yellow")
     for key, value in one.metadata.items():
@@ -262,6 +276,7 @@ def _as_data(one: Listing, sort: Sequence[str], *, with_tree: bool) -> dict[str,
         "evidence": [trait.trait for trait in one.facts.evidence],
         "foreign": _foreign(one.facts.foreign),
         "metadata": one.metadata,
+        "set": None if one.described is None else one.described.as_data(),
         "entries": [_row(row, total) for row in one.rows],
         "total": {
             "entries": len(one.rows),

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from ckptload import Entry, Facts, Reader
+    from ckptload.cli.sets import Description
     from ckptload.cli.stats import Stats
     from ckptload.cli.terminal import Terminal
 
@@ -64,6 +65,7 @@ class Listing:
         path: as the user named it, without a password or a signature if it is a URL.
         rows: of the names that are wanted.
         names: how many names there are in all.
+        described: what the folder is, if it is one with the files of many ranks.
     """
 
     path: str
@@ -74,6 +76,7 @@ class Listing:
     metadata: dict[str, str]
     names: int
     rows: list[Row] = field(default_factory=list)
+    described: Description | None = None
 
     @property
     def nbytes(self) -> int:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from ckptload.cli.keys import KeyChoice
+from ckptload.cli.sets import Ranks
 from ckptload.cli.terminal import Terminal
 
 if TYPE_CHECKING:
@@ -183,3 +184,13 @@ def of_ranks(command: Function) -> Function:
     ):
         command = option(command)
     return command
+
+
+def ranks(command: Callable[..., int]) -> Callable[..., int]:
+    """Add the same options; the command gets them together as its argument `ranks`."""
+
+    @functools.wraps(command)
+    def wrapped(*, strategy: str | None, file_suffix: str | None, copies: str | None, **arguments: Any) -> int:
+        return command(ranks=Ranks(strategy, file_suffix, copies), **arguments)
+
+    return of_ranks(wrapped)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from ckptload import __version__, shown
-from ckptload.cli import files, inspect, listing, options, pieces, small, stats, text
+from ckptload.cli import files, inspect, listing, options, pieces, sets, small, stats, text
 from ckptload.cli.diff import Distance, same_values
 from ckptload.cli.progress import Progress
 from ckptload.errors import ArgumentError
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from ckptload import Entry, Reader
     from ckptload.cli.keys import KeyChoice
     from ckptload.cli.listing import Listing, Row
+    from ckptload.cli.sets import Ranks
     from ckptload.cli.stats import Histogram, Stats
     from ckptload.cli.terminal import Terminal
 
@@ -49,6 +50,8 @@ _LONGEST_VALUE: Final = 300
 )
 @click.option("--against", type=options.FILE, metavar="OTHER", help="Show FILE and OTHER side by side.")
 @click.option("--force", is_flag=True, help="Replace PAGE.html even if it is not a report.")
+@options.ranks
+@click.option("--against-strategy", type=options.FILE, metavar="FILE", help="Strategy of OTHER, if it is another.")
 @options.limit
 @options.key_to_read
 @options.common
@@ -58,6 +61,8 @@ def command(
     output: str | None,
     against: str | None,
     force: bool,
+    ranks: Ranks,
+    against_strategy: str | None,
     max_records: int | None,
     key: KeyChoice,
     terminal: Terminal,
@@ -78,13 +83,17 @@ def command(
         if not force:
             _refuse_to_replace(target)
     secret = key.read()
-    with files.noted(terminal), files.open_file(path, secret, key, max_records=max_records, plain_too=True) as first:
+    others = ranks if against_strategy is None else ranks._replace(strategy=against_strategy)
+    others.check([path] if against is None else [path, against])
+    how: dict[str, Any] = {"max_records": max_records, "plain_too": True}
+    with files.noted(terminal), files.open_file(path, secret, key, **how, opens=ranks.opens(path)) as first:
+        sets.notes_of(first, terminal)
         one = listing.take(path, first, lambda _: True)
         if against is None:
             page = _page(one, None, _Measuring(first, None, terminal).run(one, None))
             reveals = first.statuses()
         else:
-            with files.open_file(against, secret, key, max_records=max_records, plain_too=True) as second:
+            with files.open_file(against, secret, key, **how, opens=others.opens(against)) as second:
                 two = listing.take(against, second, lambda _: True)
                 page = _page(one, two, _Measuring(first, second, terminal).run(one, two))
                 reveals = first.statuses() + second.statuses()

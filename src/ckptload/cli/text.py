@@ -40,6 +40,8 @@ KINDS: Final = {
 }
 #: The same for fields that no version of MindSpore writes.
 FOREIGN: Final = "foreign field"
+#: The same for what was decided when the files of many ranks were read as one.
+SET: Final = "set"
 #: Types that are not supported that one line names.
 _TYPES: Final = 8
 #: The number of the JSON documents; it changes when a field is removed or its meaning changes.

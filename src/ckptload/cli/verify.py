@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from ckptload import Entry, Reader
     from ckptload.cli.keys import KeyChoice
+    from ckptload.cli.sets import Ranks
     from ckptload.cli.terminal import Terminal
     from ckptload.encryption.keys import Key
 
@@ -99,6 +100,7 @@ class _Verdict:
 @click.option("--finite", is_flag=True, help="Read every tensor; NaN and infinity count as damage.")
 @click.option("--allow-unchecked", is_flag=True, help="Exit with 0 if nothing vouches for all of the file.")
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
+@options.ranks
 @options.limit
 @options.key_to_read
 @options.common
@@ -108,6 +110,7 @@ def command(
     finite: bool,
     allow_unchecked: bool,
     as_json: bool,
+    ranks: Ranks,
     max_records: int | None,
     key: KeyChoice,
     terminal: Terminal,
@@ -138,9 +141,11 @@ def command(
     """
     secret = key.read()
     verdicts = []
-    for path in files.expand(paths):
+    every = files.expand(paths)
+    ranks.check(every)
+    for path in every:
         with files.noted(terminal, but=ForeignFieldWarning):
-            verdict = _judge(path, secret, key, terminal, max_records=max_records, finite=finite)
+            verdict = _judge(path, secret, key, terminal, ranks, max_records=max_records, finite=finite)
         if verdict.code == text.UNCHECKED and allow_unchecked:
             verdict.code = text.SOUND
         verdicts.append(verdict)
@@ -159,14 +164,19 @@ def _judge(
     secret: Key | None,
     key: KeyChoice,
     terminal: Terminal,
+    ranks: Ranks,
     *,
     max_records: int | None,
     finite: bool,
 ) -> _Verdict:
     verdict = _Verdict(place(path))
     try:
-        with files.open_file(path, secret, key, max_records=max_records) as reader:
+        with files.open_file(path, secret, key, max_records=max_records, opens=ranks.opens(path)) as reader:
             _check(reader, verdict, terminal, finite=finite)
+            if ranks.takes(path):
+                verdict.checks += ["all ranks", "copies whole"]
+                for note in reader.notes:
+                    verdict.note(text.SET, CheckpointError(note.text))
     except CheckpointError as error:
         verdict.found(error)
     return verdict

@@ -19,7 +19,7 @@ from ckptload.errors import (
 from ckptload.formats.entry import CKPT, SAFETENSORS
 from ckptload.formats.index import Note
 from ckptload.messages import counted, listed, shown_text, type_name
-from ckptload.ranks.layout import MAX_DEVICES as MAX_RANKS
+from ckptload.ranks.layout_numbers import MAX_DEVICES as MAX_RANKS
 from ckptload.sources.folders import below, contents, is_folder
 from ckptload.sources.inputs import open_source
 

@@ -50,9 +50,10 @@ def merge_sliced_parameter(
         UnknownNameError: the strategy does not have the name.
         OutOfMemoryError: there is not enough memory.
     """
-    arrays = _arrays(sliced_parameters)
-    first = sliced_parameters[0]
+    parameters = _parameters(sliced_parameters)
+    first = parameters[0]
     try:
+        arrays = _arrays(parameters)
         with enough_memory("to join the slices"):
             whole = _concatenated(arrays) if not strategy else _joined(arrays, _layout(strategy, first.name))
     except (ArgumentError, OutOfMemoryError) as error:
@@ -63,16 +64,28 @@ def merge_sliced_parameter(
     return found
 
 
-def _arrays(parameters: object) -> list[Array]:
-    """Return the arrays of the slices after comparing them with the first one."""
-    if not isinstance(parameters, list):
-        raise ArgumentTypeError(f"sliced_parameters must be a list, not {type_name(parameters)}")
-    if not parameters:
+def _parameters(given: object) -> list[Parameter]:
+    """Return the slices as Parameters of this package; MindSpore's are copied."""
+    if not isinstance(given, list):
+        raise ArgumentTypeError(f"sliced_parameters must be a list, not {type_name(given)}")
+    if not given:
         raise ArgumentError("sliced_parameters is empty")
-    for at, parameter in enumerate(parameters):
-        if not isinstance(parameter, Parameter):
+    found = []
+    for at, parameter in enumerate(given):
+        if isinstance(parameter, Parameter):
+            found.append(parameter)
+        elif type_name(parameter) == "mindspore.Parameter":
+            how = {"requires_grad": parameter.requires_grad, "layerwise_parallel": parameter.layerwise_parallel}
+            found.append(Parameter(parameter, name=parameter.name, **how))
+        else:
             raise ArgumentTypeError(f"sliced_parameters[{at}] must be a Parameter, not {type_name(parameter)}")
-        first = parameters[0]
+    return found
+
+
+def _arrays(parameters: Sequence[Parameter]) -> list[Array]:
+    """Return the arrays of the slices after comparing each with the first one."""
+    first = parameters[0]
+    for at, parameter in enumerate(parameters):
         for what, one, other in (
             ("name", first.name, parameter.name),
             ("dtype", first.dtype, parameter.dtype),
@@ -81,8 +94,7 @@ def _arrays(parameters: object) -> list[Array]:
         ):
             if one != other:
                 raise ArgumentError(
-                    f"the slices do not fit each other: the {what} of slice 0 is {one!r}, that of slice {at} {other!r}",
-                    name=first.name,
+                    f"the slices do not fit each other: the {what} of slice 0 is {one!r}, that of slice {at} {other!r}"
                 )
     return [np.asarray(parameter) for parameter in parameters]
 

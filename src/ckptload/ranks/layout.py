@@ -17,9 +17,9 @@ from ckptload.errors import ArgumentError
 from ckptload.messages import counted, shown_value
 from ckptload.ranks.layout_numbers import (
     ALL_REPLICAS,
+    INT64,
     MAX_AXES,
     MAX_DEVICES,
-    MAX_NUMBER,
     DeviceAxes,
     Dims,
     as_list,
@@ -76,9 +76,9 @@ class SliceLayout:
             "device_matrix": matrix,
             "tensor_map": entries(tensor_map, len(matrix)),
             "shard": number(shard, "shard", ALL_REPLICAS, MAX_DEVICES),
-            "split": numbers(split, "split", 0, MAX_NUMBER, MAX_DEVICES),
-            "field": number(field, "field", -MAX_NUMBER, MAX_NUMBER),
-            "expanded": numbers(expanded, "expanded", 0, MAX_NUMBER, MAX_AXES),
+            "split": numbers(split, "split", 0, INT64, MAX_DEVICES),
+            "field": number(field, "field", -INT64, INT64),
+            "expanded": numbers(expanded, "expanded", 0, INT64, MAX_AXES),
         }
         for name, value in found.items():
             object.__setattr__(self, name, value)
@@ -324,8 +324,8 @@ class SliceLayout:
 
     @property
     def indices_offset(self) -> tuple[Dims, ...]:
-        """Nothing: what MindSpore writes there follows from `split`."""
-        return (Dims(()),)
+        """Where the parts of axis 0 begin, if they are not equal, likewise."""
+        return (Dims(tuple(accumulate(self.split[:-1], initial=0)) if self.is_uneven else ()),)
 
     @property
     def opt_weight_shard_size(self) -> int:

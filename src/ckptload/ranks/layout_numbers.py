@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 MAX_DEVICES: Final = 1 << 20
 #: Axes of a device matrix, and of a tensor map. numpy's arrays have up to 64 axes.
 MAX_AXES: Final = 64
-MAX_NUMBER: Final = (1 << 63) - 1
+#: The largest number that a field of a message can hold.
+INT64: Final = (1 << 63) - 1
 #: The optimizer shard that cuts a slice over all of its replicas.
 ALL_REPLICAS: Final = -1
 #: The number in a tensor map for an axis that is not split.
@@ -77,7 +78,7 @@ def entries(tensor_map: Any, axes: int) -> tuple[DeviceAxes, ...]:
     """Return the entries of a map, after checking that each names device axes that are there, and once."""
     _check_sequence(tensor_map, "tensor_map", MAX_AXES)
     given = [
-        numbers(entry if hasattr(entry, "__len__") else (entry,), "tensor_map", -MAX_NUMBER, MAX_NUMBER, MAX_AXES)
+        numbers(entry if hasattr(entry, "__len__") else (entry,), "tensor_map", -INT64, INT64, MAX_AXES)
         for entry in tensor_map
     ]
     found = tuple(DeviceAxes(axis for axis in entry if axis != UNSPLIT) for entry in given)

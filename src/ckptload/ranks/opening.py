@@ -88,7 +88,6 @@ def open_distributed(
         UserWarning: a rank has several files.
     """
     dec_key = hidden(dec_key)
-    comparing.check_mode(copies)
     access = Access(
         key=dec_key,
         mode=dec_mode,
@@ -96,21 +95,16 @@ def open_distributed(
         max_records=max_records,
         gives=chosen(parameters),
     )
-    layouts = None if strategy is None else read_strategy(strategy)
     target = _target(to, rank)
-    files = folders.find(source, file_suffix)
-    for note in files.notes:
-        warn(f"{files.label}: {note.text}")
-    with enough_memory("to open the checkpoint", path=files.label), ExitStack() as stack:
-        found = gathering.gather(files, layouts, access)
-        for member in found.members:
-            stack.callback(member.source.close)
-        index = _index(files.label, files.notes, found, target, copies)
+    opened = OpenSet(source, strategy, file_suffix=file_suffix, copies=copies, access=access)
+    with ExitStack() as stack:
+        stack.callback(opened.close)
+        index = opened.index(target)
         reopens = access.key is None
         again = partial(
             open_distributed,
             _absolute(source),
-            layouts,
+            opened.strategy,
             to=None if target is None else target[0],
             rank=rank,
             file_suffix=file_suffix,
@@ -123,6 +117,58 @@ def open_distributed(
         reader.warn_of_foreign_fields()
         stack.pop_all()
     return reader
+
+
+class OpenSet:
+    """The files of a set, open once for several readers.
+
+    Args:
+        source: see `open_distributed`.
+        strategy: see `open_distributed`.
+        file_suffix: see `open_distributed`.
+        copies: see `open_distributed`.
+        access: how each file is opened.
+
+    Attributes:
+        strategy: the strategy of the source, or None.
+
+    Raises:
+        CheckpointError: as `open_distributed`.
+    """
+
+    def __init__(
+        self,
+        source: Path | Mapping[int, Path] | Sequence[Path],
+        strategy: Path | Strategy | None,
+        *,
+        file_suffix: str | None,
+        copies: str | None,
+        access: Access,
+    ) -> None:
+        comparing.check_mode(copies)
+        self.strategy = None if strategy is None else read_strategy(strategy)
+        self._files = folders.find(source, file_suffix)
+        for note in self._files.notes:
+            warn(f"{self._files.label}: {note.text}")
+        with enough_memory("to open the checkpoint", path=self._files.label):
+            self._found = gathering.gather(self._files, self.strategy, access)
+        self._copies = comparing.Copies(copies, cut=self._found.is_cut)
+        self._gives = access.gives
+
+    def index(self, target: tuple[Strategy, int] | None) -> SetIndex:
+        """Return an index of whole tensors, or of the slices of a rank of a target; its source closes all files."""
+        with enough_memory("to open the checkpoint", path=self._files.label):
+            return _index(self._files.label, self._files.notes, self._found, target, self._copies)
+
+    def reader(self, to: Strategy | None = None, rank: int | None = None) -> Reader:
+        """Return a reader of whole tensors, or of the slices of a rank of a target; the files stay open with this."""
+        index = self.index(_target(to, rank))
+        return Reader(index, index.names(), gives=self._gives)
+
+    def close(self) -> None:
+        """Close all files."""
+        for member in self._found.members:
+            member.source.close()
 
 
 def _absolute(source: Any) -> Any:
@@ -157,7 +203,7 @@ def _index(
     notes: Sequence[Note],
     found: Gathered,
     target: tuple[Strategy, int] | None,
-    mode: str | None,
+    copies: comparing.Copies,
 ) -> SetIndex:
     wanted: dict[str, Wanted] = {}
     refused = dict(found.refused)
@@ -185,7 +231,7 @@ def _index(
             path=label,
             hint="check that the strategy is that of the same net",
         )
-    return SetIndex(label, found.members, wanted, refused, comparing.Copies(mode, cut=found.is_cut), said)
+    return SetIndex(label, found.members, wanted, refused, copies, said)
 
 
 def _box(strategy: Strategy, name: str, rank: int, place: Place) -> Box | None:

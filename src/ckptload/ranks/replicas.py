@@ -19,6 +19,7 @@ from ckptload.messages import type_name
 from ckptload.ranks import schema
 from ckptload.ranks.layout_numbers import MAX_DEVICES
 from ckptload.ranks.strategy_files import MAX_FILE, file_strategy, read_file, read_strategy
+from ckptload.sources.folders import is_folder
 from ckptload.sources.inputs import open_source
 
 if TYPE_CHECKING:
@@ -125,7 +126,7 @@ def _replicas(path: str, rank: int) -> Iterator[int]:
 
 def _of_rank(path: str, rank: int) -> tuple[Strategy, int]:
     """Return the strategy of a rank, and the rank at which it begins: a file of one stage does not say it."""
-    if os.path.isdir(path):  # noqa: PTH112 -- as above
+    if is_folder(path):
         return read_strategy(path), 0
     file = read_file(path)
     strategy = file_strategy(file)

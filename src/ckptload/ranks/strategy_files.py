@@ -38,10 +38,11 @@ from ckptload.ranks.layout_forms import of_json, of_message
 from ckptload.ranks.layout_numbers import MAX_DEVICES
 from ckptload.ranks.strategy import Strategy
 from ckptload.reading.indexing import identified
+from ckptload.sources.folders import below, contents, is_folder
 from ckptload.sources.inputs import open_source
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from ckptload.formats.kinds.kind import Kind
     from ckptload.sources.base import Source
@@ -51,7 +52,7 @@ if TYPE_CHECKING:
 MAX_FILE: Final = 100_000_000
 MAX_ITEM: Final = 1 << 20
 #: Values in a JSON file; each becomes an object.
-_MAX_VALUES: Final = 5_000_000
+MAX_VALUES: Final = 5_000_000
 #: Files of a folder: one for each rank.
 _MAX_FILES: Final = MAX_DEVICES
 
@@ -115,8 +116,9 @@ def read_strategy(path: object) -> Strategy:
     if not isinstance(path, (bytes, bytearray, memoryview)) and not hasattr(path, "read"):
         if not isinstance(path, (str, os.PathLike)):
             raise ArgumentTypeError(f"a strategy is read from a path or a Strategy, not from {type_name(path)}")
-        if os.path.isdir(path):  # noqa: PTH112 -- bytes of another system may be a path, too
-            return _of_folder(os.fspath(path))
+        folder = os.fspath(path)
+        if isinstance(folder, str) and is_folder(folder):
+            return _of_folder(folder)
     return file_strategy(read_file(path))
 
 
@@ -155,6 +157,8 @@ def read_file(path: object) -> StrategyFile:
             error.path = source.label
             kind = None if isinstance(error, ReadError) or error.name is not None else _other_kind(source)
             if kind is None:
+                if error.offset is not None:
+                    error.problem = f"the strategy file is damaged: {error.problem}"
                 raise
             what = f"this is not a strategy file but {kind.what}"
             raise WrongFormatError(what, path=source.label, hint=_WHAT) from error
@@ -174,61 +178,63 @@ def _other_kind(source: Source) -> Kind | None:
 def file_strategy(file: StrategyFile) -> Strategy:
     """Return the strategy that one file says: of all stages if it is merged, and else of the only one."""
     if not file.is_merged:
-        return _strategy({0: file.layouts}, file.label)
+        return of_stages({0: file.layouts}, file.label)
     stages: dict[int, dict[str, SliceLayout]] = {}
     for name, layout in file.layouts.items():
         stage, _, own = name.partition("-")
         _add(stages.setdefault(int(stage), {}), own, layout, file.label)
-    return _strategy(stages, file.label)
+    return of_stages(stages, file.label)
 
 
 def _of_folder(folder: str) -> Strategy:
-    found: dict[int, StrategyFile] = {}
-    merged = []
-    for file in folder_files(folder):
-        if file.is_merged:
-            merged.append(file)
-            continue
-        other = found.setdefault(file.stage, file)
-        _compare(other, file)
+    merged: list[StrategyFile] = []
+    found = stages_of(folder_paths(folder), merged)
     if not found and len(merged) == 1:
         return file_strategy(merged[0])
     if not found:
         what = f"{len(merged)} merged strategy files" if merged else "no strategy file (.ckpt or .json)"
         raise EmptyCheckpointError(f"the folder has {what}", path=folder, hint="name one" if merged else _WHAT)
-    return _strategy({stage: file.layouts for stage, file in found.items()}, folder)
+    return of_stages({stage: file.layouts for stage, file in found.items()}, folder)
 
 
-def folder_files(folder: str, endings: tuple[str, ...] = _ENDINGS) -> Iterator[StrategyFile]:
-    """Read the strategy files of a folder in the natural order of their names; equal bytes are read once.
+def stages_of(paths: Iterable[str], merged: list[StrategyFile] | None = None) -> dict[int, StrategyFile]:
+    """Return the first file of each stage after comparing those of one stage. Equal bytes are read once.
+
+    Args:
+        paths: the files.
+        merged: gets the files that are merged, which are no stage's.
 
     Raises:
+        CorruptCheckpointError: two files of a stage contradict each other.
         CheckpointError: as `read_strategy`.
     """
+    found: dict[int, StrategyFile] = {}
     seen = set()
-    for path in folder_paths(folder, endings):
+    for path in paths:
         with closing(open_source(path)) as source:
             digest = _digest(source)
-        if digest not in seen:
-            seen.add(digest)
-            yield read_file(path)
+        if digest in seen:
+            continue
+        seen.add(digest)
+        file = read_file(path)
+        if not file.is_merged:
+            _compare(found.setdefault(file.stage, file), file)
+        elif merged is not None:
+            merged.append(file)
+    return found
 
 
 def folder_paths(folder: str, endings: tuple[str, ...] = _ENDINGS) -> list[str]:
-    """Return the paths of the files of a folder that may be strategies, in the natural order of their names.
+    """Return the paths of the files of a folder with some ends of names, in the natural order of their names.
 
     Raises:
         ReadError: the folder cannot be read.
         LimitError: it has more files than a training can have ranks.
     """
-    try:
-        with os.scandir(folder) as entries:
-            names = [entry.name for entry in entries if entry.name.endswith(endings) and entry.is_file()]
-    except OSError as error:
-        raise ReadError(f"the folder cannot be read: {error.strerror}", path=folder) from shown.cause(error)
+    names = [name for name, is_dir in contents(folder).items() if name.endswith(endings) and not is_dir]
     if len(names) > _MAX_FILES:
         raise LimitError(f"the folder has {len(names)} files, the most are {_MAX_FILES}", path=folder)
-    return [os.path.join(folder, name) for name in sorted(names, key=_natural)]  # noqa: PTH118
+    return [below(folder, name) for name in sorted(names, key=_natural)]
 
 
 def _natural(name: str) -> list[tuple[bool, int, str]]:
@@ -267,7 +273,7 @@ def _compare(one: StrategyFile, other: StrategyFile) -> None:
         )
 
 
-def _strategy(stages: Mapping[int, dict[str, SliceLayout]], label: str) -> Strategy:
+def of_stages(stages: Mapping[int, dict[str, SliceLayout]], label: str) -> Strategy:
     """Return the strategy of some stages after checking that they are 0 to n - 1.
 
     Raises:
@@ -297,7 +303,7 @@ def _protobuf(data: bytes, label: str) -> StrategyFile:
     stage: int | None = None
     layouts: dict[str, SliceLayout] = {}
     known: dict[SliceLayout, SliceLayout] = {}
-    for number, item in _items(data):
+    for number, item in items(data):
         if number == schema.STRATEGY_ITEM and stage is not None:
             continue
         try:
@@ -315,7 +321,7 @@ def _protobuf(data: bytes, label: str) -> StrategyFile:
     return StrategyFile(stage or 0, layouts, label)
 
 
-def _items(data: bytes) -> Iterator[tuple[int, bytes]]:
+def items(data: bytes) -> Iterator[tuple[int, bytes]]:
     """Yield the operators and the layouts of a file, as bytes.
 
     Raises:
@@ -343,8 +349,8 @@ def _items(data: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def _json(data: bytes, label: str) -> StrategyFile:
-    if more_than(_MAX_VALUES, data):
-        raise LimitError(f"the file has more than {_MAX_VALUES} values", hint=_HINT)
+    if more_than(MAX_VALUES, data):
+        raise LimitError(f"the file has more than {MAX_VALUES} values", hint=_HINT)
     try:
         told = json.loads(data.decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:

@@ -12,7 +12,7 @@ from ckptload.converting.jobs import Total, check_progress, path_of
 from ckptload.encryption.ciphers import AES_GCM
 from ckptload.encryption.keys import hidden
 from ckptload.errors import ArgumentError, ArgumentTypeError
-from ckptload.formats.entry import CKPT, SAFETENSORS, check_format
+from ckptload.formats.entry import check_format
 from ckptload.formats.limits import MAX_RECORDS
 from ckptload.messages import shown_text, type_name
 from ckptload.ranks.strategy_files import read_strategy
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from ckptload.converting.jobs import Progress
+    from ckptload.reading.reader import Reader
 
 
 class RankFiles(list[RankFile]):
@@ -130,10 +131,11 @@ def reshard_checkpoints(
             "to must be a strategy or the path of one", hint="merge_checkpoints writes whole tensors to one file"
         )
     wanted = chosen_ranks(ranks, read_strategy(to).ranks)
-    job = Job(set_, target, format, wanted, stems(prefix), skips=existing == SKIP)
-    if existing == ERROR:
-        refuse_existing(job.tasks)
-    return job.run(executor, progress, dry=dry_run, alone=existing == SKIP)
+    with set_.open() as reader_of:
+        job = Job(set_, reader_of, target, format, wanted, stems(prefix), skips=existing == SKIP)
+        if existing == ERROR:
+            refuse_existing(job.tasks)
+        return job.run(executor, progress, dry=dry_run, alone=existing == SKIP)
 
 
 class Job:
@@ -141,6 +143,7 @@ class Job:
 
     Args:
         set_: what is read.
+        reader_of: the set, open: returns a reader for a rank.
         target: folder for the rank folders.
         format: ``ckpt``, ``safetensors``, or None for that of the source.
         ranks: which ranks.
@@ -156,6 +159,7 @@ class Job:
     def __init__(
         self,
         set_: RankSet,
+        reader_of: Callable[[int], Reader],
         target: str | os.PathLike[str],
         format: str | None,
         ranks: Sequence[int],
@@ -171,9 +175,8 @@ class Job:
         folder = Path(given).absolute()
         if folder.exists() and not folder.is_dir():
             raise ArgumentError("the target must be a folder, and this is a file", path=given)
-        self._set = set_
-        with set_.open(ranks[0]) as reader:
-            kind = format or (reader.format if reader.format in (CKPT, SAFETENSORS) else CKPT)
+        self._reader_of = reader_of
+        kind = format or reader_of(ranks[0]).format
         self.tasks = [
             RankTask(
                 set_,
@@ -224,8 +227,7 @@ class Job:
     def _one(
         self, task: RankTask, *, total: Total | None = None, together: Together | None = None, dry: bool = False
     ) -> RankFile:
-        with self._set.open(task.rank) as reader:
-            file = write_from(reader, task, total, together, dry=dry)
+        file = write_from(self._reader_of(task.rank), task, total, together, dry=dry)
         if not file.written and not dry:
             _count(total, file)
         return file

@@ -12,6 +12,7 @@ from ckptload.binding.loading import check_arguments, load_param_into_net
 from ckptload.encryption.ciphers import AES_GCM
 from ckptload.encryption.keys import hidden
 from ckptload.errors import ArgumentError, ArgumentTypeError, MissingFileError, NothingSelectedError
+from ckptload.foreign.giving import AUTO
 from ckptload.formats.entry import CKPT, SAFETENSORS
 from ckptload.loading import load_checkpoint
 from ckptload.messages import counted, listed, shown_value, type_name, warn
@@ -56,6 +57,7 @@ def load_distributed_checkpoint(
     *,
     executor: Any = None,
     copies: str | None = None,
+    parameters: str = AUTO,
 ) -> Any:
     """Load the files of several ranks into a net, or the slices of a unified folder into a net or into files.
 
@@ -81,6 +83,7 @@ def load_distributed_checkpoint(
         return_param_dict: with ``"safetensors"`` and a net: return the slices, and leave the net as it is.
         executor: does a task for each file that is written; see `reshard_checkpoints`.
         copies: what happens to copies that differ; see `open_distributed`.
+        parameters: what the tensors of `return_param_dict` are; see `load_checkpoint`.
 
     Returns:
         True for ``"ckpt"`` and for files. Into a net: the names of its parameters that were not loaded, and the names
@@ -121,16 +124,18 @@ def load_distributed_checkpoint(
     inverse = _inverse(name_map)
     goal = _renamed(goal, inverse)
     if network is not None:
-        return _into_net(
-            network, unified_safetensors_dir, goal, rank_id, inverse, copies, only_returns=bool(return_param_dict)
-        )
+        kind = parameters if return_param_dict else None
+        return _into_net(network, unified_safetensors_dir, goal, rank_id, inverse, copies, kind)
     if dst_safetensors_dir is None:
         raise ArgumentError("without a network, dst_safetensors_dir must be given", hint="name the folder to write to")
     check_executor(executor)
     wanted = chosen_ranks(None if rank_id is None else [rank_id], 1 if goal is None else goal.ranks)
     set_ = RankSet.of(unified_safetensors_dir, None, goal, copies=copies)
-    job = Job(set_, dst_safetensors_dir, output_format, wanted, lambda _: "net", synced=False, names=inverse)
-    job.run(executor)
+    with set_.open() as reader_of:
+        job = Job(
+            set_, reader_of, dst_safetensors_dir, output_format, wanted, lambda _: "net", synced=False, names=inverse
+        )
+        job.run(executor)
     return True
 
 
@@ -175,13 +180,12 @@ def _into_net(
     rank_id: int | None,
     names: Mapping[str, str],
     copies: str | None,
-    *,
-    only_returns: bool,
+    kind: str | None,
 ) -> Any:
-    """Load the slices of a unified folder into a net, or return them."""
+    """Load the slices of a unified folder into a net, or return them as Parameters of a kind."""
     rank = None if goal is None else _own_rank(rank_id, goal)
-    with open_distributed(folder, None, to=goal, rank=rank, copies=copies) as reader:
-        if only_returns:
+    with open_distributed(folder, None, to=goal, rank=rank, copies=copies, parameters=kind or AUTO) as reader:
+        if kind is not None:
             return {names.get(name, name): value for name, value in reader.load().items()}
         rename = (lambda name: names.get(name, name)) if names else None
         return load_param_into_net(network, reader, name_map=rename)
@@ -264,6 +268,8 @@ def load_segmented_checkpoints(
     dec_mode: str = AES_GCM,
     specify_prefix: Prefixes = None,
     choice_func: Callable[[str], Any] | None = None,
+    *,
+    parameters: str = AUTO,
 ) -> dict[str, Any]:
     """Load all .ckpt files of one folder as one dictionary, such as the parts that `transform_checkpoints` writes.
 
@@ -279,6 +285,7 @@ def load_segmented_checkpoints(
         dec_mode: ``"AES-GCM"``, ``"AES-CBC"`` or ``"SM4-CBC"``.
         specify_prefix: prefix or prefixes; only entries whose names start with one are loaded.
         choice_func: called with each name; returns whether to load the entry.
+        parameters: what tensors are loaded as.
 
     Returns:
         A plain dict, of which every value owns its memory; empty if there is no file.
@@ -309,6 +316,7 @@ def load_segmented_checkpoints(
                 dec_mode=dec_mode,
                 specify_prefix=specify_prefix,
                 choice_func=choice_func,
+                parameters=parameters,
             )
         except NothingSelectedError as error:
             nothing = error

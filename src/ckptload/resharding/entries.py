@@ -67,8 +67,8 @@ def write_entries(task: EntriesTask) -> Written:
         ChangedFileError: the entries are not those that were planned.
         CheckpointError: the set cannot be read, or the file cannot be written.
     """
-    with task.set.open() as reader:
-        return write_from(reader, task)
+    with task.set.open() as reader_of:
+        return write_from(reader_of(0), task)
 
 
 def write_from(reader: Reader, task: EntriesTask, total: Total | None = None) -> Written:

@@ -108,9 +108,9 @@ def merge_checkpoints(
         allow_unauthenticated=allow_unauthenticated,
         max_records=max_records,
     )
-    with set_.open() as reader:
+    with set_.open() as reader_of:
         conversion = Conversion(
-            reader,
+            reader_of(0),
             target,
             format=format,
             choice_func=choice_func,
@@ -127,6 +127,7 @@ def merge_checkpoints(
             meter = Meter(conversion.nbytes, progress)
             shards = None if executor is None else _Shards(set_, conversion, meter, executor)
             conversion.result.write(meter, write=shards)
+            meter.finish()
     conversion.warn_of_infinity()
     return conversion.moves
 

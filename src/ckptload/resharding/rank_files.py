@@ -81,8 +81,8 @@ def write_rank(task: RankTask) -> RankFile:
     Raises:
         CheckpointError: the set cannot be read, or the file cannot be written.
     """
-    with task.set.open(task.rank) as reader:
-        return write_from(reader, task)
+    with task.set.open() as reader_of:
+        return write_from(reader_of(task.rank), task)
 
 
 def write_from(

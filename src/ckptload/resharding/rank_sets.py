@@ -5,17 +5,21 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
 from ckptload.encryption.ciphers import AES_GCM
 from ckptload.encryption.keys import Carried, hidden
-from ckptload.foreign.giving import OURS
 from ckptload.formats.limits import MAX_RECORDS
-from ckptload.ranks.opening import open_distributed
+from ckptload.ranks.opening import OpenSet
 from ckptload.ranks.strategy import Strategy
+from ckptload.ranks.strategy_files import read_strategy
+from ckptload.reading.access import Access
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from ckptload.reading.reader import Reader
 
 _URL: Final = re.compile(r"[a-z][a-z0-9+.-]+:/", re.ASCII | re.IGNORECASE)
@@ -70,31 +74,25 @@ class RankSet:
             max_records,
         )
 
-    def open(self, rank: int | None = None) -> Reader:
-        """Open the set; with `to`, for one rank of the target.
+    @contextmanager
+    def open(self) -> Iterator[Callable[[int], Reader]]:
+        """Open the files of the set, and give a function that returns a reader for a rank of the target.
 
-        Args:
-            rank: the rank; not used without `to`.
-
-        Returns:
-            A reader of whole tensors or of slices, which the caller closes.
+        Without `to`, readers have whole tensors, and the rank is not used. They are closed with the set.
 
         Raises:
             CheckpointError: as `open_distributed` does.
         """
-        return open_distributed(
-            self.source,
-            self.strategy,
-            to=self.to,
-            rank=None if self.to is None else rank,
-            file_suffix=self.file_suffix,
-            copies=self.copies,
-            dec_key=cast("Any", self.key and self.key.key),
-            dec_mode=self.mode,
+        access = Access(
+            key=None if self.key is None else self.key.key,
+            mode=self.mode,
             allow_unauthenticated=self.allow_unauthenticated,
             max_records=self.max_records,
-            parameters=OURS,
         )
+        target = None if self.to is None else read_strategy(self.to)
+        opened = OpenSet(self.source, self.strategy, file_suffix=self.file_suffix, copies=self.copies, access=access)
+        with closing(opened):
+            yield lambda rank: opened.reader(target, None if target is None else rank)
 
 
 def _fixed(given: Any) -> Any:

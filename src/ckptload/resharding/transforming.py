@@ -99,8 +99,10 @@ def transform_checkpoints(
     )
     beyond = 1 if dst_strategy_file is None else read_strategy(dst_strategy_file).ranks
     wanted = chosen_ranks(ranks, beyond)
-    job = Job(set_, dst_checkpoints_dir, output_format, wanted, stems(ckpt_prefix, ending), synced=False)
-    job.run(executor, progress, workers=max(process_num, threads.THREADS))
+    stem = stems(ckpt_prefix, ending)
+    with set_.open() as reader_of:
+        job = Job(set_, reader_of, dst_checkpoints_dir, output_format, wanted, stem, synced=False)
+        job.run(executor, progress, workers=max(process_num, threads.THREADS))
 
 
 def transform_checkpoint_by_rank(

@@ -102,8 +102,8 @@ def unified_safetensors(
     set_ = RankSet.of(
         src_dir, src_strategy_file, file_suffix=file_suffix, copies=copies, dec_key=dec_key, dec_mode=dec_mode
     )
-    with set_.open() as reader:
-        job = _Unified(set_, reader, Path(given).absolute(), choice_func)
+    with set_.open() as reader_of:
+        job = _Unified(set_, reader_of(0), Path(given).absolute(), choice_func)
         job.write(share, executor, progress, workers=min(max(max_process_num, 1), 2))
 
 

@@ -121,11 +121,13 @@ class Together:
         self._moves.append(self._allocated(Move(path, target)))
 
     def _allocated(self, move: Move) -> Move:
-        """Let the file replace an empty one, so that the move itself is short.
+        """Let the file replace an empty one if it will replace another, so that the move itself is short.
 
         ext4 allocates the blocks of a file when it replaces another. That takes longer than the renaming, and is better
         done now, when a kill does not part the results.
         """
+        if not os.path.lexists(move.target):
+            return move
         ready = self.stage(move.target)
         temporary_files.create_empty(ready)
         atomic.move(move.path, ready)
