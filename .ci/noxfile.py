@@ -257,8 +257,45 @@ def shared(session: nox.Session) -> None:
     if not is_shared(session, "faults"):
         return
     install_wheel(session, *requirements("test"))
-    ranks = ("RANKS", "ranks/check_ranks.py", str(SHARED / "ranks" / "cases"))
-    compare(session, ("FAULTS", "faults/check_faults.py"), ranks)
+    ranks = ("ranks/check_ranks.py", str(SHARED / "ranks" / "cases"))
+    compare(
+        session,
+        ("FAULTS", "faults/check_faults.py"),
+        ("RANKS", *ranks),
+        ("RANKS_FILES", *ranks, "--through", "files"),
+    )
+
+
+#: Sets of four ranks that MindSpore saved with redundancy removed: what each rank lacks comes from the others.
+LIVE: Final = [f"real_{name}_rr" for name in ("dp2tp2_st", "dp4_opt2_st", "half_st", "rep4", "tp4", "auto_search")]
+
+
+@step(requires=["dist"], allow_parallel=True)
+def live(session: nox.Session) -> None:
+    """Let four processes complete each other's shares over MPI."""
+    try:
+        session.install("--only-binary", "mpich", "--only-binary", "mpi4py", "mpich", "mpi4py")
+    except CommandFailed:
+        session.warn(f"left out: no MPI can be installed for {sys_version(session)}")
+        return
+    install_wheel(session, *requirements("test", "mpi"))
+    run_tests(session, "tests/ranks/test_communicators.py", "-m", "not torch and not mindspore")
+    check_live(session, "mpi", "mpiexec", "-n", "4", "python", "-m", "mpi4py")
+
+
+def check_live(session: nox.Session, kind: str, *start: str) -> None:
+    """Start four processes that load their shares, and count the ranks that got the right bytes."""
+    if not is_shared(session, "ranks"):
+        return
+    cases = [str(SHARED / "ranks" / "cases" / name) for name in LIVE]
+    quiet = {"PYTHONWARNINGS": "ignore", "OMP_NUM_THREADS": "1"}
+    with session.chdir(WORK):
+        said = session.run(*start, str(SHARED / "ranks" / "check_live.py"), kind, *cases, silent=True, env=quiet)
+    minimum = MINIMUMS[f"LIVE_{kind.upper()}"]
+    found = re.search(r"^(\d+) of \d+ ranks agree", str(said), re.MULTILINE)
+    if found is None or int(found[1]) < int(minimum):
+        session.error(f"less than {minimum} ranks agree over {kind}: {said}")
+    session.log(f"LIVE_{kind.upper()} (at least {minimum}): {found[0]}")
 
 
 @step(allow_parallel=True)
@@ -322,6 +359,8 @@ def torch(session: nox.Session) -> None:
     """Run the tests that need PyTorch, the scripts that use it, and the maps of real networks."""
     install_wheel(session, TORCH, *requirements("test"))
     run_tests(session, "-m", "torch")
+    together = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "4")
+    check_live(session, "gloo", "python", *together)
     if is_shared(session, "clients"):
         compare(session, ("CLIENTS_ALONE", "clients/run_clients.py", "alone"))
     if is_shared(session, "realnets"):

@@ -548,8 +548,11 @@ def test_choice_func_is_asked_once_about_each_name(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("how", "words"),
     [
-        ({"communicator": rank(0, 2)}, "pass remove_redundancy=True"),
-        ({"strategy": Strategy([{"a": SliceLayout([2], [-1])}]), "remove_redundancy": False}, "redundancy is removed"),
+        ({"communicator": rank(0, 2)}, "with remove_redundancy=True only"),
+        (
+            {"strategy": Strategy([{"a": SliceLayout([2], [-1])}]), "remove_redundancy": False},
+            "with remove_redundancy=True only",
+        ),
         ({"strategy": Strategy([{"a": SliceLayout([2], [-1])}]), "remove_redundancy": True}, "which rank this is"),
         (
             {

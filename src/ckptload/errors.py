@@ -42,6 +42,7 @@ WORDS: Final[Words] = {
     "exclude": "choice_func",
     "fewer": "load fewer entries with choice_func, or one at a time with open_checkpoint",
     "name_map": "name_map",
+    "strategy": "pass strategy=",
     # Writing
     "crc": "crc_check",
     "existing": "pass existing='skip' to keep files that are complete, or existing='replace'",
@@ -49,12 +50,11 @@ WORDS: Final[Words] = {
     "shard_size": "max_shard_size=",
     "to": "format",
     # Only in Python
+    "communicator": "pass communicator=",
     "give_rank": "pass rank=, such as the variable RANK_ID, or communicator=",
     "filter_result": "choice_func is called with each name and returns whether to load it",
     "own_parameters": "load with parameters='ckptload'",
     "prefixes": "for example specify_prefix='conv' or specify_prefix=['conv1', 'fc.']",
-    "communicator": "pass communicator=",
-    "strategy": "pass strategy=",
     "skip_misfits": "pass skip_misfits=True to load the rest",
     "strict_load": "strict_load=False allows conversions",
     "unmapped": "open it without mmap=True; then only what is wanted takes memory",

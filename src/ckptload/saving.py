@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ckptload.encryption.ciphers import AES_GCM, check_types, load_library
 from ckptload.encryption.keys import hidden
-from ckptload.errors import ArgumentError, ArgumentTypeError, enough_memory, importable
+from ckptload.errors import ArgumentError, ArgumentTypeError, Hint, enough_memory, importable
 from ckptload.formats.ckpt.encoding import ckpt
 from ckptload.formats.entry import CKPT, SAFETENSORS, check_format
 from ckptload.messages import shown_value, type_name
@@ -161,14 +161,14 @@ def _share(
     """Return a function that tells whether this rank saves an entry (docs/ranks.md, "On a cluster")."""
     if remove is not True:
         raise ArgumentError(
-            "strategy and communicator say which part of a net a rank saves when redundancy is removed",
-            hint="pass remove_redundancy=True, or leave them out",
+            "strategy and communicator say what a rank saves with remove_redundancy=True only",
+            hint="say that it is removed, or leave them out",
         )
     talker = communicator_of(communicator) or found()
     if talker is None:
         raise ArgumentError(
             "which rank this is can only be known from a communicator, and none is set up in this process",
-            hint="pass communicator=, or call this where torch.distributed, MindSpore or mpi4py is initialised",
+            hint=Hint("{communicator}", ", or call this where torch.distributed, MindSpore or mpi4py is initialised"),
         )
     rank, size = check_place(talker.rank, talker.size)
     chosen: dict[str, None] = {}

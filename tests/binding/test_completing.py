@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from ckptload import Cell
     from talking import Talker
 
+#: Filters of warnings hold for all threads.
+quiet = pytest.mark.filterwarnings("ignore:.* parameters? (of|is)|.*of . parameters? keep")
+
 #: Two ranks hold the same half of "w": 0 and 2, 1 and 3; all hold the same "b"; each has an "own" of its own.
 STRATEGY = Strategy(
     [
@@ -43,7 +46,7 @@ STRATEGY = Strategy(
         }
     ]
 )
-WHOLE = {
+WHOLE: dict[str, Any] = {
     "w": np.arange(32, dtype=np.float32).reshape(8, 4),
     "b": np.array([-0.0, 0.0, 1.5], np.float32),
     "own": np.arange(16, dtype=np.int16).reshape(4, 4),
@@ -173,6 +176,7 @@ def test_a_scalar_and_nothing_arrive() -> None:
     assert each_rank(3, work) == [{name: value.tobytes() for name, value in whole.items()}] * 3
 
 
+@quiet
 def test_large_tensors_are_sent_in_pieces_and_converted_as_they_arrive(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ckptload.ranks.exchange.PIECE", 64)
     value = np.linspace(-1, 1, 50, dtype=np.float32)
@@ -180,9 +184,7 @@ def test_large_tensors_are_sent_in_pieces_and_converted_as_they_arrive(monkeypat
     def work(talker: Talker) -> tuple[bytes, list[int]]:
         cell = net({"x": value.astype(np.float64 if talker.rank else np.float32)})
         mine = {} if talker.rank else {"x": Parameter(Tensor(value), name="x")}
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("ckptload.binding.loading.warn", lambda _: None)
-            load_param_into_net(cell, mine, remove_redundancy=True, communicator=talker)
+        load_param_into_net(cell, mine, remove_redundancy=True, communicator=talker)
         return bytes_of(cell)["x"], [length for _, _, length in talker.broadcasts]
 
     pieces = [64, 64, 64, 8]
@@ -269,27 +271,25 @@ def test_a_missing_holder_is_an_error_on_all_ranks() -> None:
     assert "'w'" in str(errors[0])
 
 
+@quiet
 def test_a_missing_holder_is_left_out_and_reported_if_misfits_are_skipped() -> None:
     def work(talker: Talker) -> tuple[dict[str, bytes], list[str]]:
         cell = net(slices(talker.rank))
         mine = {name: value for name, value in share(talker.rank).items() if name != "b"}
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("ckptload.binding.loading.warn", lambda _: None)
-            lacks, _ = load_param_into_net(
-                cell, mine, remove_redundancy=True, communicator=talker, strategy=STRATEGY, skip_misfits=True
-            )
+        lacks, _ = load_param_into_net(
+            cell, mine, remove_redundancy=True, communicator=talker, strategy=STRATEGY, skip_misfits=True
+        )
         return bytes_of(cell), lacks
 
     assert each_rank(4, work) == [(expected(rank) | {"b": untouched(rank)["b"]}, ["b"]) for rank in range(4)]
 
 
+@quiet
 def test_statistics_of_experts_and_sums_of_gradients_are_not_missed() -> None:
     def work(talker: Talker) -> list[str]:
         cell = net({"a": np.ones(2), "accu_grads.a": np.ones(2), "moe.expert_load": np.ones(2)})
         mine = {} if talker.rank else {"a": Parameter(Tensor(np.ones(2)), name="a")}
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("ckptload.binding.loading.warn", lambda _: None)
-            return load_param_into_net(cell, mine, remove_redundancy=True, communicator=talker)[0]
+        return load_param_into_net(cell, mine, remove_redundancy=True, communicator=talker)[0]
 
     assert each_rank(2, work) == [["moe.expert_load"]] * 2
 

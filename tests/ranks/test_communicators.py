@@ -114,7 +114,11 @@ def environment() -> dict[str, str]:
     return os.environ | {"PYTHONPATH": str(Path(ckptload.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
 
 
-@pytest.mark.skipif(importlib.util.find_spec("mpi4py") is None, reason="mpi4py is not installed")
+def needs(package: str) -> pytest.MarkDecorator:
+    return pytest.mark.skipif(importlib.util.find_spec(package) is None, reason=f"{package} is not installed")
+
+
+@needs("mpi4py")
 def test_mpi4py(tmp_path: Path) -> None:
     beside = Path(sys.executable).with_name("mpiexec")
     start = str(beside) if beside.exists() else shutil.which("mpiexec")
@@ -126,6 +130,7 @@ def test_mpi4py(tmp_path: Path) -> None:
 
 
 @pytest.mark.torch
+@needs("torch")
 def test_torch(tmp_path: Path) -> None:
     command = [sys.executable, str(PROGRAM), "gloo", str(tmp_path)]
     every = [
@@ -138,7 +143,9 @@ def test_torch(tmp_path: Path) -> None:
     assert ["is done" in each for each in said] == [True] * SIZE, said
 
 
+@pytest.mark.slow
 @pytest.mark.mindspore
+@needs("mindspore")
 def test_mindspore(tmp_path: Path) -> None:
     """MindSpore's own launcher starts the processes, each with a log."""
     command = [sys.executable, "-m", "mindspore.parallel.cluster.run", f"--worker_num={SIZE}"]

@@ -46,7 +46,7 @@ def layouts(draw: st.DrawFn) -> tuple[list[int], list[list[int]], int, list[int]
     return matrix, entries, shard, [part * draw(st.integers(1, 2)) for part in parts]
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=20)
 @given(layouts())
 def test_boxes_are_those_of_numpy_and_tile_the_whole(told: tuple[list[int], list[list[int]], int, list[int]]) -> None:
     matrix, entries, shard, shape = told
@@ -63,7 +63,7 @@ def test_boxes_are_those_of_numpy_and_tile_the_whole(told: tuple[list[int], list
     assert covered.min() == covered.max() == copies
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=20)
 @given(layouts())
 def test_replicas_hold_the_same_without_the_shard(told: tuple[list[int], list[list[int]], int, list[int]]) -> None:
     matrix, entries, _, shape = told

@@ -57,7 +57,10 @@ WHOLE: dict[str, Any] = {
 
 
 def slices(rank: int, layouts: dict[str, Any] = LAYOUTS) -> dict[str, Any]:
-    return {name: np.array(cut(*layout, WHOLE[name])[rank], order="C") for name, layout in layouts.items()}
+    return {
+        name: cut(matrix, tensor_map, shard, WHOLE[name])[rank].copy()
+        for name, (matrix, tensor_map, shard) in layouts.items()
+    }
 
 
 def write(

@@ -167,6 +167,7 @@ def test_files_of_other_kinds_are_named(tmp_path: Path) -> None:
         (protobuf({"w": ([2], [-1], 0), "v": ([4], [-1], 0)}), CorruptCheckpointError, "'v': stage 0 has 2 devices"),
         (protobuf({"0-w": ([2], [-1], 0), "00-w": ([2], [0], 0)}), CorruptCheckpointError, "'w': .*two layouts"),
         (protobuf({"w" * 1040: ([2], [-1], 0)}), LimitError, "1040 characters"),
+        (as_json({"\ud800": ([2], [-1], 0)}, {"\ud800": [1]}), CorruptCheckpointError, "a name that is no text"),
         (b"\x1a\x05\x0a\x01\xff\x12\x00", CorruptCheckpointError, "damaged"),
         (b"\x08\x02\x18\x01", CorruptCheckpointError, "no strategy file, or damaged"),
         (b"\x08\x02\x23\x24", CorruptCheckpointError, "group of fields"),
@@ -206,7 +207,7 @@ def test_paths_that_are_none(tmp_path: Path) -> None:
             read_strategy(wrong)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=20)
 @given(st.data())
 def test_damaged_files_raise_our_errors_alone(data: st.DataObject) -> None:
     sound = data.draw(st.sampled_from([protobuf(TOLD), as_json(FLAT, SHAPES)]))

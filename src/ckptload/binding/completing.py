@@ -85,7 +85,8 @@ def stand_alone(missing: Sequence[str], path: str | None) -> ArgumentTypeError:
         path=path,
         hint=Hint(
             "load it from its folder rank_N with the folders of the other ranks beside it, and {strategy} if the net "
-            "is split; or start all ranks and {communicator}",
+            "is split",
+            "; or start all ranks and {communicator}",
             "" if missing else "; if it is complete, load it without a net, and then into the net",
         ),
     )

@@ -27,6 +27,7 @@ WORDS: Final[Words] = {
     "exclude": "--exclude",
     "fewer": "take fewer entries with --include",
     "name_map": "--name-map",
+    "strategy": "pass --strategy",
     # Writing
     "crc": "--crc",
     "existing": "pass --existing skip to keep files that are complete, or --existing replace",
@@ -34,6 +35,7 @@ WORDS: Final[Words] = {
     "shard_size": "--shard-size ",
     "to": "--to",
     # Only in Python
+    "communicator": None,
     "give_rank": None,
     "filter_result": None,
     "own_parameters": None,

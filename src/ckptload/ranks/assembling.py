@@ -277,11 +277,11 @@ class AssembledSource(Source):
 
     def check_unchanged(self) -> None:
         """Check the files that this thread has read from since its last call; there may be too many to check all."""
-        touched = self._touched.entries
-        for member, names in list(touched.items()):
+        # What is found changed is not returned, so that it is forgotten in any case.
+        touched, self._touched.entries = self._touched.entries, {}
+        for member, names in touched.items():
             with member.named():
-                member.source.check_near(descriptions(member.entry(name) for name in list(names)))
-            touched.pop(member, None)
+                member.source.check_near(descriptions(member.entry(name) for name in names))
 
     def authenticate(self) -> None:
         """Check the tags of every file."""

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import numpy as np
 
 from ckptload.dtypes import BY_NAME
-from ckptload.errors import ArgumentError, CheckpointError, RankError
+from ckptload.errors import ArgumentError, CheckpointError, Hint, RankError
 from ckptload.messages import counted
 from ckptload.ranks import redundancy
 from ckptload.ranks.communicators import Adapter, check_place
@@ -235,7 +235,7 @@ class Holdings:
                 raise ArgumentError(
                     f"it differs between rank {one} and rank {other}; slices need their strategy",
                     name=name,
-                    hint="pass strategy=, the strategy file of the job that saved the files",
+                    hint=Hint("{strategy}, the strategy file of the job that saved the files"),
                 )
 
 

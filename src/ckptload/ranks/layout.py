@@ -17,6 +17,7 @@ from ckptload.errors import ArgumentError
 from ckptload.messages import counted, shown_value
 from ckptload.ranks.layout_numbers import (
     ALL_REPLICAS,
+    INT32,
     INT64,
     MAX_AXES,
     MAX_DEVICES,
@@ -77,7 +78,7 @@ class SliceLayout:
             "tensor_map": entries(tensor_map, len(matrix)),
             "shard": number(shard, "shard", ALL_REPLICAS, MAX_DEVICES),
             "split": numbers(split, "split", 0, INT64, MAX_DEVICES),
-            "field": number(field, "field", -INT64, INT64),
+            "field": number(field, "field", -INT32, INT32),
             "expanded": numbers(expanded, "expanded", 0, INT64, MAX_AXES),
         }
         for name, value in found.items():

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 MAX_DEVICES: Final = 1 << 20
 #: Axes of a device matrix, and of a tensor map. numpy's arrays have up to 64 axes.
 MAX_AXES: Final = 64
-#: The largest number that a field of a message can hold.
+#: The largest numbers that fields of a message can hold.
+INT32: Final = (1 << 31) - 1
 INT64: Final = (1 << 63) - 1
 #: The optimizer shard that cuts a slice over all of its replicas.
 ALL_REPLICAS: Final = -1

@@ -91,7 +91,8 @@ class Placing:
         """
         base = self._base(name, holders)
         if base is None or any(member.entry(name).kind != TENSOR for member in holders):
-            return Whole(list(holders))
+            # Nothing says that what other ranks hold under this name is a copy.
+            return Whole(list(holders[:1]))
         found: Cut | None = None
         try:
             # In real pipelines, a shared parameter is kept by its first stage.

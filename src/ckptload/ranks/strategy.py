@@ -188,6 +188,8 @@ def _stage(layouts: Mapping[str, SliceLayout], number: int) -> Mapping[str, Slic
             raise ArgumentTypeError(
                 f"stage {number} must map str to SliceLayout, not {type_name(name)} to {type_name(layout)}"
             )
+        if not _is_text(name):
+            raise ArgumentError(f"stage {number} has a name that is no text", name=name)
     first = next(iter(found))
     for name, layout in found.items():
         if layout.devices != found[first].devices:
@@ -198,3 +200,12 @@ def _stage(layouts: Mapping[str, SliceLayout], number: int) -> Mapping[str, Slic
                 hint="all layouts of a stage are of the same devices",
             )
     return MappingProxyType(found)
+
+
+def _is_text(name: str) -> bool:
+    """Tell whether a name can be one in a file: JSON may name characters that do not exist."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
