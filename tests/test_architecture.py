@@ -125,10 +125,12 @@ FILES: dict[str, list[str]] = {
     ],
     "ops": ["operands", "creation", "joining", "assigning", "functional", "primitives", "operations"],
     "resharding": [
-        *("strategies", "executors", "rank_sets", "rank_files", "entries", "merging", "cutting", "holders"),
+        *("strategies", "rank_sets", "rank_files", "merging", "cutting", "holders"),
         *("transforming", "unifying", "distributed"),
     ],
-    "converting": ["jobs", "moves", "shards", "npz", "results", "rewriting", "converters"],
+    "converting": [
+        *("executors", "jobs", "moves", "shards", "npz", "entries", "results", "rewriting", "converters"),
+    ],
 }
 
 #: Pairs that never import each other, although one stands before the other.

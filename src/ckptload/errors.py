@@ -30,6 +30,7 @@ WORDS: Final[Words] = {
     "as_index": "load it by its path with format='safetensors'",
     "as_safetensors": "load it with format='safetensors'",
     "check_key": "check dec_key and dec_mode",
+    "first_copy": 'pass copies="first"',
     "give_key": "pass dec_key",
     "max_records": "max_records",
     "mode": "dec_mode=",

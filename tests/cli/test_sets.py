@@ -73,7 +73,7 @@ def test_what_a_folder_is_is_told(ranks: Path, strategy: Path, capsys: CAPTURE) 
     assert run("inspect", ranks, "--copies", "first") == 0
     out = capsys.readouterr().out
     assert "  3 ranks (0, 2-3), files: 3 .ckpt\n  without a file: 1 rank (1)\n  all ranks have the same names\n" in out
-    assert "  read without a strategy: if ranks hold slices, these are shown as if they were whole\n" in out
+    assert "  without a strategy: if ranks hold slices, these are read as if they were whole\n" in out
 
 
 @pytest.mark.parametrize(
@@ -107,6 +107,27 @@ def test_what_looks_like_the_strategy_is_named(ranks: Path, strategy: Path, caps
         f"  looks like its strategy: --strategy {strategy.parent / 'strategies'} (4 ranks, 1 stage)",
         f"  looks like its strategy: --strategy {strategy} (4 ranks, 1 stage)",
     ]
+
+
+def test_a_folder_that_does_not_open_without_its_strategy_is_told_too(tmp_path: Path, capsys: CAPTURE) -> None:
+    for rank, rows in enumerate((2, 5)):
+        path = tmp_path / "ranks" / f"rank_{rank}" / "net.ckpt"
+        path.parent.mkdir(parents=True)
+        ckptload.save_checkpoint({"w": np.ones(rows, np.float32)}, path)
+    (tmp_path / "strategy.ckpt").write_bytes(protobuf({"w": ([2], [0], 0)}, split={"w": [2, 5]}))
+    assert run("inspect", tmp_path / "ranks") == 2
+    shown = capsys.readouterr()
+    assert "  2 ranks (0-1), files: 2 .ckpt\n" in shown.out
+    assert f"looks like its strategy: --strategy {tmp_path / 'strategy.ckpt'}" in shown.out
+    assert "slices need their strategy" in shown.err
+    assert "pass --copies first" in shown.err
+    assert run("inspect", tmp_path / "ranks", "--strategy", tmp_path / "strategy.ckpt") == 0
+    assert "(7,)" in capsys.readouterr().out
+
+
+def test_slices_without_a_strategy_are_one_finding(ranks: Path, capsys: CAPTURE) -> None:
+    assert run("verify", ranks) == 2
+    assert capsys.readouterr().err.count("slices need their strategy") == 1
 
 
 def test_json_says_the_same(ranks: Path, strategy: Path, capsys: CAPTURE) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import tracemalloc
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import nullcontext
+from multiprocessing import get_context
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +20,7 @@ from ckptload import dtypes
 from ckptload.errors import (
     ArgumentError,
     ArgumentTypeError,
+    CheckpointError,
     ChecksumError,
     CorruptCheckpointError,
     DecryptionError,
@@ -318,3 +321,32 @@ def test_round_trips_of_anything(values: dict[str, Any], sharded: bool, tmp_path
         middle = middle.parent / "model.safetensors"
     convert(middle, back)
     assert content(back) == dict(sorted(content(first).items()))
+
+
+def test_an_executor_writes_shards(tmp_path: Path) -> None:
+    values = {f"w{at}": np.full(10, at, np.float32) for at in range(4)}
+    ckptload.save_checkpoint(values, tmp_path / "a.ckpt")
+    with ckptload.open_checkpoint(tmp_path / "a.ckpt") as reader, ThreadPoolExecutor(2) as executor:
+        moves = ckptload.convert_checkpoint(
+            reader, tmp_path / "out", max_shard_size=40, name_map={"w1": "x"}, dtype=ckptload.float16, executor=executor
+        )
+    assert len(moves.written) == 3
+    with ckptload.open_checkpoint(tmp_path / "out" / "model.safetensors.index.json", parameters="numpy") as reader:
+        assert {name: value.tolist() for name, value in reader.load().items()} == {
+            {"w1": "x"}.get(name, name): value.tolist() for name, value in values.items()
+        }
+
+
+@pytest.mark.slow
+def test_a_process_opens_the_file_again(tmp_path: Path) -> None:
+    ckptload.save_checkpoint({"w": np.ones(10), "v": np.ones(10)}, tmp_path / "a.ckpt")
+    with (
+        ckptload.open_checkpoint(tmp_path / "a.ckpt") as reader,
+        ProcessPoolExecutor(1, mp_context=get_context("spawn")) as executor,
+    ):
+        ckptload.convert_checkpoint(reader, tmp_path / "out", max_shard_size=80, executor=executor)
+        with pytest.raises(CheckpointError, match="whole, unencrypted file"):
+            ckptload.convert_checkpoint(
+                reader.select(choice_func="w".__eq__), tmp_path / "one", max_shard_size=80, executor=executor
+            )
+    assert ckptload.open_checkpoint(tmp_path / "out" / "model.safetensors.index.json").keys() == {"w", "v"}

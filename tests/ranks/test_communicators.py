@@ -139,7 +139,12 @@ def test_torch(tmp_path: Path) -> None:
         )
         for rank in range(SIZE)
     ]
-    said = [each.communicate(timeout=60)[0] for each in every]
+    try:
+        said = [each.communicate(timeout=180)[0] for each in every]
+    finally:
+        for each in every:
+            each.kill()
+            each.communicate()
     assert ["is done" in each for each in said] == [True] * SIZE, said
 
 
@@ -154,7 +159,7 @@ def test_mindspore(tmp_path: Path) -> None:
     # It starts "python", whichever comes first.
     places = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(
-        command, capture_output=True, text=True, timeout=120, env=environment() | {"PATH": places}, check=False
+        command, capture_output=True, text=True, timeout=180, env=environment() | {"PATH": places}, check=False
     )
     logs = "".join(log.read_text("utf-8", "replace") for log in sorted((tmp_path / "logs").glob("worker_*.log")))
     assert logs.count("is done") == SIZE, done.stdout + done.stderr + logs[-4000:]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from ckptload.errors import (
     MissingFileError,
     NothingSelectedError,
 )
+from ckptload.ranks import communicators
 from rank_sets import arrays, ranks, slice_of, source, strategy, values
 
 if TYPE_CHECKING:
@@ -106,13 +108,17 @@ def test_slices_are_loaded_into_the_net_of_a_rank(tmp_path: Path, old: Path, new
         assert net.holds("tp4", rank)
 
 
-def test_the_rank_of_this_process_is_in_a_variable(
+def test_the_rank_of_this_process_is_looked_for(
     tmp_path: Path, old: Path, new: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RANK_ID", "2")
     net = Net("tp4", 2)
     load_distributed_checkpoint(net, paths(tmp_path), new, old)
     assert net.holds("tp4", 2)
+    monkeypatch.setattr(communicators, "found", lambda: SimpleNamespace(rank=1))
+    load_distributed_checkpoint(net := Net("tp4", 1), paths(tmp_path), new, old)
+    assert net.holds("tp4", 1)
+    monkeypatch.setattr(communicators, "found", lambda: None)
     monkeypatch.delenv("RANK_ID")
     with pytest.warns(UserWarning, match="the slices of rank 0 are loaded"):
         load_distributed_checkpoint(net := Net("tp4"), paths(tmp_path), new, old)

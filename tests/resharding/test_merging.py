@@ -12,8 +12,8 @@ import pytest
 
 import ckptload
 from ckptload import merge_checkpoints
+from ckptload.converting.entries import EntriesTask, write_entries
 from ckptload.errors import ArgumentError, ArgumentTypeError, ChangedFileError, CheckpointError
-from ckptload.resharding.entries import EntriesTask, write_entries
 from ckptload.resharding.rank_sets import RankSet
 from rank_sets import arrays, is_whole, source, strategy, values
 

@@ -99,6 +99,8 @@ def command(
                 if with_stats:
                     listing.add_stats(reader, one, terminal)
         except CheckpointError as error:
+            if not as_json and sets.is_set(path):
+                terminal.write(_folder(path, ranks, terminal))
             codes.append(terminal.complain(error, path))
             found.append({"path": place(path), "error": _error(error)})
             continue
@@ -141,6 +143,17 @@ def _lines(
     yield from render(columns, terminal, marked=marked)
     yield ""
     yield from _total(one, terminal)
+
+
+def _folder(path: str, ranks: Ranks, terminal: Terminal) -> Iterator[str]:
+    """Yield what a folder is whose files do not open as one checkpoint."""
+    yield terminal.style(terminal.show(place(path)), bold=True)
+    try:
+        found = sets.describe(path, None, ranks.strategy)
+    except OSError:
+        return
+    for line in found.lines(ranks.strategy):
+        yield "  " + terminal.style(terminal.show(line), dim=True)
 
 
 def about(one: Listing) -> str:

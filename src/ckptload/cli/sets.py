@@ -31,6 +31,7 @@ _PROBE: Final = 64 << 10
 #: Names that strategies have, the ends of their files' names, and how many things beside a set are looked at.
 _STRATEGY: Final = re.compile("strat", re.IGNORECASE)
 _ENDINGS: Final = (".ckpt", ".json")
+_CHECKPOINTS: Final = (".ckpt", ".safetensors")
 _MOST: Final = 32
 
 REMOVED, KEPT, STAGES, UNKNOWN = "removed", "kept", "stages", "unknown"
@@ -154,22 +155,23 @@ class Description(NamedTuple):
         if _REDUNDANCY[self.redundancy]:
             yield _REDUNDANCY[self.redundancy]
         if self.kind == "rank folders" and strategy is None and len(self.ranks) > 1:
-            yield "read without a strategy: if ranks hold slices, these are shown as if they were whole"
+            yield "without a strategy: if ranks hold slices, these are read as if they were whole"
             for path, about in self.strategies.items():
                 yield f"looks like its strategy: --strategy {path} ({about})"
         for _, said in self.notes:
             yield f"note: {said}"
 
 
-def describe(path: str, reader: Reader, strategy: str | None) -> Description:
+def describe(path: str, reader: Reader | None, strategy: str | None) -> Description:
     """Say what a set is, by its index and, without a strategy, by the names in each of its files.
 
     Args:
-        path: the folder.
-        reader: the set as one.
+        path: the folder; a local one if there is no reader.
+        reader: the set as one, or None if it does not open as one.
         strategy: the strategy that was given.
     """
-    by_rank = {int(found[1]): file for file in reader.files if (found := _RANK.fullmatch(Path(file).parent.name))}
+    files = _files(Path(path)) if reader is None else reader.files
+    by_rank = {int(found[1]): file for file in files if (found := _RANK.fullmatch(Path(file).parent.name))}
     ranks = sorted(by_rank)
     inside = set() if "://" in path else set(os.listdir(path))  # noqa: PTH208 -- paths are strings here
     kind = "rank folders" if ranks else "unified" if _UNIFIED in inside else _METADATA
@@ -178,11 +180,25 @@ def describe(path: str, reader: Reader, strategy: str | None) -> Description:
         kind,
         ranks,
         [rank for rank in range(ranks[-1]) if rank not in there] if ranks else [],
-        dict(Counter(Path(file).suffix for file in reader.files)),
+        dict(Counter(Path(file).suffix for file in files)),
         _redundancy(by_rank) if ranks and strategy is None else UNKNOWN,
         _strategies(path, ranks[-1]) if ranks and strategy is None else {},
-        [(note.kind, note.text) for note in reader.notes],
+        [] if reader is None else [(note.kind, note.text) for note in reader.notes],
     )
+
+
+def _files(folder: Path) -> list[str]:
+    """Return the last file of each rank, in natural order."""
+    found = []
+    for inside in folder.iterdir():
+        if _RANK.fullmatch(inside.name) and inside.is_dir():
+            files = sorted((file for file in inside.iterdir() if file.suffix in _CHECKPOINTS), key=_natural)
+            found += [str(file) for file in files[-1:]]
+    return found
+
+
+def _natural(path: Path) -> Any:
+    return globs.natural(path.name)
 
 
 def _redundancy(by_rank: Mapping[int, str]) -> str:
@@ -235,7 +251,7 @@ def _strategies(path: str, highest: int) -> dict[str, str]:
 
 def _candidates(folder: Path) -> Sequence[Path]:
     try:
-        inside = sorted(folder.iterdir(), key=lambda path: globs.natural(path.name))
+        inside = sorted(folder.iterdir(), key=_natural)
     except OSError:
         return []
     return [path for path in inside if _STRATEGY.search(path.name) and (path.is_dir() or path.suffix in _ENDINGS)]

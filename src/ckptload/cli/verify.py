@@ -11,6 +11,7 @@ from ckptload import Coverage
 from ckptload.cli import files, options, pieces, stats, text
 from ckptload.cli.progress import Progress, Waiting
 from ckptload.errors import (
+    ArgumentError,
     CheckpointError,
     CorruptCheckpointError,
     EmptyCheckpointError,
@@ -247,6 +248,9 @@ def _indexed(reader: Reader, verdict: _Verdict) -> None:
     """Record what does not fit between an index and its shards."""
     for error in reader.check_index():
         verdict.found(error)
+        if isinstance(error, ArgumentError):
+            # That slices need their strategy is said once, and not of each.
+            return
 
 
 def _structure(reader: Reader, verdict: _Verdict) -> Iterator[Entry]:

@@ -15,6 +15,7 @@ WORDS: Final[Words] = {
     "as_index": None,
     "as_safetensors": None,
     "check_key": "check the key, --key-format and --mode",
+    "first_copy": "pass --copies first",
     "give_key": "give its key with --key-file FILE --key-format hex (or raw)",
     "max_records": "--max-records",
     "mode": "--mode ",

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from ckptload.binding.renaming import renamed
-from ckptload.converting.jobs import Meter, check_progress, jobs, path_of, run
+from ckptload.converting.executors import check_executor
+from ckptload.converting.jobs import Meter, check_progress, jobs, path_of, run, spread
 from ckptload.converting.results import NPZ, Result, Target
 from ckptload.converting.rewriting import check_new_names, chosen
 from ckptload.converting.shards import parse_size
 from ckptload.encryption.ciphers import AES_GCM
-from ckptload.encryption.keys import hidden
-from ckptload.errors import ArgumentTypeError
+from ckptload.encryption.keys import Carried, hidden
+from ckptload.errors import ArgumentTypeError, CheckpointError, enough_memory
 from ckptload.formats.entry import CKPT, SAFETENSORS
 from ckptload.formats.limits import MAX_RECORDS
 from ckptload.messages import shown_value, type_name
@@ -47,6 +49,7 @@ def ckpt_to_safetensors(
     dec_mode: str = AES_GCM,
     allow_unauthenticated: bool = False,
     max_records: int = MAX_RECORDS,
+    executor: Any = None,
     progress: Progress | None = None,
 ) -> None:
     """Convert .ckpt files to safetensors, in little memory whatever their size.
@@ -72,6 +75,9 @@ def ckpt_to_safetensors(
         dec_mode: ``"AES-GCM"``, ``"AES-CBC"`` or ``"SM4-CBC"``.
         allow_unauthenticated: convert AES-GCM files with data that no tag covers (docs/security.md).
         max_records: most records of a .ckpt, or tensors of a safetensors file (docs/security.md).
+        executor: does a task for each file, in place of the threads: anything with ``submit(function, *arguments)``,
+            such as ``concurrent.futures.ProcessPoolExecutor``. Each result then appears when it is complete.
+            `choice_func` and `dec_key` are sent with each task.
         progress: called with the bytes done and the total; an exception from it ends the conversion.
 
     Raises:
@@ -94,12 +100,11 @@ def ckpt_to_safetensors(
         max_records=max_records,
     )
 
-    def convert(job: Job, meter: Meter, together: Together | None) -> None:
+    def target_of(job: Job) -> Target:
         path = job.target if limit is None else job.target.with_name(INDEX)
-        target = Target(path, SAFETENSORS, limit, synced=False, indexes_one=False)
-        _convert(job, access, target, choice_func, name_map, meter, together)
+        return Target(path, SAFETENSORS, limit, synced=False, indexes_one=False)
 
-    run(found, convert, processes_num, progress, access)
+    _run(found, access, target_of, choice_func, name_map, processes_num, executor, progress)
 
 
 def safetensors_to_ckpt(
@@ -111,6 +116,7 @@ def safetensors_to_ckpt(
     *,
     choice_func: Callable[[str], Any] | None = None,
     max_records: int = MAX_RECORDS,
+    executor: Any = None,
     progress: Progress | None = None,
 ) -> None:
     """Convert safetensors files to .ckpt, in little memory whatever their size.
@@ -129,6 +135,7 @@ def safetensors_to_ckpt(
         processes_num: number of files to convert at the same time, in threads.
         choice_func: called once for each name, before it is mapped; returns whether to convert the entry.
         max_records: most records of a .ckpt, or tensors of a safetensors file (docs/security.md).
+        executor: does a task for each file; see `ckpt_to_safetensors`.
         progress: called with the bytes done and the total; an exception from it ends the conversion.
 
     Raises:
@@ -141,10 +148,10 @@ def safetensors_to_ckpt(
     _check_map(name_map)
     access = Access(format=SAFETENSORS, max_records=max_records)
 
-    def convert(job: Job, meter: Meter, together: Together | None) -> None:
-        _convert(job, access, Target(job.target, CKPT, synced=False), choice_func, name_map, meter, together)
+    def target_of(job: Job) -> Target:
+        return Target(job.target, CKPT, synced=False)
 
-    run(found, convert, processes_num, progress, access)
+    _run(found, access, target_of, choice_func, name_map, processes_num, executor, progress)
 
 
 def to_npz(
@@ -198,6 +205,82 @@ def to_npz(
         items = chosen(reader, choice_func, reader.kept_strings())
         result = Result(reader, items, Target(target, NPZ, synced=False))
         result.write(Meter(sum(item.nbytes for item in items), progress))
+
+
+@dataclass(frozen=True)
+class FileTask:
+    """Convert one file, which replaces its target by itself. Doing it twice gives the same file.
+
+    Attributes:
+        number: its number among all.
+        job: the file.
+        access: how it is opened, without the key.
+        key: the key, or None.
+        target: the result.
+        choice_func: which entries.
+        name_map: new names.
+    """
+
+    number: int
+    job: Job
+    access: Access
+    key: Carried | None
+    target: Target
+    choice_func: Callable[[str], Any] | None
+    name_map: dict[str, str] | None
+
+
+def convert_file(task: FileTask) -> int:
+    """Do a task, and return its number.
+
+    Raises:
+        CheckpointError: the file cannot be read or written.
+    """
+    access = task.access if task.key is None else replace(task.access, key=task.key.key)
+    try:
+        with enough_memory("to convert the file", path=str(task.job.source)):
+            _convert(task.job, access, task.target, task.choice_func, task.name_map, Meter(0), None)
+    except CheckpointError as error:
+        if error.path is None:
+            error.path = str(task.job.source)
+        raise
+    return task.number
+
+
+def _run(
+    found: list[Job],
+    access: Access,
+    target_of: Callable[[Job], Target],
+    choice_func: Callable[[str], Any] | None,
+    name_map: dict[str, str] | None,
+    processes_num: int,
+    executor: Any,
+    progress: Progress | None,
+) -> None:
+    """Convert files in threads, or by an executor."""
+    check_executor(executor)
+    if executor is None:
+
+        def convert(job: Job, meter: Meter, together: Together | None) -> None:
+            _convert(job, access, target_of(job), choice_func, name_map, meter, together)
+
+        run(found, convert, processes_num, progress, access)
+        return
+    key = None if access.key is None else Carried(access.key)
+    open_to_all = replace(access, key=None)
+    tasks = [
+        FileTask(
+            number,
+            job._replace(source=job.source.absolute()),
+            open_to_all,
+            key,
+            target_of(job),
+            choice_func,
+            name_map,
+        )
+        for number, job in enumerate(found)
+    ]
+    spread(found, convert_file, tasks, executor, progress, access)
 
 
 def _convert(

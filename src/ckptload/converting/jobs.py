@@ -8,9 +8,10 @@ import threading
 from contextlib import closing
 from functools import partial
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Final, NamedTuple
+from typing import IO, TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 from ckptload import shown, threads
+from ckptload.converting import executors
 from ckptload.errors import (
     ArgumentError,
     ArgumentTypeError,
@@ -27,10 +28,13 @@ from ckptload.writing.targets import check_local, check_place, failure
 from ckptload.writing.together import Together
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     Progress = Callable[[int, int], Any]
 
+Task = TypeVar("Task")
+
+_NOTHING: Final = "file_name_regex matches no file; nothing was converted"
 #: Parallel training writes one folder for each device; their names begin with this
 #: (MindSpore 2.10.0, train/serialization.py:2649).
 _RANK: Final = "rank"
@@ -236,7 +240,7 @@ def run(
     _check(processes_num, progress)
     _check_targets(found)
     if not found:
-        warn("file_name_regex matches no file; nothing was converted")
+        warn(_NOTHING)
         return
     sizes = [0 if progress is None else _size(job, access.max_records) for job in found]
     total = Total(sum(sizes), progress)
@@ -259,6 +263,39 @@ def run(
         return
     with Together((job.target.parent for job in found), synced=False) as together:
         threads.share(partial(one, together=together), tasks, threads=processes_num)
+
+
+def spread(
+    found: list[Job],
+    work: Callable[[Task], int],
+    tasks: Sequence[Task],
+    executor: Any,
+    progress: Progress | None,
+    access: Access,
+) -> None:
+    """Convert files by an executor; each result appears when it is complete.
+
+    Args:
+        found: the files.
+        work: does a task, and returns its number.
+        tasks: one for each file.
+        executor: does the tasks; see `executors.run`.
+        progress: called with the bytes done and the total.
+        access: how the files are opened.
+
+    Raises:
+        ArgumentTypeError: `progress` is not callable.
+        ArgumentError: two files have the same target.
+        CheckpointError: an error of `work`, or of the executor.
+    """
+    check_progress(progress)
+    _check_targets(found)
+    if not found:
+        warn(_NOTHING)
+        return
+    sizes = [0 if progress is None else _size(job, access.max_records) for job in found]
+    total = Total(sum(sizes), progress)
+    executors.run(work, tasks, executor, done=lambda number: total.add(sizes[number]))
 
 
 def _check_targets(found: list[Job]) -> None:

@@ -11,13 +11,12 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-import numpy as np
-
 from ckptload import dtypes, filters, shown
 from ckptload.binding.renaming import renamed
-from ckptload.converting import npz
+from ckptload.converting.entries import Again, ShardWriter, moved
+from ckptload.converting.executors import check_executor
 from ckptload.converting.jobs import Meter, check_progress, path_of
-from ckptload.converting.moves import Move, Moves, refuse_to_replace
+from ckptload.converting.moves import Moves, refuse_to_replace
 from ckptload.converting.results import FORMATS, Result, Target
 from ckptload.converting.shards import parse_size
 from ckptload.encryption.ciphers import AES_GCM
@@ -28,15 +27,16 @@ from ckptload.formats.entry import SAFETENSORS
 from ckptload.formats.safetensors.weight_map import ENDING
 from ckptload.messages import counted, listed, shown_text, shown_value, type_name, warn
 from ckptload.reading.reader import Reader
-from ckptload.tensors import casting
 from ckptload.writing import targets
 from ckptload.writing.gathering import gather
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from ckptload.binding.renaming import NameMap
+    from ckptload.converting.entries import Opens
     from ckptload.converting.jobs import Progress
+    from ckptload.converting.moves import Move
     from ckptload.dtypes import DType
     from ckptload.encryption.keys import Key
     from ckptload.formats.item import Item
@@ -54,6 +54,7 @@ def convert_checkpoint(
     dtype: DType | None = None,
     crc_check: bool = False,
     max_shard_size: int | str | None = None,
+    executor: Any = None,
     enc_key: bytes | None = None,
     enc_mode: str = AES_GCM,
     metadata: Mapping[str, str] | None = None,
@@ -79,6 +80,9 @@ def convert_checkpoint(
             MindSpore's rounding (docs/binding.md, "Conversions").
         crc_check: whether to store a CRC-32 in a .ckpt or a safetensors file.
         max_shard_size: write safetensors in shards of at most this many bytes, an int or ``"5GB"``.
+        executor: does a task for each shard, if `source` is a whole, unencrypted file that was opened by its path:
+            anything with ``submit(function, *arguments)``, such as ``concurrent.futures.ProcessPoolExecutor``. The
+            shards get their names here, together. Not used for a single file.
         enc_key: key to encrypt a .ckpt with: 16, 24 or 32 bytes for AES, 16 for SM4.
         enc_mode: ``"AES-GCM"``, ``"AES-CBC"`` or ``"SM4-CBC"``.
         metadata: texts for the metadata of a safetensors file; they are added to those of `source`, or replace them.
@@ -117,8 +121,11 @@ def convert_checkpoint(
         replace=replace,
     )
     check_progress(progress)
+    check_executor(executor)
     if not dry_run:
-        conversion.result.write(Meter(conversion.nbytes, progress))
+        meter = Meter(conversion.nbytes, progress)
+        shards = None if executor is None else conversion.shard_writer(Again(source), meter, executor)
+        conversion.result.write(meter, write=shards)
     conversion.warn_of_infinity()
     return conversion.moves
 
@@ -167,6 +174,10 @@ class Conversion:
         self.nbytes = sum(move.item.nbytes for move in plan)
         if not replace:
             refuse_to_replace([path for path in self.moves.written + self.moves.removed if os.path.lexists(path)])
+
+    def shard_writer(self, source: Opens, meter: Meter, executor: Any) -> ShardWriter:
+        """Return what writes the shards by an executor."""
+        return ShardWriter(source, self.moves, self.dtype, self.beyond, meter, executor)
 
     def warn_of_infinity(self) -> None:
         """Warn of the entries in `beyond`."""
@@ -241,26 +252,3 @@ def _plan(
     by_name = {item.name: item for item in found}
     check_new_names(new := renamed(by_name, name_map))
     return [moved(by_name[old], old, name, dtype, beyond) for name, old in new.items()]
-
-
-def moved(item: Item, old: str, new: str, dtype: DType | None, beyond: dict[str, None]) -> Move:
-    """Return the move of one entry, whose data is converted to `dtype` if it can be."""
-    named = item._replace(name=new)
-    if dtype is not None and item.dtype in dtypes.FLOATS and item.dtype is not dtype:
-        return Move(old, item.dtype, _cast(named, item.dtype, dtype, beyond))
-    return Move(old, item.dtype, named)
-
-
-def _cast(item: Item, source: DType, target: DType, beyond: dict[str, None]) -> Item:
-    """Return an item whose tensor data is converted piece by piece while it is written."""
-
-    def pieces() -> Iterator[memoryview]:
-        for piece in npz.whole(item.pieces(), source.itemsize):
-            array = np.frombuffer(piece, source.numpy)
-            out = np.empty(array.shape, target.numpy)
-            if casting.cast_into(array, source, target, out):
-                beyond[item.name] = None
-            yield out.view(np.uint8).data
-
-    size = item.nbytes // source.itemsize * target.itemsize
-    return item._replace(dtype=target, nbytes=size, content=pieces)

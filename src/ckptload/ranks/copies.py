@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from ckptload.errors import ArgumentError, CorruptCheckpointError
+from ckptload.errors import ArgumentError, CorruptCheckpointError, Hint
 from ckptload.messages import shown_value, warn
 from ckptload.ranks.placing import differs
 
@@ -84,8 +84,11 @@ class Copies:
             f"ranks {first.number} and {second.number} should hold copies of the same slice, and they differ",
             name=name,
             path=second.label,
-            hint="the strategy may be that of another run, or say nothing of an optimizer shard "
-            '(optimizer_weight_shard_aggregated_save); copies="first" takes the first of them',
+            hint=Hint(
+                "the strategy may be that of another run, or say nothing of an optimizer shard "
+                "(optimizer_weight_shard_aggregated_save)",
+                "; {first_copy} to take the first of them",
+            ),
         )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from ckptload.errors import ArgumentError, CheckpointError, CorruptCheckpointError
+from ckptload.errors import ArgumentError, CheckpointError, CorruptCheckpointError, Hint
 from ckptload.formats.entry import TENSOR
 from ckptload.messages import counted
 from ckptload.ranks.boxes import volume
@@ -252,8 +252,10 @@ def differs(name: str, first: Member, second: Member) -> ArgumentError:
     return ArgumentError(
         f"{name!r} differs between rank {first.number} and rank {second.number}; slices need their strategy",
         path=second.label,
-        hint="give the strategy file of the run that wrote them; if only statistics such as moving averages differ, "
-        'use copies="first"',
+        hint=Hint(
+            "give the strategy file of the run that wrote them",
+            "; if only statistics such as moving averages differ, {first_copy}",
+        ),
     )
 
 

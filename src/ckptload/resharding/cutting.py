@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ckptload import threads
+from ckptload.converting.executors import check_executor, run
 from ckptload.converting.jobs import Total, check_progress, path_of
 from ckptload.encryption.ciphers import AES_GCM
 from ckptload.encryption.keys import hidden
@@ -16,7 +17,6 @@ from ckptload.formats.entry import check_format
 from ckptload.formats.limits import MAX_RECORDS
 from ckptload.messages import shown_text, type_name
 from ckptload.ranks.strategy_files import read_strategy
-from ckptload.resharding.executors import check_executor, run
 from ckptload.resharding.rank_files import (
     ERROR,
     SKIP,

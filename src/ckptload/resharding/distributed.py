@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from ckptload.binding.loading import check_arguments, load_param_into_net
+from ckptload.converting.executors import check_executor
 from ckptload.encryption.ciphers import AES_GCM
 from ckptload.encryption.keys import hidden
 from ckptload.errors import ArgumentError, ArgumentTypeError, MissingFileError, NothingSelectedError
@@ -16,12 +17,12 @@ from ckptload.foreign.giving import AUTO
 from ckptload.formats.entry import CKPT, SAFETENSORS
 from ckptload.loading import load_checkpoint
 from ckptload.messages import counted, listed, shown_value, type_name, warn
+from ckptload.ranks import communicators
 from ckptload.ranks.layout import SliceLayout
 from ckptload.ranks.opening import open_distributed
 from ckptload.ranks.strategy import Strategy
 from ckptload.ranks.strategy_files import folder_paths, read_strategy
 from ckptload.resharding.cutting import Job
-from ckptload.resharding.executors import check_executor
 from ckptload.resharding.rank_files import chosen_ranks
 from ckptload.resharding.rank_sets import RankSet
 
@@ -75,8 +76,8 @@ def load_distributed_checkpoint(
         format: ``"ckpt"`` for rank files of either format, ``"safetensors"`` for a unified folder.
         unified_safetensors_dir: for ``"safetensors"``: the folder (`unified_safetensors`).
         dst_safetensors_dir: without a net: folder for ``rank_<r>/net.safetensors``.
-        rank_id: the rank of the net, or the only rank to write; None for that of this process (``RANK_ID``, else 0), or
-            to write all.
+        rank_id: the rank of the net, or the only rank to write; None for that of this process, by the communicator that
+            it has set up, or by the variable ``RANK_ID``, else 0; or to write all.
         output_format: of the files that are written, ``"safetensors"`` or ``"ckpt"``.
         name_map: for ``"safetensors"``: for names of the net the names in the files.
         max_process_num: accepted but not used: two files are written at a time.
@@ -248,6 +249,8 @@ def _renamed(goal: Strategy | None, inverse: Mapping[str, str]) -> Strategy | No
 
 def _own_rank(rank_id: int | None, goal: Strategy) -> int:
     """Return the rank of the net in this process."""
+    if rank_id is None and (communicator := communicators.found()) is not None:
+        rank_id = communicator.rank
     if rank_id is None:
         told = os.environ.get(_RANK, "")
         if not _NUMBER.fullmatch(told):

@@ -4,23 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ckptload.converting.executors import check_executor
 from ckptload.converting.jobs import Meter, check_progress
 from ckptload.converting.rewriting import Conversion
 from ckptload.encryption.ciphers import AES_GCM
 from ckptload.encryption.keys import hidden
 from ckptload.formats.limits import MAX_RECORDS
-from ckptload.resharding.entries import EntriesTask, Written, write_entries
-from ckptload.resharding.executors import check_executor, run
 from ckptload.resharding.rank_sets import RankSet
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
 
     from ckptload.binding.renaming import NameMap
     from ckptload.converting.jobs import Progress
     from ckptload.converting.moves import Moves
-    from ckptload.converting.shards import Shard
     from ckptload.dtypes import DType
 
 
@@ -125,38 +123,8 @@ def merge_checkpoints(
         )
         if not dry_run:
             meter = Meter(conversion.nbytes, progress)
-            shards = None if executor is None else _Shards(set_, conversion, meter, executor)
+            shards = None if executor is None else conversion.shard_writer(set_, meter, executor)
             conversion.result.write(meter, write=shards)
             meter.finish()
     conversion.warn_of_infinity()
     return conversion.moves
-
-
-class _Shards:
-    """Writes the shards of a merge by an executor."""
-
-    def __init__(self, set_: RankSet, conversion: Conversion, meter: Meter, executor: Any) -> None:
-        self._set = set_
-        self._conversion = conversion
-        self._meter = meter
-        self._executor = executor
-
-    def __call__(self, shards: Sequence[Shard]) -> None:
-        old = {move.item.name: move.old for move in self._conversion.moves}
-        tasks = [
-            EntriesTask(
-                self._set,
-                tuple((old[item.name], item.name) for item in shard.items),
-                self._conversion.dtype,
-                sum(item.nbytes for item in shard.items),
-                str(shard.target),
-                str(shard.staged),
-                tuple(shard.metadata.items()),
-            )
-            for shard in shards
-        ]
-        run(write_entries, tasks, self._executor, done=self._done)
-
-    def _done(self, written: Written) -> None:
-        self._meter.advance(written.nbytes)
-        self._conversion.beyond.update(dict.fromkeys(written.beyond))

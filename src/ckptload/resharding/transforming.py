@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from ckptload import threads
+from ckptload.converting.executors import check_executor
 from ckptload.converting.jobs import check_progress, make_folder, path_of
 from ckptload.encryption.ciphers import AES_GCM
 from ckptload.encryption.keys import hidden
@@ -20,7 +21,6 @@ from ckptload.ranks.folders import find
 from ckptload.ranks.strategy import Strategy
 from ckptload.ranks.strategy_files import read_file, read_strategy
 from ckptload.resharding.cutting import Job, stems
-from ckptload.resharding.executors import check_executor
 from ckptload.resharding.rank_files import RankTask, chosen_ranks, write_rank
 from ckptload.resharding.rank_sets import RankSet
 from ckptload.writing.targets import place

@@ -8,6 +8,8 @@ from heapq import heapreplace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from ckptload.converting.entries import EntriesTask, write_entries, write_from
+from ckptload.converting.executors import check_executor, run
 from ckptload.converting.jobs import Meter, Total, check_progress, path_of
 from ckptload.converting.results import Result, Target
 from ckptload.converting.rewriting import check_new_names
@@ -18,8 +20,6 @@ from ckptload.formats.entry import SAFETENSORS, TENSOR
 from ckptload.messages import shown_value, type_name
 from ckptload.ranks.folders import HYPER, UNIFIED_MAP
 from ckptload.ranks.strategy_files import read_strategy
-from ckptload.resharding.entries import EntriesTask, write_entries, write_from
-from ckptload.resharding.executors import check_executor, run
 from ckptload.resharding.rank_files import items_of
 from ckptload.resharding.rank_sets import RankSet
 from ckptload.writing.output import write_file

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from ckptload.converting.executors import check_executor, run
 from ckptload.errors import ArgumentTypeError, CheckpointError, WriteError
-from ckptload.resharding.executors import check_executor, run
 
 if TYPE_CHECKING:
     from collections.abc import Callable
