@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ckptload import save_checkpoint
 from ckptload.ranks import schema
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     #: device matrix, tensor map, and shard size or 0
     Told = tuple[list[int], list[Any], int]
@@ -78,3 +80,23 @@ def cut(matrix: list[int], tensor_map: list[Any], shard: int, whole: np.ndarray[
             for at, rank in enumerate(sorted(int(each) for each in group)):
                 held[rank] = np.split(held[rank], parts, 0)[at % parts]
     return [held[rank] for rank in sorted(held)]
+
+
+def write_set(folder: Path) -> None:
+    """Write the set that docs/ranks.md describes: ``checkpoints/rank_0`` to ``rank_3``, and ``strategy.ckpt``."""
+    layouts: dict[str, Told] = {
+        "fc1.weight": ([2, 2], [1, -1], 0),
+        "fc2.weight": ([2, 2], [-1, 1], -1),
+        "moments.fc1.weight": ([2, 2], [1, -1], 0),
+    }
+    whole = {
+        "fc1.weight": np.arange(48, dtype=np.float32).reshape(8, 6),
+        "fc2.weight": np.arange(32, dtype=np.float32).reshape(4, 8),
+        "moments.fc1.weight": np.zeros((8, 6), np.float32),
+    }
+    for rank in range(4):
+        held = {name: cut(*layouts[name], value)[rank] for name, value in whole.items()}
+        place = folder / "checkpoints" / f"rank_{rank}"
+        place.mkdir(parents=True)
+        save_checkpoint(held | {"global_step": np.array([10], np.int32)}, place / "net-1_10.ckpt")
+    (folder / "strategy.ckpt").write_bytes(protobuf(layouts))

@@ -10,6 +10,7 @@ import pytest
 
 import ckptload
 from ckptload import errors
+from layouts import write_set
 from places import ROOT
 
 DOCS = ROOT / "docs"
@@ -29,6 +30,7 @@ def test_the_examples_of_the_readme_run_one_after_the_other(
 ) -> None:
     """What an example says in a comment that it prints, it prints."""
     (tmp_path / "tests").symlink_to(ROOT / "tests")
+    write_set(tmp_path)
     monkeypatch.chdir(tmp_path)
     variables: dict[str, object] = {}
     assert EXAMPLES

@@ -46,7 +46,8 @@ def computed(known: dict[str, Array]) -> Array:
     x = w["emb.table"][TOKENS]
     x = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-5) * w["body.g"] + w["body.be"]
     x = np.maximum(x @ w["body.w1"].T + w["body.b1"], 0) @ w["body.w2"].T + w["body.b2"]
-    return (x @ w["head.w"]).astype(np.float32)
+    found: Array = (x @ w["head.w"]).astype(np.float32)
+    return found
 
 
 @pytest.fixture
@@ -94,13 +95,13 @@ def test_a_net_of_mindspore_computes_it_from_the_merged_file(ranks: Path) -> Non
     mindspore = pytest.importorskip("mindspore")
     merge_checkpoints(ranks / "ranks", ranks / "whole.ckpt", ranks / "strategy.ckpt")
 
-    class Held(mindspore.nn.Cell):  # type: ignore[misc]
+    class Held(mindspore.nn.Cell):  # type: ignore[name-defined,misc]
         def __init__(self, **shapes: Any) -> None:
             super().__init__()
             for name, shape in shapes.items():
                 setattr(self, name, mindspore.Parameter(np.zeros(shape, np.float32), name=name))
 
-    class Net(mindspore.nn.Cell):  # type: ignore[misc]
+    class Net(mindspore.nn.Cell):  # type: ignore[name-defined,misc]
         def __init__(self) -> None:
             super().__init__()
             self.emb, self.head = Held(table=(32, 16)), Held(w=(16, 8))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import struct
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +17,7 @@ from hypothesis import strategies as st
 from ckptload import open_checkpoint
 from ckptload.errors import CheckpointError, CorruptCheckpointError, LimitError
 from ckptload.formats.safetensors import index, parts
+from ckptload.sources.files import FileSource
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -326,3 +329,36 @@ def test_a_file_name_of_an_index_that_no_file_has_is_not_looked_up(file: str, tm
     path.write_text(json.dumps({"weight_map": {"a": file}}))
     with pytest.raises(CorruptCheckpointError, match="a file outside its folder"):
         open_checkpoint(path)
+
+
+# -- files with equal headers -----------------------------------------------------------------------------------
+
+
+def written(path: Path, text: str, data: bytes) -> Path:
+    path.write_bytes(struct.pack("<Q", len(text)) + text.encode() + data)
+    return path
+
+
+def test_files_with_equal_headers_share_one_as_long_as_one_is_open(tmp_path: Path) -> None:
+    text = f'{{"shared.by.two":{ONE}}}'
+    paths = [written(tmp_path / f"{number}.safetensors", text, struct.pack("<f", number)) for number in (1, 2)]
+    found = [index.open_safetensors(FileSource(str(path))) for path in paths]
+    assert found[0].header is found[1].header
+    with open_checkpoint(paths[0]) as one, open_checkpoint(paths[1]) as two:
+        assert [reader["shared.by.two"].asnumpy().tolist() for reader in (one, two)] == [[1.0], [2.0]]
+    seen = weakref.ref(found[0].header)
+    for each in found:
+        each.source.close()
+    del found, each, one, two
+    gc.collect()
+    assert seen() is None
+
+
+def test_a_file_with_a_known_header_is_checked_like_any_other(tmp_path: Path) -> None:
+    text = f'{{"known":{ONE},"empty":{{"dtype":"U8","shape":[0],"data_offsets":[4,4]}}}}'
+    with open_checkpoint(written(tmp_path / "whole.safetensors", text, bytes(4))):
+        for data in (b"", bytes(3), bytes(5)):
+            with pytest.raises(CorruptCheckpointError):
+                open_checkpoint(written(tmp_path / "other.safetensors", text, data)).info("known")
+        with pytest.raises(LimitError):
+            open_checkpoint(tmp_path / "whole.safetensors", max_records=1).info("known")
