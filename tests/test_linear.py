@@ -228,6 +228,7 @@ def test_twice_as_much_of_anything_is_twice_as_much_work(kind: str) -> None:
     assert_linear(use, FILES[kind], 2 if kind in LARGE else 100)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", FILES)
 def test_twice_as_much_of_anything_is_read_in_twice_the_bytes_and_kept_in_twice_the_memory(kind: str) -> None:
     size = 4 if kind in LARGE else 300
@@ -333,6 +334,7 @@ def both(path: Path) -> None:
         every(reader)
 
 
+@pytest.mark.slow
 def test_twice_as_many_tensors_of_a_safetensors_file_are_twice_as_much_work(tmp_path: Path) -> None:
     def make(n: int) -> Path:
         path = tmp_path / f"{n}.safetensors"
@@ -408,6 +410,7 @@ def test_names_are_matched_in_steps_in_proportion(keys: Callable[[int], list[str
     assert two < 2.3 * one + 200
 
 
+@pytest.mark.slow
 def test_an_unknown_name_is_compared_with_so_many_and_no_more() -> None:
     """Comparing names is slow, so that only the likeliest are compared."""
 

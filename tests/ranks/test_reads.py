@@ -200,6 +200,7 @@ SOURCE: Final = (8, 8, 16)
 TARGET: Final = (4, 16, 16)
 
 
+@pytest.mark.slow
 @pytest.mark.once
 def test_the_page_says_what_a_trillion_parameters_cost() -> None:
     net = net_of(LAYERS, WIDTH)

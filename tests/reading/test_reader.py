@@ -514,6 +514,7 @@ def test_values_outlive_their_reader(path: Path) -> None:
         part[0]
 
 
+@pytest.mark.slow
 @posix_only
 def test_no_descriptor_is_left_behind(path: Path, tmp_path: Path) -> None:
     """By readers closed or forgotten, nor where opening fails."""

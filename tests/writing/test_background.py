@@ -283,6 +283,7 @@ def _save(values: object, fails: bool) -> None:
         raise WriteError(f"no room for {values!r}", path="x.ckpt") from OSError("its reason")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fails", [False, True])
 @by_thread_and_process
 def test_a_save_that_has_ended_holds_neither_the_values_nor_the_key(
