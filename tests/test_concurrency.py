@@ -361,7 +361,7 @@ def test_several_threads_load_one_net(tmp_path: Path) -> None:
 # -- saves ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("how", ["thread", "process"])
+@pytest.mark.parametrize("how", ["thread", pytest.param("process", marks=pytest.mark.slow)])
 def test_asynchronous_saves_in_a_row_end_in_the_order_of_their_calls(how: str, tmp_path: Path) -> None:
     """What is changed after a call is not in its file; whoever loads meanwhile finds a whole file."""
     path = tmp_path / "x.ckpt"

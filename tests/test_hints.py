@@ -134,7 +134,7 @@ def hints() -> Iterator[tuple[str, ast.AST, ast.expr]]:
             if not isinstance(node, ast.Call):
                 continue
             yield from ((file, tree, keyword.value) for keyword in node.keywords if keyword.arg == "hint")
-            if ast.unparse(node.func) == "Kind":
+            if isinstance(node.func, ast.Name) and node.func.id == "Kind":
                 yield file, tree, node.args[1]
 
 

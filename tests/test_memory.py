@@ -96,6 +96,7 @@ def safetensors(path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["ckpt", "safetensors"])
 def test_under_a_limit_what_is_wanted_is_read_and_the_rest_is_an_error_of_ours(tmp_path: Path, form: str) -> None:
     path = tmp_path / f"large.{form}"

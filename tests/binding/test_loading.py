@@ -970,6 +970,7 @@ def test_large_tensors_go_in_pieces(shape: tuple[int, ...], target: DType, suppl
     assert cell.p1.asnumpy().tolist() == small.tolist()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", [F32, F16], ids=str)
 def test_many_small_tensors_go_together(target: DType, supplied: Supplied) -> None:
     spec = {f"w{number}": ((number % 7 * 100,), target) for number in range(3000)}
@@ -980,7 +981,7 @@ def test_many_small_tensors_go_together(target: DType, supplied: Supplied) -> No
         assert parameter.asnumpy().tolist() == array.astype(target.numpy).tolist()
 
 
-@pytest.mark.parametrize("target", [F32, F16, F64], ids=str)
+@pytest.mark.parametrize("target", [F32, *(pytest.param(one, marks=pytest.mark.slow) for one in (F16, F64))], ids=str)
 def test_a_net_is_filled_from_a_file_without_the_file_in_memory(target: DType, tmp_path: Path) -> None:
     """Beside the net there are small pieces only, never a whole tensor."""
     size = 8 << 20

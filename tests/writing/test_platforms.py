@@ -31,6 +31,7 @@ posix_only = pytest.mark.skipif(os.name != "posix", reason="the rules of Windows
 MIRRORED = ["_roundtrip", "_lazily", "_strings", "_wide", "_casts", "_computes", "_nets", "_others"]
 
 
+@pytest.mark.slow
 def test_a_machine_of_the_other_byte_order_reads_saves_and_computes_the_same() -> None:
     """tests/mirrored.py turns the byte orders of the package round, which is the same seen from the other side."""
     path = os.pathsep.join([str(TESTS), *filter(None, sys.path)])
