@@ -52,6 +52,7 @@ WORDS: Final[Words] = {
     "to": "format",
     # Only in Python
     "communicator": "pass communicator=",
+    "rank_paths": "a dictionary of ranks and paths",
     "give_rank": "pass rank=, such as the variable RANK_ID, or communicator=",
     "filter_result": "choice_func is called with each name and returns whether to load it",
     "own_parameters": "load with parameters='ckptload'",

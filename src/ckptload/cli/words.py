@@ -37,6 +37,7 @@ WORDS: Final[Words] = {
     "to": "--to",
     # Only in Python
     "communicator": None,
+    "rank_paths": None,
     "give_rank": None,
     "filter_result": None,
     "own_parameters": None,

@@ -13,6 +13,7 @@ from ckptload.errors import (
     ArgumentError,
     ArgumentTypeError,
     CorruptCheckpointError,
+    Hint,
     LimitError,
     MissingFileError,
 )
@@ -123,7 +124,7 @@ def _in_folder(folder: str, file_suffix: str | None) -> Files:
         raise ArgumentError(
             "the folder has no folders named rank_0, rank_1, ..., and no metadata.json or param_name_map.json",
             path=folder,
-            hint="pass the folder that holds the rank folders, or a dictionary of ranks and paths",
+            hint=Hint("pass the folder that holds the rank folders", ", or {rank_paths}"),
         )
     if max(ranks) >= MAX_RANKS:
         raise LimitError(f"the folder has {ranks[max(ranks)]}; ranks are 0 to {MAX_RANKS - 1}", path=folder)
@@ -161,7 +162,7 @@ def _checkpoints(folder: str, file_suffix: str | None) -> list[str]:
         raise ArgumentError(
             f"the rank's folder holds .ckpt and .safetensors files: {both[CKPT][0]!r} and {both[SAFETENSORS][0]!r}",
             path=folder,
-            hint="move one kind away, or pass a dictionary of ranks and paths",
+            hint=Hint("move one kind away", ", or {rank_paths}"),
         )
     return sorted(found, key=_natural)
 

@@ -68,6 +68,10 @@ def gather(files: Files, strategy: Strategy | None, access: Access) -> Gathered:
         if strategy is None:
             return _copies(found)
         return _cut(found, strategy)
+    except CheckpointError as error:
+        _close(found)
+        error.path = error.path or files.label
+        raise
     except BaseException:
         _close(found)
         raise

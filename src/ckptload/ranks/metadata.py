@@ -88,8 +88,9 @@ def _described(path: str, name: str, entry: Any, stored: dict[str, Any]) -> Desc
         if not number < max(math.prod(cuts), 1) or len(size) != len(shape):
             raise _wrong(path, f"there is no slice {number} of shape {list(size)} among {list(cuts)} parts", name)
         box = _box(number, cuts, size)
-        if any(stop > length for (_, stop), length in zip(box, shape, strict=True)):
-            raise _wrong(path, f"slice {number} lies outside of shape {list(shape)}", name)
+        # Slices of other sizes could overlap, and leave parts that no slice has.
+        if any(length * count != whole for length, count, whole in zip(size, cuts, shape, strict=True)):
+            raise _wrong(path, f"{list(cuts)} slices of shape {list(size)} do not make the shape {list(shape)}", name)
         slices.append((box, _files(path, name, stored.get(str((name, (number, *rest)))))))
     return Described(shape, slices)
 

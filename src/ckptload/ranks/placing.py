@@ -223,9 +223,11 @@ class Placing:
                 owners.append(str(rank))
                 if len(owners) > _SAID:
                     break
-        said = ", ".join(owners[:_SAID]) + (", ..." if len(owners) > _SAID else "")
+        said = f"rank {owners[0]} holds" if len(owners) == 1 else f"ranks {', '.join(owners[:_SAID])} hold"
+        if len(owners) > _SAID:
+            said = said.replace(" hold", ", ... hold")
         return f"{total - there} of {total} elements are in no file that is here; " + (
-            f"ranks {said} hold them" if owners else "the ranks that hold them have files without the entry"
+            f"{said} them" if owners else "the ranks that hold them have files without the entry"
         )
 
 

@@ -193,7 +193,7 @@ def _check_covered(name: str, place: Cut, box: Box, label: str) -> None:
             place.missing,
             name=name,
             path=label,
-            hint="add the files of these ranks, or of their replicas, to the others",
+            hint="put the missing files, or those of replicas, beside the others",
         )
 
 
