@@ -60,6 +60,12 @@ def test_the_last_of_several_files_is_taken_in_natural_order_and_said(tmp_path: 
     assert f"'net-10_1.{kind}'" in note.text
 
 
+def test_a_digit_that_is_no_number_is_a_letter(tmp_path: Path) -> None:
+    """`str.isdigit` is true of it, and `int` raises."""
+    made(tmp_path, "rank_0/\N{SUPERSCRIPT TWO}1.ckpt")
+    assert found(tmp_path) == {0: "rank_0/\N{SUPERSCRIPT TWO}1.ckpt"}
+
+
 def test_a_suffix_ends_a_name_at_a_border(tmp_path: Path) -> None:
     made(tmp_path, *(f"rank_0/net{name}.ckpt" for name in ("-10_1", "-110_1", "-10_11", "_10_1x")))
     for suffix in ("10_1", "-10_1", "_10_1"):

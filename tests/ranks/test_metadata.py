@@ -81,6 +81,11 @@ def place(found: dict[str, Any], file: Any) -> None:
     found["storage_data"][str(("w", (0,)))] = [{"file_name": file}]
 
 
+def overlap(found: dict[str, Any]) -> None:
+    chunks = [{"global_offset": [0], "local_shape": [8, 4]}, {"global_offset": [1], "local_shape": [8, 2]}]
+    entry(found).update(axis_fragmentations=[1, 3], chunk=chunks)
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -97,8 +102,9 @@ def place(found: dict[str, Any], file: Any) -> None:
         (lambda found: entry(found).update(chunk=[3]), "a chunk is no object"),
         (lambda found: entry(found)["chunk"][0].update(global_offset=[6]), "there is no slice 6"),
         (lambda found: entry(found)["chunk"][0].update(local_shape=[4]), "there is no slice 0"),
-        (lambda found: entry(found)["chunk"][0].update(local_shape=[9, 2]), "do not make the shape"),
-        (lambda found: entry(found)["chunk"][0].update(local_shape=[4, 1]), "do not make the shape"),
+        (lambda found: entry(found)["chunk"][0].update(local_shape=[9, 2]), "slice 0 of shape"),
+        # Together as large as the tensor, but they overlap, and leave a hole.
+        (overlap, "slice 0 of shape"),
         (lambda found: place(found, 3), "does not name the files"),
         (lambda found: place(found, "../net-0.safetensors"), "outside its folder"),
         (lambda found: place(found, "/etc/passwd"), "outside its folder"),

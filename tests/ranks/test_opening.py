@@ -220,6 +220,22 @@ def test_a_parameter_of_two_stages_is_that_of_the_first(tmp_path: Path) -> None:
         assert reader["rows"].asnumpy().tobytes() == want.tobytes()
 
 
+def test_state_of_a_later_stage_gets_the_layout_of_its_weight_there(tmp_path: Path) -> None:
+    """The weight is on both stages, its moment on the second, which has no layout for it."""
+    stages = tmp_path / "stages"
+    stages.mkdir()
+    for stage, layout in enumerate([[-1, -1], [0, -1]]):
+        (stages / f"s{stage}.ckpt").write_bytes(protobuf({"rows": ([2], layout, 0)}, stage))
+    halves = np.split(WHOLE["rows"], 2)
+    held = {0: {"rows": WHOLE["rows"]}, **{2 + at: {"rows": x, "moment1.rows": -x} for at, x in enumerate(halves)}}
+    for rank, entries in held.items():
+        place = tmp_path / f"set/rank_{rank}"
+        place.mkdir(parents=True)
+        save_checkpoint(entries, place / "net.ckpt")
+    with open_distributed(tmp_path / "set", stages) as reader:
+        assert reader["moment1.rows"].asnumpy().tobytes() == (-WHOLE["rows"]).tobytes()
+
+
 # -- ranks that are missing -------------------------------------------------------------------------------
 
 

@@ -169,7 +169,8 @@ def _checkpoints(folder: str, file_suffix: str | None) -> list[str]:
 
 def _natural(name: str) -> list[tuple[bool, int | str]]:
     """Return a key by which numbers in names are ordered as numbers."""
-    return [(not part.isdigit(), int(part) if part.isdigit() else part) for part in _DIGITS.split(name[:1024])]
+    # Split by a group, every second part is a number; str.isdigit() is also true of a superscript two, which is none.
+    return [(at % 2 == 0, int(part) if at % 2 else part) for at, part in enumerate(_DIGITS.split(name[:1024]))]
 
 
 def _ends(stem: str, suffix: str) -> bool:

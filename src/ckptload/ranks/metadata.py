@@ -87,11 +87,14 @@ def _described(path: str, name: str, entry: Any, stored: dict[str, Any]) -> Desc
         (number, *rest) = _numbers(path, name, chunk, "global_offset") or (0,)
         if not number < max(math.prod(cuts), 1) or len(size) != len(shape):
             raise _wrong(path, f"there is no slice {number} of shape {list(size)} among {list(cuts)} parts", name)
-        box = _box(number, cuts, size)
-        # Slices of other sizes could overlap, and leave parts that no slice has.
-        if any(length * count != whole for length, count, whole in zip(size, cuts, shape, strict=True)):
-            raise _wrong(path, f"{list(cuts)} slices of shape {list(size)} do not make the shape {list(shape)}", name)
-        slices.append((box, _files(path, name, stored.get(str((name, (number, *rest)))))))
+        # Slices of other sizes could overlap, and leave holes that no sum of sizes tells.
+        if any(cut * part != length for cut, part, length in zip(cuts, size, shape, strict=True)):
+            raise _wrong(
+                path,
+                f"slice {number} of shape {list(size)} is not one of {list(cuts)} parts of shape {list(shape)}",
+                name,
+            )
+        slices.append((_box(number, cuts, size), _files(path, name, stored.get(str((name, (number, *rest)))))))
     return Described(shape, slices)
 
 

@@ -121,8 +121,12 @@ class Placing:
             rest = rest.partition(".")[2]
             stages = self._strategy.stages_of(rest)
             if stages:
-                ranks = self._strategy.ranks_of(stages[0])
-                both = [member for member in holders if member.number in ranks and rest in member.names]
+                ranks = [self._strategy.ranks_of(stage) for stage in stages]
+                both = [
+                    member
+                    for member in holders
+                    if rest in member.names and any(member.number in of_stage for of_stage in ranks)
+                ]
                 if both and all(_alike(member.entry(name), member.entry(rest)) for member in both):
                     self.borrowed[name] = rest
                     return rest
