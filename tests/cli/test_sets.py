@@ -174,6 +174,23 @@ def test_a_set_is_verified(ranks: Path, strategy: Path, capsys: CAPTURE) -> None
     assert "CRC" in capsys.readouterr().out
 
 
+def test_the_file_of_a_rank_is_named(ranks: Path, strategy: Path, capsys: CAPTURE) -> None:
+    path = ranks / "rank_2" / "net-1_1.ckpt"
+    path.chmod(0o600)
+    path.write_bytes(path.read_bytes()[:-20])
+    assert run("verify", ranks, "--strategy", strategy) == 1
+    assert f"\n  {path}: " in capsys.readouterr().out
+    assert run("verify", ranks, "--strategy", strategy, "--json") == 1
+    (found,) = json.loads(capsys.readouterr().out)["files"]
+    assert found["findings"][0]["problem"].startswith(f"{path}: ")
+
+
+def test_a_strategy_that_is_wrong_is_named(ranks: Path, strategy: Path, capsys: CAPTURE) -> None:
+    strategy.write_bytes(protobuf({"w": ([1 << 31, 1 << 31], [0, -1], 0)}))
+    assert run("inspect", ranks, "--strategy", strategy) == 1
+    assert f"ckptload: {strategy}: parameter 'w': " in capsys.readouterr().err
+
+
 def test_what_no_rank_holds_is_listed(ranks: Path, strategy: Path, capsys: CAPTURE) -> None:
     shutil.rmtree(ranks / "rank_1")
     shutil.rmtree(ranks / "rank_3")

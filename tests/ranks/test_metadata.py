@@ -91,6 +91,7 @@ def overlap(found: dict[str, Any]) -> None:
     [
         (lambda found: found.pop("state_dict_metadata"), "no object 'state_dict_metadata'"),
         (lambda found: found.update(storage_data=[]), "no object 'storage_data'"),
+        (lambda found: found["state_dict_metadata"].clear(), "no tensor of state_dict_metadata is named so"),
         (lambda found: found["state_dict_metadata"].update(w=3), "the entry is no object"),
         (lambda found: entry(found).update(global_shape=[8, -6]), "global_shape has a value that is no size"),
         (lambda found: entry(found).update(global_shape=[8, True]), "global_shape has a value that is no size"),

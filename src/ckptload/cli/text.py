@@ -7,6 +7,7 @@ import json
 import os
 import sys
 import unicodedata
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
 from ckptload import __version__, errors
@@ -124,12 +125,19 @@ def error_lines(error: errors.CheckpointError, path: str | None = None) -> list[
 
     Args:
         error: the exception.
-        path: file as the user named it; by default the path of the error.
+        path: file as the user named it; by default the path of the error, also if that is a file of a folder.
     """
-    where = place(path) if path else error.path
+    where = file_of(error, path) or (place(path) if path else error.path)
     first = f"ckptload: {printable(where)}: {problem(error)}" if where else f"ckptload: {problem(error)}"
     step = hint(error)
     return [first, f"  hint: {step}"] if step else [first]
+
+
+def file_of(error: errors.CheckpointError, folder: str | None) -> str | None:
+    """Return the path of an error if the user named a folder and the error is about a file, such as that of a rank."""
+    if not folder or not error.path or not Path(folder).is_dir():
+        return None
+    return None if Path(error.path).absolute() == Path(folder).absolute() else error.path
 
 
 def document(**content: Any) -> list[str]:

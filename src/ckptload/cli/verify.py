@@ -18,7 +18,7 @@ from ckptload.errors import (
     ForeignFieldWarning,
     UnsupportedTypeError,
 )
-from ckptload.shown import place
+from ckptload.shown import place, printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -309,7 +309,7 @@ def _lines(verdict: _Verdict, terminal: Terminal) -> Iterator[str]:
         about = f" ({count}; checked: {', '.join(verdict.checks)})"
     yield f"{terminal.show(verdict.path)}: {word}{about}"
     for finding in verdict.findings:
-        line = text.problem(finding.error)
+        line = _problem(finding, verdict)
         yield f"  {terminal.show(f'note: {line}' if finding.is_note else line)}"
     for gap in verdict.coverage.gaps:
         yield f"  not covered: {terminal.show(gap)}"
@@ -318,6 +318,13 @@ def _lines(verdict: _Verdict, terminal: Terminal) -> Iterator[str]:
         steps[_COMPARE if verdict.is_encrypted else _COMPARE + _ADD_SUM] = None
     for step in steps:
         yield terminal.style(f"  hint: {terminal.show(step)}", dim=True)
+
+
+def _problem(finding: _Finding, verdict: _Verdict) -> str:
+    """Say what is wrong, and in which file of a folder."""
+    file = text.file_of(finding.error, verdict.path)
+    line = text.problem(finding.error)
+    return line if file is None else f"{printable(file)}: {line}"
 
 
 def _as_data(verdict: _Verdict) -> dict[str, Any]:
@@ -334,7 +341,7 @@ def _as_data(verdict: _Verdict) -> dict[str, Any]:
                 "note": finding.is_note,
                 "type": type(finding.error).__name__,
                 "name": finding.error.name,
-                "problem": text.problem(finding.error),
+                "problem": _problem(finding, verdict),
                 "offset": finding.error.offset,
                 "hint": text.hint(finding.error),
             }

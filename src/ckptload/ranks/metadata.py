@@ -58,6 +58,11 @@ def read(path: str, max_records: int) -> dict[str, Described]:
     tensors, stored = _part(path, found, "state_dict_metadata"), _part(path, found, "storage_data")
     if len(tensors) > max_records:
         raise beyond(f"{max_records} tensors", max_records, path)
+    # Keys are like "('name', (0,))". A slice must not pass for an entry that is the same in all files.
+    known = set(map(repr, tensors))
+    for key in stored:
+        if key[1:].rpartition(", (")[0] not in known:
+            raise _wrong(path, f"storage_data has {key[:80]!r}, and no tensor of state_dict_metadata is named so")
     return {name: _described(path, name, entry, stored) for name, entry in tensors.items()}
 
 
