@@ -37,7 +37,7 @@ def test_a_set_is_cut_alike(tmp_path: Path) -> None:
         place.mkdir(parents=True)
         held = {name: np.ascontiguousarray(cut(*SOURCE[name], value)[rank]) for name, value in WHOLE.items()}
         ckptload.save_checkpoint(held, place / "n-1_1.ckpt")
-    sides = [str(tmp_path / "source.ckpt"), str(tmp_path / "target.ckpt")]
+    sides: Any = (str(tmp_path / "source.ckpt"), str(tmp_path / "target.ckpt"))
     ms.transform_checkpoints(str(tmp_path / "set"), str(tmp_path / "theirs"), "p", *sides)
     ckptload.transform_checkpoints(str(tmp_path / "set"), str(tmp_path / "ours"), "p", *sides)
     for rank in range(4):

@@ -197,7 +197,7 @@ def _stage(layouts: Mapping[str, SliceLayout], number: int) -> Mapping[str, Slic
                 f"stage {number} has {counted(found[first].devices, 'device')} for {listed([first])} and "
                 f"{layout.devices} for this one",
                 name=name,
-                hint="all layouts of a stage are of the same devices",
+                hint="give each stage of the pipeline layouts of its own devices alone",
             )
     return MappingProxyType(found)
 

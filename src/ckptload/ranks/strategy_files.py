@@ -285,7 +285,7 @@ def of_stages(stages: Mapping[int, dict[str, SliceLayout]], label: str) -> Strat
             f"there is no strategy for stage {', '.join(missing[:_SHOWN])}"
             f"{' and others' * (len(missing) > _SHOWN)}, but for stage {max(stages)}",
             path=label,
-            hint="give the strategy files of all stages, in one folder or merged by merge_pipeline_strategys()",
+            hint="put the strategy files of all stages into one folder, and give that",
         )
     try:
         return Strategy([stages[stage] for stage in sorted(stages)], path=label)
