@@ -13,7 +13,7 @@ import pickle
 import sqlite3
 import tarfile
 import zipfile
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -92,11 +92,11 @@ def headed(header: bytes) -> bytes:
 
 
 def database() -> bytes:
-    connection = sqlite3.connect(":memory:")
-    connection.execute("create table records (id integer)")
-    connection.commit()
-    # Python 3.10 cannot serialize a database; these bytes begin every one (sqlite.org/fileformat2.html).
-    return connection.serialize() if hasattr(connection, "serialize") else b"SQLite format 3\0" + bytes(100)
+    with closing(sqlite3.connect(":memory:")) as connection:
+        connection.execute("create table records (id integer)")
+        connection.commit()
+        # Python 3.10 cannot serialize a database; these bytes begin every one (sqlite.org/fileformat2.html).
+        return connection.serialize() if hasattr(connection, "serialize") else b"SQLite format 3\0" + bytes(100)
 
 
 LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a2146\nsize 12345\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,18 +15,29 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def made(folder: Path, pool: Pool, count: int = 6) -> list[PooledFile]:
-    files = []
-    for number in range(count):
-        path = folder / str(number)
-        path.write_bytes(bytes([number]) * 1000)
-        files.append(PooledFile(str(path), pool))
-    return files
+Made = Callable[..., list[PooledFile]]
 
 
-def test_no_more_than_wanted_are_open_and_all_can_be_read(tmp_path: Path) -> None:
+@pytest.fixture
+def made(tmp_path: Path) -> Iterator[Made]:
+    """Make files of a pool, which are closed when the test ends."""
+    files: list[PooledFile] = []
+
+    def make(pool: Pool, count: int = 6) -> list[PooledFile]:
+        for number in range(count):
+            path = tmp_path / str(number)
+            path.write_bytes(bytes([number]) * 1000)
+            files.append(PooledFile(str(path), pool))
+        return files
+
+    yield make
+    for file in files:
+        file.close()
+
+
+def test_no_more_than_wanted_are_open_and_all_can_be_read(made: Made) -> None:
     pool = Pool(2)
-    files = made(tmp_path, pool)
+    files = made(pool)
     for number in (0, 5, 3, 0, 1, 2, 4):
         assert bytes(files[number].read(10, 20)) == bytes([number]) * 10
         assert len(pool._open) <= 2
@@ -34,9 +46,9 @@ def test_no_more_than_wanted_are_open_and_all_can_be_read(tmp_path: Path) -> Non
     assert room == bytes([1]) * 1000 + bytes(1000)
 
 
-def test_a_file_that_is_being_read_is_not_closed(tmp_path: Path) -> None:
+def test_a_file_that_is_being_read_is_not_closed(made: Made) -> None:
     pool = Pool(1)
-    files = made(tmp_path, pool, 3)
+    files = made(pool, 3)
     with pool.lent(files[0]) as first, pool.lent(files[1]) as second:
         assert bytes(files[2].read(0, 1)) == b"\2"
         assert bytes(first.read(0, 1)) == b"\0"
@@ -44,9 +56,9 @@ def test_a_file_that_is_being_read_is_not_closed(tmp_path: Path) -> None:
     assert len(pool._open) == 1
 
 
-def test_a_file_that_was_replaced_while_it_was_closed_is_told(tmp_path: Path) -> None:
+def test_a_file_that_was_replaced_while_it_was_closed_is_told(made: Made, tmp_path: Path) -> None:
     pool = Pool(1)
-    first, second = made(tmp_path, pool, 2)
+    first, second = made(pool, 2)
     assert bytes(second.read(0, 1)) == b"\1"
     (tmp_path / "0").write_bytes(b"other")
     with pytest.raises(ChangedFileError, match="changed or replaced"):
@@ -57,9 +69,9 @@ def test_a_file_that_was_replaced_while_it_was_closed_is_told(tmp_path: Path) ->
         second.check_unchanged()
 
 
-def test_a_closed_file_says_so(tmp_path: Path) -> None:
+def test_a_closed_file_says_so(made: Made) -> None:
     pool = Pool(2)
-    first, second = made(tmp_path, pool, 2)
+    first, second = made(pool, 2)
     first.close()
     with pytest.raises(ClosedReaderError):
         first.read(0, 1)
@@ -73,9 +85,9 @@ def test_a_file_that_is_not_there_is_told_at_once(tmp_path: Path) -> None:
         PooledFile(str(tmp_path / "nothing"), Pool())
 
 
-def test_threads_share_a_pool(tmp_path: Path) -> None:
+def test_threads_share_a_pool(made: Made) -> None:
     pool = Pool(2)
-    files = made(tmp_path, pool)
+    files = made(pool)
     wrong: list[int] = []
 
     def work(at: int) -> None:
