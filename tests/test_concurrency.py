@@ -134,6 +134,7 @@ for _ in range(3):
 
 
 @pytest.mark.slow
+@pytest.mark.once
 @pytest.mark.parametrize("kind", ["plain", "AES-GCM", "safetensors"])
 def test_eight_processes_load_one_file(kind: str, tmp_path: Path) -> None:
     path, how = make(tmp_path, kind)

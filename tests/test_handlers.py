@@ -180,6 +180,7 @@ def test_an_interrupt_does_not_lose_an_accepted_save(tmp_path: Path, how: str, w
 @posix_only
 @thread_and_process
 @pytest.mark.slow
+@pytest.mark.once
 def test_a_second_interrupt_at_the_end_gives_a_save_up_and_says_so(tmp_path: Path, how: str) -> None:
     found = run(INTERRUPTED, tmp_path, how, "exit", "2")
     assert found.returncode == 130

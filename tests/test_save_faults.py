@@ -345,6 +345,7 @@ def whole(path: Path, how: str) -> int:
 
 
 @pytest.mark.slow
+@pytest.mark.once
 @every_way
 def test_a_saver_that_is_killed_at_any_moment(tmp_path: Path, how: str) -> None:
     """It saves one file again and again, each time with another value, until it is killed."""

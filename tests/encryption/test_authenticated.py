@@ -98,6 +98,7 @@ def test_threads_that_want_one_block_compare_its_tag_once() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.once
 def test_many_tiny_blocks_cost_no_more_memory_than_their_places_do() -> None:
     block = seal_block("tagged", b"tiny", bytes(16))
     source = BufferSource(block * 20_000)
