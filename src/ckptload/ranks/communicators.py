@@ -20,7 +20,7 @@ from ckptload.messages import shown_value, type_name
 from ckptload.ranks.layout_numbers import MAX_DEVICES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     Group = tuple[int, ...]
 
@@ -216,7 +216,12 @@ def _is_torch_ready(module: Any) -> bool:
 
 
 class TorchCommunicator(Adapter):
-    """`torch.distributed`, or one of its groups; bytes go over gloo, as others may move data of a GPU only."""
+    """`torch.distributed`, or one of its groups; bytes go over gloo, as others may move data of a GPU only.
+
+    Ranks of a group send to each other, since torch cannot make groups without all ranks of the program: with
+    ``use_local_synchronization`` it names a group by how many groups the rank has, which is not the same on all, and
+    finds the addresses of an earlier group of these ranks.
+    """
 
     def __init__(self, module: Any, group: Any = None) -> None:
         import torch  # noqa: PLC0415 -- the caller has imported it
@@ -225,21 +230,15 @@ class TorchCommunicator(Adapter):
         self.rank: int = module.get_rank(group)
         self.size: int = module.get_world_size(group)
         self._world = [rank if group is None else module.get_global_rank(group, rank) for rank in range(self.size)]
-        self._groups: dict[Group, Any] = {}
         self._everyone = group
         self._own = module.get_backend(group) != "gloo"
         if self._own:
-            self._everyone = self._made(range(self.size))
-
-    def _made(self, ranks: Iterable[int]) -> Any:
-        members = [self._world[rank] for rank in ranks]
-        return self._module.new_group(members, backend="gloo", use_local_synchronization=True)
-
-    def prepare(self, groups: Sequence[Group]) -> None:
-        """Make the groups that this rank is in; all ranks do so in one order."""
-        for ranks in groups:
-            if self.rank in ranks:
-                self._groups[ranks] = self._made(ranks)
+            # One group, and of all ranks if the caller has named none.
+            self._everyone = (
+                module.new_group(backend="gloo")
+                if group is None
+                else module.new_group(self._world, backend="gloo", use_local_synchronization=True)
+            )
 
     def all_gather(self, data: bytes) -> list[bytes]:
         """Return what each rank gave."""
@@ -255,13 +254,24 @@ class TorchCommunicator(Adapter):
     def broadcast(self, view: memoryview, root: int, ranks: Group) -> None:
         """Fill bytes on all ranks of a group."""
         # torch warns of memory that it could write to and must not.
-        content = np.frombuffer(bytearray(view) if view.readonly else view, np.uint8)
-        self._module.broadcast(self._torch.from_numpy(content), self._world[root], group=self._groups[ranks])
+        content = self._torch.from_numpy(np.frombuffer(bytearray(view) if view.readonly else view, np.uint8))
+        # Along a binomial tree: who has the bytes hands them on to half of those that are left.
+        place, count = (ranks.index(self.rank) - ranks.index(root)) % len(ranks), len(ranks)
+        step = 1
+        while step < count and not place & step:
+            step <<= 1
+        if place:
+            self._module.recv(content, self._named(ranks, root, place - step), group=self._everyone)
+        while step := step >> 1:
+            if place + step < count:
+                self._module.send(content, self._named(ranks, root, place + step), group=self._everyone)
+
+    def _named(self, ranks: Group, root: int, place: int) -> int:
+        """Return torch's number for a place of a tree that begins at `root`."""
+        return self._world[ranks[(ranks.index(root) + place) % len(ranks)]]
 
     def close(self) -> None:
-        """Give up the groups."""
-        while self._groups:
-            self._module.destroy_process_group(self._groups.popitem()[1])
+        """Give up the group that was made."""
         if self._own:
             self._module.destroy_process_group(self._everyone)
 
