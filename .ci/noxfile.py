@@ -408,7 +408,7 @@ def judge(session: nox.Session, said: str, log: str) -> None:
         session.error("there are known vulnerabilities")
 
 
-@step(requires=["dist"])
+@step(requires=["dist"], allow_parallel=True)
 def fuzz(session: nox.Session) -> None:
     """Fuzz each target for a minute; longer runs are described in tests/fuzz/run.py."""
     try:
