@@ -227,7 +227,7 @@ class AssembledSource(Source):
         starts: the address of each region.
     """
 
-    # Pieces of an entry are then 1 MiB, which stays in the cache until it is written: larger ones took twice as long.
+    # Pieces of an entry are then 1 MiB, which stays in the cache until it is written; larger ones took longer.
     profile = Profile(near=PIECE // 32, far=PIECE // 4)
 
     def __init__(self, label: str, members: Sequence[Member], regions: Sequence[Region]) -> None:
