@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ckptload.binding.loading import check_flags, plan_target
-from ckptload.binding.renaming import RenamedSupply
+from ckptload.binding.maps.choosing import mapped
 from ckptload.binding.supplies import supply_of
 from ckptload.errors import enough_memory
 from ckptload.foreign.classes import MINDSPORE
@@ -23,14 +23,14 @@ from ckptload.tensors.tensor import Tensor
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ckptload.binding.renaming import NameMap
+    from ckptload.binding.maps.choosing import NameMapLike
     from ckptload.tensors.parameter import Parameter
 
     Parameters = Mapping[str, Any] | Reader
 
 
 def to_torch_state_dict(
-    parameters: Parameters, module: Any = None, name_map: NameMap = None, *, skip_misfits: bool = False
+    parameters: Parameters, module: Any = None, name_map: NameMapLike = None, *, skip_misfits: bool = False
 ) -> dict[str, Any]:
     """Convert a checkpoint to a PyTorch state dictionary.
 
@@ -59,7 +59,7 @@ def to_torch_state_dict(
     supply = supply_of(parameters, "parameters")
     if module is None:
         with enough_memory("for the state dictionary"):
-            return state_dict.state_without_module(supply if name_map is None else RenamedSupply(supply, name_map))
+            return state_dict.state_without_module(mapped(supply, name_map))
     check_module(module)
     target = state.StateTarget(module)
     plan = plan_target(target, supply, strict=False, name_map=name_map, skip_misfits=skip_misfits)

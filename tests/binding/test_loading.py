@@ -1049,6 +1049,8 @@ class Strided(CellSlot):
 class Mixed:
     """A net of several kinds of slots."""
 
+    net = None
+
     def __init__(self, slots: list[Slot]) -> None:
         self._slots = slots
 

@@ -29,11 +29,11 @@ class MindSporeTarget:
     """A ``mindspore.nn.Cell`` as a target."""
 
     def __init__(self, cell: Any) -> None:
-        self._cell = cell
+        self.net = cell
 
     def slots(self, keys: Collection[str] = ()) -> list[MindSporeSlot]:  # noqa: ARG002 -- one name each
         """Return its parameters in the order of ``parameters_and_names``."""
-        return [MindSporeSlot(parameter) for _, parameter in self._cell.parameters_and_names()]
+        return [MindSporeSlot(parameter) for _, parameter in self.net.parameters_and_names()]
 
 
 class MindSporeSlot:

@@ -5,7 +5,7 @@ Binding uses nothing else of a net, so it can load into any kind of net that pro
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ckptload.errors import ArgumentTypeError
 from ckptload.messages import type_name
@@ -57,7 +57,13 @@ class Slot(Protocol):
 
 
 class Target(Protocol):
-    """A net to load into."""
+    """A net to load into.
+
+    Attributes:
+        net: the net.
+    """
+
+    net: Any
 
     def slots(self, keys: Collection[str]) -> Sequence[Slot]:
         """Return its parameters in the net's own order; `keys` are the names of the entries to load."""
@@ -84,11 +90,11 @@ class CellTarget:
     """A Cell of this package as a target."""
 
     def __init__(self, cell: Cell) -> None:
-        self._cell = cell
+        self.net = cell
 
     def slots(self, keys: Collection[str]) -> Sequence[Slot]:  # noqa: ARG002 -- its parameters have one name each
         """Return its parameters in the order of `Cell.parameters_and_names`."""
-        return [CellSlot(parameter) for _, parameter in self._cell.parameters_and_names()]
+        return [CellSlot(parameter) for _, parameter in self.net.parameters_and_names()]
 
 
 class CellSlot:

@@ -26,6 +26,11 @@ _LENGTH: Final = 9
 _HINT: Final = "a place for a number is a word in braces, such as {i} or {i+1}"
 
 
+def has_places(text: str) -> bool:
+    """Tell whether a text is a pattern."""
+    return _PLACE.search(text) is not None
+
+
 class Values(NamedTuple):
     """A name, or its beginning up to a dot, that fits a pattern.
 

@@ -82,11 +82,11 @@ class TorchTarget:
     """A module as a target; its parameters and persistent buffers have the names that MindSpore gives them."""
 
     def __init__(self, module: Any) -> None:
-        self._module: torch.nn.Module = module
+        self.net: torch.nn.Module = module
 
     def slots(self, keys: Collection[str]) -> list[TorchSlot]:
         """Return one slot for each tensor, also if it is tied to several names."""
-        return [TorchSlot(chosen) for chosen in choose(self._module, keys)]
+        return [TorchSlot(chosen) for chosen in choose(self.net, keys)]
 
 
 class TorchSlot:

@@ -23,13 +23,13 @@ class StateTarget:
     """New tensors on the CPU for those of a module: they are filled, and the module is not changed."""
 
     def __init__(self, module: Any) -> None:
-        self._module = module
+        self.net = module
         self._new: dict[str, tuple[Chosen, torch.Tensor]] = {}
 
     def slots(self, keys: Collection[str]) -> list[TorchSlot]:
         """Return a slot for each new tensor."""
         slots = []
-        for chosen in choose(self._module, keys):
+        for chosen in choose(self.net, keys):
             tensor = chosen.place.tensor
             if has_shape(tensor) and dtype_of(tensor) is not None:
                 tensor = torch.empty(tensor.shape, dtype=tensor.dtype)
@@ -40,7 +40,7 @@ class StateTarget:
     def state(self, loaded: Iterable[str]) -> dict[str, torch.Tensor]:
         """Return the loaded tensors in the order of ``state_dict()``; the names of a tied tensor share it."""
         by_path = {path: tensor for chosen, tensor in map(self._new.__getitem__, loaded) for path in chosen.paths}
-        return {place.path: by_path[place.path] for place in places(self._module) if place.path in by_path}
+        return {place.path: by_path[place.path] for place in places(self.net) if place.path in by_path}
 
 
 def parameters_of(module: Any) -> dict[str, Parameter]:
