@@ -11,7 +11,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ckptload.dotted import Beginnings
-from ckptload.errors import ArgumentError
+from ckptload.errors import ArgumentError, Hint
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -23,7 +23,7 @@ _MISTYPED: Final = re.compile(r"\{[^{}.]*\}")
 _TOGETHER: Final = re.compile(r"[0-9]\{|\}[0-9]|\}\{")
 #: Digits of a number that a place can stand for.
 _LENGTH: Final = 9
-_HINT: Final = "a place for a number is a word in braces, such as {i} or {i+1}"
+_HINT: Final = Hint("a place for a number is a word in braces, such as {places}", places="{i} or {i+1}")
 
 
 def has_places(text: str) -> bool:

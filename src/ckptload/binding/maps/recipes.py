@@ -105,6 +105,13 @@ class Rules:
             found[recipe.name] = recipe
         return list(found.values())
 
+    def named(self, name: str) -> str | None:
+        """Return what of a name the rule is about that counts for it: all, its beginning, or None."""
+        for fit in self._patterns.every(name):
+            if fit.length == len(name) or self._rules[self._uses[fit.number].rule].is_rename:
+                return name[: fit.length]
+        return None
+
     def _of_name(
         self, name: str, joints: dict[tuple[int, tuple[tuple[str, int], ...]], _Joint]
     ) -> Iterator[Recipe | _Joint]:
