@@ -60,7 +60,8 @@ def test_names_become_those_of_the_other_library(name: str) -> None:
 
 def test_the_name_of_a_convention_is_a_name_map(tmp_path: Path) -> None:
     ckptload.save_checkpoint({"model.norm_out.weight": ckptload.Parameter(np.ones(2))}, tmp_path / "net.ckpt")
-    ckptload.convert_checkpoint(tmp_path / "net.ckpt", tmp_path / "net.safetensors", name_map="mindformers-llama")
+    with ckptload.open_checkpoint(tmp_path / "net.ckpt") as reader:
+        ckptload.convert_checkpoint(reader, tmp_path / "net.safetensors", name_map="mindformers-llama")
     assert list(ckptload.load_checkpoint(tmp_path / "net.safetensors")) == ["model.norm.weight"]
 
 
