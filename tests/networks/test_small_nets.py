@@ -18,6 +18,7 @@ from networks.twins import TWINS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from networks.twins import Twin
 
@@ -77,3 +78,25 @@ def test_the_way_back_gives_the_checkpoint(name: str) -> None:
     assert set(back) - set(twin.tied) == set(values)
     for key, value in values.items():
         assert np.array_equal(back[key].asnumpy(), value.asnumpy()), key
+
+
+@pytest.mark.parametrize("name", [name for name, twin in TWINS.items() if str(twin.name_map).startswith("mindformers")])
+def test_a_convention_gives_all_names_without_a_module(name: str, tmp_path: Path) -> None:
+    with ckptload.open_checkpoint(SMALL / f"{recorded_in(name)}.ckpt") as reader:
+        ckptload.convert_checkpoint(reader, tmp_path / "net.safetensors", name_map=TWINS[name].name_map)
+    expected = loaded(name).state_dict()
+    with ckptload.open_checkpoint(tmp_path / "net.safetensors") as reader:
+        for key in reader:
+            assert np.array_equal(reader[key].asnumpy(), expected[key].numpy()), key
+        tied = {"lm_head.weight"} if name == "mf_gpt2" else set()
+        assert set(expected) - set(reader) == tied
+
+
+def test_llama_is_loaded_by_one_name_however_it_is_stored() -> None:
+    twin = TWINS["mf_llama_concat"]
+    net = twin.make()
+    values = ckptload.load_checkpoint(SMALL / "mf_llama_concat.ckpt")
+    assert ckptload.load_param_into_net(net, values, name_map="mindformers-llama") == ([], [])
+    for found, recorded, other in outputs("mf_llama_concat", twin, net):
+        assert np.abs(found - recorded).max() / np.abs(other - recorded).max() < EQUAL
+    assert "model.layers.0.attention.wq.weight" in ckptload.from_torch(net, name_map="mindformers-llama")
