@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,6 +12,7 @@ import ckptload
 from ckptload import NameMap
 from ckptload.binding.maps.conventions import convention, names
 from ckptload.errors import ArgumentError, ArgumentTypeError
+from places import DOCS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -85,3 +87,9 @@ def test_an_unknown_name_is_told_with_those_that_are_known() -> None:
         convention(3)  # type: ignore[arg-type]
     with pytest.raises(ArgumentError, match="no map with the name"):
         convention("../conventions/mindone")
+
+
+def test_the_page_lists_all_conventions() -> None:
+    page = (DOCS / "binding.md").read_text("utf-8")
+    section = page.partition("### Maps that come with the package")[2].partition("\n## ")[0]
+    assert sorted(re.findall(r"^\| `([^`]+)` \|", section, re.MULTILINE)) == list(names())
