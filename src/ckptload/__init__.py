@@ -79,6 +79,8 @@ if TYPE_CHECKING:
     from ckptload import common, context, dtype, log, mindspore, mint, nn, numpy, ops, parallel, train
     from ckptload.binding.loading import BindingPlan, load_param_into_net, plan_binding
     from ckptload.binding.maps.name_map import NameMap
+    from ckptload.binding.maps.proposal import Proposal, Question
+    from ckptload.binding.maps.proposing import propose_name_map
     from ckptload.binding.maps.rules import Rule
     from ckptload.binding.plan import Load, Misfit
     from ckptload.binding.renaming import renamed
@@ -174,7 +176,8 @@ __all__ = [
     "Foreign", "ForeignField", "ForeignFieldWarning", "IntegerRangeError", "Item", "LimitError", "Load", "Misfit",
     "MissingAttributeError", "MissingFileError", "MissingFolderError", "MissingPackageError", "MissingShardError",
     "Move", "NameMap", "Note", "NothingSelectedError", "OutOfMemoryError", "ParallelMode", "ParamDictFuture",
-    "Parameter", "ParameterTuple", "ParentIsFileError", "PartialChecksumWarning", "RankError", "RankFile",
+    "Parameter", "ParameterTuple", "ParentIsFileError", "PartialChecksumWarning", "Proposal", "Question",
+    "RankError", "RankFile",
     "ReadError", "Reader", "Rule", "SequentialCell", "SliceLayout", "Strategy", "TargetIsFolderError",
     "TargetIsNoFileError", "Tensor", "TensorSlice", "Type", "UnknownNameError", "UnsavableTypeError",
     "UnsupportedTypeError", "WriteError", "WritePermissionError", "WrongFormatError", "__version__", "bfloat16",
@@ -186,7 +189,8 @@ __all__ = [
     "is_tensor", "jit", "list_", "load_checkpoint", "load_checkpoint_async", "load_distributed_checkpoint",
     "load_param_into_net", "load_segmented_checkpoints", "log", "long", "merge_checkpoints",
     "merge_pipeline_strategys", "merge_sliced_parameter", "mindspore", "mint", "nn", "number", "numpy",
-    "open_checkpoint", "open_distributed", "ops", "parallel", "plan_binding", "pytype_to_dtype", "qint4x2",
+    "open_checkpoint", "open_distributed", "ops", "parallel", "plan_binding", "propose_name_map",
+    "pytype_to_dtype", "qint4x2",
     "rank_list_for_transform", "read_layout", "read_strategy", "renamed", "reset_auto_parallel_context",
     "reshard_checkpoints", "restore_group_info_list", "safetensors_to_ckpt", "save_checkpoint", "save_strategy",
     "set_auto_parallel_context", "set_context", "set_deterministic", "set_device", "set_recursion_limit",
@@ -201,6 +205,8 @@ _HOMES: Final = {
     for module, names in {
         "binding.loading": "BindingPlan load_param_into_net plan_binding",
         "binding.maps.name_map": "NameMap",
+        "binding.maps.proposal": "Proposal Question",
+        "binding.maps.proposing": "propose_name_map",
         "binding.maps.rules": "Rule",
         "binding.plan": "Load Misfit",
         "binding.renaming": "renamed",
