@@ -124,7 +124,10 @@ FILES: dict[str, list[str]] = {
         *("copies", "matching", "supplies", "renaming", "maps", "plan", "report", "completed", "completing", "loading"),
         "state_dict",
     ],
-    "binding.maps": ["patterns", "rules", "recipes", "layouts", "name_map", "mapped", "conventions", "choosing"],
+    "binding.maps": [
+        *("patterns", "rules", "recipes", "layouts", "name_map", "mapped", "conventions"),
+        *("paths", "layers", "structure", "deciding", "compact", "proposal", "sides", "proposing", "choosing"),
+    ],
     "writing": [
         *("permissions", "temporary_files", "targets", "atomic", "output", "shard_names", "journal", "locks"),
         *("shard_set", "together", "background_save", "background", "gathering"),
