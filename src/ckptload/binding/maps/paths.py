@@ -18,12 +18,14 @@ _NUMBER: Final = "#"
 _ALIKE: Final = (
     "q query wq", "k key wk", "v value wv", "o out output wo", "norm ln layernorm bn batchnorm gn groupnorm norms",
     "embed embedding embeddings embedder emb wte", "dw depthwise", "pw pointwise", "cls class",
-    "pos position positional", "proj projection", "fc dense linear", "down downsample", "conv convs convolution", "head heads classifier fc",
-    "attn attention attentions", "mlp ffn feed", "reduce squeeze", "expand excite", "block blocks blk", "layer layers",
-    "stage stages", "feature features", "token tokens",
+    "pos position positional", "proj projection", "fc dense linear", "down downsample", "conv convs convolution",
+    "head heads classifier fc", "attn attention attentions", "mlp ffn feed", "reduce squeeze", "expand excite",
+    "block blocks blk", "layer layers", "stage stages", "feature features", "token tokens",
 )  # fmt: skip
 #: Words beside which another may mean the opposite: ``post_attention_norm`` is not the norm of the attention.
-_TURNING: Final = frozenset("post pre after before input output in out final first last".split())
+_TURNING: Final = frozenset(
+    ("post", "pre", "after", "before", "input", "output", "in", "out", "final", "first", "last"),
+)
 #: What two words have in common that are equal, that mean the same, and of which one begins or ends like the other.
 _EQUAL, _SAME, _CLOSE = 1.0, 0.9, 0.7
 _LEAST: Final = 3
