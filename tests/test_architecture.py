@@ -107,7 +107,7 @@ FILES: dict[str, list[str]] = {
     "encryption": ["keys", "ciphers", "chain", "cache", "decrypting", "authenticated", "opening", "encrypting"],
     "foreign": ["classes", "taken", "torch_tensors", "mindspore_tensors", "taking", "giving"],
     "nets": ["ends", "overlaps", "states", "cell", "containers", "pytorch", "mindspore_cell", "foreign", "slots"],
-    "nets.pytorch": ["groups", "names", "module", "state"],
+    "nets.pytorch": ["groups", "names", "difference", "differences", "module", "state"],
     "reading": ["access", "arrays", "slices", "values", "digests", "opened", "reader", "indexing", "advice", "opening"],
     "ranks": [
         *("layout_numbers", "layout", "schema", "layout_forms", "strategy", "strategy_files", "redundancy"),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ckptload.binding.loading import check_flags, plan_target
+from ckptload.binding.loading import check_flags, is_ckpt, plan_target
 from ckptload.binding.renaming import RenamedSupply
 from ckptload.binding.supplies import supply_of
 from ckptload.errors import enough_memory
@@ -51,6 +51,10 @@ def to_torch_state_dict(
         BindingError: something does not fit `module`; the message lists every misfit. Or nothing matches, although
             there are entries (also a RuntimeError).
         ArgumentTypeError: an argument is of the wrong type (also a TypeError).
+
+    Warns:
+        UserWarning: names are ambiguous without a module; or tensors of the module, or entries, are left out.
+        LayerDifferenceWarning: the module has layers that may compute something else than MindSpore's.
     """
     from ckptload.binding import state_dict  # noqa: PLC0415 -- imports torch
     from ckptload.nets.pytorch import state  # noqa: PLC0415 -- imports torch
@@ -62,7 +66,9 @@ def to_torch_state_dict(
             return state_dict.state_without_module(supply if name_map is None else RenamedSupply(supply, name_map))
     check_module(module)
     target = state.StateTarget(module)
-    plan = plan_target(target, supply, strict=False, name_map=name_map, skip_misfits=skip_misfits)
+    plan = plan_target(
+        target, supply, strict=False, name_map=name_map, skip_misfits=skip_misfits, is_ckpt=is_ckpt(parameters)
+    )
     plan.check()
     plan.warn()
     if plan.ckpt_not_load:

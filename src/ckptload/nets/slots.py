@@ -14,10 +14,11 @@ from ckptload.nets.foreign import foreign_target
 from ckptload.nets.overlaps import extent_of
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from ckptload.dtypes import Array, DType
     from ckptload.nets.overlaps import Extent
+    from ckptload.nets.pytorch.difference import LayerDifference
     from ckptload.tensors.parameter import Parameter
 
 
@@ -62,6 +63,14 @@ class Target(Protocol):
     def slots(self, keys: Collection[str]) -> Sequence[Slot]:
         """Return its parameters in the net's own order; `keys` are the names of the entries to load."""
 
+    def differences(self, sources: Mapping[str, str], *, is_ckpt: bool) -> Sequence[LayerDifference]:
+        """Return the kinds of layers that may compute something else than the net that the entries come from.
+
+        Args:
+            sources: names of entries in the checkpoint, by the names of the parameters that they are loaded into.
+            is_ckpt: whether they come from a .ckpt, and so from MindSpore.
+        """
+
 
 def target_of(net: object) -> Target:
     """Return a net as a target.
@@ -89,6 +98,10 @@ class CellTarget:
     def slots(self, keys: Collection[str]) -> Sequence[Slot]:  # noqa: ARG002 -- its parameters have one name each
         """Return its parameters in the order of `Cell.parameters_and_names`."""
         return [CellSlot(parameter) for _, parameter in self._cell.parameters_and_names()]
+
+    def differences(self, sources: Mapping[str, str], *, is_ckpt: bool) -> tuple[LayerDifference, ...]:  # noqa: ARG002
+        """Return nothing: a Cell computes nothing."""
+        return ()
 
 
 class CellSlot:
