@@ -2,7 +2,8 @@
 
 A checkpoint has no settings of layers: how they pad, their eps, which GELU they are. What is told here follows from
 the module alone: a layer is named if ``mindspore.nn`` has a layer of the same weights and of another result, by its
-defaults or by ``pad_mode="same"``, and of the same shape, so that no error shows it. Each of these was seen to differ,
+defaults or by ``pad_mode="same"``, and of the same shape, so that no error shows it. A pool with ``ceil_mode`` gives
+another shape, which a mean over all places hides. Each of these was seen to differ,
 and to be equal with the edit, in MindSpore 2.10.0 on the CPU (tests/differential/test_differences.py).
 """
 
@@ -67,6 +68,11 @@ class _Axis(NamedTuple):
         return self.is_alike and sum(self.same) != 2 * self.padding
 
     @property
+    def is_rounded(self) -> bool:
+        """Tell whether the last window of a pool ends behind such an input, so that ``ceil_mode`` counts."""
+        return (2 * self.padding - self.window) % self.stride != 0
+
+    @property
     def edited(self) -> tuple[int, int]:
         """Return what is to be padded before and after."""
         return self.same if self.differs else (self.padding, self.padding)
@@ -106,7 +112,8 @@ def _axes(layer: Any, dimensions: int) -> list[_Axis] | None:
         several = tuple(given) if isinstance(given, (tuple, list)) else (given,) * dimensions
         if len(several) == 1:
             several *= dimensions
-        if len(several) != dimensions or not all(isinstance(one, int) for one in several):
+        least = 0 if name == "padding" else 1
+        if len(several) != dimensions or not all(isinstance(one, int) and one >= least for one in several):
             return None
         columns.append(several)
     return [
@@ -176,15 +183,19 @@ def _transposed(layer: Any, kind: str) -> _Found | None:
 def _max_pool(layer: Any, kind: str) -> _Found | None:
     axes = _axes(layer, _MAX_POOLS[getattr(nn, kind)])
     dilated = getattr(layer, "dilation", 1) not in {1, (1,), (1, 1), (1, 1, 1)}
-    if axes is None or dilated or layer.ceil_mode or not any(axis.differs for axis in axes):
+    if axes is None or dilated:
         return None
-    return _Found(kind, _padded(kind, axes), _ceiled(axes))
+    if layer.ceil_mode:
+        return _rounded(axes, kind)
+    return _Found(kind, _padded(kind, axes), _ceiled(axes)) if any(axis.differs for axis in axes) else None
 
 
 def _average_pool(layer: Any, kind: str) -> _Found | None:
     dimensions = _AVERAGE_POOLS[getattr(nn, kind)]
     axes = _axes(layer, dimensions)
-    if axes is None or layer.ceil_mode or not any(axis.padding for axis in axes):
+    if axes is not None and layer.ceil_mode:
+        return _rounded(axes, kind)
+    if axes is None or not any(axis.padding for axis in axes):
         return None
     if not all(axis.is_alike or not axis.padding for axis in axes):
         return None
@@ -198,6 +209,14 @@ def _average_pool(layer: Any, kind: str) -> _Found | None:
         return None
     edit = f"{_before(axes)}" if counts else f"{_ceiled(axes)}; layer.count_include_pad = False"
     return _Found(kind, ", and ".join(reasons), edit)
+
+
+def _rounded(axes: list[_Axis], kind: str) -> _Found | None:
+    """Return what is said of a pool whose last windows end behind the input, as in MindSpore they do only on demand."""
+    if not any(axis.is_rounded for axis in axes):
+        return None
+    reason = f"ceil_mode is True; MindSpore's {kind} has that with pad_mode='same', and not by default"
+    return _Found(kind, reason, "layer.ceil_mode = False")
 
 
 def _ceiled(axes: list[_Axis]) -> str:
