@@ -36,10 +36,11 @@ from places import FIXTURES
 from strategies import floats, mapping, record, tensor, text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Mapping
     from pathlib import Path
 
     from ckptload.dtypes import DType
+    from ckptload import LayerDifference
     from ckptload.nets.slots import Slot
 
     Supplied = Callable[[dict[str, Any]], Any]
@@ -1055,6 +1056,10 @@ class Mixed:
     def slots(self, keys: Collection[str]) -> list[Slot]:
         assert list(keys) == ["a", "b", "c"]
         return self._slots
+
+    def differences(self, sources: Mapping[str, str], *, is_ckpt: bool) -> list[LayerDifference]:  # noqa: ARG002
+        """Return nothing: it has no layers."""
+        return []
 
 
 @pytest.mark.parametrize("dtype", [F32, F16], ids=str)

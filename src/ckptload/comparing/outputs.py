@@ -138,7 +138,7 @@ def _inputs(recorded: Recorded, inputs: Any) -> tuple[list[Taken], dict[str, Tak
     """Return the positional and the named inputs."""
     if inputs is None:
         if not recorded.inputs:
-            raise ArgumentError("no input is recorded", hint="record it as 'input', or pass inputs=")
+            raise ArgumentError("no input is recorded, and none is given", hint="record it under the key 'input', too")
         return [recorded.array(key) for key in recorded.inputs], {}
     if isinstance(inputs, Mapping):
         if not all(isinstance(name, str) for name in inputs):
