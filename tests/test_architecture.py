@@ -40,7 +40,6 @@ RULES: dict[str, set[str]] = {
         *("reading", "formats", "sources", "encryption.keys", "encryption.ciphers", "tensors", "foreign.giving"),
         *("foreign.classes", "dtypes", "filters"),
     },
-    "binding": {"ranks", "reading", "nets", "tensors", "foreign", "formats.entry", "sources.spans", "dtypes"},
     "writing": {
         "reading",
         "encryption",
@@ -52,11 +51,17 @@ RULES: dict[str, set[str]] = {
         "dtypes",
         "filters",
     },
+    "binding": {
+        *("writing.output", "writing.targets", "ranks", "reading", "nets", "tensors", "foreign", "formats.entry"),
+        *("sources.inputs", "sources.spans", "dtypes"),
+    },
     "loading": {"binding", "ranks", "reading", "encryption", "formats", "foreign.giving", "filters"},
     "saving": {"writing", "ranks", "nets", "encryption", "tensors", "formats"},
     "frameworks": {"binding", "reading", "nets", "tensors", "foreign"},
     "comparing": {"binding", "nets", "foreign", "tensors", "sources", "dtypes"},
-    "converting": {"binding", "writing", "reading", "encryption", "tensors", "formats", "filters", "dtypes"},
+    "converting": {
+        *("binding", "writing", "reading", "encryption", "tensors", "foreign.giving", "formats", "filters", "dtypes"),
+    },
     "resharding": {
         *("loading", "converting", "binding", "writing", "ranks", "reading", "encryption.ciphers", "encryption.keys"),
         *("formats", "sources", "foreign.giving", "filters", "dtypes"),
@@ -117,9 +122,10 @@ FILES: dict[str, list[str]] = {
         *("beside", "communicators", "exchange"),
     ],
     "binding": [
-        *("copies", "matching", "supplies", "renaming", "plan", "report", "completed", "completing", "loading"),
+        *("copies", "matching", "supplies", "renaming", "maps", "plan", "report", "completed", "completing", "loading"),
         "state_dict",
     ],
+    "binding.maps": ["patterns", "rules", "recipes", "layouts", "name_map", "mapped", "choosing"],
     "writing": [
         *("permissions", "temporary_files", "targets", "atomic", "output", "shard_names", "journal", "locks"),
         *("shard_set", "together", "background_save", "background", "gathering"),
@@ -131,7 +137,7 @@ FILES: dict[str, list[str]] = {
     ],
     "comparing": ["archive", "recorded", "measures", "outputs"],
     "converting": [
-        *("executors", "jobs", "moves", "shards", "npz", "entries", "results", "rewriting", "converters"),
+        *("executors", "jobs", "moves", "shards", "npz", "making", "entries", "results", "rewriting", "converters"),
     ],
 }
 

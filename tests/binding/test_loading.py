@@ -36,11 +36,11 @@ from places import FIXTURES
 from strategies import floats, mapping, record, tensor, text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from pathlib import Path
 
-    from ckptload.dtypes import DType
     from ckptload import LayerDifference
+    from ckptload.dtypes import DType
     from ckptload.nets.slots import Slot
 
     Supplied = Callable[[dict[str, Any]], Any]
@@ -1050,6 +1050,8 @@ class Strided(CellSlot):
 class Mixed:
     """A net of several kinds of slots."""
 
+    net = None
+
     def __init__(self, slots: list[Slot]) -> None:
         self._slots = slots
 
@@ -1057,7 +1059,7 @@ class Mixed:
         assert list(keys) == ["a", "b", "c"]
         return self._slots
 
-    def differences(self, sources: Mapping[str, str], *, is_ckpt: bool) -> list[LayerDifference]:  # noqa: ARG002
+    def differences(self, sources: Mapping[str, Sequence[str]], *, is_ckpt: bool) -> list[LayerDifference]:  # noqa: ARG002
         """Return nothing: it has no layers."""
         return []
 

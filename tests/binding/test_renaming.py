@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import ckptload
-from ckptload.binding.renaming import RenamedSupply, renamed
+from ckptload.binding.maps.choosing import mapped
+from ckptload.binding.renaming import renamed
 from ckptload.binding.supplies import supply_of
 from ckptload.errors import ArgumentError, ArgumentTypeError, BindingError
 from ckptload.tensors.parameter import Parameter
@@ -167,8 +168,8 @@ def test_a_misfit_under_a_new_name_leaves_the_net_as_it_was() -> None:
 
 def test_a_renamed_supply_says_of_an_entry_what_the_other_says() -> None:
     checkpoint: dict[str, Any] = {"x": param(1, 2), "y": "text"}
-    supply = RenamedSupply(supply_of(checkpoint, "parameters"), {"x": "a", "y": "b"})
+    supply = mapped(supply_of(checkpoint, "parameters"), {"x": "a", "y": "b"})
     assert list(supply.keys) == ["a", "b"]
-    assert (supply.original("a"), supply.is_tensor("a"), supply.is_tensor("b")) == ("x", True, False)
+    assert (supply.originals("a"), supply.is_tensor("a"), supply.is_tensor("b")) == (("x",), True, False)
     assert supply.spec("a").shape == (2,)
     assert supply.array("a") is checkpoint["x"].asnumpy()

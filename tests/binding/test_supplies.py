@@ -60,7 +60,7 @@ def test_entries_are_told_by_name_dtype_and_shape(make: Callable[[Path], Supply]
     assert list(supply.keys) == list(NAMES)
     assert "a" in supply.keys
     assert "g" not in supply.keys
-    assert supply.original("a") == "a"
+    assert supply.originals("a") == ("a",)
     assert supply.is_tensor("a")
     assert supply.spec("b")[:2] == (F32, (2,))
     assert supply.array("b").tolist() == [1, 1.5]

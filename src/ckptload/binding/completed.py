@@ -27,13 +27,14 @@ class CompletedSupply:
         self._first, self._rest = first, rest
         self.keys: Collection[str] = {key: None for supply in (first, rest) for key in supply.keys}
         self.label = first.label or rest.label
+        self.has_parts = first.has_parts and rest.has_parts
 
     def _of(self, key: str) -> Supply:
         return self._first if key in self._first.keys else self._rest
 
-    def original(self, key: str) -> str:
+    def originals(self, key: str) -> tuple[str, ...]:
         """Return the name in the checkpoint."""
-        return key
+        return (key,)
 
     def is_tensor(self, key: str) -> bool:
         """Tell whether an entry can fill a parameter."""
@@ -56,6 +57,14 @@ class CompletedSupply:
         """Return a tensor's elements."""
         return self._of(key).array(key)
 
+    def part(self, key: str, first: int, last: int) -> Array:
+        """Return some of a tensor's elements."""
+        return self._of(key).part(key, first, last)
+
+    def view(self, key: str) -> Array | None:
+        """Return a tensor's elements if they are in memory of the caller."""
+        return self._of(key).view(key)
+
     def transfer(self, transfers: Sequence[Transfer]) -> None:
         """Copy tensors of the first, then those of the rest."""
         self._first.transfer([each for each in transfers if each.key in self._first.keys])
@@ -64,6 +73,8 @@ class CompletedSupply:
 
 class LiveSupply:
     """A rank's own entries, and those that others broadcast. What others broadcast goes before what is our own."""
+
+    has_parts = False
 
     def __init__(self, own: Supply, conversation: Conversation, grouping: Grouping, holdings: Holdings) -> None:
         self._own, self._conversation, self._grouping = own, conversation, grouping
@@ -81,9 +92,9 @@ class LiveSupply:
         root, held = self._roots.get(key, (self._conversation.rank, None))
         return None if root == self._conversation.rank else held
 
-    def original(self, key: str) -> str:
+    def originals(self, key: str) -> tuple[str, ...]:
         """Return the name in the checkpoint."""
-        return key
+        return (key,)
 
     def is_tensor(self, key: str) -> bool:
         """Tell whether an entry can fill a parameter."""
@@ -103,9 +114,9 @@ class LiveSupply:
         """Compare the tags of this rank's own file."""
         self._own.authenticate()
 
-    def wishes(self, loads: Sequence[Load], original: Callable[[str], str]) -> bytes:
+    def wishes(self, loads: Sequence[Load], originals: Callable[[str], tuple[str, ...]]) -> bytes:
         """Return what this rank says of what it wants."""
-        wanted = Counter(original(load.key) for load in loads)
+        wanted = Counter(name for load in loads for name in originals(load.key))
         self._unread = Counter({key: number for key, number in wanted.items() if self._remote(key) is not None})
         return exchange.wishes(sorted(wanted.keys() & self._roots.keys()))
 
@@ -117,6 +128,14 @@ class LiveSupply:
     def array(self, key: str) -> Array:
         """Return a tensor's elements; those of another rank have arrived during `transfer`."""
         return self._own.array(key) if self._remote(key) is None else self._kept[key]
+
+    def part(self, key: str, first: int, last: int) -> Array:
+        """Return some of a tensor's elements."""
+        return self.array(key).reshape(-1)[first:last]
+
+    def view(self, key: str) -> Array | None:
+        """Return a tensor's elements if they are in memory of the caller."""
+        return self._own.view(key) if self._remote(key) is None else None
 
     def transfer(self, transfers: Sequence[Transfer]) -> None:
         """Copy our own tensors into the net, and then broadcast and receive."""

@@ -137,7 +137,7 @@ def bind_live(
             raise _missing(missing, groups.of, plan.source)
         plan.check()
         plan.warn()
-        return supply.wishes(plan.loads, plan.supply.original)
+        return supply.wishes(plan.loads, plan.supply.originals)
 
     supply.agree(conversation.together(wishes))
     _apply(plans[0], conversation)
@@ -328,7 +328,9 @@ def _bind_alone(
         missing = lacking(plan, _names(ways.strategy, beside.rank))
         if missing and not plan.skips:
             raise _missing(missing, lambda _: (), beside.reader.path)
-        _compare_copies(beside.reader, {plan.supply.original(load.key) for load in plan.loads} - {*mine.keys})
+        _compare_copies(
+            beside.reader, {name for load in plan.loads for name in plan.supply.originals(load.key)} - {*mine.keys}
+        )
         _carry_out(plan)
     return plan
 

@@ -18,9 +18,9 @@ import numpy as np
 from ckptload.binding import report
 from ckptload.binding.completing import Ways, bind_share, told
 from ckptload.binding.copies import Look
+from ckptload.binding.maps.choosing import mapped
 from ckptload.binding.matching import match
 from ckptload.binding.plan import Load, Plan, fits
-from ckptload.binding.renaming import RenamedSupply
 from ckptload.binding.supplies import Transfer, supply_of
 from ckptload.errors import ArgumentError, ArgumentTypeError, BindingError, Hint, LayerDifferenceWarning, enough_memory
 from ckptload.messages import listed, shown_value, type_name, warn
@@ -34,7 +34,7 @@ from ckptload.tensors.tensor import Tensor
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from ckptload.binding.renaming import NameMap
+    from ckptload.binding.maps.choosing import NameMapLike
     from ckptload.binding.supplies import Supply
     from ckptload.nets.slots import Slot, Target
 
@@ -173,7 +173,7 @@ def plan_binding(
     parameters: Parameters,
     strict_load: bool = False,
     *,
-    name_map: NameMap = None,
+    name_map: NameMapLike = None,
     skip_misfits: bool = False,
 ) -> BindingPlan:
     """Plan how a checkpoint would be loaded into a net; nothing is written and no tensor data is read.
@@ -214,7 +214,7 @@ def load_param_into_net(
     strict_load: bool = False,
     remove_redundancy: bool = False,
     *,
-    name_map: NameMap = None,
+    name_map: NameMapLike = None,
     skip_misfits: bool = False,
     strategy: Any = None,
     communicator: Any = None,
@@ -292,7 +292,7 @@ def load_share(
     strict_load: bool,
     ways: Ways,
     *,
-    name_map: NameMap = None,
+    name_map: NameMapLike = None,
     skip_misfits: bool = False,
 ) -> tuple[list[str], list[str]]:
     """Load the share of a rank into a net, completed by what other ranks have; see `load_param_into_net`.
@@ -366,20 +366,19 @@ def plan_target(
     supply: Supply,
     *,
     strict: bool,
-    name_map: NameMap = None,
+    name_map: NameMapLike = None,
     skip_misfits: bool = False,
     is_ckpt: bool = False,
 ) -> BindingPlan:
     """Plan how a supply would be loaded into a target; see `plan_binding`."""
-    if name_map is not None:
-        supply = RenamedSupply(supply, name_map)
+    supply = mapped(supply, name_map, target.net)
     slots = _unique(target.slots(supply.keys))
     shape = cache(supply.shape)
     look = Look(supply.is_tensor, shape, cache(lambda name, key: fits(slots[name].shapes, shape(key))))
     matching = match(list(slots), supply.keys, look, exact=strict)
     plan = BindingPlan(slots, supply, matching, strict=strict, skips=skip_misfits)
     plan.differences = target.differences(
-        {load.name: supply.original(load.key) for load in plan.loads}, is_ckpt=is_ckpt
+        {load.name: supply.originals(load.key) for load in plan.loads}, is_ckpt=is_ckpt
     )
     supply.authenticate()
     for load in plan.loads:

@@ -10,7 +10,7 @@ from ckptload.nets.overlaps import overlapping
 from ckptload.tensors import casting
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from ckptload.binding.matching import Match, Matching
     from ckptload.binding.supplies import Spec, Supply
@@ -107,7 +107,7 @@ class Plan:
         self.missing = matching.missing
         self.ties = matching.ties
         self.param_not_load = matching.missing
-        self.ckpt_not_load = [supply.original(key) for key in matching.unused]
+        self.ckpt_not_load = self._originals(matching.unused)
         self.transient = matching.transient
         self.rivals = {prefix: others for prefix, others in matching.rivals.items() if others}
         self.total = len(slots)
@@ -163,7 +163,11 @@ class Plan:
         without = {*self.missing, *(misfit.name for misfit in self.misfits)}
         used = {load.key for load in self.loads}
         self.param_not_load = [name for name in self.slots if name in without]
-        self.ckpt_not_load = [self.supply.original(key) for key in self.supply.keys if key not in used]
+        self.ckpt_not_load = self._originals(key for key in self.supply.keys if key not in used)
+
+    def _originals(self, keys: Iterable[str]) -> list[str]:
+        """Return the entries that these are made of, each once."""
+        return list(dict.fromkeys(name for key in keys for name in self.supply.originals(key)))
 
     # -- its contents -----------------------------------------------------------------------------
 

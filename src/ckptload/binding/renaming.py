@@ -10,17 +10,14 @@ from ckptload.errors import ArgumentError, ArgumentTypeError, Hint
 from ckptload.messages import type_name
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Iterable
 
-    from ckptload.binding.supplies import Spec, Supply, Transfer
-    from ckptload.dtypes import Array
-
-    NameMap = Mapping[str, str | None] | Callable[[str], str | None] | None
+    Renaming = Mapping[str, str | None] | Callable[[str], str | None] | None
 
 _HINT: Final = "for example {'backbone': 'features'}, or a function that takes a name and returns one"
 
 
-def renamed(names: Iterable[str], name_map: NameMap) -> dict[str, str]:
+def renamed(names: Iterable[str], name_map: Renaming) -> dict[str, str]:
     """Rename the names of a checkpoint.
 
     Args:
@@ -56,41 +53,3 @@ def renamed(names: Iterable[str], name_map: NameMap) -> dict[str, str]:
             )
         found[new] = name
     return found
-
-
-class RenamedSupply:
-    """Another supply with renamed entries."""
-
-    def __init__(self, supply: Supply, name_map: NameMap) -> None:
-        self._supply = supply
-        self._old = renamed(supply.keys, name_map)
-        self.keys: Collection[str] = self._old
-        self.label = supply.label
-
-    def original(self, key: str) -> str:
-        """Return the name in the checkpoint."""
-        return self._old[key]
-
-    def is_tensor(self, key: str) -> bool:
-        """Tell whether an entry can fill a parameter."""
-        return self._supply.is_tensor(self._old[key])
-
-    def shape(self, key: str) -> tuple[int, ...]:
-        """Return the shape of a tensor entry."""
-        return self._supply.shape(self._old[key])
-
-    def spec(self, key: str) -> Spec:
-        """Return the dtype and shape of a tensor entry."""
-        return self._supply.spec(self._old[key])
-
-    def authenticate(self) -> None:
-        """Raise DecryptionError if any encrypted data does not match its authentication tag."""
-        self._supply.authenticate()
-
-    def array(self, key: str) -> Array:
-        """Return a tensor's elements; the array may be the supply's own memory."""
-        return self._supply.array(self._old[key])
-
-    def transfer(self, transfers: Sequence[Transfer]) -> None:
-        """Copy tensors into the net."""
-        self._supply.transfer([transfer._replace(key=self._old[transfer.key]) for transfer in transfers])

@@ -52,7 +52,7 @@ def state_without_module(supply: Supply) -> dict[str, torch.Tensor]:
     for key in tensors:
         spec = supply.spec(key)
         array = np.empty(spec.shape, spec.dtype.numpy)
-        state[mapped[key]] = as_tensor(array, spec.dtype, supply.original(key))
+        state[mapped[key]] = as_tensor(array, spec.dtype, " + ".join(supply.originals(key)) or key)
         transfers.append(Transfer(key, spec, spec.dtype, array))
     supply.transfer(transfers)
     return state

@@ -79,13 +79,15 @@ class Supply(Protocol):
     Attributes:
         keys: their names, in order; membership tests are fast.
         label: the file's path, or a description if it is not a file; None for a dictionary.
+        has_parts: whether every entry can be read in parts, at any time.
     """
 
     keys: Collection[str]
     label: str | None
+    has_parts: bool
 
-    def original(self, key: str) -> str:
-        """Return the entry's name in the checkpoint."""
+    def originals(self, key: str) -> tuple[str, ...]:
+        """Return the names in the checkpoint of the entries that it is made of: one, unless a map makes it."""
 
     def is_tensor(self, key: str) -> bool:
         """Tell whether an entry is a tensor; strings, maps and bytes cannot fill a parameter."""
@@ -101,6 +103,12 @@ class Supply(Protocol):
 
     def array(self, key: str) -> Array:
         """Return a tensor's elements; the array may be the supply's own memory."""
+
+    def part(self, key: str, first: int, last: int) -> Array:
+        """Return a tensor's elements from one index to another, in C order; maybe the supply's own memory."""
+
+    def view(self, key: str) -> Array | None:
+        """Return a tensor's elements if they are in memory of the caller, which may be that of the net."""
 
     def transfer(self, transfers: Sequence[Transfer]) -> None:
         """Copy tensors into the net, converted to the wanted dtypes."""
@@ -139,6 +147,7 @@ class _DictSupply:
     """
 
     label: str | None = None
+    has_parts = True
 
     def __init__(self, parameters: Mapping[str, Any]) -> None:
         self._parameters = parameters
@@ -157,8 +166,8 @@ class _DictSupply:
                 raise
         return self._taken[key]
 
-    def original(self, key: str) -> str:
-        return key
+    def originals(self, key: str) -> tuple[str, ...]:
+        return (key,)
 
     def is_tensor(self, key: str) -> bool:
         value = self._parameters[key]
@@ -178,6 +187,12 @@ class _DictSupply:
         array: Array = self._tensor(key).asnumpy()
         return array
 
+    def part(self, key: str, first: int, last: int) -> Array:
+        return self.array(key).reshape(-1)[first:last]
+
+    def view(self, key: str) -> Array | None:
+        return self.array(key)
+
     def transfer(self, transfers: Sequence[Transfer]) -> None:
         pieces: list[_Piece] = []
         for transfer, source in zip(transfers, self._apart(transfers), strict=True):
@@ -194,15 +209,12 @@ class _DictSupply:
         The dictionary may hold parameters of the net itself. Without a copy, a value could be overwritten
         before it is read.
         """
-        goals = _union(bounds(transfer.memory) for transfer in transfers if transfer.memory.nbytes)
-        starts = [start for start, _ in goals]
+        goals = Goals(transfer.memory for transfer in transfers)
         for transfer in transfers:
             source = self.array(transfer.key)
-            start, stop = bounds(source)
-            at = bisect_left(starts, stop) - 1
-            if at < 0 or goals[at][1] <= start or not source.nbytes:
+            if not goals.meets(source):
                 yield source
-            elif (start, stop) == bounds(transfer.memory) and source.dtype == transfer.memory.dtype:
+            elif bounds(source) == bounds(transfer.memory) and source.dtype == transfer.memory.dtype:
                 yield None
             else:
                 yield source.copy()
@@ -211,6 +223,8 @@ class _DictSupply:
 class _ReaderSupply:
     """An open checkpoint; its tensor data is read into the net without a dictionary in between."""
 
+    has_parts = True
+
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
         self.keys: Collection[str] = reader
@@ -218,8 +232,8 @@ class _ReaderSupply:
         # The reader checks more at each call than that the entry is known.
         self._known: dict[str, Entry] = {}
 
-    def original(self, key: str) -> str:
-        return key
+    def originals(self, key: str) -> tuple[str, ...]:
+        return (key,)
 
     def is_tensor(self, key: str) -> bool:
         # A tensor of a type that is not supported is an error only if a parameter takes it.
@@ -248,6 +262,13 @@ class _ReaderSupply:
     def array(self, key: str) -> Array:
         array: Array = self._reader.get_tensor(key).asnumpy()
         return array
+
+    def part(self, key: str, first: int, last: int) -> Array:
+        array: Array = self._reader.get_slice(key).flat(first, last).asnumpy()
+        return array
+
+    def view(self, key: str) -> Array | None:  # noqa: ARG002 -- of no entry
+        return None
 
     def transfer(self, transfers: Sequence[Transfer]) -> None:
         # An empty read still checks that the file is open and unchanged.
@@ -341,6 +362,24 @@ def _stored(transfer: Transfer) -> int:
 
 def _aligned(size: int) -> int:
     return -(-size // _ALIGNMENT) * _ALIGNMENT
+
+
+class Goals:
+    """Memory that will be written.
+
+    Args:
+        arrays: the arrays, C-contiguous.
+    """
+
+    def __init__(self, arrays: Iterable[Array]) -> None:
+        self._spans = _union(bounds(array) for array in arrays if array.nbytes)
+        self._starts = [start for start, _ in self._spans]
+
+    def meets(self, array: Array) -> bool:
+        """Tell whether an array shares memory with it."""
+        start, stop = bounds(array)
+        at = bisect_left(self._starts, stop) - 1
+        return at >= 0 and self._spans[at][1] > start and array.nbytes > 0
 
 
 def _union(intervals: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:

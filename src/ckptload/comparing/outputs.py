@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from ckptload.binding.renaming import renamed
+from ckptload.binding.maps.choosing import recipes_of
 from ckptload.comparing.measures import ArrayDifference, measure
 from ckptload.comparing.recorded import Recorded, opened, taken_of
 from ckptload.errors import ArgumentError, ArgumentTypeError, enough_memory
@@ -15,7 +15,7 @@ from ckptload.messages import counted, listed, shown_value, type_name
 from ckptload.nets.foreign import check_module
 
 if TYPE_CHECKING:
-    from ckptload.binding.renaming import NameMap
+    from ckptload.binding.maps.choosing import NameMapLike
     from ckptload.foreign.taken import Taken
 
 #: Float32 nets of some hundred layers agree to about 1e-6 of the spread; a GELU of the other kind makes 1e-4.
@@ -67,7 +67,7 @@ class Comparison(NamedTuple):
 
 
 def compare_outputs(
-    module: Any, recorded: Any, *, inputs: Any = None, name_map: NameMap = None, limit: float = LIMIT
+    module: Any, recorded: Any, *, inputs: Any = None, name_map: NameMapLike = None, limit: float = LIMIT
 ) -> Comparison:
     """Run a torch module on an input that MindSpore has computed, and compare what comes out.
 
@@ -82,7 +82,7 @@ def compare_outputs(
         inputs: instead of recorded inputs: an array or a tensor, a tuple of them, or a dictionary of keyword
             arguments.
         name_map: renames the recorded layers, if their names are not the module's paths: a dictionary of names, or of
-            their beginnings up to a dot; or a function that takes a name and returns one.
+            their beginnings up to a dot; a function that takes a name and returns one; a `NameMap` or its file.
         limit: the largest difference, divided by how far the recorded values spread (the largest less the smallest),
             up to which arrays are equal.
 
@@ -100,7 +100,8 @@ def compare_outputs(
     from ckptload.nets.pytorch import running  # noqa: PLC0415 -- imports torch
 
     with opened(recorded) as arrays, enough_memory("to compare outputs"):
-        names = renamed(arrays.layers, name_map)
+        # A layer that a map joins of several, or makes of nothing, was not recorded.
+        names = {one.name: one.sources[0] for one in recipes_of(arrays.layers, name_map) if len(one.sources) == 1}
         advice = running.advice(module)
         layers: dict[str, ArrayDifference] = {}
 

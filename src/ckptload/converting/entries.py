@@ -13,6 +13,7 @@ from ckptload import dtypes
 from ckptload.converting import npz
 from ckptload.converting.executors import run
 from ckptload.converting.jobs import Meter
+from ckptload.converting.making import made
 from ckptload.converting.moves import Move
 from ckptload.converting.shards import Shard
 from ckptload.errors import ChangedFileError, CheckpointError, enough_memory
@@ -21,9 +22,10 @@ from ckptload.writing.gathering import gather
 from ckptload.writing.temporary_files import unlink
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
+    from ckptload.binding.maps.recipes import Recipe
     from ckptload.converting.jobs import Total
     from ckptload.dtypes import DType
     from ckptload.formats.item import Item
@@ -57,8 +59,8 @@ class EntriesTask:
     """Write entries of a checkpoint to a file that the caller has staged. Doing it twice gives the same file.
 
     Attributes:
-        source: what is read, of which the entries `names`.
-        names: the name of each entry in the source, and in the file.
+        source: what is read.
+        recipes: how each entry of the file is made of those of the source.
         dtype: what floating-point tensors are converted to, or None.
         nbytes: size of the data, in bytes, when the job was planned.
         path: where the file shall be.
@@ -68,7 +70,7 @@ class EntriesTask:
     """
 
     source: Opens
-    names: tuple[tuple[str, str], ...]
+    recipes: tuple[Recipe, ...]
     dtype: DType | None
     nbytes: int
     path: str
@@ -123,22 +125,37 @@ def write_from(reader: Reader, task: EntriesTask, total: Total | None = None) ->
 
 
 def _items(reader: Reader, task: EntriesTask, beyond: dict[str, None]) -> list[Item]:
-    wanted = dict(task.names)
+    wanted = {name for recipe in task.recipes for name in recipe.sources}
     found = {item.name: item for item in gather(reader.select(choice_func=wanted.__contains__), None, None)}
-    moves = [moved(found[old], old, new, task.dtype, beyond) for old, new in task.names if old in found]
-    if len(moves) != len(wanted) or sum(move.item.nbytes for move in moves) != task.nbytes:
+    possible = [recipe for recipe in task.recipes if found.keys() >= {*recipe.sources}]
+    moves = [moved(recipe, found, reader, task.dtype, beyond) for recipe in possible]
+    if len(moves) != len(task.recipes) or sum(move.item.nbytes for move in moves) != task.nbytes:
         raise ChangedFileError(
             "the source does not have the entries that it had when the job was planned", hint="begin the job again"
         )
     return [move.item for move in moves]
 
 
-def moved(item: Item, old: str, new: str, dtype: DType | None, beyond: dict[str, None]) -> Move:
-    """Return the move of one entry, whose data is converted to `dtype` if it can be."""
-    named = item._replace(name=new)
+def moved(
+    recipe: Recipe, found: Mapping[str, Item], reader: Reader, dtype: DType | None, beyond: dict[str, None]
+) -> Move:
+    """Return the move of one entry, whose data is converted to `dtype` if it can be.
+
+    Args:
+        recipe: how it is made.
+        found: the entries of the source.
+        reader: the source.
+        dtype: what floating-point tensors are converted to, or None.
+        beyond: the name is added to this when the data has values that are too large for it.
+
+    Raises:
+        BindingError: the rule of the recipe does not fit the entries.
+    """
+    item = made(recipe, found, reader)
+    old = " + ".join(recipe.sources)
     if dtype is not None and item.dtype in dtypes.FLOATS and item.dtype is not dtype:
-        return Move(old, item.dtype, _cast(named, item.dtype, dtype, beyond))
-    return Move(old, item.dtype, named)
+        return Move(old, item.dtype, _cast(item, item.dtype, dtype, beyond))
+    return Move(old, item.dtype, item)
 
 
 def _cast(item: Item, source: DType, target: DType, beyond: dict[str, None]) -> Item:
@@ -161,7 +178,7 @@ class ShardWriter:
 
     Args:
         source: what is read.
-        moves: the entries.
+        recipes: how each entry is made.
         dtype: what floating-point tensors are converted to, or None.
         beyond: names of entries with values that are too large for it are added to this.
         meter: is told of the bytes.
@@ -171,14 +188,14 @@ class ShardWriter:
     def __init__(
         self,
         source: Opens,
-        moves: Iterable[Move],
+        recipes: Iterable[Recipe],
         dtype: DType | None,
         beyond: dict[str, None],
         meter: Meter,
         executor: Any,
     ) -> None:
         self._source = source
-        self._old = {move.item.name: move.old for move in moves}
+        self._recipes = {recipe.name: recipe for recipe in recipes}
         self._dtype = dtype
         self._beyond = beyond
         self._meter = meter
@@ -189,7 +206,7 @@ class ShardWriter:
         tasks = [
             EntriesTask(
                 self._source,
-                tuple((self._old[item.name], item.name) for item in shard.items),
+                tuple(self._recipes[item.name] for item in shard.items),
                 self._dtype,
                 sum(item.nbytes for item in shard.items),
                 str(shard.target),

@@ -19,7 +19,7 @@ class Move(NamedTuple):
     """One entry in the source and in the result.
 
     Attributes:
-        old: its name in the source.
+        old: its name in the source; of several that are joined, all names with " + " between them; empty for zeros.
         source: its dtype in the source; None if it is not a tensor.
         item: the entry in the result.
     """

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from ckptload import dtypes, filters, shown
-from ckptload.binding.renaming import renamed
+from ckptload.binding.maps.choosing import recipes_of
 from ckptload.converting.entries import Again, ShardWriter, moved
 from ckptload.converting.executors import check_executor
 from ckptload.converting.jobs import Meter, check_progress, path_of
@@ -33,7 +33,8 @@ from ckptload.writing.gathering import gather
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from ckptload.binding.renaming import NameMap
+    from ckptload.binding.maps.choosing import NameMapLike
+    from ckptload.binding.maps.recipes import Recipe
     from ckptload.converting.entries import Opens
     from ckptload.converting.jobs import Progress
     from ckptload.converting.moves import Move
@@ -50,7 +51,7 @@ def convert_checkpoint(
     *,
     format: str | None = None,
     choice_func: Callable[[str], Any] | None = None,
-    name_map: NameMap = None,
+    name_map: NameMapLike = None,
     dtype: DType | None = None,
     crc_check: bool = False,
     max_shard_size: int | str | None = None,
@@ -149,7 +150,7 @@ class Conversion:
         *,
         format: str | None,
         choice_func: Callable[[str], Any] | None,
-        name_map: NameMap,
+        name_map: NameMapLike,
         dtype: DType | None,
         crc_check: bool,
         max_shard_size: int | str | None,
@@ -168,7 +169,7 @@ class Conversion:
             target = dataclasses.replace(target, path=Path(targets.place(str(place))))
         self.dtype = dtype
         self.beyond: dict[str, None] = {}
-        plan = _plan(source, choice_func, name_map, dtype, self.beyond)
+        self._recipes, plan = _plan(source, choice_func, name_map, dtype, self.beyond)
         self.result = Result(source, [move.item for move in plan], target, metadata or {})
         self.moves = Moves(plan, *self.result.files())
         self.nbytes = sum(move.item.nbytes for move in plan)
@@ -177,7 +178,7 @@ class Conversion:
 
     def shard_writer(self, source: Opens, meter: Meter, executor: Any) -> ShardWriter:
         """Return what writes the shards by an executor."""
-        return ShardWriter(source, self.moves, self.dtype, self.beyond, meter, executor)
+        return ShardWriter(source, self._recipes, self.dtype, self.beyond, meter, executor)
 
     def warn_of_infinity(self) -> None:
         """Warn of the entries in `beyond`."""
@@ -239,10 +240,10 @@ def check_new_names(found: Iterable[str]) -> None:
 def _plan(
     source: Reader,
     choice_func: Callable[[str], Any] | None,
-    name_map: NameMap,
+    name_map: NameMapLike,
     dtype: DType | None,
     beyond: dict[str, None],
-) -> list[Move]:
+) -> tuple[list[Recipe], list[Move]]:
     """Plan the entries of the result; when they are written, names of those beyond `dtype` are added to `beyond`."""
     if dtype is not None and dtype not in dtypes.FLOATS:
         raise ArgumentError(
@@ -250,5 +251,6 @@ def _plan(
         )
     found = chosen(source, choice_func, source.kept_strings())
     by_name = {item.name: item for item in found}
-    check_new_names(new := renamed(by_name, name_map))
-    return [moved(by_name[old], old, name, dtype, beyond) for name, old in new.items()]
+    recipes = recipes_of(by_name, name_map)
+    check_new_names(recipe.name for recipe in recipes)
+    return recipes, [moved(recipe, by_name, source, dtype, beyond) for recipe in recipes]

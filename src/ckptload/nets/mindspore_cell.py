@@ -13,7 +13,7 @@ from ckptload.foreign.mindspore_tensors import as_tensor, gives_arrays, refusal
 from ckptload.nets.overlaps import extent_of
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Mapping, Sequence
 
     from ckptload.dtypes import Array
     from ckptload.nets.overlaps import Extent
@@ -30,13 +30,13 @@ class MindSporeTarget:
     """A ``mindspore.nn.Cell`` as a target."""
 
     def __init__(self, cell: Any) -> None:
-        self._cell = cell
+        self.net = cell
 
     def slots(self, keys: Collection[str] = ()) -> list[MindSporeSlot]:  # noqa: ARG002 -- one name each
         """Return its parameters in the order of ``parameters_and_names``."""
-        return [MindSporeSlot(parameter) for _, parameter in self._cell.parameters_and_names()]
+        return [MindSporeSlot(parameter) for _, parameter in self.net.parameters_and_names()]
 
-    def differences(self, sources: Mapping[str, str], *, is_ckpt: bool) -> tuple[LayerDifference, ...]:  # noqa: ARG002
+    def differences(self, sources: Mapping[str, Sequence[str]], *, is_ckpt: bool) -> tuple[LayerDifference, ...]:  # noqa: ARG002
         """Return nothing: its layers are MindSpore's own."""
         return ()
 

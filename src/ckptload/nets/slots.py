@@ -5,7 +5,7 @@ Binding uses nothing else of a net, so it can load into any kind of net that pro
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ckptload.errors import ArgumentTypeError
 from ckptload.messages import type_name
@@ -58,16 +58,22 @@ class Slot(Protocol):
 
 
 class Target(Protocol):
-    """A net to load into."""
+    """A net to load into.
+
+    Attributes:
+        net: the net.
+    """
+
+    net: Any
 
     def slots(self, keys: Collection[str]) -> Sequence[Slot]:
         """Return its parameters in the net's own order; `keys` are the names of the entries to load."""
 
-    def differences(self, sources: Mapping[str, str], *, is_ckpt: bool) -> Sequence[LayerDifference]:
+    def differences(self, sources: Mapping[str, Sequence[str]], *, is_ckpt: bool) -> Sequence[LayerDifference]:
         """Return the kinds of layers that may compute something else than the net that the entries come from.
 
         Args:
-            sources: names of entries in the checkpoint, by the names of the parameters that they are loaded into.
+            sources: names of the entries in the checkpoint that each parameter is loaded from, by the parameter's name.
             is_ckpt: whether they come from a .ckpt, and so from MindSpore.
         """
 
@@ -93,13 +99,13 @@ class CellTarget:
     """A Cell of this package as a target."""
 
     def __init__(self, cell: Cell) -> None:
-        self._cell = cell
+        self.net = cell
 
     def slots(self, keys: Collection[str]) -> Sequence[Slot]:  # noqa: ARG002 -- its parameters have one name each
         """Return its parameters in the order of `Cell.parameters_and_names`."""
-        return [CellSlot(parameter) for _, parameter in self._cell.parameters_and_names()]
+        return [CellSlot(parameter) for _, parameter in self.net.parameters_and_names()]
 
-    def differences(self, sources: Mapping[str, str], *, is_ckpt: bool) -> tuple[LayerDifference, ...]:  # noqa: ARG002
+    def differences(self, sources: Mapping[str, Sequence[str]], *, is_ckpt: bool) -> tuple[LayerDifference, ...]:  # noqa: ARG002
         """Return nothing: a Cell computes nothing."""
         return ()
 

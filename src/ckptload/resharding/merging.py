@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Mapping
 
-    from ckptload.binding.renaming import NameMap
+    from ckptload.binding.maps.choosing import NameMapLike
     from ckptload.converting.jobs import Progress
     from ckptload.converting.moves import Moves
     from ckptload.dtypes import DType
@@ -29,7 +29,7 @@ def merge_checkpoints(
     *,
     format: str | None = None,
     choice_func: Callable[[str], Any] | None = None,
-    name_map: NameMap = None,
+    name_map: NameMapLike = None,
     dtype: DType | None = None,
     max_shard_size: int | str | None = None,
     executor: Any = None,

@@ -8,6 +8,7 @@ from heapq import heapreplace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from ckptload.binding.maps.recipes import Recipe
 from ckptload.converting.entries import EntriesTask, write_entries, write_from
 from ckptload.converting.executors import check_executor, run
 from ckptload.converting.jobs import Meter, Total, check_progress, path_of
@@ -158,7 +159,7 @@ class _Unified:
         names = self._parts[part]
         return EntriesTask(
             self._set,
-            tuple((name, self._names[name]) for name in names),
+            tuple(Recipe(self._names[name], (name,)) for name in names),
             None,
             sum(self._sizes[name] for name in names),
             str(path),

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 COLUMNS: Final = "columns"
 REST: Final = "rest"
 _SHAPE: Final = re.compile(r"(?:\d{1,18}|\.\.\.)?(?: (?:\d{1,18}|\.\.\.))*", re.ASCII)
-_ARROW: Final = " -> "
+#: Between the two shapes of a `Rule.reshape`.
+ARROW: Final = " -> "
 _LARGEST: Final = 1 << 20
 
 
@@ -39,7 +40,8 @@ class Rule(NamedTuple):
         sizes: of a cut: how the axis is shared, as proportions such as (4, 1, 1); or ``"columns"`` for as many as the
             matrix has columns, and ``"rest"`` for an equal share of what is left. Empty: in equal parts.
         zeros: shape of a tensor of zeros, which the net has and the checkpoint does not; None if it is none.
-        beside: of zeros: the entry beside which they stand; it has the same places for numbers.
+        beside: of zeros: the entry beside which they stand. Of a cut by columns: the matrix whose columns count. It has
+            the same places for numbers.
     """
 
     sources: tuple[str, ...]
@@ -55,21 +57,19 @@ class Rule(NamedTuple):
     @property
     def is_rename(self) -> bool:
         """Whether values do not change, so that the rule also holds for all names that begin like it."""
-        return self.zeros is None and not self.transpose and not self.reshape and len(self.targets) < 2 > len(self.sources)
+        changes = self.zeros is not None or self.transpose or bool(self.reshape)
+        return not (changes or self.is_several)
 
-    def inverse(self) -> Rule:
+    def inverse(self) -> Rule | None:
         """Return the rule that goes back: from the names of the net to those of the checkpoint.
 
-        Zeros go back as an entry that is left out.
-
-        Raises:
-            ArgumentError: the entry is left out, so that there is no way back.
+        Zeros go back as an entry that is left out. There is no rule for what was left out.
         """
         if self.zeros is not None:
             return Rule(self.targets, ())
         if not self.targets:
-            raise ArgumentError("the rule leaves the entry out, and what is gone cannot come back", name=self.sources[0])
-        before, arrow, after = self.reshape.partition(_ARROW)
+            return None
+        before, arrow, after = self.reshape.partition(ARROW)
         axis = 1 - self.axis if self.transpose and self.is_several else self.axis
         return self._replace(
             sources=self.targets, targets=self.sources, reshape=f"{after}{arrow}{before}" if arrow else "", axis=axis
@@ -130,13 +130,13 @@ def rule_of(told: Mapping[str, Any]) -> Rule:
         Rule(
             _names(told.get("from"), "from"),
             _names(told["to"], "to"),
-            _kind(told, "transpose", bool, False),
-            _kind(told, "reshape", str, ""),
-            _kind(told, "axis", int, 0),
-            _kind(told, "groups", int, 1),
-            tuple(_kind(told, "sizes", list, [])),
-            None if zeros is None else tuple(_kind(told, "zeros", list, [])),
-            _kind(told, "beside", str, ""),
+            _kind(told, "transpose", bool, usual=False),
+            _kind(told, "reshape", str, usual=""),
+            _kind(told, "axis", int, usual=0),
+            _kind(told, "groups", int, usual=1),
+            tuple(_kind(told, "sizes", list, usual=[])),
+            None if zeros is None else tuple(_kind(told, "zeros", list, usual=[])),
+            _kind(told, "beside", str, usual=""),
         )
     )
 
@@ -148,7 +148,7 @@ def _names(told: Any, key: str) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _kind(told: Mapping[str, Any], key: str, kind: type, usual: Any) -> Any:
+def _kind(told: Mapping[str, Any], key: str, kind: type, *, usual: Any) -> Any:
     value = told.get(key, usual)
     if not isinstance(value, (kind, tuple) if kind is list else kind) or (kind is int and isinstance(value, bool)):
         raise ArgumentTypeError(f"{key!r} of a rule must be a {kind.__name__}, not {shown_value(value)}")
@@ -184,14 +184,14 @@ def _contradiction(rule: Rule) -> str | None:
         return None if is_alone else "zeros have one name in the net, and nothing else"
     reasons = {
         "'from' is missing": not rule.sources,
-        "'beside' belongs to zeros": bool(rule.beside),
+        "'beside' belongs to zeros, and to a cut by columns": bool(rule.beside) and COLUMNS not in rule.sizes,
         "several names become several": all(several),
         "several names are joined into one, which 'to' does not name": several[0] and not rule.targets,
         "'reshape' is only for one tensor that becomes one": bool(rule.reshape) and (any(several) or rule.transpose),
         "'axis' and 'groups' belong to tensors that are joined or cut": not any(several)
         and (rule.axis != 0 or rule.groups != 1),
         "'sizes' belong to a tensor that is cut, one for each part": bool(rule.sizes)
-        and len(rule.sizes) != max(len(rule.targets), len(rule.sources)),
+        and (not any(several) or len(rule.sizes) != max(len(rule.targets), len(rule.sources))),
         "an empty name": "" in rule.sources and not rule.is_rename,
         "the same name twice": len({*rule.sources}) < len(rule.sources) or len({*rule.targets}) < len(rule.targets),
         "'reshape' is not two shapes such as '... -> ... 1 1'": bool(rule.reshape) and not _is_reshape(rule.reshape),
@@ -200,7 +200,7 @@ def _contradiction(rule: Rule) -> str | None:
 
 
 def _is_reshape(text: str) -> bool:
-    sides = text.split(_ARROW)
+    sides = text.split(ARROW)
     dots = [side.split().count("...") for side in sides]
     return len(sides) == 2 and all(map(_SHAPE.fullmatch, sides)) and dots in ([0, 0], [1, 1])  # noqa: PLR2004 -- sides
 
@@ -213,7 +213,7 @@ def _wrong_numbers(rule: Rule) -> str | None:
         is_number = isinstance(size, int) and not isinstance(size, bool) and 0 < size <= _LARGEST
         if not is_number and size not in (COLUMNS, REST):
             return f"a size is a positive number, {COLUMNS!r} or {REST!r}, not {shown_value(size)}"
-    if any(isinstance(size, str) for size in rule.sizes) != all(isinstance(size, str) for size in rule.sizes):
+    if len({isinstance(size, str) for size in rule.sizes}) > 1:
         return f"sizes are all numbers, or all {COLUMNS!r} and {REST!r}"
     for length in rule.zeros or ():
         if not isinstance(length, int) or isinstance(length, bool) or not 0 <= length < 1 << 40:

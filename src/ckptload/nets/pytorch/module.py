@@ -49,7 +49,7 @@ def choose(module: Any, keys: Collection[str]) -> Iterator[Chosen]:
     """
     tied: dict[object, list[Place]] = {}
     for place in places(module):
-        tied.setdefault(_identity(place.tensor), []).append(place)
+        tied.setdefault(identity(place.tensor), []).append(place)
     every = [[(name, place) for place in several for name in place.names] for several in tied.values()]
     ranks = _behind_prefixes([[name for name, _ in options] for options in every], keys)
     for several, options in zip(tied.values(), every, strict=True):
@@ -87,21 +87,21 @@ class TorchTarget:
     """A module as a target; its parameters and persistent buffers have the names that MindSpore gives them."""
 
     def __init__(self, module: Any) -> None:
-        self._module: torch.nn.Module = module
+        self.net: torch.nn.Module = module
         self._chosen: list[Chosen] = []
 
     def slots(self, keys: Collection[str]) -> list[TorchSlot]:
         """Return one slot for each tensor, also if it is tied to several names."""
-        self._chosen = list(choose(self._module, keys))
+        self._chosen = list(choose(self.net, keys))
         return [TorchSlot(chosen) for chosen in self._chosen]
 
-    def differences(self, sources: Mapping[str, str], *, is_ckpt: bool) -> tuple[LayerDifference, ...]:
+    def differences(self, sources: Mapping[str, Sequence[str]], *, is_ckpt: bool) -> tuple[LayerDifference, ...]:
         """Return the kinds of layers that may differ, if the entries come from MindSpore."""
-        return differences_of(self._module, self._chosen, sources, is_ckpt=is_ckpt)
+        return differences_of(self.net, self._chosen, sources, is_ckpt=is_ckpt)
 
 
 def differences_of(
-    module: torch.nn.Module, chosen: Iterable[Chosen], sources: Mapping[str, str], *, is_ckpt: bool
+    module: torch.nn.Module, chosen: Iterable[Chosen], sources: Mapping[str, Sequence[str]], *, is_ckpt: bool
 ) -> tuple[LayerDifference, ...]:
     """Return the kinds of layers of a module that may differ from those of the net that entries come from.
 
@@ -110,7 +110,9 @@ def differences_of(
     """
     if not sources:
         return ()
-    is_theirs = is_ckpt or any(_is_theirs(sources.get(each.name, ""), each.place.path) for each in chosen)
+    is_theirs = is_ckpt or any(
+        _is_theirs(source, each.place.path) for each in chosen for source in sources.get(each.name, ())
+    )
     return differences(module) if is_theirs else ()
 
 
@@ -181,7 +183,7 @@ def _extent(tensor: torch.Tensor) -> Extent | None:
     return Extent(str(tensor.device), tensor.data_ptr(), tuple(tensor.shape), strides, size)
 
 
-def _identity(tensor: torch.Tensor) -> object:
+def identity(tensor: torch.Tensor) -> object:
     """Return what is equal for a tensor and another of the same elements, whichever object it is."""
     place = _extent(tensor) if refusal_of(tensor) is None else None
     return (place, tensor.dtype) if place is not None and place.size else id(tensor)
