@@ -97,7 +97,7 @@ def test_recorded_layers_may_have_other_names(net: Net) -> None:
     assert found.first_difference is not None
     assert (found.first_difference.path, found.first_difference.key) == ("pool", "layer:net.max_pool")
     assert found.unknown == ("head",)
-    assert "not compared, because the module did not compute them: 'head'" in str(found)
+    assert "not compared, because the module did not compute it: 'head'" in str(found)
 
 
 def test_a_pair_of_an_input_and_an_output(net: Net) -> None:
@@ -117,6 +117,11 @@ def test_inputs_may_be_passed(net: Net) -> None:
     for wrong in ("x", 3, (1,), {1: given}):
         with pytest.raises(ArgumentTypeError):
             compare_outputs(net, record, inputs=wrong)
+
+
+def test_other_arrays_are_listed_and_not_compared() -> None:
+    found = compare_outputs(nn.Identity(), {"input": np.ones(1), "output": np.ones(1), "labels": np.array(["a"])})
+    assert (found.equal, found.unknown) == (True, ("labels",))
 
 
 def test_only_layers_may_be_recorded(net: Net) -> None:
@@ -188,8 +193,9 @@ def test_a_module_that_fails_is_an_error_of_ours_and_keeps_no_hooks(net: Net) ->
 @pytest.mark.parametrize(
     ("record", "message"),
     [
-        ({"input": np.ones(1)}, "nothing to compare with"),
-        ({"x": np.ones(1)}, "unknown keys of recorded arrays: 'x'"),
+        ({}, "no output and no layer is recorded, but nothing"),
+        ({"input": np.ones(1)}, "no output and no layer is recorded, but 'input'"),
+        ({"x": np.ones(1)}, "no output and no layer is recorded, but 'x'"),
         ({"output": np.ones(1), "output_0": np.ones(1)}, "two recorded arrays are output 0"),
         ({1: np.ones(1)}, "a key of recorded must be a str"),
         ({"input": np.ones(1), "output": "x"}, "it must be an array or a tensor"),

@@ -28,7 +28,7 @@ class Comparison(NamedTuple):
     Attributes:
         outputs: the outputs, in order.
         layers: layers of which something was recorded, in the order in which the module computed them first.
-        unknown: names of recorded layers that the module does not have, or did not compute.
+        unknown: names of recorded layers that the module does not have, or did not compute; keys of other arrays.
         limit: the relative difference up to which arrays are equal.
     """
 
@@ -62,7 +62,7 @@ class Comparison(NamedTuple):
             lines.extend([f"before it, {before[-1].path!r} is equal"] if before else [])
             lines.extend([first.advice] if first.advice else [])
         if self.unknown:
-            lines.append(f"not compared, because the module did not compute them: {listed(self.unknown)}")
+            lines.append(f"not compared, because the module did not compute it: {listed(self.unknown)}")
         return "\n  ".join(lines)
 
 
@@ -91,7 +91,7 @@ def compare_outputs(
 
     Raises:
         ArgumentTypeError: an argument is of the wrong type (also a TypeError).
-        ArgumentError: a key of a recorded array is unknown, or there is no input.
+        ArgumentError: there is no input, or nothing to compare with.
         ComputationError: the module cannot compute with the input (also a RuntimeError).
         CheckpointError: the .npz cannot be read, or is damaged.
     """
@@ -115,8 +115,8 @@ def compare_outputs(
             _compared(key, key, "", found[number] if number < len(found) else None, arrays.array(key), limit)
             for number, key in enumerate(arrays.outputs)
         )
-    unknown = tuple(name for path, name in names.items() if path not in layers)
-    return Comparison(outputs, tuple(layers.values()), unknown, limit)
+    unknown = [name for path, name in names.items() if path not in layers]
+    return Comparison(outputs, tuple(layers.values()), (*unknown, *arrays.unknown), limit)
 
 
 def _compared(

@@ -30,26 +30,28 @@ class Recorded:
         inputs: keys of the inputs, in order.
         outputs: keys of the outputs, in order.
         layers: keys of what layers gave, by the names of the layers.
+        unknown: keys of anything else, which is not compared.
     """
 
     def __init__(self, keys: Iterable[str], read: Callable[[str], Any]) -> None:
         self._read = read
         self.layers: dict[str, str] = {}
         numbered: dict[str, dict[int, str]] = {"input": {}, "output": {}}
-        unknown = []
+        self.unknown: list[str] = []
         for key in keys:
             found = _KEY.fullmatch(key)
             if found is None:
-                unknown.append(key)
+                self.unknown.append(key)
             elif found["layer"]:
                 self.layers[found["layer"]] = key
             elif numbered[found["kind"]].setdefault(int(found["number"] or 0), key) != key:
                 raise ArgumentError(f"two recorded arrays are {found['kind']} {int(found['number'] or 0)}", hint=_HINT)
-        if unknown:
-            raise ArgumentError(f"unknown keys of recorded arrays: {listed(unknown)}", hint=_HINT)
         self.inputs, self.outputs = ([them[number] for number in sorted(them)] for them in numbered.values())
         if not self.outputs and not self.layers:
-            raise ArgumentError("nothing to compare with is recorded: no output and no layer", hint=_HINT)
+            raise ArgumentError(
+                f"no output and no layer is recorded, but {listed(self.unknown or self.inputs) or 'nothing'}",
+                hint=_HINT,
+            )
 
     def array(self, key: str) -> Taken:
         """Return an array with its dtype."""

@@ -27,6 +27,9 @@ _LRN: Final = {"size": 11, "alpha": 11.0, "beta": 0.5, "k": 1.0}
 #: Layers whose norms have torch's eps in MindSpore, too (nn/layer/transformer.py).
 _WITH_NORMS: Final = (nn.TransformerEncoderLayer, nn.TransformerDecoderLayer)
 _EPS_OF_THEIRS: Final = 1e-5
+_BY_TANH: Final = "it is exact; MindSpore's default is the approximation by tanh"
+#: Layers of timm and transformers: their packages, and their names.
+_EXACT: Final = frozenset({("timm", "GELU"), ("transformers", "GELUActivation")})
 
 _CONVOLUTIONS: Final = {nn.Conv1d: 1, nn.Conv2d: 2, nn.Conv3d: 3}
 _TRANSPOSED: Final = {nn.ConvTranspose1d: 1, nn.ConvTranspose2d: 2, nn.ConvTranspose3d: 3}
@@ -101,6 +104,8 @@ def _found(layer: nn.Module) -> _Found | None:
         for kind in kinds:
             if isinstance(layer, kind):
                 return tell(layer, kind.__name__)
+    if _is_exact_gelu(layer):
+        return _Found(type(layer).__name__, _BY_TANH, "layer.forward = nn.GELU(approximate='tanh').forward")
     return None
 
 
@@ -239,8 +244,13 @@ def _eps(default: float) -> Callable[[Any, str], _Found | None]:
 def _gelu(layer: Any, kind: str) -> _Found | None:
     if layer.approximate != "none":
         return None
-    reason = "it is exact; MindSpore's default is the approximation by tanh"
-    return _Found(kind, reason, "layer.approximate = 'tanh'")
+    return _Found(kind, _BY_TANH, "layer.approximate = 'tanh'")
+
+
+def _is_exact_gelu(layer: nn.Module) -> bool:
+    """Tell whether a layer is one of other libraries that computes the exact GELU and has no setting for it."""
+    kind = type(layer)
+    return (kind.__module__.partition(".")[0], kind.__qualname__) in _EXACT and "forward" not in vars(layer)
 
 
 def _leaky(layer: Any, kind: str) -> _Found | None:
