@@ -93,7 +93,8 @@ def test_recorded_layers_may_have_other_names(net: Net) -> None:
     record = recorded(net)
     record["layer:net.max_pool"] = record.pop("layer:pool")
     record["layer:head"] = record["output"]
-    found = compare_outputs(net, record, name_map={"net.max_pool": "pool"})
+    found = compare_outputs(net, record, name_map=ckptload.NameMap({"net.max_pool": "pool"}))
+    assert found == compare_outputs(net, record, name_map={"net.max_pool": "pool"})
     assert found.first_difference is not None
     assert (found.first_difference.path, found.first_difference.key) == ("pool", "layer:net.max_pool")
     assert found.unknown == ("head",)
@@ -188,6 +189,13 @@ def test_a_module_that_fails_is_an_error_of_ours_and_keeps_no_hooks(net: Net) ->
     with pytest.raises(ckptload.ComputationError, match="the module cannot compute with this input"):
         compare_outputs(net, record)
     assert not any(layer._forward_hooks for layer in net.modules())
+
+
+def test_a_module_that_fails_behind_a_difference_names_it(net: Net) -> None:
+    record = recorded(net)
+    net.pool.stride = 1
+    with pytest.raises(ckptload.ComputationError, match=r"before that, the first difference: 'pool' .* the shape is"):
+        compare_outputs(net, record)
 
 
 @pytest.mark.parametrize(

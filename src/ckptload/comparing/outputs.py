@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from ckptload.binding.maps.choosing import recipes_of
 from ckptload.comparing.measures import ArrayDifference, measure
 from ckptload.comparing.recorded import Recorded, opened, taken_of
-from ckptload.errors import ArgumentError, ArgumentTypeError, enough_memory
+from ckptload.errors import ArgumentError, ArgumentTypeError, ComputationError, enough_memory
 from ckptload.foreign.taking import is_foreign
 from ckptload.messages import counted, listed, shown_value, type_name
 from ckptload.nets.foreign import check_module
@@ -110,7 +110,13 @@ def compare_outputs(
             layers[path] = _compared(path, key, kind, found, arrays.array(key), limit, advice.get(path, ""))
 
         positional, named = _inputs(arrays, inputs)
-        found = running.run(module, positional, named, names, seen)
+        try:
+            found = running.run(module, positional, named, names, seen)
+        except ComputationError as error:
+            first = next((each for each in layers.values() if not each.equal), None)
+            if first is None:
+                raise
+            raise ComputationError(f"{error.problem}; before that, the first difference: {first}") from error
         outputs = tuple(
             _compared(key, key, "", found[number] if number < len(found) else None, arrays.array(key), limit)
             for number, key in enumerate(arrays.outputs)
