@@ -13,6 +13,7 @@ pytest.importorskip("torch")
 
 import torch
 
+from ckptload.binding.maps.conventions import convention
 from networks.twins import SMALL, transformer
 
 pytestmark = [pytest.mark.torch, pytest.mark.slow, pytest.mark.filterwarnings("default")]
@@ -87,3 +88,21 @@ def test_all_names_and_shapes_are_those_of_mindformers(name: str) -> None:
     assert ckptload.load_param_into_net(again, values, name_map=name) == ([], [])
     for key, tensor in net.state_dict().items():
         assert np.array_equal(again.state_dict()[key].numpy(), tensor.numpy()), key
+
+
+def test_rules_with_groups_fit_files_that_are_stored_in_groups_of_heads() -> None:
+    net = LLAMA()
+    rules = [
+        rule._replace(groups=2 if "w_qkv" in rule.sources[0] else 48) if len(rule.targets) > 1 else rule
+        for rule in convention("mindformers-llama-concat").rules
+    ]
+    values = ckptload.from_torch(net, name_map=ckptload.NameMap(rules))
+    layer = "model.layers.1"
+    state = {key: tensor.numpy() for key, tensor in net.state_dict().items()}
+    # Two heads for keys: of each, the rows of two heads of q, then those of k and v.
+    heads = [state[f"{layer}.self_attn.{part}_proj.weight"].reshape(2, -1, 32) for part in ("q", "k", "v")]
+    assert np.array_equal(values[f"{layer}.attention.w_qkv.weight"].asnumpy(), np.hstack(heads).reshape(64, 32))
+    rows = [state[f"{layer}.mlp.{part}_proj.weight"] for part in ("gate", "up")]
+    assert np.array_equal(
+        values[f"{layer}.feed_forward.w_gate_hidden.weight"].asnumpy(), np.stack(rows, 1).reshape(96, 32)
+    )
