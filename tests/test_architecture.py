@@ -58,6 +58,7 @@ RULES: dict[str, set[str]] = {
     "loading": {"binding", "ranks", "reading", "encryption", "formats", "foreign.giving", "filters"},
     "saving": {"writing", "ranks", "nets", "encryption", "tensors", "formats"},
     "frameworks": {"binding", "reading", "nets", "tensors", "foreign"},
+    "comparing": {"binding", "nets", "foreign", "tensors", "sources", "dtypes"},
     "converting": {
         *("binding", "writing", "reading", "encryption", "tensors", "foreign.giving", "formats", "filters", "dtypes"),
     },
@@ -81,7 +82,7 @@ RULES: dict[str, set[str]] = {
     },
     "__init__": {
         *("absent", "context", "log", "dtype", "common", "ops", "mint", "numpy", "nn", "train", "mindspore"),
-        *("parallel", "resharding", "loading", "saving", "frameworks", "converting"),
+        *("parallel", "resharding", "loading", "saving", "frameworks", "comparing", "converting"),
         *("binding", "ranks", "reading", "nets", "tensors", "formats", "dtypes"),
     },
     "cli": {"__init__", "dtypes", "encryption.keys", "sources.spans", "writing.atomic", "writing.targets"},
@@ -112,7 +113,7 @@ FILES: dict[str, list[str]] = {
     "encryption": ["keys", "ciphers", "chain", "cache", "decrypting", "authenticated", "opening", "encrypting"],
     "foreign": ["classes", "taken", "torch_tensors", "mindspore_tensors", "taking", "giving"],
     "nets": ["ends", "overlaps", "states", "cell", "containers", "pytorch", "mindspore_cell", "foreign", "slots"],
-    "nets.pytorch": ["groups", "names", "module", "state"],
+    "nets.pytorch": ["groups", "names", "difference", "differences", "running", "module", "state"],
     "reading": ["access", "arrays", "slices", "values", "digests", "opened", "reader", "indexing", "advice", "opening"],
     "ranks": [
         *("layout_numbers", "layout", "schema", "layout_forms", "strategy", "strategy_files", "redundancy"),
@@ -137,6 +138,7 @@ FILES: dict[str, list[str]] = {
         *("strategies", "rank_sets", "rank_files", "merging", "cutting", "holders"),
         *("transforming", "unifying", "distributed"),
     ],
+    "comparing": ["archive", "recorded", "measures", "outputs"],
     "converting": [
         *("executors", "jobs", "moves", "shards", "npz", "making", "entries", "results", "rewriting", "converters"),
     ],

@@ -53,6 +53,7 @@ from ckptload.errors import (
     EncryptedCheckpointError,
     ForeignFieldWarning,
     IntegerRangeError,
+    LayerDifferenceWarning,
     LimitError,
     MissingAttributeError,
     MissingFileError,
@@ -87,6 +88,8 @@ if TYPE_CHECKING:
     from ckptload.common.api import jit
     from ckptload.common.seed import get_seed, set_seed
     from ckptload.common.tensor import from_numpy, is_tensor, tensor
+    from ckptload.comparing.measures import ArrayDifference
+    from ckptload.comparing.outputs import Comparison, compare_outputs
     from ckptload.context import (
         COMPATIBLE,
         GRAPH_MODE,
@@ -144,6 +147,7 @@ if TYPE_CHECKING:
     from ckptload.loading import ParamDictFuture, load_checkpoint, load_checkpoint_async
     from ckptload.nets.cell import Cell
     from ckptload.nets.containers import CellList, SequentialCell
+    from ckptload.nets.pytorch.difference import LayerDifference
     from ckptload.nets.pytorch.groups import guess_torch_names
     from ckptload.ranks.joining import merge_sliced_parameter
     from ckptload.ranks.layout import SliceLayout
@@ -169,19 +173,20 @@ if TYPE_CHECKING:
 
 __all__ = [
     "COMPATIBLE", "GRAPH_MODE", "LAX", "PYNATIVE_MODE", "STRICT", "ArgumentError", "ArgumentIndexError",
-    "ArgumentNameError", "ArgumentOverflowError", "ArgumentTypeError", "BackgroundSaveError", "BindingError",
-    "BindingPlan", "Cell", "CellList", "ChangedFileError", "CheckpointError", "ChecksumError",
-    "CipherUnavailableError", "ClosedReaderError", "ComputationError", "CorruptCheckpointError", "Coverage",
-    "DType", "DecryptionError", "EmptyCheckpointError", "EncryptedCheckpointError", "Entry", "Evidence", "Facts",
-    "Foreign", "ForeignField", "ForeignFieldWarning", "IntegerRangeError", "Item", "LimitError", "Load", "Misfit",
-    "MissingAttributeError", "MissingFileError", "MissingFolderError", "MissingPackageError", "MissingShardError",
-    "Move", "NameMap", "Note", "NothingSelectedError", "OutOfMemoryError", "ParallelMode", "ParamDictFuture",
-    "Parameter", "ParameterTuple", "ParentIsFileError", "PartialChecksumWarning", "Proposal", "Question",
-    "RankError", "RankFile", "ReadError", "Reader", "Rule", "SequentialCell", "SliceLayout", "Strategy",
-    "TargetIsFolderError", "TargetIsNoFileError", "Tensor", "TensorSlice", "Type", "UnknownNameError",
-    "UnsavableTypeError", "UnsupportedTypeError", "WriteError", "WritePermissionError", "WrongFormatError",
-    "__version__", "bfloat16", "bool_", "build_searched_strategy", "byte", "cdouble", "cfloat",
-    "ckpt_to_safetensors", "common", "complex64", "complex128", "context", "convert_checkpoint", "double", "dtype",
+    "ArgumentNameError", "ArgumentOverflowError", "ArgumentTypeError", "ArrayDifference", "BackgroundSaveError",
+    "BindingError", "BindingPlan", "Cell", "CellList", "ChangedFileError", "CheckpointError", "ChecksumError",
+    "CipherUnavailableError", "ClosedReaderError", "Comparison", "ComputationError", "CorruptCheckpointError",
+    "Coverage", "DType", "DecryptionError", "EmptyCheckpointError", "EncryptedCheckpointError", "Entry",
+    "Evidence", "Facts", "Foreign", "ForeignField", "ForeignFieldWarning", "IntegerRangeError", "Item",
+    "LayerDifference", "LayerDifferenceWarning", "LimitError", "Load", "Misfit", "MissingAttributeError",
+    "MissingFileError", "MissingFolderError", "MissingPackageError", "MissingShardError", "Move", "NameMap",
+    "Note", "NothingSelectedError", "OutOfMemoryError", "ParallelMode", "ParamDictFuture", "Parameter",
+    "ParameterTuple", "ParentIsFileError", "PartialChecksumWarning", "Proposal", "Question", "RankError",
+    "RankFile", "ReadError", "Reader", "Rule", "SequentialCell", "SliceLayout", "Strategy", "TargetIsFolderError",
+    "TargetIsNoFileError", "Tensor", "TensorSlice", "Type", "UnknownNameError", "UnsavableTypeError",
+    "UnsupportedTypeError", "WriteError", "WritePermissionError", "WrongFormatError", "__version__", "bfloat16",
+    "bool_", "build_searched_strategy", "byte", "cdouble", "cfloat", "ckpt_to_safetensors", "common",
+    "compare_outputs", "complex64", "complex128", "context", "convert_checkpoint", "double", "dtype",
     "dtype_to_nptype", "dtype_to_pytype", "errors", "float8_e4m3fn", "float8_e5m2", "float16", "float32",
     "float64", "float_", "from_numpy", "from_torch", "get_auto_parallel_context", "get_ckpt_path_with_strategy",
     "get_context", "get_current_device", "get_seed", "guess_torch_names", "half", "hifloat8", "int8", "int16",
@@ -212,6 +217,8 @@ _HOMES: Final = {
         "common.api": "jit",
         "common.seed": "get_seed set_seed",
         "common.tensor": "from_numpy is_tensor tensor",
+        "comparing.measures": "ArrayDifference",
+        "comparing.outputs": "Comparison compare_outputs",
         "context": (
             "context COMPATIBLE GRAPH_MODE LAX PYNATIVE_MODE STRICT ParallelMode get_auto_parallel_context get_context "
             "get_current_device reset_auto_parallel_context set_auto_parallel_context set_context set_deterministic "
@@ -228,6 +235,7 @@ _HOMES: Final = {
         "loading": "ParamDictFuture load_checkpoint load_checkpoint_async",
         "nets.cell": "Cell",
         "nets.containers": "CellList SequentialCell",
+        "nets.pytorch.difference": "LayerDifference",
         "nets.pytorch.groups": "guess_torch_names",
         "ranks.joining": "merge_sliced_parameter",
         "ranks.layout": "SliceLayout",
