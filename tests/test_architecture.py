@@ -126,8 +126,9 @@ FILES: dict[str, list[str]] = {
         "state_dict",
     ],
     "binding.maps": [
-        *("patterns", "rules", "recipes", "layouts", "name_map", "mapped", "conventions"),
-        *("paths", "layers", "structure", "deciding", "compact", "proposal", "sides", "proposing", "choosing"),
+        *("patterns", "rules", "recipes", "layouts", "name_map", "mapped", "conventions", "choosing"),
+        *("paths", "layers", "structure", "deciding", "guessing", "compact", "proposal", "sides", "told"),
+        *("proposing", "applying"),
     ],
     "writing": [
         *("permissions", "temporary_files", "targets", "atomic", "output", "shard_names", "journal", "locks"),

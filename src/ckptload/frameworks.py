@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ckptload.binding.loading import check_flags, is_ckpt, plan_target
-from ckptload.binding.maps.choosing import mapped, turned_round
+from ckptload.binding.maps.applying import mapped
+from ckptload.binding.maps.choosing import turned_round
 from ckptload.binding.maps.mapped import MappedSupply
 from ckptload.binding.supplies import supply_of
 from ckptload.errors import BindingError, enough_memory

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import ckptload
-from ckptload.binding.maps.choosing import mapped
+from ckptload.binding.maps.applying import mapped
 from ckptload.binding.renaming import renamed
 from ckptload.binding.supplies import supply_of
 from ckptload.errors import ArgumentError, ArgumentTypeError, BindingError

@@ -18,7 +18,7 @@ import numpy as np
 from ckptload.binding import report
 from ckptload.binding.completing import Ways, bind_share, told
 from ckptload.binding.copies import Look
-from ckptload.binding.maps.choosing import mapped
+from ckptload.binding.maps.applying import mapped
 from ckptload.binding.matching import match
 from ckptload.binding.plan import Load, Plan, fits
 from ckptload.binding.supplies import Transfer, supply_of

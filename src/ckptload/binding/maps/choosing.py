@@ -7,18 +7,15 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ckptload.binding.maps.conventions import convention
-from ckptload.binding.maps.mapped import MappedSupply
 from ckptload.binding.maps.name_map import NameMap
 from ckptload.binding.maps.patterns import has_places
 from ckptload.binding.maps.recipes import Recipe
 from ckptload.binding.renaming import renamed
-from ckptload.errors import ArgumentError, BindingError, Hint
+from ckptload.errors import ArgumentError
 from ckptload.messages import warn
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-    from ckptload.binding.supplies import Supply
 
     NameMapLike = Mapping[str, str | None] | Callable[[str], str | None] | NameMap | str | os.PathLike[str] | None
 
@@ -76,35 +73,3 @@ def turned_round(name_map: NameMapLike) -> NameMap:
     if not isinstance(chosen, (NameMap, Mapping)):
         raise ArgumentError("a function of names cannot be turned round", hint="write the map as a dictionary")
     return (chosen if isinstance(chosen, NameMap) else NameMap(chosen)).inverse()
-
-
-def mapped(supply: Supply, name_map: NameMapLike, net: object = None) -> Supply:
-    """Return a supply as a map sees it; the supply itself if the map is None.
-
-    Args:
-        supply: the entries.
-        name_map: the map.
-        net: what the entries are for, if that is known; ``"auto"`` proposes a map for it.
-
-    Raises:
-        BindingError: the proposed map is not certain; the message has the questions.
-    """
-    if name_map is None:
-        return supply
-    if name_map == AUTO and net is not None:
-        name_map = _proposed(supply, net)
-    return MappedSupply(supply, recipes_of(supply.keys, name_map))
-
-
-def _proposed(supply: Supply, net: object) -> NameMap:
-    from ckptload.binding.maps.proposing import propose_name_map  # noqa: PLC0415 -- few maps are proposed
-
-    proposal = propose_name_map(net, {key: supply.shape(key) for key in supply.keys if supply.is_tensor(key)})
-    if not proposal.certain:
-        raise BindingError(
-            f"the map that was proposed is not certain:\n{proposal}",
-            path=supply.label,
-            hint=Hint("{rules}"),
-        )
-    found: NameMap = proposal.map
-    return found

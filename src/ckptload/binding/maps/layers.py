@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -14,12 +15,13 @@ if TYPE_CHECKING:
     #: Roles and shapes.
     Key = tuple[tuple[str, str, Shape], ...]
 
+_COUNT: Final = "num_batches_tracked"
 _ROLES: Final = {
     **dict.fromkeys(("weight", "gamma", "embedding_table"), "weight"),
     **dict.fromkeys(("bias", "beta"), "bias"),
     **dict.fromkeys(("moving_mean", "running_mean"), "mean"),
     **dict.fromkeys(("moving_variance", "running_var"), "variance"),
-    "num_batches_tracked": "count",
+    _COUNT: "count",
 }
 _SUFFIXES: Final = ("_weight", "_bias")
 _NORM: Final = frozenset(("gamma", "beta", "moving_mean", "moving_variance"))
@@ -35,12 +37,25 @@ class Spot(NamedTuple):
         shape: its shape.
         kind: name of the class of its layer; empty if not known.
         is_optional: whether nothing is missing without it.
+        aliases: other names that it has in a checkpoint.
+        others: other shapes that it has in a checkpoint, with elements in the same order.
     """
 
     name: str
     shape: Shape
     kind: str = ""
     is_optional: bool = False
+    aliases: tuple[str, ...] = ()
+    others: tuple[Shape, ...] = ()
+
+    @property
+    def may_lack(self) -> bool:
+        """Whether nothing is missing without it: counters of PyTorch, which MindSpore does not have."""
+        return self.is_optional or self.name.rpartition(".")[2] == _COUNT
+
+    def fits(self, shape: Shape) -> bool:
+        """Tell whether an entry of a shape fits, as binding sees it: axes of length 1 may follow."""
+        return any(shape[: len(own)] == own and math.prod(shape[len(own) :]) == 1 for own in (self.shape, *self.others))
 
 
 @dataclass(eq=False)

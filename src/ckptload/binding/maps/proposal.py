@@ -54,6 +54,9 @@ class Proposal:
         cuts: entries that would be cut into several tensors of the net.
         transposes: names of the net that would be transposed.
         entries: how many tensors the checkpoint has, and the net.
+        told: rules of the user that do more than rename.
+        told_names: names of the net that they make.
+        is_complete: whether `told` is all of the map.
     """
 
     certain: bool
@@ -67,11 +70,15 @@ class Proposal:
     cuts: dict[str, tuple[str, ...]] = field(default_factory=dict)
     transposes: tuple[str, ...] = ()
     entries: tuple[int, int] = (0, 0)
-    _told: tuple[Rule, ...] = ()
+    told: tuple[Rule, ...] = ()
+    told_names: frozenset[str] = frozenset()
+    is_complete: bool = False
 
     @cached_property
     def map(self) -> NameMap:
         """The map as rules, with places for numbers where names count alike on both sides."""
+        if self.is_complete:
+            return NameMap(self.told)
         pairs = [
             (old, new, reshape_text(*self.reshapes[new]) if new in self.reshapes else "")
             for old, new in self.name_map.items()
@@ -89,15 +96,14 @@ class Proposal:
 
     def _values(self) -> list[Rule]:
         """Return the rules that do more than rename."""
-        if self._told:
-            return list(self._told)
         olds = {new: old for old, new in self.name_map.items()}
-        return [
+        guessed = [
             *(Rule((olds[new],), (new,), transpose=True) for new in self.transposes if new in olds),
             *(Rule(old, (new,)) for new, old in self.joins.items()),
             *(Rule((old,), new) for old, new in self.cuts.items()),
             *(Rule((), (new,), zeros=shape) for new, shape in self.zeros.items()),
         ]
+        return [*self.told, *(rule for rule in guessed if not self.told_names.issuperset(rule.targets))]
 
     def _gives(self, found: NameMap, pairs: Sequence[tuple[str, str, str]]) -> bool:
         names = [*self.name_map, *self.unused, *(old for olds in self.joins.values() for old in olds), *self.cuts]
@@ -112,7 +118,9 @@ class Proposal:
         return True
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the map to a file, with the questions; one that is not certain is refused until they are answered there.
+        """Write the map to a file, with its questions.
+
+        A file with questions is refused wherever a map is read, until they are answered there.
 
         Args:
             path: the file; an existing one is replaced only when the new one is complete.
@@ -126,10 +134,8 @@ class Proposal:
     def __str__(self) -> str:
         ours, theirs = self.entries
         head = "certain" if self.certain else "not certain"
-        lines = [
-            f"The map is {head}: {len(self.name_map)} of {counted(ours, 'entry', 'entries')} of the checkpoint "
-            f"for {theirs} of the net."
-        ]
+        mapped = f"{len(self.name_map)} of {counted(ours, 'entry', 'entries')} of the checkpoint"
+        lines = [f"The map is {head}: {mapped} for {counted(theirs, 'tensor')} of the net."]
         lines += _shown("Rules", [str(rule) for rule in self.map.rules])
         lines += _shown("Questions", [str(each) for each in self.questions])
         lines += _shown("Missing in the checkpoint", self.missing)

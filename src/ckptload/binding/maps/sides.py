@@ -20,8 +20,11 @@ from ckptload.reading.reader import Reader
 MAX_TENSORS: Final = 100_000
 #: What training writes beside the weights.
 _COUNTERS: Final = frozenset(
-    ("global_step", "learning_rate", "step_num", "epoch_num", "momentum", "weight_decay", "current_iterator_step")
-    + ("last_overflow_iterator_step", "scale_sense", "loss_scale", "batch_num", "lr", "beta1_power", "beta2_power")
+    (
+        *("global_step", "learning_rate", "step_num", "epoch_num", "momentum", "weight_decay", "lr", "batch_num"),
+        *("current_iterator_step", "last_overflow_iterator_step", "scale_sense", "loss_scale"),
+        *("beta1_power", "beta2_power"),
+    )
 )
 
 
@@ -66,7 +69,8 @@ def _of_module(module: Any) -> list[Spot]:
     for place in places(module):
         kind = kinds.get(place.path.rpartition(".")[0])
         name = "" if kind is None else f"{kind.__module__}.{kind.__qualname__}"
-        found.append(Spot(place.path, place.shapes[-1], name, place.is_optional))
+        *others, shape = place.shapes
+        found.append(Spot(place.path, shape, name, place.is_optional, place.names, tuple(others)))
     return found
 
 
@@ -96,9 +100,9 @@ def _shape(name: object, value: object, argument: str) -> tuple[int, ...] | None
         return tuple(value)
     if isinstance(value, (str, bytes, list)):
         return None
-    shape = getattr(value, "shape", None)
+    shape: Any = getattr(value, "shape", None)
     try:
-        return tuple(int(n) for n in shape)  # type: ignore[union-attr] -- what is no shape is refused
+        return tuple(int(n) for n in shape)
     except (TypeError, ValueError):
         raise ArgumentTypeError(f"the value must be a tensor or a shape, not {type_name(value)}", name=name) from None
 
