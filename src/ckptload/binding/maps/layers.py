@@ -24,6 +24,7 @@ _ROLES: Final = {
     _COUNT: "count",
 }
 _SUFFIXES: Final = ("_weight", "_bias")
+_LAYERS: Final = "torch.nn.modules."
 _NORM: Final = frozenset(("gamma", "beta", "moving_mean", "moving_variance"))
 _SCALES: Final = frozenset(("gamma", "beta"))
 _MATRIX: Final = 2
@@ -95,8 +96,10 @@ class Layer:
 
     @property
     def kind(self) -> str:
-        """Name of its class, without the package."""
-        return next((spot.kind.rpartition(".")[2] for spot in self.spots.values()), "")
+        """Name of its class, without the package; empty if that is no layer of PyTorch or a norm of somebody."""
+        full = next((spot.kind for spot in self.spots.values()), "")
+        name = full.rpartition(".")[2]
+        return name if "Norm" in name or (full.startswith(_LAYERS) and name != "Module") else ""
 
 
 def canonical(shape: Shape, *, dense: bool) -> Shape:
