@@ -35,7 +35,10 @@ RULES: dict[str, set[str]] = {
     "tensors": {"foreign", "dtypes", "filters"},
     "encryption": {"sources", "formats.ckpt.schema"},
     "nets": {"tensors", "foreign", "dtypes"},
-    "reading": {"sources", "formats", "encryption", "tensors", "foreign.giving", "dtypes", "filters"},
+    "reading": {
+        *("sources", "formats", "encryption", "tensors", "foreign.giving", "foreign.torch_files"),
+        *("foreign.torch_tensors", "dtypes", "filters"),
+    },
     "ranks": {
         *("reading", "formats", "sources", "encryption.keys", "encryption.ciphers", "tensors", "foreign.giving"),
         *("foreign.classes", "dtypes", "filters"),
@@ -59,7 +62,8 @@ RULES: dict[str, set[str]] = {
     "saving": {"writing", "ranks", "nets", "encryption", "tensors", "formats"},
     "frameworks": {"binding", "reading", "nets", "tensors", "foreign"},
     "converting": {
-        *("binding", "writing", "reading", "encryption", "tensors", "foreign.giving", "formats", "filters", "dtypes"),
+        *("binding", "writing", "reading", "encryption", "tensors", "foreign.giving", "foreign.torch_files"),
+        *("foreign.torch_tensors", "formats", "filters", "dtypes"),
     },
     "resharding": {
         *("loading", "converting", "binding", "writing", "ranks", "reading", "encryption.ciphers", "encryption.keys"),
@@ -110,10 +114,13 @@ FILES: dict[str, list[str]] = {
         *("elementwise", "shaping", "selecting", "reductions", "properties", "initializers", "tensor", "parameter"),
     ],
     "encryption": ["keys", "ciphers", "chain", "cache", "decrypting", "authenticated", "opening", "encrypting"],
-    "foreign": ["classes", "taken", "torch_tensors", "mindspore_tensors", "taking", "giving"],
+    "foreign": ["classes", "taken", "torch_tensors", "torch_files", "mindspore_tensors", "taking", "giving"],
     "nets": ["ends", "overlaps", "states", "cell", "containers", "pytorch", "mindspore_cell", "foreign", "slots"],
     "nets.pytorch": ["groups", "names", "module", "state"],
-    "reading": ["access", "arrays", "slices", "values", "digests", "opened", "reader", "indexing", "advice", "opening"],
+    "reading": [
+        *("access", "arrays", "slices", "values", "digests", "opened", "reader", "indexing", "advice", "opening"),
+        "torch_files",
+    ],
     "ranks": [
         *("layout_numbers", "layout", "schema", "layout_forms", "strategy", "strategy_files", "redundancy"),
         *("joining", "replicas", "boxes", "folders", "metadata"),
@@ -135,7 +142,19 @@ FILES: dict[str, list[str]] = {
         *("transforming", "unifying", "distributed"),
     ],
     "converting": [
-        *("executors", "jobs", "moves", "shards", "npz", "making", "entries", "results", "rewriting", "converters"),
+        *(
+            "executors",
+            "jobs",
+            "moves",
+            "shards",
+            "npz",
+            "torch_state",
+            "making",
+            "entries",
+            "results",
+            "rewriting",
+            "converters",
+        ),
     ],
 }
 
@@ -166,6 +185,7 @@ HEAVY = {
 MAY_IMPORT_HEAVY = {
     "nets.pytorch": {"torch"},
     "foreign.torch_tensors": {"torch"},
+    "foreign.torch_files": {"torch"},
     "foreign.mindspore_tensors": {"mindspore"},
     "nets.mindspore_cell": {"mindspore"},
     "formats.safetensors.encoding": {"safetensors"},

@@ -153,6 +153,7 @@ if TYPE_CHECKING:
     from ckptload.reading.opening import open_checkpoint
     from ckptload.reading.reader import Reader
     from ckptload.reading.slices import TensorSlice
+    from ckptload.reading.torch_files import open_torch_file
     from ckptload.resharding.cutting import reshard_checkpoints
     from ckptload.resharding.distributed import load_distributed_checkpoint, load_segmented_checkpoints
     from ckptload.resharding.holders import rank_list_for_transform
@@ -186,9 +187,10 @@ __all__ = [
     "is_tensor", "jit", "list_", "load_checkpoint", "load_checkpoint_async", "load_distributed_checkpoint",
     "load_param_into_net", "load_segmented_checkpoints", "log", "long", "merge_checkpoints",
     "merge_pipeline_strategys", "merge_sliced_parameter", "mindspore", "mint", "nn", "number", "numpy",
-    "open_checkpoint", "open_distributed", "ops", "parallel", "plan_binding", "pytype_to_dtype", "qint4x2",
-    "rank_list_for_transform", "read_layout", "read_strategy", "renamed", "reset_auto_parallel_context",
-    "reshard_checkpoints", "restore_group_info_list", "safetensors_to_ckpt", "save_checkpoint", "save_strategy",
+    "open_checkpoint", "open_distributed", "open_torch_file", "ops", "parallel", "plan_binding",
+    "pytype_to_dtype", "qint4x2", "rank_list_for_transform", "read_layout", "read_strategy", "renamed",
+    "reset_auto_parallel_context", "reshard_checkpoints", "restore_group_info_list", "safetensors_to_ckpt",
+    "save_checkpoint", "save_strategy",
     "set_auto_parallel_context", "set_context", "set_deterministic", "set_device", "set_recursion_limit",
     "set_seed", "short", "single", "string", "tensor", "tensor_type", "to_mindspore", "to_npz",
     "to_torch_state_dict", "train", "transform_checkpoint_by_rank", "transform_checkpoints", "tuple_", "type_none",
@@ -232,6 +234,7 @@ _HOMES: Final = {
         "ranks.strategy": "Strategy",
         "ranks.strategy_files": "build_searched_strategy read_strategy",
         "reading.opening": "open_checkpoint",
+        "reading.torch_files": "open_torch_file",
         "reading.reader": "Reader",
         "reading.slices": "TensorSlice",
         "resharding.strategies": "merge_pipeline_strategys save_strategy",
