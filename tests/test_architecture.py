@@ -88,7 +88,10 @@ RULES: dict[str, set[str]] = {
         *("parallel", "resharding", "loading", "saving", "frameworks", "converting"),
         *("binding", "ranks", "reading", "nets", "tensors", "formats", "dtypes"),
     },
-    "cli": {"__init__", "dtypes", "encryption.keys", "sources.spans", "writing.atomic", "writing.targets"},
+    "cli": {
+        *("__init__", "dtypes", "encryption.keys", "reading.torch_files", "sources.spans", "writing.atomic"),
+        "writing.targets",
+    },
     "__main__": {"cli"},
 }
 

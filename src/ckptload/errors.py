@@ -45,6 +45,7 @@ WORDS: Final[Words] = {
     "exclude": "choice_func",
     "fewer": "load fewer entries with choice_func, or one at a time with open_checkpoint",
     "name_map": "name_map",
+    "rules": "answer the questions with propose_name_map(net, source, rules={...}), and pass its map",
     "strategy": "pass strategy=",
     # Writing
     "crc": "crc_check",

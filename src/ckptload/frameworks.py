@@ -7,24 +7,27 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ckptload.binding.loading import check_flags, plan_target
-from ckptload.binding.maps.choosing import mapped
+from ckptload.binding.maps.choosing import mapped, turned_round
+from ckptload.binding.maps.mapped import MappedSupply
 from ckptload.binding.supplies import supply_of
-from ckptload.errors import enough_memory
+from ckptload.errors import BindingError, enough_memory
 from ckptload.foreign.classes import MINDSPORE
 from ckptload.foreign.giving import chosen
 from ckptload.messages import counted, listed, warn
 from ckptload.nets.foreign import check_module
 from ckptload.reading.reader import Reader
 from ckptload.reading.values import given
-from ckptload.tensors.parameter import as_ours
+from ckptload.tensors.parameter import Parameter, as_ours
 from ckptload.tensors.tensor import Tensor
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from ckptload.binding.maps.choosing import NameMapLike
-    from ckptload.tensors.parameter import Parameter
+    from ckptload.binding.maps.name_map import NameMap
 
     Parameters = Mapping[str, Any] | Reader
 
@@ -72,23 +75,50 @@ def to_torch_state_dict(
     return target.state(load.name for load in plan.loads)
 
 
-def from_torch(module: Any) -> dict[str, Parameter]:
+def from_torch(module: Any, *, name_map: NameMapLike = None) -> dict[str, Parameter]:
     """Convert the parameters and buffers of a PyTorch module to MindSpore's names and shapes.
 
     Args:
         module: a ``torch.nn.Module``, on any device.
+        name_map: the map by which a checkpoint is loaded into the module; it is turned round, so that the result has
+            the names and shapes of that checkpoint (docs/binding.md, "Maps").
 
     Returns:
         Name to Parameter, as `save_checkpoint` takes it; the values own their memory.
 
     Raises:
-        BindingError: a tensor has no counterpart in MindSpore; the message lists them all.
+        BindingError: a tensor has no counterpart in MindSpore; the message lists them all. Or the map has zeros where
+            the module has other values.
+        ArgumentError: the map cannot be turned round.
     """
     check_module(module)
     from ckptload.nets.pytorch import state  # noqa: PLC0415 -- imports torch
 
     with enough_memory("to copy the module"):
-        return state.parameters_of(module)
+        if name_map is None:
+            return state.parameters_of(module)
+        back = turned_round(name_map)
+        return _given_back(state.parameters_of(module, back.names), back)
+
+
+def _given_back(found: dict[str, Parameter], back: NameMap) -> dict[str, Parameter]:
+    """Return the parameters of a module as a map makes them."""
+    recipes = back.recipes(found)
+    used = {name for recipe in recipes for name in recipe.sources}
+    wrong = [name for name in found if name not in used and found[name].asnumpy().any()]
+    if wrong:
+        raise BindingError(
+            f"{counted(len(wrong), 'tensor')} of the module cannot go back, since the map has zeros there: "
+            f"{listed(wrong)}",
+            hint="the net of the checkpoint has no such bias",
+        )
+    supply = MappedSupply(supply_of(found, "module"), recipes)
+    made = {}
+    for recipe in recipes:
+        array, dtype = supply.array(recipe.name), supply.spec(recipe.name).dtype
+        made[recipe.name] = Parameter.adopt(np.ascontiguousarray(array).reshape(array.shape), dtype, recipe.name)
+        made[recipe.name].requires_grad = any(found[name].requires_grad for name in recipe.sources)
+    return made
 
 
 def to_mindspore(parameters: Parameters) -> dict[str, Any]:

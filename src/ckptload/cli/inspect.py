@@ -90,7 +90,7 @@ def command(
             with (
                 files.noted(terminal, but=ForeignFieldWarning),
                 files.open_file(
-                    path, secret, key, max_records=max_records, plain_too=True, opens=ranks.opens(path)
+                    path, secret, key, max_records=max_records, plain_too=True, opens=files.or_torch(ranks.opens(path))
                 ) as reader,
             ):
                 one = listing.take(path, reader, wanted)

@@ -30,6 +30,7 @@ WORDS: Final[Words] = {
     "exclude": "--exclude",
     "fewer": "take fewer entries with --include",
     "name_map": "--map",
+    "rules": "answer the questions with --rule OLD=NEW",
     "strategy": "pass --strategy",
     # Writing
     "crc": "--crc",

@@ -33,13 +33,14 @@ def test_a_rule_is_told_as_it_was_given(told: dict[str, Any]) -> None:
 @pytest.mark.parametrize("told", [each for each in GOOD if each["to"] is not None and "zeros" not in each], ids=str)
 def test_a_rule_turned_round_twice_is_the_same(told: dict[str, Any]) -> None:
     rule = rule_of(told)
-    assert check_rule(rule.inverse()).inverse() == rule
+    back = rule.inverse()
+    assert back is not None
+    assert check_rule(back).inverse() == rule
 
 
 def test_zeros_go_back_as_nothing_and_what_is_left_out_does_not_come_back() -> None:
     assert rule_of({"to": "b", "zeros": [3]}).inverse() == Rule(("b",), ())
-    with pytest.raises(ArgumentError, match="cannot come back"):
-        rule_of({"from": "a", "to": None}).inverse()
+    assert rule_of({"from": "a", "to": None}).inverse() is None
 
 
 @pytest.mark.parametrize(

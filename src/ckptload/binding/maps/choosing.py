@@ -60,6 +60,18 @@ def recipes_of(names: Iterable[str], name_map: NameMapLike) -> list[Recipe]:
     return [Recipe(new, (old,)) for new, old in renamed(names, chosen).items()]
 
 
+def turned_round(name_map: NameMapLike) -> NameMap:
+    """Return the map that goes back.
+
+    Raises:
+        ArgumentError: it cannot be turned round: it is a function, or several entries become the same.
+    """
+    chosen: Any = chosen_map(name_map)
+    if not isinstance(chosen, (NameMap, Mapping)):
+        raise ArgumentError("a function of names cannot be turned round", hint="write the map as a dictionary")
+    return (chosen if isinstance(chosen, NameMap) else NameMap(chosen)).inverse()
+
+
 def mapped(supply: Supply, name_map: NameMapLike, net: object = None) -> Supply:
     """Return a supply as a map sees it; the supply itself if the map is None.
 
@@ -86,7 +98,7 @@ def _proposed(supply: Supply, net: object) -> NameMap:
         raise BindingError(
             f"the map that was proposed is not certain:\n{proposal}",
             path=supply.label,
-            hint=Hint("answer the questions with propose_name_map(net, source, rules={...}), and pass its map"),
+            hint=Hint("{rules}"),
         )
     found: NameMap = proposal.map
     return found

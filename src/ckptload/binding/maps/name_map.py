@@ -61,13 +61,28 @@ class NameMap:
         """
         return self._ready.recipes(names)
 
+    def names(self, name: str) -> str | None:
+        """Return what of a name the rules are about: all of it, its beginning up to a dot, or None."""
+        return self._ready.named(name)
+
+    def unused(self, names: Iterable[str]) -> list[str]:
+        """Return the names and patterns of entries that none of some names, or of their beginnings, fits."""
+        return self._ready.unused(names)
+
+    def whole(self, names: Iterable[str]) -> set[str]:
+        """Return the names, of some names, that a rule is about as a whole, and not as all that begin like it."""
+        return self._ready.whole(names)
+
     def inverse(self) -> NameMap:
         """Return the map that goes back, from the names of the net to those of the checkpoint.
 
+        Zeros are left out on the way back, and what was left out stays so.
+
         Raises:
-            ArgumentError: a rule leaves an entry out, so that there is no way back.
+            ArgumentError: several entries become the same, or the number in a name gets lost, so that there is no way
+                back.
         """
-        return NameMap([rule.inverse() for rule in self.rules], self.about)
+        return NameMap([back for rule in self.rules if (back := rule.inverse()) is not None], self.about)
 
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> NameMap:

@@ -7,11 +7,10 @@ text between its numbers, which are found by its parts (`dotted.Beginnings`).
 from __future__ import annotations
 
 import re
-from collections import defaultdict
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ckptload.dotted import Beginnings
-from ckptload.errors import ArgumentError
+from ckptload.errors import ArgumentError, Hint
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -20,10 +19,11 @@ _PLACE: Final = re.compile(r"\{([A-Za-z_]\w*)(?:\+(\d{1,6}))?\}", re.ASCII)
 _DIGITS: Final = re.compile(r"[0-9]+")
 #: What `_PLACE` leaves of a brace is part of the name; what looks like a place and is none was mistyped.
 _MISTYPED: Final = re.compile(r"\{[^{}.]*\}")
+_NUMBERS: Final = re.compile(r"[0-9]+|\{[A-Za-z_]\w*(?:\+\d{1,6})?\}", re.ASCII)
 _TOGETHER: Final = re.compile(r"[0-9]\{|\}[0-9]|\}\{")
 #: Digits of a number that a place can stand for.
 _LENGTH: Final = 9
-_HINT: Final = "a place for a number is a word in braces, such as {i} or {i+1}"
+_HINT: Final = Hint("a place for a number is a word in braces, such as {places}", places="{i} or {i+1}")
 
 
 def has_places(text: str) -> bool:
@@ -83,6 +83,11 @@ class Pattern:
         """The text with a mark in the place of each number."""
         return _skeleton(_PLACE.sub("0", self.text))
 
+    @property
+    def numbers(self) -> tuple[str | None, ...]:
+        """The numbers in the text, in their order; None for each that is a place."""
+        return tuple(None if each[0] == "{" else each for each in _NUMBERS.findall(self.text))
+
     def read(self, name: str) -> tuple[tuple[str, int], ...] | None:
         """Return the number for each place if a name fits, and None otherwise."""
         if not self.places:
@@ -111,21 +116,27 @@ class Patterns:
 
     def __init__(self, patterns: Iterable[Pattern]) -> None:
         self._patterns = list(patterns)
-        self._by_skeleton: defaultdict[str, list[int]] = defaultdict(list)
+        # By their text between numbers; then by which numbers are no places, and by these numbers.
+        self._found: dict[str, dict[tuple[int, ...], dict[tuple[str | None, ...], list[int]]]] = {}
         for number, pattern in enumerate(self._patterns):
-            self._by_skeleton[pattern.skeleton].append(number)
-        self._beginnings = Beginnings(self._by_skeleton)
+            numbers = pattern.numbers
+            fixed = tuple(at for at, digits in enumerate(numbers) if digits is not None)
+            by_numbers = self._found.setdefault(pattern.skeleton, {}).setdefault(fixed, {})
+            by_numbers.setdefault(tuple(numbers[at] for at in fixed), []).append(number)
+        self._beginnings = Beginnings(self._found)
 
     def every(self, name: str) -> Iterator[Values]:
         """Yield what fits a name or its beginnings up to a dot; the longest first, and of equals the most exact."""
         found = []
+        numbers = _DIGITS.findall(name)
         ends = [*(at for at, letter in enumerate(name) if letter == "."), len(name)]
         for skeleton in self._beginnings.every(_skeleton(name)):
             length = ends[skeleton.count(".")]
-            for number in self._by_skeleton[skeleton]:
-                values = self._patterns[number].read(name[:length])
-                if values is not None:
-                    found.append(Values(number, length, values))
+            for fixed, by_numbers in self._found[skeleton].items():
+                for number in by_numbers.get(tuple(numbers[at] for at in fixed if at < len(numbers)), ()):
+                    values = self._patterns[number].read(name[:length])
+                    if values is not None:
+                        found.append(Values(number, length, values))
         found.sort(key=lambda each: (-each.length, len(each.values), each.number))
         yield from found
 

@@ -60,20 +60,15 @@ class Rule(NamedTuple):
         changes = self.zeros is not None or self.transpose or bool(self.reshape)
         return not (changes or self.is_several)
 
-    def inverse(self) -> Rule:
+    def inverse(self) -> Rule | None:
         """Return the rule that goes back: from the names of the net to those of the checkpoint.
 
-        Zeros go back as an entry that is left out.
-
-        Raises:
-            ArgumentError: the entry is left out, so that there is no way back.
+        Zeros go back as an entry that is left out. There is no rule for what was left out.
         """
         if self.zeros is not None:
             return Rule(self.targets, ())
         if not self.targets:
-            raise ArgumentError(
-                "the rule leaves the entry out, and what is gone cannot come back", name=self.sources[0]
-            )
+            return None
         before, arrow, after = self.reshape.partition(ARROW)
         axis = 1 - self.axis if self.transpose and self.is_several else self.axis
         return self._replace(

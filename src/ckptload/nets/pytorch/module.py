@@ -44,7 +44,7 @@ def choose(module: Any, keys: Collection[str]) -> Iterator[Chosen]:
     """
     tied: dict[object, list[Place]] = {}
     for place in places(module):
-        tied.setdefault(_identity(place.tensor), []).append(place)
+        tied.setdefault(identity(place.tensor), []).append(place)
     every = [[(name, place) for place in several for name in place.names] for several in tied.values()]
     ranks = _behind_prefixes([[name for name, _ in options] for options in every], keys)
     for several, options in zip(tied.values(), every, strict=True):
@@ -150,7 +150,7 @@ def _extent(tensor: torch.Tensor) -> Extent | None:
     return Extent(str(tensor.device), tensor.data_ptr(), tuple(tensor.shape), strides, size)
 
 
-def _identity(tensor: torch.Tensor) -> object:
+def identity(tensor: torch.Tensor) -> object:
     """Return what is equal for a tensor and another of the same elements, whichever object it is."""
     place = _extent(tensor) if refusal_of(tensor) is None else None
     return (place, tensor.dtype) if place is not None and place.size else id(tensor)

@@ -9,14 +9,15 @@ import torch
 from ckptload.errors import ArgumentError, BindingError
 from ckptload.foreign.torch_tensors import dtype_of, has_shape, refusal_of, taken
 from ckptload.messages import counted
-from ckptload.nets.pytorch.module import TorchSlot, choose
+from ckptload.nets.pytorch.module import TorchSlot, choose, identity
 from ckptload.nets.pytorch.names import places
 from ckptload.tensors.parameter import Parameter
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Callable, Collection, Iterable, Iterator
 
     from ckptload.nets.pytorch.module import Chosen
+    from ckptload.nets.pytorch.names import Place
 
 
 class StateTarget:
@@ -43,8 +44,14 @@ class StateTarget:
         return {place.path: by_path[place.path] for place in places(self.net) if place.path in by_path}
 
 
-def parameters_of(module: Any) -> dict[str, Parameter]:
+def parameters_of(module: Any, named: Callable[[str], str | None] | None = None) -> dict[str, Parameter]:
     """Return a module's tensors with the names and shapes of ``mindspore.nn``.
+
+    Args:
+        module: the module.
+        named: returns what of a name the caller knows: all of it, its beginning, or None. A tensor whose whole key in
+            ``state_dict()`` is known keeps that as its name. Of the names of a tied tensor, those are left out that are
+            not known, if another is.
 
     Raises:
         BindingError: a tensor does not exist in MindSpore; the message lists all of them.
@@ -53,10 +60,8 @@ def parameters_of(module: Any) -> dict[str, Parameter]:
     found: dict[str, Parameter] = {}
     paths: dict[str, str] = {}
     refused: list[str] = []
-    for place in places(module):
-        if place.is_optional:
-            continue
-        name, shape = place.names[0], place.shapes[0]
+    for place, name in _named(module, named):
+        shape = place.shapes[0]
         refusal = refusal_of(place.tensor)
         if refusal is not None:
             refused.append(f"{place.path!r}: {refusal}")
@@ -70,3 +75,16 @@ def parameters_of(module: Any) -> dict[str, Parameter]:
     if refused:
         raise BindingError(f"{counted(len(refused), 'tensor')} cannot be saved:\n    " + "\n    ".join(refused))
     return found
+
+
+def _named(module: Any, named: Callable[[str], str | None] | None) -> Iterator[tuple[Place, str]]:
+    """Yield the tensors of a module that are saved, each with its name; see `parameters_of`."""
+    kept = [place for place in places(module) if not place.is_optional]
+    if named is None:
+        yield from ((place, place.names[0]) for place in kept)
+        return
+    names = [place.path if named(place.path) == place.path else place.names[0] for place in kept]
+    known = {identity(place.tensor) for place, name in zip(kept, names, strict=True) if named(name) is not None}
+    for place, name in zip(kept, names, strict=True):
+        if named(name) is not None or identity(place.tensor) not in known:
+            yield place, name
