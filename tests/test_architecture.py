@@ -134,7 +134,7 @@ FILES: dict[str, list[str]] = {
         *("copies", "matching", "supplies", "renaming", "maps", "plan", "report", "completed", "completing", "loading"),
         "state_dict",
     ],
-    "binding.maps": ["patterns", "rules", "recipes", "layouts", "name_map", "mapped", "choosing"],
+    "binding.maps": ["patterns", "rules", "recipes", "layouts", "name_map", "mapped", "conventions", "choosing"],
     "writing": [
         *("permissions", "temporary_files", "targets", "atomic", "output", "shard_names", "journal", "locks"),
         *("shard_set", "together", "background_save", "background", "gathering"),

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from ckptload.binding.maps.conventions import convention
 from ckptload.binding.maps.mapped import MappedSupply
 from ckptload.binding.maps.name_map import NameMap
 from ckptload.binding.maps.patterns import has_places
@@ -25,7 +26,7 @@ AUTO = "auto"
 
 
 def chosen_map(name_map: NameMapLike) -> Mapping[str, str | None] | Callable[[str], str | None] | NameMap | None:
-    """Return a map that is given by a path as a `NameMap`, and any other as it is.
+    """Return a map that is given by a path or by the name of a convention as a `NameMap`, and any other as it is.
 
     Raises:
         ReadError: its file cannot be read.
@@ -38,7 +39,7 @@ def chosen_map(name_map: NameMapLike) -> Mapping[str, str | None] | Callable[[st
             "a map can only be proposed for a net", hint="propose_name_map() makes one from the names of the net"
         )
     if isinstance(name_map, str):
-        raise ArgumentError(f"there is no map {name_map!r}")
+        return convention(name_map)
     return name_map
 
 

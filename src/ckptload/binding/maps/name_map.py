@@ -76,13 +76,16 @@ class NameMap:
     def inverse(self) -> NameMap:
         """Return the map that goes back, from the names of the net to those of the checkpoint.
 
-        Zeros are left out on the way back, and what was left out stays so.
+        Zeros are left out on the way back, and what was left out stays so. Where a cut makes tensors that have rules of
+        their own, it is another way to store them, and they go back by theirs.
 
         Raises:
             ArgumentError: several entries become the same, or the number in a name gets lost, so that there is no way
                 back.
         """
-        return NameMap([back for rule in self.rules if (back := rule.inverse()) is not None], self.about)
+        own = {rule.targets[0] for rule in self.rules if len(rule.targets) == 1}
+        back = [rule.inverse() for rule in self.rules if not _is_cut_besides(rule, own)]
+        return NameMap([rule for rule in back if rule is not None], self.about)
 
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> NameMap:
@@ -187,6 +190,15 @@ class NameMap:
         more = len(self.rules) - _SHOWN
         lines = [str(rule) for rule in self.rules[:_SHOWN]]
         return "\n".join(lines + [f"and {counted(more, 'more rule', 'more rules')}"] * (more > 0))
+
+
+def _is_cut_besides(rule: Rule, own: set[str]) -> bool:
+    """Tell whether a rule cuts an entry into tensors that all have rules of their own, by name or by its beginning."""
+    return len(rule.targets) > 1 and all(not own.isdisjoint(_beginnings(target)) for target in rule.targets)
+
+
+def _beginnings(name: str) -> list[str]:
+    return [*(name[:at] for at, letter in enumerate(name) if letter == "."), name]
 
 
 def save_text(text: str, path: str | os.PathLike[str]) -> None:
