@@ -68,8 +68,8 @@ def command(
     The map follows from names, shapes, order and types of layers. It is certain, or it has questions, which --rule
     answers; nothing is guessed. `ckptload convert --map` and every name_map in Python take the file that -o writes.
 
-    --module imports code, from the current folder first, and calls what it names. A checkpoint of the net (.safetensors,
-    .pt, .ckpt) in --target does instead.
+    --module imports code, from the current folder first, and calls what it names. A checkpoint of the net
+    (.safetensors, .pt, .ckpt) in --target does instead.
 
     Exit code: 0 certain, 1 unsure, 2 misfit: the net has tensors that nothing fits; or an error.
 

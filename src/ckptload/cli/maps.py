@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Final
 
 from ckptload import NameMap
+from ckptload.binding.maps.conventions import convention
 from ckptload.cli.small import read_small
 from ckptload.errors import ArgumentError
 
@@ -19,11 +21,13 @@ def read_map(given: str) -> NameMap:
     """Read a map.
 
     Args:
-        given: the path of its file, which may be a pipe.
+        given: the path of its file, which may be a pipe; or the name of a convention.
 
     Raises:
-        ArgumentError: it cannot be read, or is not a map.
+        ArgumentError: it cannot be read, or is not a map; or there is neither a file nor a map of this name.
     """
+    if not {".", "/", os.sep}.intersection(given) and not os.path.lexists(given):
+        return convention(given)
     content = read_small(given, _MOST, "the name map", at=given)
     if len(content) > _MOST:
         raise ArgumentError("the name map is too long", path=given)

@@ -6,7 +6,7 @@ import ast
 import importlib
 import os
 import sys
-from contextlib import ExitStack, redirect_stdout
+from contextlib import redirect_stdout, suppress
 from typing import TYPE_CHECKING, Any
 
 from ckptload.errors import ArgumentError
@@ -46,7 +46,7 @@ def load_module(told: str, arguments: Iterable[str], terminal: Terminal) -> Any:
             found: Any = importlib.import_module(name)
             for part in attribute.split("."):
                 found = getattr(found, part)
-        except (Exception, SystemExit) as error:  # noqa: BLE001 -- code of others
+        except (Exception, SystemExit) as error:
             raise _failed(f"{told} cannot be imported", error) from error
         if _is_net(found) or not callable(found):
             if keywords:
@@ -72,19 +72,16 @@ def _is_net(found: Any) -> bool:
 def _made(told: str, make: Any, keywords: dict[str, Any]) -> Any:
     """Call a class or a function; without the meta device if that fails, since some compute when they are made."""
     torch = sys.modules.get("torch")
-    failed: BaseException | None = None
-    for device in ("meta", None) if torch is not None else (None,):
-        try:
-            with ExitStack() as stack:
-                if torch is not None and device is not None:
-                    stack.enter_context(torch.device(device))
-                return make(**keywords)
-        except (Exception, SystemExit) as error:  # noqa: BLE001 -- code of others
-            failed = error
-    raise _failed(f"{told} cannot be called", failed) from failed
+    if torch is not None:
+        with suppress(Exception, SystemExit), torch.device("meta"):
+            return make(**keywords)
+    try:
+        return make(**keywords)
+    except (Exception, SystemExit) as error:
+        raise _failed(f"{told} cannot be called", error) from error
 
 
-def _failed(what: str, error: BaseException | None) -> ArgumentError:
+def _failed(what: str, error: BaseException) -> ArgumentError:
     said = foreign(error).strip().splitlines() or [""]
     return ArgumentError(
         f"--module {printable(what)}: {type(error).__name__}: {said[0][:300]}",

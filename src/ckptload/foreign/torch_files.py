@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import re
+import warnings
 from typing import IO, TYPE_CHECKING, Any, Final, NamedTuple
 
 import torch
@@ -23,7 +24,7 @@ _SAFE_FROM: Final = (2, 6)
 #: Where files have their tensors that hold more, such as the number of the epoch; the first that is there counts.
 _INSIDE: Final = ("state_dict", "model_state_dict", "model", "module", "net", "network", "weights", "params")
 #: What torch says of a value that is neither a tensor nor plain.
-_UNSAFE: Final = re.compile(r"(Unsupported|[Cc]an only) [^\n]*?(?=\. |\.?\n|\.?$)")
+_UNSAFE: Final = re.compile(r"(Trying to load unsupported|Unsupported|[Cc]an only) [^\n]*?(?=\. |\.?\n|\.?$)")
 
 
 class State(NamedTuple):
@@ -61,7 +62,10 @@ def read(file: str | IO[bytes], label: str, *, mapped: bool) -> State:
             hint="install a newer torch",
         )
     try:
-        found = torch.load(file, map_location="cpu", weights_only=True, mmap=mapped)
+        with warnings.catch_warnings():
+            # About what it checks of sparse tensors, which are not read here.
+            warnings.simplefilter("ignore", UserWarning)
+            found = torch.load(file, map_location="cpu", weights_only=True, mmap=mapped)
     except MemoryError:
         raise
     except pickle.UnpicklingError as error:
