@@ -132,6 +132,13 @@ def test_a_name_map_renames_what_stands_in_the_first_file(tmp_path: Path, capsys
     assert "3 the same" in capsys.readouterr().out
 
 
+def test_a_map_that_changes_values_is_refused(tmp_path: Path, first: Path, capsys: CAPTURE) -> None:
+    rules = [{"from": next(iter(ckptload.load_checkpoint(first))), "to": "x", "reshape": "... -> ... 1"}]
+    (tmp_path / "map.json").write_text(json.dumps({"format": "ckptload-map", "version": 1, "rules": rules}))
+    assert diff(first, first, "--map", tmp_path / "map.json") == 2
+    assert "only names can be mapped" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("content", ["[]", "{", '{"a": 1}', "\xff"])
 def test_a_name_map_that_is_none_is_trouble(content: str, tmp_path: Path, first: Path, capsys: CAPTURE) -> None:
     (tmp_path / "map.json").write_text(content, "latin-1")
