@@ -16,6 +16,7 @@ from ckptload.__main__ import main
 from cli_program import FIXTURES, check_schema
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
 CAPTURE = pytest.CaptureFixture[str]
@@ -26,16 +27,22 @@ def ckpt(*arguments: object) -> int:
     return main([str(argument) for argument in arguments])
 
 
+@pytest.fixture(autouse=True)
+def _no_bytecode(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files of one name change within the second by which Python tells whether bytecode is old."""
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+
+
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Return the current folder; what is imported from it is forgotten afterwards."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
-    monkeypatch.setattr(sys, "modules", {**sys.modules})
-    return tmp_path
+    yield tmp_path
+    sys.modules.pop("nets_here", None)
 
 
-def saved(path: Path, shapes: dict[str, tuple[int, ...]]) -> Path:
+def saved(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> Path:
     chance = np.random.default_rng(1)
     ckptload.save_checkpoint({name: chance.random(shape, np.float32) for name, shape in shapes.items()}, path)
     return path

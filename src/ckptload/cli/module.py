@@ -66,7 +66,9 @@ def _argument(told: str) -> tuple[str, Any]:
 
 
 def _is_net(found: Any) -> bool:
-    return not isinstance(found, type) and hasattr(found, "parameters") and callable(found.parameters)
+    # PyTorch's modules, and cells.
+    marks = ("state_dict", "parameters_and_names")
+    return not isinstance(found, type) and any(callable(getattr(found, mark, None)) for mark in marks)
 
 
 def _made(told: str, make: Any, keywords: dict[str, Any]) -> Any:
