@@ -112,7 +112,7 @@ def test_a_module_is_imported_from_the_current_folder_and_called(here: Path, cap
     source = saved(here / "a.ckpt", {"head.weight": (2, 3)})
     assert ckpt("map", source, "--module", "nets_here:Nets.make", "--argument", "rows=2", "--argument", "name=x=y") == 0
     shown = capsys.readouterr()
-    assert "runs the code of nets_here" in shown.err
+    assert "runs the code of 'nets_here'" in shown.err
     assert "imported" in shown.err
     assert "imported" not in shown.out
     assert ckpt("map", source, "--module", "nets_here:Nets.make") == 2

@@ -12,6 +12,7 @@ from ckptload.cli import files, options, sets, text
 from ckptload.cli.keys import KeyChoice
 from ckptload.cli.module import load_module
 from ckptload.errors import ArgumentError, Hint
+from ckptload.messages import shown_text
 from ckptload.shown import place
 
 if TYPE_CHECKING:
@@ -121,7 +122,7 @@ def _rules(told: Iterable[str]) -> dict[str, str | None]:
     for one in told:
         old, sign, new = one.partition("=")
         if not sign or not old:
-            raise ArgumentError(f"--rule {one!r} is not OLD=NEW", hint="for example --rule backbone=features")
+            raise ArgumentError(f"--rule {shown_text(one)} is not OLD=NEW", hint="for example --rule backbone=features")
         if old in found:
             raise ArgumentError("two rules are about the same name", name=old, hint="leave one of them out")
         found[old] = new or None

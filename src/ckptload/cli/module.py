@@ -10,7 +10,8 @@ from contextlib import redirect_stdout, suppress
 from typing import TYPE_CHECKING, Any
 
 from ckptload.errors import ArgumentError
-from ckptload.shown import foreign, printable
+from ckptload.messages import shown_text
+from ckptload.shown import foreign
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -36,9 +37,9 @@ def load_module(told: str, arguments: Iterable[str], terminal: Terminal) -> Any:
     """
     name, colon, attribute = told.partition(":")
     if not colon or not name or not attribute:
-        raise ArgumentError(f"--module {told!r} does not name anything in a module", hint=_FORM)
+        raise ArgumentError(f"--module {shown_text(told)} does not name anything in a module", hint=_FORM)
     keywords = dict(map(_argument, arguments))
-    terminal.say(f"ckptload: note: --module runs the code of {terminal.show(name)}")
+    terminal.say(f"ckptload: note: --module runs the code of {terminal.show(shown_text(name))}")
     if os.getcwd() not in sys.path:  # noqa: PTH109 -- a str, as in sys.path
         sys.path.insert(0, os.getcwd())  # noqa: PTH109
     with redirect_stdout(sys.stderr):
@@ -47,10 +48,10 @@ def load_module(told: str, arguments: Iterable[str], terminal: Terminal) -> Any:
             for part in attribute.split("."):
                 found = getattr(found, part)
         except (Exception, SystemExit) as error:
-            raise _failed(f"{told} cannot be imported", error) from error
+            raise _failed(f"{shown_text(told)} cannot be imported", error) from error
         if _is_net(found) or not callable(found):
             if keywords:
-                raise ArgumentError(f"{told} is not called, so --argument does not apply to it")
+                raise ArgumentError(f"{shown_text(told)} is not called, so --argument does not apply to it")
             return found
         return _made(told, found, keywords)
 
@@ -58,7 +59,9 @@ def load_module(told: str, arguments: Iterable[str], terminal: Terminal) -> Any:
 def _argument(told: str) -> tuple[str, Any]:
     name, sign, value = told.partition("=")
     if not sign or not name.isidentifier():
-        raise ArgumentError(f"--argument {told!r} is not NAME=VALUE", hint="for example --argument num_classes=5")
+        raise ArgumentError(
+            f"--argument {shown_text(told)} is not NAME=VALUE", hint="for example --argument num_classes=5"
+        )
     try:
         return name, ast.literal_eval(value)
     except (ValueError, SyntaxError, MemoryError, RecursionError):
@@ -80,12 +83,12 @@ def _made(told: str, make: Any, keywords: dict[str, Any]) -> Any:
     try:
         return make(**keywords)
     except (Exception, SystemExit) as error:
-        raise _failed(f"{told} cannot be called", error) from error
+        raise _failed(f"{shown_text(told)} cannot be called", error) from error
 
 
 def _failed(what: str, error: BaseException) -> ArgumentError:
     said = foreign(error).strip().splitlines() or [""]
     return ArgumentError(
-        f"--module {printable(what)}: {type(error).__name__}: {said[0][:300]}",
+        f"--module {what}: {type(error).__name__}: {said[0][:300]}",
         hint="check that it can be imported from here, and pass what it needs with --argument NAME=VALUE",
     )
