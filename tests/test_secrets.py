@@ -517,8 +517,6 @@ def command_lines(word: str) -> Iterator[list[str]]:
     for option in ("--module", "--rule", "--convention", "--target"):
         yield ["map", file, "--target", file, option, word]
     yield ["map", file, "--module", "json:loads", "--argument", word]
-    yield ["map", file, "--module", f"{word}:x"]
-    yield ["map", file, "--module", f"json:{word}"]
 
 
 @pytest.mark.slow
