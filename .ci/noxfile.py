@@ -38,6 +38,10 @@ MINIMUMS: Final = dict(re.findall(r"^MIN_(\w+)=(\d+)$", (CI / "minimums").read_t
 PROJECT: Final = nox.project.load_toml(ROOT / "pyproject.toml")["project"]
 #: One version, so that a CPU build that pip finds on a disk is taken before a larger one of PyPI.
 TORCH: Final = "torch==2.13.0"
+#: Nets in torch to compare with: timm and torchvision without what they ask for, since it is another build of torch.
+NETS: Final = ("timm==1.0.31", "torchvision==0.28.0")
+#: With the names of modules that files on the Hub have; version 5 has others for some.
+TRANSFORMERS: Final = ("transformers==4.57.6", "pillow")
 MINDSPORE: Final = ("mindspore==2.10.0", "numpy<2")
 AUDIT_SECONDS: Final = 120
 
@@ -357,8 +361,11 @@ def otherwise_here(session: nox.Session, scripts: str) -> int:
 @step(python=MIDDLE, venv_backend="venv", requires=["dist"], allow_parallel=True)
 def torch(session: nox.Session) -> None:
     """Run the tests that need PyTorch, the scripts that use it, and the maps of real networks."""
-    install_wheel(session, TORCH, *requirements("test"))
-    run_tests(session, "-m", "torch")
+    install_wheel(session, TORCH, *TRANSFORMERS, *requirements("test"))
+    session.install("--no-deps", *NETS)
+    run_tests(session, "-m", "torch", "--ignore", "tests/networks")
+    # The recorded nets lie beside the project.
+    session.run("python", "-m", "pytest", "-q", "tests/networks")
     together = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "4")
     check_live(session, "gloo", "python", *together)
     if is_shared(session, "clients"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,6 +12,7 @@ import ckptload
 from ckptload import NameMap
 from ckptload.binding.maps.conventions import convention, names
 from ckptload.errors import ArgumentError, ArgumentTypeError
+from places import DOCS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -60,8 +62,10 @@ def test_names_become_those_of_the_other_library(name: str) -> None:
 
 def test_the_name_of_a_convention_is_a_name_map(tmp_path: Path) -> None:
     ckptload.save_checkpoint({"model.norm_out.weight": ckptload.Parameter(np.ones(2))}, tmp_path / "net.ckpt")
-    ckptload.convert_checkpoint(tmp_path / "net.ckpt", tmp_path / "net.safetensors", name_map="mindformers-llama")
-    assert list(ckptload.load_checkpoint(tmp_path / "net.safetensors")) == ["model.norm.weight"]
+    with ckptload.open_checkpoint(tmp_path / "net.ckpt") as reader:
+        ckptload.convert_checkpoint(reader, tmp_path / "net.safetensors", name_map="mindformers-llama")
+    with ckptload.open_checkpoint(tmp_path / "net.safetensors") as reader:
+        assert list(reader) == ["model.norm.weight"]
 
 
 def test_a_cut_beside_rules_for_its_parts_is_another_way_to_store_them() -> None:
@@ -83,3 +87,9 @@ def test_an_unknown_name_is_told_with_those_that_are_known() -> None:
         convention(3)  # type: ignore[arg-type]
     with pytest.raises(ArgumentError, match="no map with the name"):
         convention("../conventions/mindone")
+
+
+def test_the_page_lists_all_conventions() -> None:
+    page = (DOCS / "binding.md").read_text("utf-8")
+    section = page.partition("### Maps that come with the package")[2].partition("\n## ")[0]
+    assert sorted(re.findall(r"^\| `([^`]+)` \|", section, re.MULTILINE)) == list(names())

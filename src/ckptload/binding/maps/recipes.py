@@ -75,6 +75,9 @@ class Rules:
                 if text in uses:
                     raise ArgumentError("two rules are about the same name", name=text, hint="leave one of them out")
                 uses[text] = _Use(number, position)
+        # No beginning of a name is empty; a map that keeps every name says so.
+        uses.pop("", None)
+        self._keeps = any(rule.sources == rule.targets == ("",) for rule in rules)
         self._uses = list(uses.values())
         self._patterns = Patterns(map(Pattern, uses))
         self._zeros = [number for number, rule in enumerate(rules) if rule.zeros is not None and rule.beside]
@@ -106,11 +109,14 @@ class Rules:
         return list(found.values())
 
     def named(self, name: str) -> str | None:
-        """Return what of a name the rule is about that counts for it: all, its beginning, or None."""
+        """Return what of a name the rule is about that counts for it: all, its beginning, or None.
+
+        The rule from the empty name to the empty name is about all of every name.
+        """
         for fit in self._patterns.every(name):
             if fit.length == len(name) or self._rules[self._uses[fit.number].rule].is_rename:
                 return name[: fit.length]
-        return None
+        return name if self._keeps else None
 
     def unused(self, names: Iterable[str]) -> list[str]:
         """Return the names and patterns of entries that none of some names, or of their beginnings, fits."""
