@@ -79,6 +79,8 @@ if TYPE_CHECKING:
     from ckptload import common, context, dtype, log, mindspore, mint, nn, numpy, ops, parallel, train
     from ckptload.binding.loading import BindingPlan, load_param_into_net, plan_binding
     from ckptload.binding.maps.name_map import NameMap
+    from ckptload.binding.maps.proposal import Proposal, Question
+    from ckptload.binding.maps.proposing import propose_name_map
     from ckptload.binding.maps.rules import Rule
     from ckptload.binding.plan import Load, Misfit
     from ckptload.binding.renaming import renamed
@@ -175,26 +177,26 @@ __all__ = [
     "Foreign", "ForeignField", "ForeignFieldWarning", "IntegerRangeError", "Item", "LimitError", "Load", "Misfit",
     "MissingAttributeError", "MissingFileError", "MissingFolderError", "MissingPackageError", "MissingShardError",
     "Move", "NameMap", "Note", "NothingSelectedError", "OutOfMemoryError", "ParallelMode", "ParamDictFuture",
-    "Parameter", "ParameterTuple", "ParentIsFileError", "PartialChecksumWarning", "RankError", "RankFile",
-    "ReadError", "Reader", "Rule", "SequentialCell", "SliceLayout", "Strategy", "TargetIsFolderError",
-    "TargetIsNoFileError", "Tensor", "TensorSlice", "Type", "UnknownNameError", "UnsavableTypeError",
-    "UnsupportedTypeError", "WriteError", "WritePermissionError", "WrongFormatError", "__version__", "bfloat16",
-    "bool_", "build_searched_strategy", "byte", "cdouble", "cfloat", "ckpt_to_safetensors", "common", "complex64",
-    "complex128", "context", "convert_checkpoint", "double", "dtype", "dtype_to_nptype", "dtype_to_pytype",
-    "errors", "float8_e4m3fn", "float8_e5m2", "float16", "float32", "float64", "float_", "from_numpy",
-    "from_torch", "get_auto_parallel_context", "get_ckpt_path_with_strategy", "get_context", "get_current_device",
-    "get_seed", "guess_torch_names", "half", "hifloat8", "int8", "int16", "int32", "int64", "int_", "intc", "intp",
-    "is_tensor", "jit", "list_", "load_checkpoint", "load_checkpoint_async", "load_distributed_checkpoint",
-    "load_param_into_net", "load_segmented_checkpoints", "log", "long", "merge_checkpoints",
-    "merge_pipeline_strategys", "merge_sliced_parameter", "mindspore", "mint", "nn", "number", "numpy",
-    "open_checkpoint", "open_distributed", "open_torch_file", "ops", "parallel", "plan_binding",
-    "pytype_to_dtype", "qint4x2", "rank_list_for_transform", "read_layout", "read_strategy", "renamed",
-    "reset_auto_parallel_context", "reshard_checkpoints", "restore_group_info_list", "safetensors_to_ckpt",
-    "save_checkpoint", "save_strategy",
-    "set_auto_parallel_context", "set_context", "set_deterministic", "set_device", "set_recursion_limit",
-    "set_seed", "short", "single", "string", "tensor", "tensor_type", "to_mindspore", "to_npz",
-    "to_torch_state_dict", "train", "transform_checkpoint_by_rank", "transform_checkpoints", "tuple_", "type_none",
-    "ubyte", "uint", "uint8", "uint16", "uint32", "uint64", "uintc", "uintp", "unified_safetensors", "ushort",
+    "Parameter", "ParameterTuple", "ParentIsFileError", "PartialChecksumWarning", "Proposal", "Question",
+    "RankError", "RankFile", "ReadError", "Reader", "Rule", "SequentialCell", "SliceLayout", "Strategy",
+    "TargetIsFolderError", "TargetIsNoFileError", "Tensor", "TensorSlice", "Type", "UnknownNameError",
+    "UnsavableTypeError", "UnsupportedTypeError", "WriteError", "WritePermissionError", "WrongFormatError",
+    "__version__", "bfloat16", "bool_", "build_searched_strategy", "byte", "cdouble", "cfloat",
+    "ckpt_to_safetensors", "common", "complex128", "complex64", "context", "convert_checkpoint", "double", "dtype",
+    "dtype_to_nptype", "dtype_to_pytype", "errors", "float16", "float32", "float64", "float8_e4m3fn", "float8_e5m2",
+    "float_", "from_numpy", "from_torch", "get_auto_parallel_context", "get_ckpt_path_with_strategy", "get_context",
+    "get_current_device", "get_seed", "guess_torch_names", "half", "hifloat8", "int16", "int32", "int64", "int8",
+    "int_", "intc", "intp", "is_tensor", "jit", "list_", "load_checkpoint", "load_checkpoint_async",
+    "load_distributed_checkpoint", "load_param_into_net", "load_segmented_checkpoints", "log", "long",
+    "merge_checkpoints", "merge_pipeline_strategys", "merge_sliced_parameter", "mindspore", "mint", "nn", "number",
+    "numpy", "open_checkpoint", "open_distributed", "open_torch_file", "ops", "parallel", "plan_binding",
+    "propose_name_map", "pytype_to_dtype", "qint4x2", "rank_list_for_transform", "read_layout", "read_strategy",
+    "renamed", "reset_auto_parallel_context", "reshard_checkpoints", "restore_group_info_list",
+    "safetensors_to_ckpt", "save_checkpoint", "save_strategy", "set_auto_parallel_context", "set_context",
+    "set_deterministic", "set_device", "set_recursion_limit", "set_seed", "short", "single", "string", "tensor",
+    "tensor_type", "to_mindspore", "to_npz", "to_torch_state_dict", "train", "transform_checkpoint_by_rank",
+    "transform_checkpoints", "tuple_", "type_none", "ubyte", "uint", "uint16", "uint32", "uint64", "uint8", "uintc",
+    "uintp", "unified_safetensors", "ushort",
 ]  # fmt: skip
 
 #: Where each name that is imported late is found; a module stands for itself.
@@ -203,6 +205,8 @@ _HOMES: Final = {
     for module, names in {
         "binding.loading": "BindingPlan load_param_into_net plan_binding",
         "binding.maps.name_map": "NameMap",
+        "binding.maps.proposal": "Proposal Question",
+        "binding.maps.proposing": "propose_name_map",
         "binding.maps.rules": "Rule",
         "binding.plan": "Load Misfit",
         "binding.renaming": "renamed",

@@ -1,0 +1,114 @@
+"""Tensors grouped into layers, and layers into classes that only their names tell apart."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from ckptload.binding.maps.paths import Path, path_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    Shape = tuple[int, ...]
+    #: Roles and shapes.
+    Key = tuple[tuple[str, str, Shape], ...]
+
+_ROLES: Final = {
+    **dict.fromkeys(("weight", "gamma", "embedding_table"), "weight"),
+    **dict.fromkeys(("bias", "beta"), "bias"),
+    **dict.fromkeys(("moving_mean", "running_mean"), "mean"),
+    **dict.fromkeys(("moving_variance", "running_var"), "variance"),
+    "num_batches_tracked": "count",
+}
+_SUFFIXES: Final = ("_weight", "_bias")
+_SCALES: Final = frozenset(("gamma", "beta"))
+_MATRIX: Final = 2
+
+
+class Spot(NamedTuple):
+    """A tensor of one side.
+
+    Attributes:
+        name: its name.
+        shape: its shape.
+        kind: name of the class of its layer; empty if not known.
+        is_optional: whether nothing is missing without it.
+    """
+
+    name: str
+    shape: Shape
+    kind: str = ""
+    is_optional: bool = False
+
+
+@dataclass
+class Layer:
+    """Tensors that belong together.
+
+    Attributes:
+        path: name of the layer.
+        order: its place among the layers of its side.
+        spots: its tensors, by role.
+        extra: those that may be missing, by role.
+    """
+
+    path: Path
+    order: int
+    spots: dict[str, Spot] = field(default_factory=dict)
+    extra: dict[str, Spot] = field(default_factory=dict)
+
+    @property
+    def key(self) -> Key:
+        """What layers must have in common to be taken for each other."""
+        found = []
+        for role, spot in sorted(self.spots.items()):
+            dense = role == "weight" and len(spot.shape) >= _MATRIX and not spot.name.endswith("gamma")
+            found.append((role, "dense" if dense else "", canonical(spot.shape, dense=dense)))
+        return tuple(found)
+
+    @property
+    def kind(self) -> str:
+        """Name of its class, without the package."""
+        return next((spot.kind.rpartition(".")[2] for spot in self.spots.values()), "")
+
+
+def canonical(shape: Shape, *, dense: bool) -> Shape:
+    """Return a shape without axes of length 1; of a matrix or convolution, the first two stay."""
+    return (*shape[:2], *(n for n in shape[2:] if n != 1)) if dense else tuple(n for n in shape if n != 1)
+
+
+def layers_of(spots: Iterable[Spot]) -> list[Layer]:
+    """Return the layers that tensors belong to, in their order."""
+    found: dict[str, Layer] = {}
+    for spot in spots:
+        path, role = _parted(spot.name)
+        layer = found.get(path)
+        if layer is not None and role in layer.spots:
+            path, role = spot.name, ""
+            layer = found.get(path)
+        if layer is None:
+            layer = found[path] = Layer(path_of(path), len(found))
+        (layer.extra if spot.is_optional or role == "count" else layer.spots)[role] = spot
+    return list(found.values())
+
+
+def _parted(name: str) -> tuple[str, str]:
+    """Return the name of a tensor's layer and the tensor's role in it."""
+    path, _, own = name.rpartition(".")
+    role = _ROLES.get(own)
+    if role is not None:
+        return path, role
+    for suffix in _SUFFIXES:
+        if own.endswith(suffix):
+            return name[: -len(suffix)], suffix[1:]
+    return name, ""
+
+
+def classes_of(layers: Iterable[Layer]) -> dict[Key, list[Layer]]:
+    """Return layers by their roles and shapes; those without tensors are left out."""
+    found: dict[Key, list[Layer]] = {}
+    for layer in layers:
+        if layer.spots:
+            found.setdefault(layer.key, []).append(layer)
+    return found
