@@ -182,10 +182,10 @@ __all__ = [
     "TargetIsFolderError", "TargetIsNoFileError", "Tensor", "TensorSlice", "Type", "UnknownNameError",
     "UnsavableTypeError", "UnsupportedTypeError", "WriteError", "WritePermissionError", "WrongFormatError",
     "__version__", "bfloat16", "bool_", "build_searched_strategy", "byte", "cdouble", "cfloat",
-    "ckpt_to_safetensors", "common", "complex128", "complex64", "context", "convert_checkpoint", "double", "dtype",
-    "dtype_to_nptype", "dtype_to_pytype", "errors", "float16", "float32", "float64", "float8_e4m3fn", "float8_e5m2",
+    "ckpt_to_safetensors", "common", "complex64", "complex128", "context", "convert_checkpoint", "double", "dtype",
+    "dtype_to_nptype", "dtype_to_pytype", "errors", "float8_e4m3fn", "float8_e5m2", "float16", "float32", "float64",
     "float_", "from_numpy", "from_torch", "get_auto_parallel_context", "get_ckpt_path_with_strategy", "get_context",
-    "get_current_device", "get_seed", "guess_torch_names", "half", "hifloat8", "int16", "int32", "int64", "int8",
+    "get_current_device", "get_seed", "guess_torch_names", "half", "hifloat8", "int8", "int16", "int32", "int64",
     "int_", "intc", "intp", "is_tensor", "jit", "list_", "load_checkpoint", "load_checkpoint_async",
     "load_distributed_checkpoint", "load_param_into_net", "load_segmented_checkpoints", "log", "long",
     "merge_checkpoints", "merge_pipeline_strategys", "merge_sliced_parameter", "mindspore", "mint", "nn", "number",
@@ -195,7 +195,7 @@ __all__ = [
     "safetensors_to_ckpt", "save_checkpoint", "save_strategy", "set_auto_parallel_context", "set_context",
     "set_deterministic", "set_device", "set_recursion_limit", "set_seed", "short", "single", "string", "tensor",
     "tensor_type", "to_mindspore", "to_npz", "to_torch_state_dict", "train", "transform_checkpoint_by_rank",
-    "transform_checkpoints", "tuple_", "type_none", "ubyte", "uint", "uint16", "uint32", "uint64", "uint8", "uintc",
+    "transform_checkpoints", "tuple_", "type_none", "ubyte", "uint", "uint8", "uint16", "uint32", "uint64", "uintc",
     "uintp", "unified_safetensors", "ushort",
 ]  # fmt: skip
 
