@@ -10,7 +10,7 @@ import click
 
 from ckptload import NameMap, Rule, convert_checkpoint, dtypes, guess_torch_names, open_checkpoint, shown
 from ckptload.cli import files, globs, options, text
-from ckptload.cli.maps import read_map
+from ckptload.cli.maps import is_convention, read_map
 from ckptload.cli.progress import Progress
 from ckptload.cli.table import Column, render
 from ckptload.errors import ArgumentError
@@ -104,6 +104,7 @@ def command(
         format=to,
         wanted=globs.chooser(include, exclude),
         name_map=read_map(map_file) if map_file is not None else None,
+        is_convention=map_file is not None and is_convention(map_file),
         to_torch=to_torch,
         force=force,
         dry_run=dry_run,
@@ -132,6 +133,7 @@ class Request:
         format: str | None = None,  # noqa: A002 -- it becomes the argument of this name
         wanted: Callable[[str], bool] = bool,
         name_map: NameMap | None = None,
+        is_convention: bool = False,
         to_torch: bool = False,
         force: bool = False,
         dry_run: bool = False,
@@ -146,6 +148,7 @@ class Request:
         self.terminal = terminal
         self.wanted = wanted
         self.name_map = name_map
+        self.is_convention = is_convention
         self.to_torch = to_torch
         self.force = force
         self.dry_run = dry_run
@@ -209,7 +212,8 @@ class Request:
         """Return the map of the entries, with the names of PyTorch if these are wanted."""
         chosen = [name for name in reader if self.wanted(name)]
         name_map = self.name_map
-        unmatched = [] if name_map is None else name_map.unused(chosen)
+        # A convention is for several kinds of nets, of which each has some of its names.
+        unmatched = [] if name_map is None or self.is_convention else name_map.unused(chosen)
         if unmatched:
             self.terminal.say(
                 f"ckptload: warning: these names of the name map match no entry: {_some(unmatched, self.terminal)}"

@@ -107,6 +107,8 @@ def command(
     if output is not None:
         open_ones = "" if proposal.certain else ", with its questions: answer them there before it is used"
         terminal.say(f"{terminal.show(place(output))}: written{open_ones}")
+    if proposal.questions:
+        terminal.say("  hint: answer the questions with --rule OLD=NEW, such as --rule 'layers.{i}.w1=layers.{i}.gate'")
     return _code(proposal)
 
 

@@ -26,12 +26,17 @@ def read_map(given: str) -> NameMap:
     Raises:
         ArgumentError: it cannot be read, or is not a map; or there is neither a file nor a map of this name.
     """
-    if not {".", "/", os.sep}.intersection(given) and not os.path.lexists(given):
+    if is_convention(given):
         return convention(given)
     content = read_small(given, _MOST, "the name map", at=given)
     if len(content) > _MOST:
         raise ArgumentError("the name map is too long", path=given)
     return NameMap.parse(content, given)
+
+
+def is_convention(given: str) -> bool:
+    """Return whether a word is the name of a convention: of a file, it is a path that exists or looks like one."""
+    return not {".", "/", os.sep}.intersection(given) and not os.path.lexists(given)
 
 
 def new_names(name_map: NameMap, names: Iterable[str]) -> dict[str, str]:

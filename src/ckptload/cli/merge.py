@@ -10,7 +10,7 @@ import click
 from ckptload import open_distributed
 from ckptload.cli import globs, options
 from ckptload.cli.convert import DTYPES, Request
-from ckptload.cli.maps import read_map
+from ckptload.cli.maps import is_convention, read_map
 
 if TYPE_CHECKING:
     from ckptload.cli.keys import KeyChoice
@@ -86,6 +86,7 @@ def command(
         format=to,
         wanted=globs.chooser(include, exclude),
         name_map=read_map(map_file) if map_file is not None else None,
+        is_convention=map_file is not None and is_convention(map_file),
         to_torch=to_torch,
         force=force,
         dry_run=dry_run,
