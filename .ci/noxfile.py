@@ -168,7 +168,7 @@ def is_shared(session: nox.Session, folder: str) -> bool:
     return there
 
 
-@step()
+@step(allow_parallel=True)
 def lint(session: nox.Session) -> None:
     """Check with ruff, its formatter and mypy."""
     session.install("-e", ".[dev]")
@@ -185,7 +185,7 @@ def readme_command(text: str, name: str) -> str:
     return found[1].strip()
 
 
-@step(python=False)
+@step(python=False, allow_parallel=True)
 def readme(session: nox.Session) -> None:
     """Run the README's two commands in a fresh clone of what is committed."""
     # The clone is elsewhere, so that nothing beside the repository can be found from it.
@@ -218,7 +218,7 @@ def once(session: nox.Session) -> None:
     run_tests(session, "-m", "once")
 
 
-@step(default=False)
+@step(default=False, allow_parallel=True)
 def dist(session: nox.Session) -> None:
     """Build both distributions; the wheel is built from the sdist, which so is seen to be complete."""
     shutil.rmtree(WORK / "dist", ignore_errors=True)

@@ -38,8 +38,13 @@ VALUES: dict[str, np.ndarray[Any, Any]] = {
     "scalar": np.array(3, np.int64),
     "empty": np.zeros((0, 4), np.float16),
 }
+TWO = ("plain", "AES-GCM")
 KINDS = ["plain", "mapped", "file object", "bytes", "AES-GCM", "AES-CBC", "safetensors", "shards"]
 every_kind = pytest.mark.parametrize("kind", KINDS)
+#: Here the kinds of reader are two: what is read in place, and what is decrypted and kept.
+slow_but_for_two = pytest.mark.parametrize(
+    "kind", [*TWO, *(pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS if kind not in TWO)]
+)
 
 
 def digest(value: Any) -> str:
@@ -287,7 +292,7 @@ needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="the system cann
 
 
 @needs_fork
-@every_kind
+@slow_but_for_two
 def test_a_reader_is_used_on_both_sides_of_a_fork(kind: str, tmp_path: Path) -> None:
     """As by the workers of a data loader: four children and their parent read at the same time."""
     source, how = make(tmp_path, kind)

@@ -253,7 +253,7 @@ def told(data: bytes) -> dict[str, Any] | None:
 
 
 @pytest.mark.parametrize("name", KINDS)
-@pytest.mark.parametrize("trailer", [False, True])
+@pytest.mark.parametrize("trailer", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_no_single_bit_changes_an_entry_without_a_word(name: str, trailer: bool) -> None:
     """Outside names and data: a changed letter or number is another one, which only a CRC-32 or a tag can tell."""
     before, after = floats("before", 1.0, 2.0), floats("after", 3.0, 4.0)

@@ -48,25 +48,27 @@ def public_parameters() -> set[str]:
     return found
 
 
-PARAMETERS = public_parameters()
+#: Words of plain English count only where they are written as code.
+PARAMETERS = {
+    name: re.compile(rf"\b{name}=|`{name}`" + (rf"|\b{name}\b" if "_" in name else "")) for name in public_parameters()
+}
 
 
 def arguments_in(text: str) -> list[str]:
-    """Return the arguments that a text names; words of plain English count only where they are written as code."""
-    return [
-        name
-        for name in PARAMETERS
-        if re.search(rf"\b{name}=|`{name}`", text) or ("_" in name and re.search(rf"\b{name}\b", text))
-    ]
+    """Return the arguments that a text names."""
+    return [name for name, pattern in PARAMETERS.items() if pattern.search(text)]
 
 
 @cache
-def assigned(module: ast.AST, name: str) -> tuple[ast.AST, ...]:
-    """Return what a name is bound to anywhere in a module: by assignments, by loops, or by `return` of its function."""
-    return tuple(_assigned(module, name))
+def assigned(module: ast.AST) -> dict[str, list[ast.AST]]:
+    """Return what names are bound to anywhere in a module: by assignments, by loops, or by `return` of a function."""
+    found: dict[str, list[ast.AST]] = {}
+    for name, value in _assigned(module):
+        found.setdefault(name, []).append(value)
+    return found
 
 
-def _assigned(module: ast.AST, name: str) -> Iterator[ast.AST]:
+def _assigned(module: ast.AST) -> Iterator[tuple[str, ast.AST]]:
     for node in ast.walk(module):
         if isinstance(node, ast.Assign):
             targets, value = node.targets, node.value
@@ -74,20 +76,22 @@ def _assigned(module: ast.AST, name: str) -> Iterator[ast.AST]:
             targets, value = [node.target], node.value
         elif isinstance(node, ast.For):
             targets, value = [node.target], node.iter
-        elif isinstance(node, ast.FunctionDef) and node.name == name:
-            yield from (one.value for one in ast.walk(node) if isinstance(one, ast.Return) and one.value is not None)
+        elif isinstance(node, ast.FunctionDef):
+            for one in ast.walk(node):
+                if isinstance(one, ast.Return) and one.value is not None:
+                    yield node.name, one.value
             continue
         else:
             continue
-        if any(isinstance(one, ast.Name) and one.id == name for target in targets for one in ast.walk(target)):
-            yield value
+        names = {one.id for target in targets for one in ast.walk(target) if isinstance(one, ast.Name)}
+        yield from ((name, value) for name in names)
 
 
 def bound(module: ast.AST, node: ast.Name | ast.Attribute) -> Iterator[tuple[ast.AST, ast.AST]]:
     """Yield the values of a name, each with its module: a constant may be another module's, as wire.CUT_HINT is."""
     name = node.id if isinstance(node, ast.Name) else node.attr
     for one in MODULES.values() if name.isupper() and not name.startswith("_") else [module]:
-        yield from ((one, value) for value in assigned(one, name))
+        yield from ((one, value) for value in assigned(one).get(name, ()))
 
 
 def parts_of(node: ast.AST) -> list[ast.AST]:

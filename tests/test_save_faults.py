@@ -415,6 +415,7 @@ for turn in range(rounds):
 
 
 @pytest.mark.slow
+@pytest.mark.once
 def test_eight_processes_save_and_load_one_file(tmp_path: Path) -> None:
     """Each load finds what one of them saved, whole; at the end nothing else is there."""
     target = tmp_path / "x.ckpt"

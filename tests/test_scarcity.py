@@ -111,6 +111,7 @@ def outcomes(folder: Path, *arguments: str) -> dict[str, list[int]]:
 
 
 @pytest.mark.slow
+@pytest.mark.once
 def test_with_few_files_there_is_a_result_or_an_error_of_ours(tmp_path: Path) -> None:
     for name, found in outcomes(tmp_path, "files", "3,4,5,6,8,40").items():
         assert set(found) <= {0, 1}, name

@@ -350,7 +350,9 @@ def test_json_of_numbers_that_json_does_not_have_is_null(tmp_path: Path, capsys:
 
 @POSIX
 @pytest.mark.parametrize("columns", [30, *(pytest.param(columns, marks=pytest.mark.slow) for columns in (60, 100))])
-@pytest.mark.parametrize("options", [(), ("--tree",), ("--stats",)])
+@pytest.mark.parametrize(
+    "options", [(), *(pytest.param((option,), marks=pytest.mark.slow) for option in ("--tree", "--stats"))]
+)
 def test_no_line_of_the_table_is_wider_than_the_terminal(
     columns: int, options: tuple[str, ...], tmp_path: Path
 ) -> None:

@@ -253,10 +253,10 @@ def test_gcm_any_replaced_stretch_is_refused(start: int, length: int, new: bytes
         assert got is None
 
 
-@pytest.mark.parametrize("cut", range(4, len(GCM_FILE)))
-def test_gcm_a_cut_that_is_at_no_border_is_refused(cut: int) -> None:
-    got = value_of(GCM_FILE[:cut], "tagged")
-    assert got == {248: PLAIN[:200], 496: PLAIN[:400]}.get(cut)
+def test_gcm_a_cut_that_is_at_no_border_is_refused() -> None:
+    at_border = {248: PLAIN[:200], 496: PLAIN[:400]}
+    found = {cut: value_of(GCM_FILE[:cut], "tagged") for cut in range(4, len(GCM_FILE))}
+    assert [cut for cut, got in found.items() if got != at_border.get(cut)] == []
 
 
 @settings(max_examples=100)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -16,16 +17,21 @@ import ckptload
 from ckptload.writing.journal import recover
 from rank_sets import is_slice, is_whole, ranks, source, strategy
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 KILLS = int(os.environ.get("CKPTLOAD_KILLS", "20"))
 
-#: Writes into one place, each time another run, until it is killed.
+#: For each line of its input a process is forked, which writes into one place, each time another run, until it is
+#: killed. Once it has begun it prints its number; when it has ended, "ended" is printed.
 WRITER = """
-import sys
+import os, sys, warnings
 from pathlib import Path
 import ckptload
 folder, kind = Path(sys.argv[1]), sys.argv[2]
 out = folder / "out"
-for turn in range(100_000):
+
+def write(turn):
     run, old, new = folder / f"run{1 + turn % 2}", folder / "old.json", folder / "new.json"
     if kind == "file":
         ckptload.merge_checkpoints(run, out / "whole.ckpt", old)
@@ -39,8 +45,22 @@ for turn in range(100_000):
         for rank in range(4):
             (out / f"rank_{rank}" / f"{rank}.ckpt").unlink(missing_ok=True)
         ckptload.reshard_checkpoints(folder / "run1", out, new, old, existing="skip")
-    if not turn:
-        print("begun", flush=True)
+
+# What is imported on the way is imported once.
+write(0)
+for _ in sys.stdin:
+    with warnings.catch_warnings():
+        # Python 3.12 and later warn of forking beside threads: numpy's have nothing to do.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        child = os.fork()
+    if not child:
+        for turn in range(100_000):
+            write(turn)
+            if not turn:
+                print(os.getpid(), flush=True)
+        sys.exit()
+    os.waitpid(child, 0)
+    print("ended", flush=True)
 """
 
 pytestmark = [
@@ -59,34 +79,39 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def kill(folder: Path, kind: str, chance: random.Random) -> None:
-    """Let the writer begin, and kill it at some moment."""
+def killed(folder: Path, kind: str, chance: random.Random) -> Iterator[None]:
+    """Let a writer begin, and kill it at some moment, again and again."""
     place = str(Path(ckptload.__file__).parent.parent)
     command = [sys.executable, "-W", "error", "-c", WRITER, str(folder), kind]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": place}
-    ) as process:
+    pipe, environment = subprocess.PIPE, {**os.environ, "PYTHONPATH": place}
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, env=environment) as process:
+        assert process.stdin is not None
         assert process.stdout is not None
         assert process.stderr is not None
-        if process.stdout.readline() != "begun\n":
-            pytest.fail(process.stderr.read())
-        time.sleep(chance.uniform(0, 0.08))
-        process.send_signal(signal.SIGKILL)
+        for _ in range(KILLS):
+            process.stdin.write("\n")
+            process.stdin.flush()
+            said = process.stdout.readline().strip()
+            if not said.isdecimal():
+                process.stdin.close()
+                pytest.fail(process.stderr.read())
+            time.sleep(chance.uniform(0, 0.08))
+            os.kill(int(said), signal.SIGKILL)
+            assert process.stdout.readline() == "ended\n"
+            yield
 
 
 @pytest.mark.parametrize("kind", ["file", "shards"])
 def test_a_merge_that_is_killed_leaves_one_run(folder: Path, kind: str) -> None:
     chance = random.Random(kind)
     path = folder / "out" / ("whole.ckpt" if kind == "file" else "model.safetensors.index.json")
-    for _ in range(KILLS):
-        kill(folder, kind, chance)
+    for _ in killed(folder, kind, chance):
         assert is_whole(path, 1) or is_whole(path, 2)
 
 
 def test_parts_that_are_killed_are_of_one_run(folder: Path) -> None:
     chance = random.Random(3)
-    for _ in range(KILLS):
-        kill(folder, "unified", chance)
+    for _ in killed(folder, "unified", chance):
         # The next that writes there finishes what a killed process began.
         recover([folder / "out"])
         found = ckptload.open_distributed(folder / "out", parameters="numpy").load()
@@ -98,8 +123,7 @@ def test_parts_that_are_killed_are_of_one_run(folder: Path) -> None:
 def test_ranks_that_are_killed_are_of_one_run(folder: Path) -> None:
     chance = random.Random(4)
     paths = {rank: folder / "out" / f"rank_{rank}" / f"{rank}.ckpt" for rank in ranks("tp4")}
-    for _ in range(KILLS):
-        kill(folder, "together", chance)
+    for _ in killed(folder, "together", chance):
         # Between two renames there are microseconds; the journal finishes what was killed in them.
         assert all(is_slice(path, "tp4", rank, 1) or is_slice(path, "tp4", rank, 2) for rank, path in paths.items())
     ckptload.reshard_checkpoints(folder / "run1", folder / "out", folder / "new.json", folder / "old.json",
@@ -111,8 +135,7 @@ def test_ranks_that_are_killed_are_of_one_run(folder: Path) -> None:
 def test_a_killed_job_is_continued(folder: Path) -> None:
     chance = random.Random(5)
     paths = {rank: folder / "out" / f"rank_{rank}" / f"{rank}.ckpt" for rank in ranks("tp4")}
-    for _ in range(KILLS):
-        kill(folder, "one by one", chance)
+    for _ in killed(folder, "one by one", chance):
         there = {rank for rank, path in paths.items() if path.exists()}
         assert all(is_slice(paths[rank], "tp4", rank) for rank in there)
         done = ckptload.reshard_checkpoints(

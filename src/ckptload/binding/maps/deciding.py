@@ -1,28 +1,37 @@
-"""Which layer of a net is which layer of a checkpoint, and whether anything but the order says so."""
+"""Which layer of a net is which layer of a checkpoint, and whether anything but the order says so.
+
+Layers of equal roles and shapes are taken in their order, and exchanged where names speak for it. Then each exchange of
+two of them must be excluded: by identical names, numbers that rise on both sides, words, the other layers of their
+blocks, or certain layers between them. The order of two alone says nothing.
+"""
 
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from ckptload.binding.maps.layers import classes_of
-from ckptload.binding.maps.paths import compared
+from ckptload.binding.maps.paths import verdict
+from ckptload.binding.maps.structure import Families, doubtful
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from ckptload.binding.maps.layers import Layer
+    from ckptload.binding.maps.structure import Pair
 
-    Pair = tuple[Layer, Layer]
-
-#: How far from its place in the order a layer is looked for, if names speak against the order.
-_WINDOW: Final = 4
-#: Layers that must be certain before the order may say anything.
+#: How far from its place in the order a layer is looked for, and how often.
+_WINDOW: Final = 40
+_TURNS: Final = 6
+#: Layers that must be certain before the order says anything, and the share of them that must stand in order.
 _ANCHORS: Final = 8
 _ORDERED: Final = 0.9
-#: Open pairs that are kept of each class.
-_KEPT: Final = 200
+#: Open pairs that are kept.
+_KEPT: Final = 2000
+#: Layers of a class above which nothing is certain: every two of them are compared.
+_MOST: Final = 2000
 
 
 @dataclass
@@ -34,131 +43,155 @@ class Matching:
         left: layers of the checkpoint without a counterpart.
         lacking: layers of the net without one.
         open: pairs that could be exchanged.
+        odd: pairs that do not fit the others.
     """
 
     pairs: list[Pair] = field(default_factory=list)
     left: list[Layer] = field(default_factory=list)
     lacking: list[Layer] = field(default_factory=list)
     open: list[tuple[Pair, Pair]] = field(default_factory=list)
+    odd: list[Pair] = field(default_factory=list)
+
+    @property
+    def is_certain(self) -> bool:
+        """Whether nothing is left, open or odd."""
+        return bool(self.pairs) and not (self.left or self.lacking or self.open or self.odd)
 
 
-def matched(ours: Sequence[Layer], theirs: Sequence[Layer]) -> Matching:
-    """Match layers of a checkpoint with those of a net."""
+def matched(ours: Sequence[Layer], theirs: Sequence[Layer], told: Iterable[Pair] = ()) -> Matching:
+    """Match layers of a checkpoint with those of a net.
+
+    Args:
+        ours: layers of the checkpoint, in their order.
+        theirs: layers of the net, in their order.
+        told: pairs that the user has told.
+    """
+    known = {id(one): other for one, other in told}
+    taken = set(map(id, known.values()))
     found = Matching()
-    mine, other = classes_of(ours), classes_of(theirs)
-    classes: list[list[Pair]] = []
-    for key in {**mine, **other}:
-        pairs, left, lacking = _paired(mine.get(key, []), other.get(key, []))
-        found.left += left
-        found.lacking += lacking
-        if pairs:
-            classes.append(pairs)
-    found.pairs = [pair for pairs in classes for pair in pairs]
-    found.open = _open_pairs(classes)
+    mine = classes_of(layer for layer in ours if id(layer) not in known)
+    other = classes_of(layer for layer in theirs if id(layer) not in taken)
+    classes = [_paired(mine.get(key, []), other.get(key, []), found) for key in {**mine, **other}]
+    sure = [(one, known[id(one)]) for one in ours if id(one) in known]
+    found.pairs = sure + [pair for pairs in classes for pair in pairs]
+    found.odd = [pair for pair in doubtful(found.pairs) if id(pair[0]) not in known]
+    found.odd += [pair for pairs in classes for pair in pairs if not _is_possible(*pair)]
+    found.open = _open(classes, sure, Families(found.pairs))
     return found
 
 
-def is_same(pair: Pair) -> bool:
-    """Tell whether two layers have the same name."""
-    return pair[0].path.text == pair[1].path.text
-
-
-def _paired(ours: list[Layer], theirs: list[Layer]) -> tuple[list[Pair], list[Layer], list[Layer]]:
+def _paired(ours: list[Layer], theirs: list[Layer], found: Matching) -> list[Pair]:
     """Pair the layers of a class: those of the same name, and then by their order as far as names do not object."""
-    named = {layer.path.text: layer for layer in theirs}
-    same = {layer.path.text for layer in ours} & named.keys()
-    pairs = [(layer, named[layer.path.text]) for layer in ours if layer.path.text in same]
-    rest = [layer for layer in ours if layer.path.text not in same]
-    others = [layer for layer in theirs if layer.path.text not in same]
-    _exchange(rest, others)
-    both = min(len(rest), len(others))
-    return pairs + list(zip(rest[:both], others[:both], strict=True)), rest[both:], others[both:]
+    named = {layer.path.tokens: layer for layer in theirs}
+    same = [(layer, named.pop(layer.path.tokens)) for layer in ours if layer.path.tokens in named]
+    taken = {id(layer) for pair in same for layer in pair}
+    mine = [layer for layer in ours if id(layer) not in taken]
+    others = [layer for layer in theirs if id(layer) not in taken]
+    number = min(len(mine), len(others))
+    found.left += mine[number:]
+    found.lacking += others[number:]
+    pairs = sorted([*same, *zip(mine[:number], others[:number], strict=True)], key=lambda pair: pair[0].order)
+    for _ in range(_TURNS):
+        if not _exchange(pairs):
+            break
+    return pairs
 
 
-def _exchange(ours: list[Layer], theirs: list[Layer]) -> None:
-    """Exchange neighbours where names say so."""
-    count = min(len(ours), len(theirs))
-    for _ in range(_WINDOW):
-        changed = False
-        for at in range(count):
-            for to in range(at + 1, min(at + _WINDOW, count)):
-                told = compared(ours[at].path, ours[to].path, theirs[at].path, theirs[to].path)
-                if told.is_against:
-                    theirs[at], theirs[to] = theirs[to], theirs[at]
-                    changed = True
-        if not changed:
-            return
+def _exchange(pairs: list[Pair]) -> bool:
+    """Exchange what names say is crossed, and tell whether there was any."""
+    changed = False
+    for at in range(len(pairs)):
+        for to in range(at + 1, min(len(pairs), at + _WINDOW)):
+            (a1, b1), (a2, b2) = pairs[at], pairs[to]
+            if verdict(a1.path, b1.path, a2.path, b2.path).sign < 0:
+                pairs[at], pairs[to] = (a1, b2), (a2, b1)
+                changed = True
+    return changed
 
 
-def _open_pairs(classes: list[list[Pair]]) -> list[tuple[Pair, Pair]]:
-    """Return the pairs that nothing but the order tells apart."""
-    anchors = [pair for pairs in classes for pair in pairs if len(pairs) == 1 or is_same(pair)]
+def _is_possible(one: Layer, other: Layer) -> bool:
+    """Tell whether types allow a pair: a norm, known by its names or its type, belongs to a norm."""
+    if not other.kind:
+        return True
+    is_norm = "Norm" in other.kind
+    if one.is_norm and len(one.spots) > 1:
+        return is_norm
+    return not is_norm or one.is_norm or not one.is_plain
+
+
+def _open(classes: list[list[Pair]], told: list[Pair], families: Families) -> list[tuple[Pair, Pair]]:
+    """Return the pairs whose exchange nothing excludes."""
+    sure = told + [pair for pairs in classes for pair in pairs if len(pairs) == 1 or _is_same(pair)]
     waiting = [pairs for pairs in classes if len(pairs) > 1]
-    found: list[tuple[Pair, Pair]] = []
     while True:
-        order = Order(anchors)
-        found, still = [], []
-        for pairs in waiting:
-            doubts = _doubts(pairs, order)
-            if doubts:
-                found += doubts
-                still.append(pairs)
-            else:
-                anchors += [pair for pair in pairs if not is_same(pair)]
+        evidence = _Evidence(sure, families)
+        results = [(pairs, _doubts(pairs, evidence)) for pairs in waiting]
+        still = [pairs for pairs, doubts in results if doubts]
         if len(still) == len(waiting):
-            return found
+            return [doubt for _, doubts in results for doubt in doubts][:_KEPT]
+        # What is certain now may stand between others.
+        sure += [pair for pairs, doubts in results if not doubts for pair in pairs if not _is_same(pair)]
         waiting = still
 
 
-def _doubts(pairs: list[Pair], order: Order) -> list[tuple[Pair, Pair]]:
-    found: list[tuple[Pair, Pair]] = []
-    known = [pair for pair in pairs if is_same(pair)]
-    templates = {pair[0].path.template for pair in known} | {pair[1].path.template for pair in known}
+def _is_same(pair: Pair) -> bool:
+    return pair[0].path.tokens == pair[1].path.tokens
+
+
+def _doubts(pairs: list[Pair], evidence: _Evidence) -> list[tuple[Pair, Pair]]:
+    if len(pairs) > _MOST:
+        return [(pairs[0], pairs[1])]
+    found = []
     for at, one in enumerate(pairs):
-        for other in pairs[at + 1 :]:
-            if not _is_told(one, other, order, templates):
-                found.append((one, other))
-                if len(found) >= _KEPT:
-                    return found
+        found += [(one, other) for other in pairs[at + 1 :] if not evidence.excludes(one, other)]
+        if len(found) >= _KEPT:
+            break
     return found
 
 
-def _is_told(one: Pair, other: Pair, order: Order, templates: set[str]) -> bool:
-    same = is_same(one), is_same(other)
-    if all(same):
-        return True
-    told = compared(one[0].path, other[0].path, one[1].path, other[1].path)
-    if told.is_decided:
-        return True
-    if told.is_against:
-        return False
-    if any(same):
-        # All others of the class have their own names on both sides: what is left belongs together, unless it is
-        # one more of the same kind, as where all numbers are shifted.
-        new = other if same[0] else one
-        if not {new[0].path.template, new[1].path.template} & templates:
-            return True
-    return told.is_likely and order.separates(one, other)
-
-
-class Order:
-    """Layers that are certain, as marks between which others stand.
+class _Evidence:
+    """What excludes that two pairs are exchanged.
 
     Args:
-        anchors: pairs that are certain.
+        sure: pairs that are certain.
+        families: all pairs by the templates of their names.
     """
 
-    def __init__(self, anchors: Sequence[Pair]) -> None:
-        ordered = sorted((one.order, other.order) for one, other in anchors)
-        chain = _rising(ordered)
-        enough = len(ordered) >= _ANCHORS and len(chain) >= _ORDERED * len(ordered)
-        self._ours = [one for one, _ in chain] if enough else []
-        self._theirs = [other for _, other in chain] if enough else []
+    def __init__(self, sure: Sequence[Pair], families: Families) -> None:
+        self._families = families
+        self._parents: defaultdict[str, set[str]] = defaultdict(set)
+        self._children: defaultdict[str, set[str]] = defaultdict(set)
+        for one, other in sure:
+            self._parents[one.path.parent].add(other.path.parent)
+            self._children[other.path.parent].add(one.path.parent)
+        chain = _rising(sorted((one.order, other.order) for one, other in sure))
+        is_ordered = len(sure) >= _ANCHORS and len(chain) >= _ORDERED * len(sure)
+        self._ours = [one for one, _ in chain] if is_ordered else []
+        self._theirs = [other for _, other in chain] if is_ordered else []
 
-    def separates(self, one: Pair, other: Pair) -> bool:
-        """Tell whether the same certain layers stand between two, on both sides."""
-        gaps = [(bisect_left(self._ours, a.order), bisect_left(self._theirs, b.order)) for a, b in (one, other)]
-        return all(a == b for a, b in gaps) and gaps[0][0] != gaps[1][0]
+    def excludes(self, one: Pair, other: Pair) -> bool:
+        """Tell whether the exchange of two pairs is excluded."""
+        said = verdict(one[0].path, one[1].path, other[0].path, other[1].path)
+        if said.sign > 0:
+            return not said.needs_order or self._are_separate(one, other)
+        if said.sign < 0:
+            return False
+        if self._families.are_apart(one, other):
+            return True
+        stays = self._stays(one) or self._stays(other)
+        return stays and all(one[side].path.parent != other[side].path.parent for side in (0, 1))
+
+    def _stays(self, pair: Pair) -> bool:
+        """Tell whether the certain layers beside one of a pair are those beside the other."""
+        mine, theirs = pair[0].path.parent, pair[1].path.parent
+        return self._parents.get(mine) == {theirs} and self._children.get(theirs) == {mine}
+
+    def _are_separate(self, one: Pair, other: Pair) -> bool:
+        """Tell whether the same certain layers stand between two pairs, on both sides."""
+        gaps = [
+            (bisect_left(self._ours, pair[0].order), bisect_left(self._theirs, pair[1].order)) for pair in (one, other)
+        ]
+        return all(mine == theirs for mine, theirs in gaps) and gaps[0] != gaps[1]
 
 
 def _rising(pairs: list[tuple[int, int]]) -> list[tuple[int, int]]:
@@ -169,11 +202,8 @@ def _rising(pairs: list[tuple[int, int]]) -> list[tuple[int, int]]:
     for at, (_, value) in enumerate(pairs):
         place = bisect_left(ends, value)
         before.append(tails[place - 1] if place else -1)
-        if place == len(ends):
-            ends.append(value)
-            tails.append(at)
-        else:
-            ends[place], tails[place] = value, at
+        ends[place : place + 1] = [value]
+        tails[place : place + 1] = [at]
     found = []
     at = tails[-1] if tails else -1
     while at >= 0:

@@ -22,6 +22,7 @@ _ROLES: Final = {
     "num_batches_tracked": "count",
 }
 _SUFFIXES: Final = ("_weight", "_bias")
+_NORM: Final = frozenset(("gamma", "beta", "moving_mean", "moving_variance"))
 _SCALES: Final = frozenset(("gamma", "beta"))
 _MATRIX: Final = 2
 
@@ -42,7 +43,7 @@ class Spot(NamedTuple):
     is_optional: bool = False
 
 
-@dataclass
+@dataclass(eq=False)
 class Layer:
     """Tensors that belong together.
 
@@ -66,6 +67,16 @@ class Layer:
             dense = role == "weight" and len(spot.shape) >= _MATRIX and not spot.name.endswith("gamma")
             found.append((role, "dense" if dense else "", canonical(spot.shape, dense=dense)))
         return tuple(found)
+
+    @property
+    def is_norm(self) -> bool:
+        """Whether its names are those of a norm of MindSpore."""
+        return any(spot.name.rpartition(".")[2] in _NORM for spot in self.spots.values())
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether its names are those of a layer with weights, which no norm of MindSpore has."""
+        return {spot.name.rpartition(".")[2] for spot in self.spots.values()} >= {"weight", "bias"}
 
     @property
     def kind(self) -> str:

@@ -1,45 +1,48 @@
-"""Names as words and numbers, and what the difference of two names says about the difference of two others."""
+"""Names of layers as words and numbers, and what two names of one side say about two of the other."""
 
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from functools import lru_cache
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-#: A number at the end of a part of a name counts things: ``conv1``, ``layer_3``, ``blocks.7``. Any other is a word.
-_PART: Final = re.compile(r"(.*?)_?([0-9]{1,9})", re.DOTALL)
-#: Sizes such as ``3x3`` are words.
-_SIZE: Final = re.compile(r"[0-9]x[0-9]+$")
-_CAMEL: Final = re.compile(r"(?<=[a-z])(?=[A-Z])")
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
-#: Words of the same meaning.
-_SYNONYMS: Final = {
-    **dict.fromkeys(("bn", "ln", "gn", "layernorm", "batchnorm", "groupnorm", "norms"), "norm"),
-    **dict.fromkeys(("blk", "blocks"), "block"),
-    **dict.fromkeys(("embed", "embeddings", "embedder"), "embedding"),
-    **dict.fromkeys(("pos", "positional"), "position"),
-    **dict.fromkeys(("attn", "attentions"), "attention"),
-    "layers": "layer",
-    "stages": "stage",
-    "features": "feature",
-    "heads": "head",
-    "cls": "class",
-    "tokens": "token",
-    "convs": "conv",
-    "projection": "proj",
-}
-#: Words that are written as two.
-_TOGETHER: Final = {("down", "sample"): "downsample", ("layer", "norm"): "norm", ("batch", "norm"): "norm"}
-#: What is numbered in the order in which it computes.
-_SEQUENCES: Final = frozenset(
-    ("block", "layer", "stage", "feature", "cell", "list", "group", "denselayer", "denseblock", "resblock", "h", "")
-)
-#: A word beside which another says the opposite: ``post_attention_norm`` is not the norm of the attention.
-_TURNS: Final = frozenset(
-    ("post", "pre", "after", "before", "input", "output", "in", "out", "final", "first", "last", "ffn", "up", "gate")
-)
+    Tokens = tuple[str, ...]
 
-Token = str | int
+_TOKEN: Final = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|[0-9]+|[^\W\d_A-Za-z]+")
+#: In the place of a number in a template.
+_NUMBER: Final = "#"
+
+#: Words for the same thing.
+_ALIKE: Final = (
+    "q query wq", "k key wk", "v value wv", "o out output wo", "norm ln layernorm bn batchnorm gn groupnorm norms",
+    "embed embedding embeddings embedder emb wte", "dw depthwise", "pw pointwise", "cls class", "pos position positional",
+    "proj projection", "fc dense linear", "down downsample", "conv convs convolution", "head heads classifier fc",
+    "attn attention attentions", "mlp ffn feed", "reduce squeeze", "expand excite", "block blocks blk", "layer layers",
+    "stage stages", "feature features", "token tokens",
+)  # fmt: skip
+#: Words beside which another may mean the opposite: ``post_attention_norm`` is not the norm of the attention.
+_TURNING: Final = frozenset(("post", "pre", "after", "before", "input", "output", "in", "out", "final", "first", "last"))
+#: What two words have in common that are equal, that mean the same, and of which one begins or ends like the other.
+_EQUAL, _SAME, _CLOSE = 1.0, 0.9, 0.7
+_LEAST: Final = 3
+#: How much better one way must be than the other, and how good it must be in itself.
+_MARGIN: Final = 0.5
+_GOOD: Final = 0.45
+
+
+def _groups() -> dict[str, set[int]]:
+    found: defaultdict[str, set[int]] = defaultdict(set)
+    for number, words in enumerate(_ALIKE):
+        for word in words.split():
+            found[word].add(number)
+    return dict(found)
+
+
+_MEANINGS: Final = _groups()
 
 
 class Path(NamedTuple):
@@ -47,149 +50,141 @@ class Path(NamedTuple):
 
     Attributes:
         text: it.
-        tokens: its words and numbers.
-        leaf: how many tokens stand before its last part.
-        words: its words.
-        template: its text with a mark in the place of each counting number.
+        tokens: its words and numbers, in small letters.
+        template: the same with a mark in the place of each number.
+        numbers: the numbers.
+        parent: the name without its last part.
     """
 
     text: str
-    tokens: tuple[Token, ...]
-    leaf: int
-    words: frozenset[str]
-    template: str
+    tokens: Tokens
+    template: Tokens
+    numbers: tuple[int, ...]
+    parent: str
 
-    @property
-    def indexes(self) -> int:
-        """How many numbers it has before its last part."""
-        return sum(isinstance(token, int) for token in self.tokens[: self.leaf])
+    def beginnings(self) -> list[tuple[Tokens, Tokens]]:
+        """Return the beginnings that end in a number, each as a template and as it is."""
+        ends = [at + 1 for at, token in enumerate(self.tokens) if token.isdigit()]
+        return [(self.template[:end], self.tokens[:end]) for end in ends]
 
 
 def path_of(text: str) -> Path:
     """Return the name of a layer, taken apart."""
-    tokens: list[Token] = []
-    leaf = 0
-    template = []
-    for part in text.split("."):
-        leaf = len(tokens)
-        word, number = _taken_apart(part)
-        tokens.extend(word)
-        if number is not None:
-            tokens.append(number)
-        template.append("_".join(word) + ("#" if number is not None else ""))
-    words = frozenset(token for token in tokens if isinstance(token, str))
-    return Path(text, tuple(tokens), leaf, words, ".".join(template))
-
-
-@lru_cache(1 << 16)
-def _taken_apart(part: str) -> tuple[tuple[str, ...], int | None]:
-    found = None if _SIZE.search(part) else _PART.fullmatch(part)
-    word, number = (found[1], int(found[2])) if found else (part, None)
-    words = [each for each in _CAMEL.sub("_", word).lower().split("_") if each]
-    kept: list[str] = []
-    for each in words:
-        both = _TOGETHER.get((kept[-1], each)) if kept else None
-        if both:
-            kept[-1] = both
-        else:
-            kept.append(_SYNONYMS.get(each, each))
-    return tuple(kept), number
-
-
-def difference(one: Path, other: Path) -> tuple[tuple[Token, ...], tuple[Token, ...], int]:
-    """Return the tokens of two names without those that both begin and end with, and how many both begin with."""
-    mine, theirs = one.tokens, other.tokens
-    most = min(len(mine), len(theirs))
-    start = 0
-    while start < most and mine[start] == theirs[start]:
-        start += 1
-    end = 0
-    while end < most - start and mine[-1 - end] == theirs[-1 - end]:
-        end += 1
-    return mine[start : len(mine) - end], theirs[start : len(theirs) - end], start
+    tokens = tuple(token.lower() for token in _TOKEN.findall(text))
+    template = tuple(_NUMBER if token.isdigit() else token for token in tokens)
+    numbers = tuple(int(token[:18]) for token in tokens if token.isdigit())
+    return Path(text, tokens, template, numbers, text.rpartition(".")[0])
 
 
 class Verdict(NamedTuple):
-    """What the names of two pairs say about exchanging them.
+    """What names say of two pairs of layers, against the same pairs exchanged.
 
     Attributes:
-        is_decided: whether they exclude the exchange.
-        is_against: whether they speak for the exchange.
-        is_likely: whether they exclude it if the order of computation agrees.
+        sign: 1 if they exclude the exchange, -1 if they speak for it, 0 if they say nothing.
+        needs_order: whether they exclude it only if other layers stand between the two, on both sides.
     """
 
-    is_decided: bool
-    is_against: bool = False
-    is_likely: bool = False
+    sign: int
+    needs_order: bool = False
 
 
-_DECIDED: Final = Verdict(True)
-_OPEN: Final = Verdict(False)
-_LIKELY: Final = Verdict(False, is_likely=True)
-_AGAINST: Final = Verdict(False, is_against=True)
+_KEPT: Final = Verdict(1)
+_EXCHANGED: Final = Verdict(-1)
+_OPEN: Final = Verdict(0)
 
 
-def compared(a1: Path, a2: Path, b1: Path, b2: Path) -> Verdict:
-    """Return what the names say about ``a1 -> b1, a2 -> b2`` against ``a1 -> b2, a2 -> b1``."""
-    left1, left2, start = difference(a1, a2)
-    right1, right2, begin = difference(b1, b2)
-    words = _by_words(left1, left2, right1, right2)
-    if words.is_against:
-        return words
-    numbers = _by_numbers((a1, left1, left2, start), (b1, right1, right2, begin))
-    if numbers is not None:
-        return numbers
-    if words.is_decided:
-        return words
-    if _is_outside(a1, a2) == _is_outside(b1, b2) != 0:
-        return _DECIDED
-    return _LIKELY
+def verdict(a1: Path, b1: Path, a2: Path, b2: Path) -> Verdict:
+    """Return what names say of ``a1 -> b1`` and ``a2 -> b2``, against ``a1 -> b2`` and ``a2 -> b1``.
+
+    Identical names are trusted: with two names exchanged nobody could know.
+    """
+    if a1.tokens == b1.tokens or a2.tokens == b2.tokens:
+        return _KEPT
+    if a1.tokens == b2.tokens or a2.tokens == b1.tokens:
+        return _EXCHANGED
+    return _compared(*_rests(a1.tokens, a2.tokens), *_rests(b1.tokens, b2.tokens))
 
 
-def _is_outside(one: Path, other: Path) -> int:
-    """Return 1 if only the first stands in something numbered, -1 if only the second, else 0."""
-    return (one.indexes > 0) - (other.indexes > 0)
+@lru_cache(1 << 14)
+def _compared(a1: Tokens, a2: Tokens, b1: Tokens, b2: Tokens) -> Verdict:
+    """Compare what is behind the common beginning of the names of each side."""
+    mine, theirs = _without_end(a1, a2), _without_end(b1, b2)
+    if mine == theirs:
+        return _KEPT
+    if mine == theirs[::-1]:
+        return _EXCHANGED
+    words = _by_words(*map(_words, (*mine, *theirs)))
+    numbers = _direction(a1, a2) * _direction(b1, b2)
+    if numbers < 0:
+        return _EXCHANGED if words < 0 else _OPEN
+    if numbers > 0:
+        # The last number of a name may tell things apart in any way, such as norm1 and norm2.
+        is_last = len(a1) == len(a2) == 1 and len(b1) == len(b2) == 1
+        return _OPEN if words < 0 else Verdict(1, needs_order=is_last)
+    return Verdict(words)
 
 
-_Side = tuple[Path, tuple[Token, ...], tuple[Token, ...], int]
+def _rests(one: Tokens, other: Tokens) -> tuple[Tokens, Tokens]:
+    at = 0
+    while at < min(len(one), len(other)) and one[at] == other[at]:
+        at += 1
+    return one[at:], other[at:]
 
 
-def _by_numbers(left: _Side, right: _Side) -> Verdict | None:
-    """Return what the first numbers that differ say; None if it is not numbers in which they differ first."""
-    (a, left1, left2, start), (b, right1, right2, begin) = left, right
-    firsts = [each[0] if each else None for each in (left1, left2, right1, right2)]
-    if not all(isinstance(each, int) for each in firsts):
-        return None
-    x1, x2, y1, y2 = (each if isinstance(each, int) else 0 for each in firsts)
-    if (x1 < x2) != (y1 < y2):
-        return _AGAINST
-    before = (a.tokens[start - 1] if start else "", b.tokens[begin - 1] if begin else "")
-    same = before[0] == before[1] and isinstance(before[0], str)
-    if start >= a.leaf or begin >= b.leaf:
-        # The last number tells things apart that may be numbered in any way, such as norm1 and norm2.
-        same_raw = a.text.split(".")[-1].rstrip("0123456789_") == b.text.split(".")[-1].rstrip("0123456789_")
-        return _DECIDED if same and same_raw else _LIKELY
-    if same or all(_is_sequence(a, b, each) for each in before):
-        return _DECIDED
-    return _LIKELY
+def _without_end(one: Tokens, other: Tokens) -> tuple[Tokens, Tokens]:
+    one, other = _rests(one[::-1], other[::-1])
+    return one[::-1], other[::-1]
 
 
-def _is_sequence(a: Path, b: Path, before: Token) -> bool:
-    return isinstance(before, int) or before in _SEQUENCES
+def _words(tokens: Tokens) -> Tokens:
+    return tuple(token for token in tokens if not token.isdigit())
 
 
-def _by_words(
-    left1: tuple[Token, ...], left2: tuple[Token, ...], right1: tuple[Token, ...], right2: tuple[Token, ...]
-) -> Verdict:
-    a1, a2, b1, b2 = ({each for each in side if isinstance(each, str)} for side in (left1, left2, right1, right2))
-    a1, a2 = a1 - a2, a2 - a1
-    b1, b2 = b1 - b2, b2 - b1
-    straight, cross = (len(a1 & b1), len(a2 & b2)), (len(a1 & b2), len(a2 & b1))
-    if any(cross):
-        return _OPEN if any(straight) else _AGAINST
-    exact = (a1 == b1 and a1), (a2 == b2 and a2)
-    if all(exact):
-        return _DECIDED
-    if (a1 | a2 | b1 | b2) & _TURNS:
-        return _OPEN
-    return _DECIDED if any(exact) or all(straight) else _OPEN
+def _direction(one: Tokens, other: Tokens) -> int:
+    """Return 1 if the numbers of the first are larger, -1 if smaller, and 0 if it is not numbers in which they differ."""
+    if one and other and one[0].isdigit() and other[0].isdigit():
+        return 1 if int(one[0]) > int(other[0]) else -1
+    if [token.isdigit() or token for token in one] != [token.isdigit() or token for token in other]:
+        return 0
+    mine, theirs = ([int(token) for token in side if token.isdigit()] for side in (one, other))
+    return (mine > theirs) - (mine < theirs)
+
+
+def _by_words(a1: Tokens, a2: Tokens, b1: Tokens, b2: Tokens) -> int:
+    """Return what words say: 1 for ``a1 -> b1`` and ``a2 -> b2``, -1 for the exchange, and 0 for nothing."""
+    if a1 == a2 or b1 == b2:
+        return 0
+    kept, crossed = (likeness(a1, b1), likeness(a2, b2)), (likeness(a1, b2), likeness(a2, b1))
+    if kept == (1, 1) or crossed == (1, 1):
+        return (kept == (1, 1)) - (crossed == (1, 1))
+    if _TURNING.intersection(a1 + a2 + b1 + b2):
+        return 0
+    return _is_better(kept, crossed) - _is_better(crossed, kept)
+
+
+def _is_better(these: tuple[float, float], those: tuple[float, float]) -> bool:
+    exact = max(these) == 1 > max(those)
+    return sum(these) - sum(those) >= _MARGIN and (exact or min(these) >= _GOOD)
+
+
+@lru_cache(1 << 14)
+def likeness(one: Tokens, other: Tokens) -> float:
+    """Return how much two lists of words have in common, from 0 to 1."""
+    if "".join(one) == "".join(other):
+        return 1.0
+    if not one or not other:
+        return 0.0
+    return min((_covered(one, other) + _covered(other, one)) / 2, 0.95)
+
+
+def _covered(words: Tokens, others: Tokens) -> float:
+    return sum(max(_alike(word, other) for other in others) for word in words) / len(words)
+
+
+def _alike(one: str, other: str) -> float:
+    if one == other:
+        return _EQUAL
+    if _MEANINGS.get(one, set()) & _MEANINGS.get(other, set()):
+        return _SAME
+    short, long = sorted((one, other), key=len)
+    return _CLOSE if len(short) >= _LEAST and (long.startswith(short) or long.endswith(short)) else 0.0
