@@ -61,6 +61,7 @@ RULES: dict[str, set[str]] = {
     "loading": {"binding", "ranks", "reading", "encryption", "formats", "foreign.giving", "filters"},
     "saving": {"writing", "ranks", "nets", "encryption", "tensors", "formats"},
     "frameworks": {"binding", "reading", "nets", "tensors", "foreign"},
+    "comparing": {"binding", "nets", "foreign", "tensors", "sources", "dtypes"},
     "converting": {
         *("binding", "writing", "reading", "encryption", "tensors", "foreign.giving", "foreign.torch_files"),
         *("foreign.torch_tensors", "formats", "filters", "dtypes"),
@@ -85,7 +86,7 @@ RULES: dict[str, set[str]] = {
     },
     "__init__": {
         *("absent", "context", "log", "dtype", "common", "ops", "mint", "numpy", "nn", "train", "mindspore"),
-        *("parallel", "resharding", "loading", "saving", "frameworks", "converting"),
+        *("parallel", "resharding", "loading", "saving", "frameworks", "comparing", "converting"),
         *("binding", "ranks", "reading", "nets", "tensors", "formats", "dtypes"),
     },
     "cli": {
@@ -119,7 +120,7 @@ FILES: dict[str, list[str]] = {
     "encryption": ["keys", "ciphers", "chain", "cache", "decrypting", "authenticated", "opening", "encrypting"],
     "foreign": ["classes", "taken", "torch_tensors", "torch_files", "mindspore_tensors", "taking", "giving"],
     "nets": ["ends", "overlaps", "states", "cell", "containers", "pytorch", "mindspore_cell", "foreign", "slots"],
-    "nets.pytorch": ["groups", "names", "module", "state"],
+    "nets.pytorch": ["groups", "names", "difference", "differences", "running", "module", "state"],
     "reading": [
         *("access", "arrays", "slices", "values", "digests", "opened", "reader", "indexing", "advice", "opening"),
         "torch_files",
@@ -134,7 +135,10 @@ FILES: dict[str, list[str]] = {
         *("copies", "matching", "supplies", "renaming", "maps", "plan", "report", "completed", "completing", "loading"),
         "state_dict",
     ],
-    "binding.maps": ["patterns", "rules", "recipes", "layouts", "name_map", "mapped", "conventions", "choosing"],
+    "binding.maps": [
+        *("patterns", "rules", "recipes", "layouts", "name_map", "mapped", "conventions"),
+        *("paths", "layers", "structure", "deciding", "compact", "proposal", "sides", "proposing", "choosing"),
+    ],
     "writing": [
         *("permissions", "temporary_files", "targets", "atomic", "output", "shard_names", "journal", "locks"),
         *("shard_set", "together", "background_save", "background", "gathering"),
@@ -144,20 +148,10 @@ FILES: dict[str, list[str]] = {
         *("strategies", "rank_sets", "rank_files", "merging", "cutting", "holders"),
         *("transforming", "unifying", "distributed"),
     ],
+    "comparing": ["archive", "recorded", "measures", "outputs"],
     "converting": [
-        *(
-            "executors",
-            "jobs",
-            "moves",
-            "shards",
-            "npz",
-            "torch_state",
-            "making",
-            "entries",
-            "results",
-            "rewriting",
-            "converters",
-        ),
+        *("executors", "jobs", "moves", "shards", "npz", "torch_state", "making", "entries", "results"),
+        *("rewriting", "converters"),
     ],
 }
 

@@ -11,7 +11,10 @@ import pytest
 from places import FIXTURES
 
 #: What is in the folder without being test data.
-ABOUT = {"README.md", "make_fixtures.py", "make_networks.py", "make_optimizers.py", "make_rounding.py"}
+ABOUT = {
+    "README.md",
+    *(f"make_{what}.py" for what in ("fixtures", "networks", "optimizers", "recorded", "rounding")),
+}
 #: A row of one of its tables: the name first, the checksum last.
 ROW = re.compile(r"^\| `(?P<name>[^`]+)` \|.*\| `(?P<sha256>[0-9a-f]{64})` \|$", re.MULTILINE)
 

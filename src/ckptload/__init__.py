@@ -53,6 +53,7 @@ from ckptload.errors import (
     EncryptedCheckpointError,
     ForeignFieldWarning,
     IntegerRangeError,
+    LayerDifferenceWarning,
     LimitError,
     MissingAttributeError,
     MissingFileError,
@@ -87,6 +88,8 @@ if TYPE_CHECKING:
     from ckptload.common.api import jit
     from ckptload.common.seed import get_seed, set_seed
     from ckptload.common.tensor import from_numpy, is_tensor, tensor
+    from ckptload.comparing.measures import ArrayDifference
+    from ckptload.comparing.outputs import Comparison, compare_outputs
     from ckptload.context import (
         COMPATIBLE,
         GRAPH_MODE,
@@ -144,6 +147,7 @@ if TYPE_CHECKING:
     from ckptload.loading import ParamDictFuture, load_checkpoint, load_checkpoint_async
     from ckptload.nets.cell import Cell
     from ckptload.nets.containers import CellList, SequentialCell
+    from ckptload.nets.pytorch.difference import LayerDifference
     from ckptload.nets.pytorch.groups import guess_torch_names
     from ckptload.ranks.joining import merge_sliced_parameter
     from ckptload.ranks.layout import SliceLayout
@@ -170,31 +174,32 @@ if TYPE_CHECKING:
 
 __all__ = [
     "COMPATIBLE", "GRAPH_MODE", "LAX", "PYNATIVE_MODE", "STRICT", "ArgumentError", "ArgumentIndexError",
-    "ArgumentNameError", "ArgumentOverflowError", "ArgumentTypeError", "BackgroundSaveError", "BindingError",
-    "BindingPlan", "Cell", "CellList", "ChangedFileError", "CheckpointError", "ChecksumError",
-    "CipherUnavailableError", "ClosedReaderError", "ComputationError", "CorruptCheckpointError", "Coverage",
-    "DType", "DecryptionError", "EmptyCheckpointError", "EncryptedCheckpointError", "Entry", "Evidence", "Facts",
-    "Foreign", "ForeignField", "ForeignFieldWarning", "IntegerRangeError", "Item", "LimitError", "Load", "Misfit",
-    "MissingAttributeError", "MissingFileError", "MissingFolderError", "MissingPackageError", "MissingShardError",
-    "Move", "NameMap", "Note", "NothingSelectedError", "OutOfMemoryError", "ParallelMode", "ParamDictFuture",
-    "Parameter", "ParameterTuple", "ParentIsFileError", "PartialChecksumWarning", "Proposal", "Question",
-    "RankError", "RankFile", "ReadError", "Reader", "Rule", "SequentialCell", "SliceLayout", "Strategy",
-    "TargetIsFolderError", "TargetIsNoFileError", "Tensor", "TensorSlice", "Type", "UnknownNameError",
-    "UnsavableTypeError", "UnsupportedTypeError", "WriteError", "WritePermissionError", "WrongFormatError",
-    "__version__", "bfloat16", "bool_", "build_searched_strategy", "byte", "cdouble", "cfloat",
-    "ckpt_to_safetensors", "common", "complex64", "complex128", "context", "convert_checkpoint", "double", "dtype",
-    "dtype_to_nptype", "dtype_to_pytype", "errors", "float8_e4m3fn", "float8_e5m2", "float16", "float32", "float64",
-    "float_", "from_numpy", "from_torch", "get_auto_parallel_context", "get_ckpt_path_with_strategy", "get_context",
-    "get_current_device", "get_seed", "guess_torch_names", "half", "hifloat8", "int8", "int16", "int32", "int64",
-    "int_", "intc", "intp", "is_tensor", "jit", "list_", "load_checkpoint", "load_checkpoint_async",
-    "load_distributed_checkpoint", "load_param_into_net", "load_segmented_checkpoints", "log", "long",
-    "merge_checkpoints", "merge_pipeline_strategys", "merge_sliced_parameter", "mindspore", "mint", "nn", "number",
-    "numpy", "open_checkpoint", "open_distributed", "open_torch_file", "ops", "parallel", "plan_binding",
-    "propose_name_map", "pytype_to_dtype", "qint4x2", "rank_list_for_transform", "read_layout", "read_strategy",
-    "renamed", "reset_auto_parallel_context", "reshard_checkpoints", "restore_group_info_list",
-    "safetensors_to_ckpt", "save_checkpoint", "save_strategy", "set_auto_parallel_context", "set_context",
-    "set_deterministic", "set_device", "set_recursion_limit", "set_seed", "short", "single", "string", "tensor",
-    "tensor_type", "to_mindspore", "to_npz", "to_torch_state_dict", "train", "transform_checkpoint_by_rank",
+    "ArgumentNameError", "ArgumentOverflowError", "ArgumentTypeError", "ArrayDifference", "BackgroundSaveError",
+    "BindingError", "BindingPlan", "Cell", "CellList", "ChangedFileError", "CheckpointError", "ChecksumError",
+    "CipherUnavailableError", "ClosedReaderError", "Comparison", "ComputationError", "CorruptCheckpointError",
+    "Coverage", "DType", "DecryptionError", "EmptyCheckpointError", "EncryptedCheckpointError", "Entry", "Evidence",
+    "Facts", "Foreign", "ForeignField", "ForeignFieldWarning", "IntegerRangeError", "Item", "LayerDifference",
+    "LayerDifferenceWarning", "LimitError", "Load", "Misfit", "MissingAttributeError", "MissingFileError",
+    "MissingFolderError", "MissingPackageError", "MissingShardError", "Move", "NameMap", "Note",
+    "NothingSelectedError", "OutOfMemoryError", "ParallelMode", "ParamDictFuture", "Parameter", "ParameterTuple",
+    "ParentIsFileError", "PartialChecksumWarning", "Proposal", "Question", "RankError", "RankFile", "ReadError",
+    "Reader", "Rule", "SequentialCell", "SliceLayout", "Strategy", "TargetIsFolderError", "TargetIsNoFileError",
+    "Tensor", "TensorSlice", "Type", "UnknownNameError", "UnsavableTypeError", "UnsupportedTypeError", "WriteError",
+    "WritePermissionError", "WrongFormatError", "__version__", "bfloat16", "bool_", "build_searched_strategy",
+    "byte", "cdouble", "cfloat", "ckpt_to_safetensors", "common", "compare_outputs", "complex64", "complex128",
+    "context", "convert_checkpoint", "double", "dtype", "dtype_to_nptype", "dtype_to_pytype", "errors",
+    "float8_e4m3fn", "float8_e5m2", "float16", "float32", "float64", "float_", "from_numpy", "from_torch",
+    "get_auto_parallel_context", "get_ckpt_path_with_strategy", "get_context", "get_current_device", "get_seed",
+    "guess_torch_names", "half", "hifloat8", "int8", "int16", "int32", "int64", "int_", "intc", "intp", "is_tensor",
+    "jit", "list_", "load_checkpoint", "load_checkpoint_async", "load_distributed_checkpoint",
+    "load_param_into_net", "load_segmented_checkpoints", "log", "long", "merge_checkpoints",
+    "merge_pipeline_strategys", "merge_sliced_parameter", "mindspore", "mint", "nn", "number", "numpy",
+    "open_checkpoint", "open_distributed", "open_torch_file", "ops", "parallel", "plan_binding", "propose_name_map",
+    "pytype_to_dtype", "qint4x2", "rank_list_for_transform", "read_layout", "read_strategy", "renamed",
+    "reset_auto_parallel_context", "reshard_checkpoints", "restore_group_info_list", "safetensors_to_ckpt",
+    "save_checkpoint", "save_strategy", "set_auto_parallel_context", "set_context", "set_deterministic",
+    "set_device", "set_recursion_limit", "set_seed", "short", "single", "string", "tensor", "tensor_type",
+    "to_mindspore", "to_npz", "to_torch_state_dict", "train", "transform_checkpoint_by_rank",
     "transform_checkpoints", "tuple_", "type_none", "ubyte", "uint", "uint8", "uint16", "uint32", "uint64", "uintc",
     "uintp", "unified_safetensors", "ushort",
 ]  # fmt: skip
@@ -213,6 +218,8 @@ _HOMES: Final = {
         "common.api": "jit",
         "common.seed": "get_seed set_seed",
         "common.tensor": "from_numpy is_tensor tensor",
+        "comparing.measures": "ArrayDifference",
+        "comparing.outputs": "Comparison compare_outputs",
         "context": (
             "context COMPATIBLE GRAPH_MODE LAX PYNATIVE_MODE STRICT ParallelMode get_auto_parallel_context get_context "
             "get_current_device reset_auto_parallel_context set_auto_parallel_context set_context set_deterministic "
@@ -229,6 +236,7 @@ _HOMES: Final = {
         "loading": "ParamDictFuture load_checkpoint load_checkpoint_async",
         "nets.cell": "Cell",
         "nets.containers": "CellList SequentialCell",
+        "nets.pytorch.difference": "LayerDifference",
         "nets.pytorch.groups": "guess_torch_names",
         "ranks.joining": "merge_sliced_parameter",
         "ranks.layout": "SliceLayout",

@@ -199,6 +199,10 @@ class PartialChecksumWarning(UserWarning):
     """The CRC-32 in a file matches and does not cover everything in it; see `Reader.coverage`."""
 
 
+class LayerDifferenceWarning(UserWarning):
+    """Layers of a torch module may compute something else than MindSpore's with the weights (docs/pytorch.md)."""
+
+
 class CorruptCheckpointError(CheckpointError):
     """The file is damaged: its bytes do not follow the format."""
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ckptload.binding.loading import check_flags, plan_target
+from ckptload.binding.loading import check_flags, is_ckpt, plan_target
 from ckptload.binding.maps.choosing import mapped, turned_round
 from ckptload.binding.maps.mapped import MappedSupply
 from ckptload.binding.supplies import supply_of
@@ -54,6 +54,10 @@ def to_torch_state_dict(
         BindingError: something does not fit `module`; the message lists every misfit. Or nothing matches, although
             there are entries (also a RuntimeError).
         ArgumentTypeError: an argument is of the wrong type (also a TypeError).
+
+    Warns:
+        UserWarning: names are ambiguous without a module; or tensors of the module, or entries, are left out.
+        LayerDifferenceWarning: the module has layers that may compute something else than MindSpore's.
     """
     from ckptload.binding import state_dict  # noqa: PLC0415 -- imports torch
     from ckptload.nets.pytorch import state  # noqa: PLC0415 -- imports torch
@@ -65,7 +69,9 @@ def to_torch_state_dict(
             return state_dict.state_without_module(mapped(supply, name_map))
     check_module(module)
     target = state.StateTarget(module)
-    plan = plan_target(target, supply, strict=False, name_map=name_map, skip_misfits=skip_misfits)
+    plan = plan_target(
+        target, supply, strict=False, name_map=name_map, skip_misfits=skip_misfits, is_ckpt=is_ckpt(parameters)
+    )
     plan.check()
     plan.warn()
     if plan.ckpt_not_load:

@@ -36,9 +36,10 @@ from places import FIXTURES
 from strategies import floats, mapping, record, tensor, text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from pathlib import Path
 
+    from ckptload import LayerDifference
     from ckptload.dtypes import DType
     from ckptload.nets.slots import Slot
 
@@ -1057,6 +1058,10 @@ class Mixed:
     def slots(self, keys: Collection[str]) -> list[Slot]:
         assert list(keys) == ["a", "b", "c"]
         return self._slots
+
+    def differences(self, sources: Mapping[str, Sequence[str]], *, is_ckpt: bool) -> list[LayerDifference]:  # noqa: ARG002
+        """Return nothing: it has no layers."""
+        return []
 
 
 @pytest.mark.parametrize("dtype", [F32, F16], ids=str)

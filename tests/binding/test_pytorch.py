@@ -35,7 +35,11 @@ if TYPE_CHECKING:
 
     Supplied = Callable[[dict[str, Any]], Any]
 
-pytestmark = pytest.mark.torch
+pytestmark = [
+    pytest.mark.torch,
+    # What is said of layers is tested in tests/nets/pytorch/test_differences.py.
+    pytest.mark.filterwarnings("ignore::ckptload.LayerDifferenceWarning"),
+]
 quiet = pytest.mark.filterwarnings("ignore::UserWarning")
 
 F32 = dtypes.float32
@@ -93,9 +97,10 @@ def state(module: Any) -> dict[str, tuple[Any, ...]]:
 
 
 def load(module: Any, parameters: Any, **how: Any) -> Any:
-    """Load and refuse to be warned."""
+    """Load and refuse to be warned, but of layers that may differ."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
+        warnings.simplefilter("ignore", ckptload.LayerDifferenceWarning)
         return ckptload.load_param_into_net(module, parameters, **how)
 
 

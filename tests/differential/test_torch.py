@@ -32,6 +32,8 @@ pytestmark = [
     pytest.mark.mindspore,
     pytest.mark.torch,
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    # What is said of layers is tested in test_differences.py.
+    pytest.mark.filterwarnings("ignore::ckptload.LayerDifferenceWarning"),
     # One of torch, about the layout of a mask.
     pytest.mark.filterwarnings("ignore:enable_nested_tensor is True"),
 ]

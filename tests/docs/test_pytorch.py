@@ -23,7 +23,7 @@ pytestmark = pytest.mark.torch
 def test_the_page_shows_what_happens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("torch")
     shutil.copy(FIXTURES / "lenet5.ckpt", tmp_path)
-    for name in ("lenet5.npz", "residual.ckpt"):
-        shutil.copy(FIXTURES / "networks" / name, tmp_path)
+    for name in ("networks/lenet5.npz", "networks/residual.ckpt", "recorded/pooled.ckpt", "recorded/pooled.npz"):
+        shutil.copy(FIXTURES / name, tmp_path)
     monkeypatch.chdir(tmp_path)
     assert run_page(PAGE) > 25

@@ -12,6 +12,7 @@ import pytest
 
 import ckptload
 from ckptload import merge_checkpoints
+from ckptload.binding.maps.recipes import Recipe
 from ckptload.converting.entries import EntriesTask, write_entries
 from ckptload.errors import ArgumentError, ArgumentTypeError, ChangedFileError, CheckpointError
 from ckptload.resharding.rank_sets import RankSet
@@ -145,15 +146,15 @@ def test_a_failure_of_one_shard_leaves_the_old_set(tmp_path: Path, old: Path) ->
 
 def test_a_task_notices_that_the_set_is_another_by_now(tmp_path: Path, old: Path) -> None:
     set_ = RankSet.of(tmp_path / "run", old)
-    names = (("b.bias", "b.bias"), ("gone", "gone"))
+    recipes = (Recipe("b.bias", ("b.bias",)), Recipe("gone", ("gone",)))
     place = str(tmp_path / "x.safetensors")
     for task in (
-        EntriesTask(set_, names, None, 16, place, place + ".tmp", ()),
-        EntriesTask(set_, names[:1], None, 20, place, place + ".tmp", ()),
+        EntriesTask(set_, recipes, None, 16, place, place + ".tmp", ()),
+        EntriesTask(set_, recipes[:1], None, 20, place, place + ".tmp", ()),
     ):
         with pytest.raises(ChangedFileError, match="when the job was planned"):
             write_entries(task)
-    again = EntriesTask(set_, names[:1], None, 16, place, place + ".tmp", (("format", "pt"),))
+    again = EntriesTask(set_, recipes[:1], None, 16, place, place + ".tmp", (("format", "pt"),))
     for _ in range(2):
         assert write_entries(again).nbytes == 16
 

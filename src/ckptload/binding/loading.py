@@ -22,7 +22,7 @@ from ckptload.binding.maps.choosing import mapped
 from ckptload.binding.matching import match
 from ckptload.binding.plan import Load, Plan, fits
 from ckptload.binding.supplies import Transfer, supply_of
-from ckptload.errors import ArgumentError, ArgumentTypeError, BindingError, Hint, enough_memory
+from ckptload.errors import ArgumentError, ArgumentTypeError, BindingError, Hint, LayerDifferenceWarning, enough_memory
 from ckptload.messages import listed, shown_value, type_name, warn
 from ckptload.nets.foreign import is_module
 from ckptload.nets.slots import target_of
@@ -102,10 +102,14 @@ class BindingPlan(Plan):
     def warn(self) -> None:
         """Warn of a net without parameters, and of parameters that are not loaded, matched by an ending, or converted.
 
+        And of layers that may differ from MindSpore's; that one is a `LayerDifferenceWarning`.
+
         Each of these gives one warning, which names the line of the script that called this package.
         """
         for text in report.warnings_of(self):
             warn(text)
+        if self.differences:
+            warn(report.differences(self), LayerDifferenceWarning)
 
     def apply(self) -> None:
         """Write the values into the net's own memory.
@@ -194,7 +198,14 @@ def plan_binding(
     """
     check_arguments(net, strict_load, skip_misfits=skip_misfits)
     supply = supply_of(parameters, "parameters")
-    return plan_target(target_of(net), supply, strict=strict_load, name_map=name_map, skip_misfits=skip_misfits)
+    return plan_target(
+        target_of(net),
+        supply,
+        strict=strict_load,
+        name_map=name_map,
+        skip_misfits=skip_misfits,
+        is_ckpt=is_ckpt(parameters),
+    )
 
 
 def load_param_into_net(
@@ -247,6 +258,7 @@ def load_param_into_net(
     Warns:
         UserWarning: nothing matches; the net has no parameters; or parameters are not loaded, are matched by the end
             of a name, or are converted.
+        LayerDifferenceWarning: the net is a torch module with layers that may compute something else than MindSpore's.
     """
     is_share = remove_redundancy is True or communicator is not None
     with told(communicator, asked=is_share):
@@ -256,7 +268,14 @@ def load_param_into_net(
         return load_share(net, lambda: parameter_dict, strict_load, ways, name_map=name_map, skip_misfits=skip_misfits)
     _check_values(parameter_dict)
     supply = supply_of(parameter_dict, "parameter_dict")
-    plan = plan_target(target_of(net), supply, strict=strict_load, name_map=name_map, skip_misfits=skip_misfits)
+    plan = plan_target(
+        target_of(net),
+        supply,
+        strict=strict_load,
+        name_map=name_map,
+        skip_misfits=skip_misfits,
+        is_ckpt=is_ckpt(parameter_dict),
+    )
     ours = skip_misfits or name_map is not None or isinstance(parameter_dict, Reader) or is_module(net)
     if plan.unmatched and not ours:
         warn(str(plan.no_match()))
@@ -304,6 +323,11 @@ def load_share(
     return plan.param_not_load, [key for key in plan.ckpt_not_load if key in mine[0].keys]
 
 
+def is_ckpt(parameters: object) -> bool:
+    """Tell whether entries are those of an open .ckpt, and so of MindSpore; of a dictionary that is not known."""
+    return isinstance(parameters, Reader) and parameters.format == "ckpt"
+
+
 def _check_values(parameter_dict: object) -> None:
     """Refuse arrays and our own plain Tensors, as MindSpore does; other frameworks' tensors are taken.
 
@@ -338,7 +362,13 @@ def check_flags(**flags: object) -> None:
 
 
 def plan_target(
-    target: Target, supply: Supply, *, strict: bool, name_map: NameMapLike = None, skip_misfits: bool = False
+    target: Target,
+    supply: Supply,
+    *,
+    strict: bool,
+    name_map: NameMapLike = None,
+    skip_misfits: bool = False,
+    is_ckpt: bool = False,
 ) -> BindingPlan:
     """Plan how a supply would be loaded into a target; see `plan_binding`."""
     supply = mapped(supply, name_map, target.net)
@@ -347,6 +377,9 @@ def plan_target(
     look = Look(supply.is_tensor, shape, cache(lambda name, key: fits(slots[name].shapes, shape(key))))
     matching = match(list(slots), supply.keys, look, exact=strict)
     plan = BindingPlan(slots, supply, matching, strict=strict, skips=skip_misfits)
+    plan.differences = target.differences(
+        {load.name: supply.originals(load.key) for load in plan.loads}, is_ckpt=is_ckpt
+    )
     supply.authenticate()
     for load in plan.loads:
         _log.debug("%s is loaded from %s: %s to %s", load.name, load.key, load.key_dtype, load.dtype)

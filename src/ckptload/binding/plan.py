@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ckptload.binding.matching import Match, Matching
     from ckptload.binding.supplies import Spec, Supply
     from ckptload.dtypes import DType
+    from ckptload.nets.pytorch.difference import LayerDifference
     from ckptload.nets.slots import Slot
 
 
@@ -84,6 +85,8 @@ class Plan:
         ckpt_not_load: entries that are not used, in the checkpoint's order.
         transient: gradient sums without an entry; they are not reported as missing.
         rivals: for a prefix that is used, other prefixes behind which entries would fit as well; only if there are any.
+        differences: kinds of layers of a torch module that may compute something else than MindSpore's with the same
+            weights (docs/pytorch.md, "Where layers differ"); only for entries that come from MindSpore.
         total: number of the net's parameters.
         entries: number of the checkpoint's entries.
         source: path of the checkpoint, or a description if it is not a file; None for a dictionary.
@@ -110,6 +113,7 @@ class Plan:
         self.total = len(slots)
         self.entries = len(supply.keys)
         self.source = supply.label
+        self.differences: Sequence[LayerDifference] = ()
         self._from_optimizer = {each.name for each in matching.matches if each.is_state}
         for each in matching.matches:
             self._judge(each)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 _EXPLAINED: Final = 10
 #: Number of parameters for which the nearest names are given if nothing matches.
 _NEAR: Final = 3
+_UNLIKE: Final = "with these weights, layers may compute something else than MindSpore's"
 
 
 def warnings_of(plan: Plan) -> Iterable[str]:
@@ -119,6 +120,11 @@ def _tied(found: Sequence[Tie]) -> Iterable[str]:
         yield f"and {len(found) - _EXPLAINED} more"
 
 
+def differences(plan: Plan) -> str:
+    """Describe the layers that may compute something else than MindSpore's, one line for each kind."""
+    return f'{_UNLIKE} (docs/pytorch.md, "Where layers differ"):{_lines(map(str, plan.differences))}'
+
+
 def misfits(found: Sequence[Misfit], total: int) -> str:
     """Describe all misfits, one per line, below a heading."""
     head = f"{len(found)} of {total} parameters cannot be loaded, and nothing was written:"
@@ -163,12 +169,20 @@ def describe(plan: Plan) -> str:
         lines.extend("  " + _missing(name, plan) for name in plan.missing[:_EXPLAINED])
         if len(plan.missing) > _EXPLAINED:
             lines.append(f"  and {len(plan.missing) - _EXPLAINED} more")
+    lines.extend(_rest(plan))
+    return "\n  ".join(lines)
+
+
+def _rest(plan: Plan) -> Iterable[str]:
+    """Yield the lines about what is left over, and about what the weights do not say."""
     if plan.transient:
-        lines.append(f"{len(plan.transient)} ignored, because gradient sums need no values: {listed(plan.transient)}")
+        yield f"{len(plan.transient)} ignored, because gradient sums need no values: {listed(plan.transient)}"
     if plan.ckpt_not_load:
         unused = counted(len(plan.ckpt_not_load), "entry", "entries")
-        lines.append(f"{unused} of the checkpoint not used: {listed(plan.ckpt_not_load)}")
-    return "\n  ".join(lines)
+        yield f"{unused} of the checkpoint not used: {listed(plan.ckpt_not_load)}"
+    if plan.differences:
+        yield f"{_UNLIKE}:"
+        yield from (f"  {each}" for each in plan.differences)
 
 
 def _obstacles(plan: Plan) -> Iterable[str]:

@@ -13,10 +13,11 @@ from ckptload.foreign.mindspore_tensors import as_tensor, gives_arrays, refusal
 from ckptload.nets.overlaps import extent_of
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping, Sequence
 
     from ckptload.dtypes import Array
     from ckptload.nets.overlaps import Extent
+    from ckptload.nets.pytorch.difference import LayerDifference
 
 
 #: From this release on, a net on the CPU computes with values that are written into the array of a tensor, in both
@@ -34,6 +35,10 @@ class MindSporeTarget:
     def slots(self, keys: Collection[str] = ()) -> list[MindSporeSlot]:  # noqa: ARG002 -- one name each
         """Return its parameters in the order of ``parameters_and_names``."""
         return [MindSporeSlot(parameter) for _, parameter in self.net.parameters_and_names()]
+
+    def differences(self, sources: Mapping[str, Sequence[str]], *, is_ckpt: bool) -> tuple[LayerDifference, ...]:  # noqa: ARG002
+        """Return nothing: its layers are MindSpore's own."""
+        return ()
 
 
 class MindSporeSlot:

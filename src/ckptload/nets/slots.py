@@ -14,10 +14,11 @@ from ckptload.nets.foreign import foreign_target
 from ckptload.nets.overlaps import extent_of
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from ckptload.dtypes import Array, DType
     from ckptload.nets.overlaps import Extent
+    from ckptload.nets.pytorch.difference import LayerDifference
     from ckptload.tensors.parameter import Parameter
 
 
@@ -68,6 +69,14 @@ class Target(Protocol):
     def slots(self, keys: Collection[str]) -> Sequence[Slot]:
         """Return its parameters in the net's own order; `keys` are the names of the entries to load."""
 
+    def differences(self, sources: Mapping[str, Sequence[str]], *, is_ckpt: bool) -> Sequence[LayerDifference]:
+        """Return the kinds of layers that may compute something else than the net that the entries come from.
+
+        Args:
+            sources: names of the entries in the checkpoint that each parameter is loaded from, by the parameter's name.
+            is_ckpt: whether they come from a .ckpt, and so from MindSpore.
+        """
+
 
 def target_of(net: object) -> Target:
     """Return a net as a target.
@@ -95,6 +104,10 @@ class CellTarget:
     def slots(self, keys: Collection[str]) -> Sequence[Slot]:  # noqa: ARG002 -- its parameters have one name each
         """Return its parameters in the order of `Cell.parameters_and_names`."""
         return [CellSlot(parameter) for _, parameter in self.net.parameters_and_names()]
+
+    def differences(self, sources: Mapping[str, Sequence[str]], *, is_ckpt: bool) -> tuple[LayerDifference, ...]:  # noqa: ARG002
+        """Return nothing: a Cell computes nothing."""
+        return ()
 
 
 class CellSlot:

@@ -17,7 +17,11 @@ pytest.importorskip("torch")
 import torch
 from torch import nn
 
-pytestmark = pytest.mark.torch
+pytestmark = [
+    pytest.mark.torch,
+    # What is said of layers is tested in tests/nets/pytorch/test_differences.py.
+    pytest.mark.filterwarnings("ignore::ckptload.LayerDifferenceWarning"),
+]
 
 RULES = NameMap(
     [

@@ -22,7 +22,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-pytestmark = pytest.mark.torch
+pytestmark = [
+    pytest.mark.torch,
+    # What is said of layers is tested in tests/nets/pytorch/test_differences.py.
+    pytest.mark.filterwarnings("ignore::ckptload.LayerDifferenceWarning"),
+]
 
 NAMES = sorted(torch_side.NETWORKS)
 #: Names that say too little without a module, by network; of all other networks the names say enough.

@@ -13,6 +13,7 @@ from ckptload.binding.maps.patterns import has_places
 from ckptload.binding.maps.recipes import Recipe
 from ckptload.binding.renaming import renamed
 from ckptload.errors import ArgumentError, BindingError, Hint
+from ckptload.messages import warn
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -57,7 +58,11 @@ def recipes_of(names: Iterable[str], name_map: NameMapLike) -> list[Recipe]:
     if isinstance(chosen, Mapping) and any(isinstance(old, str) and has_places(old) for old in chosen):
         chosen = NameMap(chosen)
     if isinstance(chosen, NameMap):
-        return chosen.recipes(names)
+        recipes = chosen.recipes(names)
+        for caution in dict.fromkeys(each.rule.caution for each in recipes if each.rule is not None):
+            if caution:
+                warn(caution)
+        return recipes
     return [Recipe(new, (old,)) for new, old in renamed(names, chosen).items()]
 
 

@@ -8,8 +8,6 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     Tokens = tuple[str, ...]
 
 _TOKEN: Final = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|[0-9]+|[^\W\d_A-Za-z]+")
@@ -19,13 +17,15 @@ _NUMBER: Final = "#"
 #: Words for the same thing.
 _ALIKE: Final = (
     "q query wq", "k key wk", "v value wv", "o out output wo", "norm ln layernorm bn batchnorm gn groupnorm norms",
-    "embed embedding embeddings embedder emb wte", "dw depthwise", "pw pointwise", "cls class", "pos position positional",
-    "proj projection", "fc dense linear", "down downsample", "conv convs convolution", "head heads classifier fc",
-    "attn attention attentions", "mlp ffn feed", "reduce squeeze", "expand excite", "block blocks blk", "layer layers",
-    "stage stages", "feature features", "token tokens",
+    "embed embedding embeddings embedder emb wte", "dw depthwise", "pw pointwise", "cls class",
+    "pos position positional", "proj projection", "fc dense linear", "down downsample", "conv convs convolution",
+    "head heads classifier fc", "attn attention attentions", "mlp ffn feed", "reduce squeeze", "expand excite",
+    "block blocks blk", "layer layers", "stage stages", "feature features", "token tokens",
 )  # fmt: skip
 #: Words beside which another may mean the opposite: ``post_attention_norm`` is not the norm of the attention.
-_TURNING: Final = frozenset(("post", "pre", "after", "before", "input", "output", "in", "out", "final", "first", "last"))
+_TURNING: Final = frozenset(
+    ("post", "pre", "after", "before", "input", "output", "in", "out", "final", "first", "last"),
+)
 #: What two words have in common that are equal, that mean the same, and of which one begins or ends like the other.
 _EQUAL, _SAME, _CLOSE = 1.0, 0.9, 0.7
 _LEAST: Final = 3
@@ -141,7 +141,7 @@ def _words(tokens: Tokens) -> Tokens:
 
 
 def _direction(one: Tokens, other: Tokens) -> int:
-    """Return 1 if the numbers of the first are larger, -1 if smaller, and 0 if it is not numbers in which they differ."""
+    """Return 1 if the numbers of the first are larger, -1 if smaller, and 0 if it is not numbers that differ."""
     if one and other and one[0].isdigit() and other[0].isdigit():
         return 1 if int(one[0]) > int(other[0]) else -1
     if [token.isdigit() or token for token in one] != [token.isdigit() or token for token in other]:

@@ -11,8 +11,9 @@ from ckptload.binding.maps.proposal import Proposal, Question
 from ckptload.binding.maps.sides import spots_of_net, spots_of_source
 
 if TYPE_CHECKING:
-    from ckptload.binding.maps.deciding import Matching, Pair
+    from ckptload.binding.maps.deciding import Matching
     from ckptload.binding.maps.layers import Spot
+    from ckptload.binding.maps.structure import Pair
 
 
 def propose_name_map(module: Any, source: Any, *, rules: Any = None, convention: Any = None) -> Proposal:

@@ -42,6 +42,7 @@ class Rule(NamedTuple):
         zeros: shape of a tensor of zeros, which the net has and the checkpoint does not; None if it is none.
         beside: of zeros: the entry beside which they stand. Of a cut by columns: the matrix whose columns count. It has
             the same places for numbers.
+        caution: what to check if the rule is used, because names and shapes do not tell it; a warning says so.
     """
 
     sources: tuple[str, ...]
@@ -53,6 +54,7 @@ class Rule(NamedTuple):
     sizes: tuple[int | str, ...] = ()
     zeros: tuple[int, ...] | None = None
     beside: str = ""
+    caution: str = ""
 
     @property
     def is_rename(self) -> bool:
@@ -95,8 +97,9 @@ class Rule(NamedTuple):
             found["sizes"] = list(self.sizes)
         if self.zeros is not None:
             found["zeros"] = list(self.zeros)
-        if self.beside:
-            found["beside"] = self.beside
+        for key in ("beside", "caution"):
+            if getattr(self, key):
+                found[key] = getattr(self, key)
         return found
 
     def __str__(self) -> str:
@@ -107,7 +110,7 @@ def _short(names: tuple[str, ...]) -> str | list[str] | None:
     return list(names) if len(names) > 1 else (names[0] if names else None)
 
 
-_KEYS: Final = ("from", "to", "transpose", "reshape", "axis", "groups", "sizes", "zeros", "beside")
+_KEYS: Final = ("from", "to", "transpose", "reshape", "axis", "groups", "sizes", "zeros", "beside", "caution")
 
 
 def rule_of(told: Mapping[str, Any]) -> Rule:
@@ -137,6 +140,7 @@ def rule_of(told: Mapping[str, Any]) -> Rule:
             tuple(_kind(told, "sizes", list, usual=[])),
             None if zeros is None else tuple(_kind(told, "zeros", list, usual=[])),
             _kind(told, "beside", str, usual=""),
+            _kind(told, "caution", str, usual=""),
         )
     )
 

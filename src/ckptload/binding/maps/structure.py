@@ -63,9 +63,7 @@ def doubtful(pairs: Sequence[Pair]) -> list[Pair]:
     blocks = _Blocks()
     for members in families.members.values():
         members.sort(key=lambda pair: pair[0].path.numbers)
-        found += [
-            second for first, second in pairwise(members) if first[1].path.numbers >= second[1].path.numbers
-        ]
+        found += [second for first, second in pairwise(members) if first[1].path.numbers >= second[1].path.numbers]
         mine, theirs = ([_numbered(pair[side].path) for pair in members] for side in (0, 1))
         if not _explained(mine, theirs) or not _explained(theirs, mine):
             found.append(members[0])
@@ -85,8 +83,7 @@ def _elsewhere(pairs: Sequence[Pair]) -> Iterator[Pair]:
 def _numbered(path: Path) -> list[tuple[Tokens, Tokens, int]]:
     """Return the beginnings of a name that end in a number: as templates, as they are, and the number."""
     return [
-        (template, tokens, number)
-        for (template, tokens), number in zip(path.beginnings(), path.numbers, strict=True)
+        (template, tokens, number) for (template, tokens), number in zip(path.beginnings(), path.numbers, strict=True)
     ]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 import torch
@@ -12,13 +12,18 @@ from ckptload.dtypes import DType
 from ckptload.foreign.torch_tensors import as_array, as_tensor, dtype_of, has_place, refusal_of
 from ckptload.nets.ends import prefixes_of
 from ckptload.nets.overlaps import Extent
+from ckptload.nets.pytorch.differences import differences
 from ckptload.nets.pytorch.names import places
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from ckptload.dtypes import Array
+    from ckptload.nets.pytorch.difference import LayerDifference
     from ckptload.nets.pytorch.names import Place
+
+#: The last parts of names that ``mindspore.nn`` alone has.
+_THEIRS: Final = frozenset({"gamma", "beta", "moving_mean", "moving_variance", "embedding_table"})
 
 
 class Chosen(NamedTuple):
@@ -83,10 +88,38 @@ class TorchTarget:
 
     def __init__(self, module: Any) -> None:
         self.net: torch.nn.Module = module
+        self._chosen: list[Chosen] = []
 
     def slots(self, keys: Collection[str]) -> list[TorchSlot]:
         """Return one slot for each tensor, also if it is tied to several names."""
-        return [TorchSlot(chosen) for chosen in choose(self.net, keys)]
+        self._chosen = list(choose(self.net, keys))
+        return [TorchSlot(chosen) for chosen in self._chosen]
+
+    def differences(self, sources: Mapping[str, Sequence[str]], *, is_ckpt: bool) -> tuple[LayerDifference, ...]:
+        """Return the kinds of layers that may differ, if the entries come from MindSpore."""
+        return differences_of(self.net, self._chosen, sources, is_ckpt=is_ckpt)
+
+
+def differences_of(
+    module: torch.nn.Module, chosen: Iterable[Chosen], sources: Mapping[str, Sequence[str]], *, is_ckpt: bool
+) -> tuple[LayerDifference, ...]:
+    """Return the kinds of layers of a module that may differ from those of the net that entries come from.
+
+    Nothing is said of entries that may come from torch: they are from no .ckpt, and none of them has a name that only
+    ``mindspore.nn`` has for the tensor that it is loaded into.
+    """
+    if not sources:
+        return ()
+    is_theirs = is_ckpt or any(
+        _is_theirs(source, each.place.path) for each in chosen for source in sources.get(each.name, ())
+    )
+    return differences(module) if is_theirs else ()
+
+
+def _is_theirs(source: str, path: str) -> bool:
+    """Tell whether an entry has MindSpore's name for a tensor that has another in torch."""
+    last = source.rpartition(".")[2]
+    return last in _THEIRS and last != path.rpartition(".")[2]
 
 
 class TorchSlot:

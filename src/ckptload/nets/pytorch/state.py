@@ -9,13 +9,14 @@ import torch
 from ckptload.errors import ArgumentError, BindingError
 from ckptload.foreign.torch_tensors import dtype_of, has_shape, refusal_of, taken
 from ckptload.messages import counted
-from ckptload.nets.pytorch.module import TorchSlot, choose, identity
+from ckptload.nets.pytorch.module import TorchSlot, choose, differences_of, identity
 from ckptload.nets.pytorch.names import places
 from ckptload.tensors.parameter import Parameter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
+    from ckptload.nets.pytorch.difference import LayerDifference
     from ckptload.nets.pytorch.module import Chosen
     from ckptload.nets.pytorch.names import Place
 
@@ -25,18 +26,24 @@ class StateTarget:
 
     def __init__(self, module: Any) -> None:
         self.net = module
+        self._chosen: list[Chosen] = []
         self._new: dict[str, tuple[Chosen, torch.Tensor]] = {}
 
     def slots(self, keys: Collection[str]) -> list[TorchSlot]:
         """Return a slot for each new tensor."""
         slots = []
-        for chosen in choose(self.net, keys):
+        self._chosen = list(choose(self.net, keys))
+        for chosen in self._chosen:
             tensor = chosen.place.tensor
             if has_shape(tensor) and dtype_of(tensor) is not None:
                 tensor = torch.empty(tensor.shape, dtype=tensor.dtype)
                 self._new[chosen.name] = chosen, tensor
             slots.append(TorchSlot(chosen, tensor))
         return slots
+
+    def differences(self, sources: Mapping[str, Sequence[str]], *, is_ckpt: bool) -> tuple[LayerDifference, ...]:
+        """Return the kinds of layers that may differ, if the entries come from MindSpore."""
+        return differences_of(self.net, self._chosen, sources, is_ckpt=is_ckpt)
 
     def state(self, loaded: Iterable[str]) -> dict[str, torch.Tensor]:
         """Return the loaded tensors in the order of ``state_dict()``; the names of a tied tensor share it."""

@@ -1,0 +1,1 @@
+"""What a torch module computes, compared with what MindSpore computed."""
