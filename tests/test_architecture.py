@@ -35,7 +35,10 @@ RULES: dict[str, set[str]] = {
     "tensors": {"foreign", "dtypes", "filters"},
     "encryption": {"sources", "formats.ckpt.schema"},
     "nets": {"tensors", "foreign", "dtypes"},
-    "reading": {"sources", "formats", "encryption", "tensors", "foreign.giving", "dtypes", "filters"},
+    "reading": {
+        *("sources", "formats", "encryption", "tensors", "foreign.giving", "foreign.torch_files"),
+        *("foreign.torch_tensors", "dtypes", "filters"),
+    },
     "ranks": {
         *("reading", "formats", "sources", "encryption.keys", "encryption.ciphers", "tensors", "foreign.giving"),
         *("foreign.classes", "dtypes", "filters"),
@@ -60,7 +63,8 @@ RULES: dict[str, set[str]] = {
     "frameworks": {"binding", "reading", "nets", "tensors", "foreign"},
     "comparing": {"binding", "nets", "foreign", "tensors", "sources", "dtypes"},
     "converting": {
-        *("binding", "writing", "reading", "encryption", "tensors", "foreign.giving", "formats", "filters", "dtypes"),
+        *("binding", "writing", "reading", "encryption", "tensors", "foreign.giving", "foreign.torch_files"),
+        *("foreign.torch_tensors", "formats", "filters", "dtypes"),
     },
     "resharding": {
         *("loading", "converting", "binding", "writing", "ranks", "reading", "encryption.ciphers", "encryption.keys"),
@@ -85,7 +89,10 @@ RULES: dict[str, set[str]] = {
         *("parallel", "resharding", "loading", "saving", "frameworks", "comparing", "converting"),
         *("binding", "ranks", "reading", "nets", "tensors", "formats", "dtypes"),
     },
-    "cli": {"__init__", "dtypes", "encryption.keys", "sources.spans", "writing.atomic", "writing.targets"},
+    "cli": {
+        *("__init__", "dtypes", "encryption.keys", "reading.torch_files", "binding.maps.conventions", "sources.spans"),
+        *("writing.atomic", "writing.targets"),
+    },
     "__main__": {"cli"},
 }
 
@@ -111,10 +118,13 @@ FILES: dict[str, list[str]] = {
         *("elementwise", "shaping", "selecting", "reductions", "properties", "initializers", "tensor", "parameter"),
     ],
     "encryption": ["keys", "ciphers", "chain", "cache", "decrypting", "authenticated", "opening", "encrypting"],
-    "foreign": ["classes", "taken", "torch_tensors", "mindspore_tensors", "taking", "giving"],
+    "foreign": ["classes", "taken", "torch_tensors", "torch_files", "mindspore_tensors", "taking", "giving"],
     "nets": ["ends", "overlaps", "states", "cell", "containers", "pytorch", "mindspore_cell", "foreign", "slots"],
     "nets.pytorch": ["groups", "names", "difference", "differences", "running", "module", "state"],
-    "reading": ["access", "arrays", "slices", "values", "digests", "opened", "reader", "indexing", "advice", "opening"],
+    "reading": [
+        *("access", "arrays", "slices", "values", "digests", "opened", "reader", "indexing", "advice", "opening"),
+        "torch_files",
+    ],
     "ranks": [
         *("layout_numbers", "layout", "schema", "layout_forms", "strategy", "strategy_files", "redundancy"),
         *("joining", "replicas", "boxes", "folders", "metadata"),
@@ -141,7 +151,8 @@ FILES: dict[str, list[str]] = {
     ],
     "comparing": ["archive", "recorded", "measures", "outputs"],
     "converting": [
-        *("executors", "jobs", "moves", "shards", "npz", "making", "entries", "results", "rewriting", "converters"),
+        *("executors", "jobs", "moves", "shards", "npz", "torch_state", "making", "entries", "results"),
+        *("rewriting", "converters"),
     ],
 }
 
@@ -172,6 +183,7 @@ HEAVY = {
 MAY_IMPORT_HEAVY = {
     "nets.pytorch": {"torch"},
     "foreign.torch_tensors": {"torch"},
+    "foreign.torch_files": {"torch"},
     "foreign.mindspore_tensors": {"mindspore"},
     "nets.mindspore_cell": {"mindspore"},
     "formats.safetensors.encoding": {"safetensors"},

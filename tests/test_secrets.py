@@ -514,6 +514,9 @@ def command_lines(word: str) -> Iterator[list[str]]:
     for option in ("--to", "--dtype", "--shard-size", "--name-map", "--out-mode", "--include", "--out-key-env"):
         yield ["convert", file, "x.npz", option, word]
         yield ["convert", file, word, "--force", option, word]
+    for option in ("--module", "--rule", "--convention", "--target"):
+        yield ["map", file, "--target", file, option, word]
+    yield ["map", file, "--module", "json:loads", "--argument", word]
 
 
 @pytest.mark.slow

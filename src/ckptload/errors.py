@@ -36,6 +36,8 @@ WORDS: Final[Words] = {
     "mode": "dec_mode=",
     "mode_of_the_file": "dec_mode=",
     "open_file": "pass an open file object",
+    "open_ours": "open it with open_checkpoint()",
+    "open_torch": "open it with open_torch_file(), which torch reads without running code",
     "pipe": "read it to its end and pass the bytes in io.BytesIO",
     "raw_key": "pass the key as raw bytes; if it is in hexadecimal, use bytes.fromhex",
     "skip_crc": "load it with crc_check=False at your own risk",

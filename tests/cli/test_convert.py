@@ -82,6 +82,59 @@ def test_entries_are_chosen_renamed_and_converted(tmp_path: Path, capsys: CAPTUR
     assert "these names of the name map match no entry: fc9" in capsys.readouterr().err
 
 
+def test_rules_of_a_map_are_applied_and_shown(tmp_path: Path, capsys: CAPTURE) -> None:
+    rules = [
+        {"from": "fc{i}.weight", "to": "head.{i}.weight", "reshape": "... -> ... 1 1"},
+        {"from": ["fc2.bias", "fc3.bias"], "to": "bias"},
+        {"from": "conv1", "to": "stem"},
+        {"from": "conv2.weight", "to": None},
+        {"to": "extra", "zeros": [3]},
+        {"from": "x.{i}", "to": "y.{i}"},
+    ]
+    (tmp_path / "map.json").write_text(json.dumps({"format": "ckptload-map", "version": 1, "rules": rules}))
+    call = ("convert", FIXTURES / "lenet5.ckpt", tmp_path / "out.safetensors", "--map", tmp_path / "map.json")
+    assert ckpt(*call, "--dry-run", "--color", "never") == 0
+    shown = capsys.readouterr()
+    assert "match no entry: x.{i}" in shown.err
+    lines = [" ".join(line.split()) for line in shown.out.splitlines()]
+    assert "conv1.weight stem.weight Float32 (6, 1, 5, 5) 600" in lines
+    assert "fc1.weight head.1.weight Float32 (120, 400) -> (120, 400, 1, 1) 192,000" in lines
+    assert "fc2.bias + fc3.bias bias Float32 (94,) 376" in lines
+    assert any(line.startswith("(zeros) extra") for line in lines)
+    assert ckpt(*call) == 0
+    before = ckptload.load_checkpoint(FIXTURES / "lenet5.ckpt")
+    after = ckptload.load_checkpoint(call[2], format="safetensors")
+    assert "conv2.weight" not in after
+    assert after["bias"].asnumpy().tolist() == [*before["fc2.bias"].asnumpy(), *before["fc3.bias"].asnumpy()]
+    assert np.array_equal(after["head.1.weight"].asnumpy()[..., 0, 0], before["fc1.weight"].asnumpy())
+
+
+def test_a_map_that_ckptload_knows_is_given_by_its_name(tmp_path: Path, capsys: CAPTURE) -> None:
+    source, target = tmp_path / "in.ckpt", tmp_path / "out.ckpt"
+    ckptload.save_checkpoint({"model.tok_embeddings.embedding_weight": np.ones((2, 2), np.float32)}, source)
+    assert ckpt("convert", source, target, "--map", "mindformers-llama") == 0
+    assert list(ckptload.load_checkpoint(target)) == ["model.embed_tokens.weight"]
+    assert "match no entry" not in capsys.readouterr().err
+    assert ckpt("convert", source, target, "--force", "--map", "mindformers-lama") == 2
+    assert "mindformers-llama" in capsys.readouterr().err
+
+
+def test_what_a_rule_names_as_a_whole_keeps_that_name(tmp_path: Path) -> None:
+    """PyTorch's nets have parameters that are called gamma, too."""
+    source, target = tmp_path / "in.ckpt", tmp_path / "out.ckpt"
+    flat = np.ones(4, np.float32)
+    names = [
+        f"{layer}.{last}" for layer in ("a", "b.bn") for last in ("gamma", "beta", "moving_mean", "moving_variance")
+    ]
+    ckptload.save_checkpoint(dict.fromkeys(names, flat), source)
+    (tmp_path / "map.json").write_text(json.dumps({"a.gamma": "scale.gamma", "a.beta": "scale.beta", "b": "c"}))
+    assert ckpt("convert", source, target, "--torch", "--map", tmp_path / "map.json", "--exclude", "a.moving*") == 0
+    assert list(ckptload.load_checkpoint(target)) == [
+        *("scale.gamma", "scale.beta"),
+        *("c.bn.weight", "c.bn.bias", "c.bn.running_mean", "c.bn.running_var"),
+    ]
+
+
 def test_names_for_torch_follow_the_layers(tmp_path: Path) -> None:
     from safetensors import safe_open
 

@@ -500,6 +500,6 @@ def test_schemas_are_json() -> None:
     folder = Path(ckptload.__file__).parent / "cli" / "schemas"
     names = sorted(path.name for path in folder.iterdir())
     assert names == [
-        f"{command}.schema.json" for command in ("diff", "inspect", "merge", "reshard", "strategy", "verify")
+        f"{command}.schema.json" for command in ("diff", "inspect", "map", "merge", "reshard", "strategy", "verify")
     ]
     assert all(json.loads((folder / name).read_text("utf-8"))["$schema"] for name in names)

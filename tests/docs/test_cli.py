@@ -84,7 +84,7 @@ def test_the_table_of_commands_is_complete() -> None:
     } == set(program.list_commands(click.Context(program)))
 
 
-@pytest.mark.parametrize("command", ["inspect", "diff", "convert"])
+@pytest.mark.parametrize("command", ["inspect", "diff", "convert", "map"])
 def test_options_in_a_section_about_a_command_exist(command: str) -> None:
     named = set(re.findall(r"`(--[a-z-]+)\b(?!` of `inspect`)", section(command)))
     assert len(named) > 4

@@ -27,6 +27,7 @@ _COMMANDS: Final = {
     "verify": ("verify", "command"),
     "diff": ("diff", "command"),
     "convert": ("convert", "command"),
+    "map": ("map", "command"),
     "strategy": ("strategy", "command"),
     "encrypt": ("encrypt", "encrypt"),
     "decrypt": ("encrypt", "decrypt"),

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import click
 
-from ckptload import convert_checkpoint, dtypes, guess_torch_names, open_checkpoint, renamed, shown
+from ckptload import NameMap, Rule, convert_checkpoint, dtypes, guess_torch_names, open_checkpoint, shown
 from ckptload.cli import files, globs, options, text
-from ckptload.cli.maps import read_map
+from ckptload.cli.maps import is_convention, read_map
 from ckptload.cli.progress import Progress
 from ckptload.cli.table import Column, render
-from ckptload.dotted import Beginnings, renamer
 from ckptload.errors import ArgumentError
 from ckptload.writing.targets import place
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from ckptload import Move, Reader
     from ckptload.cli.keys import KeyChoice
@@ -33,11 +33,14 @@ _MANY: Final = 5
 @click.argument("source", type=options.FILE, metavar="IN")
 @click.argument("target", type=options.FILE, metavar="OUT")
 @click.option(
-    "--to", "to", type=click.Choice(["ckpt", "safetensors", "npz"]), help="Format, instead of the suffix of OUT."
+    "--to",
+    "to",
+    type=click.Choice(["ckpt", "safetensors", "npz", "torch"]),
+    help="Format, instead of the suffix of OUT; torch for .pt.",
 )
 @click.option("--torch", "to_torch", is_flag=True, help="Use PyTorch's names: weight for gamma, and so on.")
 @options.select
-@click.option("--name-map", "map_file", type=options.FILE, metavar="FILE.json", help='New names: {"old": "new"}.')
+@options.name_map
 @click.option("--dtype", type=click.Choice(list(DTYPES)), help="Convert floating-point tensors.")
 @click.option(
     "--shard-size",
@@ -72,11 +75,15 @@ def command(
     out_key: KeyChoice,
     terminal: Terminal,
 ) -> int:
-    """Convert a checkpoint: .ckpt, .safetensors, shards, .npz, encrypted or not.
+    """Convert a checkpoint: .ckpt, .safetensors, shards, .npz, .pt, encrypted or not.
 
-    The suffix of OUT gives the format. Memory use does not grow with the size of the file, and OUT appears only
-    when it is complete. A name map is a JSON object of old and new names, or of parts of names before a dot:
-    {"backbone": "features"} also renames backbone.0.weight. It is applied before --torch.
+    The suffix of OUT gives the format. Memory use does not grow with the size of the file, except for a .pt, which
+    torch writes; and OUT appears only when it is complete. IN may also be a file of PyTorch, of which weights alone are
+    read.
+
+    A map is a JSON file with rules, as `ckptload map` writes it; or with old and new names, or parts of names before a
+    dot: {"backbone": "features"} also renames backbone.0.weight. It is applied before --torch, which leaves names alone
+    that a rule gives as a whole.
 
     OUT is not encrypted, even if IN is, unless one of the --out-key options is given.
 
@@ -84,6 +91,7 @@ def command(
       ckptload convert model.ckpt model.safetensors
       ckptload convert model.ckpt model.npz --include 'encoder' --exclude '*.bias'
       ckptload convert model.ckpt torch.safetensors --torch --dtype bfloat16
+      ckptload convert model.ckpt torch.pt --torch --map map.json
       ckptload convert model.ckpt folder/ --shard-size 5GB
       ckptload convert --dry-run model.ckpt out.ckpt --exclude 'moment*'
     """
@@ -92,10 +100,11 @@ def command(
         source,
         target,
         terminal,
-        opens=ranks.opens(source),
+        opens=files.or_torch(ranks.opens(source)),
         format=to,
         wanted=globs.chooser(include, exclude),
-        name_map=read_map(map_file) if map_file is not None else {},
+        name_map=read_map(map_file) if map_file is not None else None,
+        is_convention=map_file is not None and is_convention(map_file),
         to_torch=to_torch,
         force=force,
         dry_run=dry_run,
@@ -123,7 +132,8 @@ class Request:
         *,
         format: str | None = None,  # noqa: A002 -- it becomes the argument of this name
         wanted: Callable[[str], bool] = bool,
-        name_map: dict[str, str] | None = None,
+        name_map: NameMap | None = None,
+        is_convention: bool = False,
         to_torch: bool = False,
         force: bool = False,
         dry_run: bool = False,
@@ -137,7 +147,8 @@ class Request:
         self.target = target
         self.terminal = terminal
         self.wanted = wanted
-        self.name_map = name_map or {}
+        self.name_map = name_map
+        self.is_convention = is_convention
         self.to_torch = to_torch
         self.force = force
         self.dry_run = dry_run
@@ -167,6 +178,7 @@ class Request:
                 raise ArgumentError("the file is already encrypted", path=self.source)
             notes = [note.text for note in reader.notes]
             self.terminal.say(*(f"ckptload: note: {self.terminal.show(note)}" for note in notes))
+            shapes = {name: reader.info(name).shape for name in reader if self.dry_run and self.wanted(name)}
             with Progress(self.terminal, self.work, None) as progress:
                 moves = convert_checkpoint(
                     reader,
@@ -183,7 +195,7 @@ class Request:
                 text.document(**_as_data(moves, (moves.written, moves.removed), notes, dry_run=self.dry_run))
             )
         elif self.dry_run:
-            self.terminal.write(_planned(moves, self.terminal))
+            self.terminal.write(_planned(moves, shapes, self.terminal))
             self.terminal.say(*_files(moves.written, moves.removed, self.terminal))
         total = sum(move.item.nbytes for move in moves)
         word = "would be written" if self.dry_run else "written"
@@ -196,28 +208,41 @@ class Request:
     def _in_shards(self) -> bool:
         return self.arguments.get("max_shard_size") is not None or self.target.endswith(files.INDEX)
 
-    def _names(self, reader: Reader) -> dict[str, str]:
-        """Return a map of old to new names for the entries that are renamed."""
+    def _names(self, reader: Reader) -> NameMap | None:
+        """Return the map of the entries, with the names of PyTorch if these are wanted."""
         chosen = [name for name in reader if self.wanted(name)]
-        beginnings = Beginnings(self.name_map)
-        used = {old for name in chosen for old in beginnings.every(name)}
-        unmatched = [old for old in self.name_map if old not in used]
+        name_map = self.name_map
+        # A convention is for several kinds of nets, of which each has some of its names.
+        unmatched = [] if name_map is None or self.is_convention else name_map.unused(chosen)
         if unmatched:
             self.terminal.say(
                 f"ckptload: warning: these names of the name map match no entry: {_some(unmatched, self.terminal)}"
             )
-        if not self.to_torch:
-            return self.name_map
-        rename = renamer(self.name_map)
-        first = {old: new for new, old in renamed(chosen, rename).items()}
-        entries = ((new, reader.info(old)) for old, new in first.items())
-        shapes = {new: entry.shape for new, entry in entries if entry.kind == "tensor"}
+        return self._in_torch(reader, chosen, name_map or NameMap({})) if self.to_torch else name_map
+
+    def _in_torch(self, reader: Reader, chosen: Sequence[str], name_map: NameMap) -> NameMap:
+        """Return a map with rules for the names that it does not give as a whole, and PyTorch has others for."""
+        recipes = name_map.recipes(chosen)
+        shapes = {
+            recipe.name: entry.shape
+            for recipe in recipes
+            if recipe.rule is None and (entry := reader.info(recipe.sources[0])).kind == "tensor"
+        }
         # What a layer is shows in all names of the file; those that are not chosen may be damaged.
-        every = map(rename, reader)
-        guessed, unclear = guess_torch_names(shapes, shapes=shapes, beside=every)
+        every = [recipe.name for recipe in recipes]
+        with suppress(ArgumentError):
+            every = [recipe.name for recipe in name_map.recipes(reader)]
+        final = name_map.whole(chosen)
+        open_ones = {
+            recipe.name: recipe.sources[0]
+            for recipe in recipes
+            if recipe.rule is None and recipe.sources[0] not in final
+        }
+        guessed, unclear = guess_torch_names(open_ones, shapes=shapes, beside=every)
         self._tell_unclear([name for name in unclear if guessed[name] == name], "were left unchanged")
         self._tell_unclear([name for name in unclear if guessed[name] != name], "got the likeliest name")
-        return {old: guessed.get(new, new) for old, new in first.items()}
+        more = [Rule((old,), (guessed[new],)) for new, old in open_ones.items() if guessed[new] != new]
+        return NameMap([*name_map.rules, *more])
 
     def _tell_unclear(self, names: Sequence[str], outcome: str) -> None:
         if names:
@@ -264,16 +289,19 @@ def _as_data(
     }
 
 
-def _planned(moves: Sequence[Move], terminal: Terminal) -> Iterator[str]:
-    """Yield a table of the entries before and after the conversion."""
+def _planned(moves: Sequence[Move], shapes: Mapping[str, tuple[int, ...]], terminal: Terminal) -> Iterator[str]:
+    """Yield a table of the entries before and after the conversion; shapes before it are given by name."""
     name, new = Column("NAME", fg="cyan"), Column("BECOMES", keep=8, fg="green")
     dtype, shape, size = Column("DTYPE", keep=7), Column("SHAPE", keep=5), Column("BYTES", right=True, keep=6)
     for move in moves:
         item = move.item
-        name.cells.append(terminal.show(move.old))
+        name.cells.append(terminal.show(move.old or "(zeros)"))
         new.cells.append(terminal.show(item.name) if item.name != move.old else "")
         changed = item.dtype is not move.source
         dtype.cells.append(f"{move.source} -> {item.dtype}" if changed else str(item.dtype or item.kind))
-        shape.cells.append(str(item.shape) if item.dtype is not None else "")
+        before = shapes.get(move.old, item.shape)
+        shape.cells.append(
+            "" if item.dtype is None else f"{before} -> {item.shape}" if before != item.shape else str(item.shape)
+        )
         size.cells.append(text.grouped(item.nbytes))
     yield from render([name, new, dtype, shape, size], terminal)

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 import numpy as np
 
-from ckptload import Tensor, renamed
+from ckptload import NameMap, Tensor
 from ckptload.cli import files, globs, options, pieces, sets, stats, text
-from ckptload.cli.maps import read_map
+from ckptload.cli.maps import new_names, read_map
 from ckptload.cli.progress import Progress
 from ckptload.errors import CheckpointError
 from ckptload.shown import place
@@ -125,6 +125,7 @@ _LOOK_INSIDE: Final = Change("", "")
     "--rtol", type=click.FloatRange(min=0), default=0.0, help="Relative tolerance: a fraction of the value in B."
 )
 @click.option(
+    "--map",
     "--name-map",
     "map_file",
     type=options.FILE,
@@ -176,7 +177,7 @@ def command(
     how: dict[str, Any] = {"max_records": max_records, "plain_too": True}
     try:
         others.check([first, second])
-        names = read_map(map_file) if map_file is not None else {}
+        names = read_map(map_file) if map_file is not None else NameMap({})
         secret = key.read()
         wanted = globs.chooser(include, exclude)
         with (
@@ -209,9 +210,9 @@ class _Comparison:
         self.terminal = terminal
         self.compared = 0
 
-    def run(self, left: Reader, right: Reader, names: dict[str, str], wanted: Callable[[str], bool]) -> list[Change]:
+    def run(self, left: Reader, right: Reader, names: NameMap, wanted: Callable[[str], bool]) -> list[Change]:
         """Return every difference, in the order of the first file, then the entries that only the second one has."""
-        pairs = renamed([name for name in left if wanted(name)], names)
+        pairs = new_names(names, [name for name in left if wanted(name)])
         texts = self._texts(left, right, names, wanted)
         changes = [
             Change(new, "removed", _describe(left.info(name)))
@@ -238,7 +239,7 @@ class _Comparison:
         return changes
 
     def _texts(
-        self, left: Reader, right: Reader, names: dict[str, str], wanted: Callable[[str], bool]
+        self, left: Reader, right: Reader, names: NameMap, wanted: Callable[[str], bool]
     ) -> dict[str, Change | None]:
         """Compare strings, if a converted safetensors file keeps some in its metadata.
 
@@ -252,7 +253,7 @@ class _Comparison:
             {**{name: reader[name] for name in reader if reader.info(name).kind == "string"}, **strings}
             for reader, strings in zip((left, right), kept, strict=True)
         )
-        here = {new: here[name] for new, name in renamed(filter(wanted, here), names).items()}
+        here = {new: here[name] for new, name in new_names(names, filter(wanted, here)).items()}
         there = {name: text for name, text in there.items() if wanted(name)}
         found: dict[str, Change | None] = {}
         for name in {**here, **there}:

@@ -9,9 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from ckptload import open_checkpoint
+from ckptload import open_checkpoint, open_torch_file
 from ckptload.cli.sets import is_set
-from ckptload.errors import ArgumentError, CheckpointError, EncryptedCheckpointError
+from ckptload.errors import ArgumentError, CheckpointError, EncryptedCheckpointError, WrongFormatError
+from ckptload.reading.torch_files import is_torch_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -123,6 +124,20 @@ def open_file(
         allow_unauthenticated=choice.allow_unauthenticated,
         **how,
     )
+
+
+def or_torch(opens: Callable[..., Reader]) -> Callable[..., Reader]:
+    """Return what opens a path as another function does, and a file of PyTorch with weights only."""
+
+    def opened(path: str, **how: Any) -> Reader:
+        try:
+            return opens(path, **how)
+        except WrongFormatError:
+            if "dec_key" in how or not is_torch_file(path):
+                raise
+        return open_torch_file(path, **how)
+
+    return opened
 
 
 @contextmanager

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ckptload.cli.terminal import Terminal
 
 _SORTS: Final = ("size", "name", "dtype")
-_FORMATS: Final = {"ckpt": "MindSpore .ckpt", "safetensors": "safetensors"}
+_FORMATS: Final = {"ckpt": "MindSpore .ckpt", "safetensors": "safetensors", "torch": "PyTorch"}
 _BAR: Final = 10
 _LONGEST_VALUE: Final = 24
 #: Only types that are not supported have longer names.
@@ -90,10 +90,12 @@ def command(
             with (
                 files.noted(terminal, but=ForeignFieldWarning),
                 files.open_file(
-                    path, secret, key, max_records=max_records, plain_too=True, opens=ranks.opens(path)
+                    path, secret, key, max_records=max_records, plain_too=True, opens=files.or_torch(ranks.opens(path))
                 ) as reader,
             ):
                 one = listing.take(path, reader, wanted)
+                if one.format == "torch":
+                    sets.notes_of(reader, terminal)
                 if ranks.takes(path):
                     one.described = sets.describe(path, reader, ranks.strategy)
                 if with_stats:
@@ -161,7 +163,8 @@ def about(one: Listing) -> str:
     facts = [_FORMATS.get(one.format, one.format), text.human(one.size)]
     if one.cipher:
         facts.append(f"encrypted with {one.cipher}" + ("" if one.facts.authenticated else " (not authenticated)"))
-    facts.append("with CRC-32" if one.facts.has_checksum else "no CRC-32")
+    if one.format != "torch":
+        facts.append("with CRC-32" if one.facts.has_checksum else "no CRC-32")
     if one.facts.written_by:
         facts.append(f"written by {one.facts.written_by}")
     return ", ".join(facts)

@@ -1,35 +1,57 @@
-"""Name maps: JSON files of old and new names."""
+"""Name maps: files with rules, JSON objects of old and new names, and maps that ckptload knows by name."""
 
 from __future__ import annotations
 
-import json
-from typing import Final
+import os
+from typing import TYPE_CHECKING, Final
 
-from ckptload import shown
+from ckptload import NameMap
+from ckptload.binding.maps.conventions import convention
 from ckptload.cli.small import read_small
 from ckptload.errors import ArgumentError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 #: A map of a million names is shorter; a longer file was probably given by mistake.
 _MOST: Final = 200_000_000
 
 
-def read_map(path: str) -> dict[str, str]:
-    """Read a JSON object of old and new names.
+def read_map(given: str) -> NameMap:
+    """Read a map.
+
+    Args:
+        given: the path of its file, which may be a pipe; or the name of a convention.
 
     Raises:
-        ArgumentError: it cannot be read, or is not such an object.
+        ArgumentError: it cannot be read, or is not a map; or there is neither a file nor a map of this name.
     """
-    content = read_small(path, _MOST, "the name map", at=path)
+    if is_convention(given):
+        return convention(given)
+    content = read_small(given, _MOST, "the name map", at=given)
     if len(content) > _MOST:
-        raise ArgumentError("the name map is too long", path=path)
-    try:
-        found = json.loads(content)
-    except (ValueError, RecursionError) as error:
-        raise ArgumentError(f"the name map is not valid JSON: {shown.foreign(error)}", path=path) from error
-    if not isinstance(found, dict) or not all(isinstance(name, str) for name in found.values()):
-        raise ArgumentError(
-            "the name map is not a JSON object of old and new names",
-            path=path,
-            hint='for example {"old name": "new name"}',
-        )
+        raise ArgumentError("the name map is too long", path=given)
+    return NameMap.parse(content, given)
+
+
+def is_convention(given: str) -> bool:
+    """Return whether a word is the name of a convention: of a file, it is a path that exists or looks like one."""
+    return not {".", "/", os.sep}.intersection(given) and not os.path.lexists(given)
+
+
+def new_names(name_map: NameMap, names: Iterable[str]) -> dict[str, str]:
+    """Return the names by their new names, where the map does nothing but rename.
+
+    Raises:
+        ArgumentError: it does more.
+    """
+    found: dict[str, str] = {}
+    for recipe in name_map.recipes(names):
+        if recipe.rule is not None:
+            raise ArgumentError(
+                "the map changes values, and here only names can be mapped",
+                name=recipe.name,
+                hint="convert the checkpoint with this map first",
+            )
+        found[recipe.name] = recipe.sources[0]
     return found

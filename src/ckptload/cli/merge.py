@@ -10,7 +10,7 @@ import click
 from ckptload import open_distributed
 from ckptload.cli import globs, options
 from ckptload.cli.convert import DTYPES, Request
-from ckptload.cli.maps import read_map
+from ckptload.cli.maps import is_convention, read_map
 
 if TYPE_CHECKING:
     from ckptload.cli.keys import KeyChoice
@@ -22,11 +22,14 @@ if TYPE_CHECKING:
 @click.argument("target", type=options.FILE, metavar="OUT")
 @options.of_ranks
 @click.option(
-    "--to", "to", type=click.Choice(["ckpt", "safetensors", "npz"]), help="Format, instead of the suffix of OUT."
+    "--to",
+    "to",
+    type=click.Choice(["ckpt", "safetensors", "npz", "torch"]),
+    help="Format, instead of the suffix of OUT; torch for .pt.",
 )
 @click.option("--torch", "to_torch", is_flag=True, help="Use PyTorch's names: weight for gamma, and so on.")
 @options.select
-@click.option("--name-map", "map_file", type=options.FILE, metavar="FILE.json", help='New names: {"old": "new"}.')
+@options.name_map
 @click.option("--dtype", type=click.Choice(list(DTYPES)), help="Convert floating-point tensors.")
 @click.option(
     "--shard-size",
@@ -82,7 +85,8 @@ def command(
         terminal,
         format=to,
         wanted=globs.chooser(include, exclude),
-        name_map=read_map(map_file) if map_file is not None else {},
+        name_map=read_map(map_file) if map_file is not None else None,
+        is_convention=map_file is not None and is_convention(map_file),
         to_torch=to_torch,
         force=force,
         dry_run=dry_run,

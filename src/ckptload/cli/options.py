@@ -148,6 +148,18 @@ def key_to_write(prefix: str) -> Callable[[Callable[..., int]], Callable[..., in
     return decorate
 
 
+def name_map(command: Function) -> Function:
+    """Add --map; the command gets it as its argument `map_file`."""
+    return click.option(
+        "--map",
+        "--name-map",
+        "map_file",
+        type=FILE,
+        metavar="MAP",
+        help='New names: a file with rules or with {"old": "new"}, or a map that is known by name.',
+    )(command)
+
+
 def limit(command: Function) -> Function:
     """Add --max-records; the command gets it as its argument `max_records`, None if it was not given."""
     return click.option(

@@ -21,13 +21,15 @@ WORDS: Final[Words] = {
     "mode": "--mode ",
     "mode_of_the_file": None,
     "open_file": None,
+    "open_ours": None,
+    "open_torch": "inspect shows what is in it, and convert writes it as a .ckpt or .safetensors file",
     "pipe": "write it to a file first",
     "raw_key": "check the key and the mode",
     "skip_crc": None,
     # Choosing and naming entries
     "exclude": "--exclude",
     "fewer": "take fewer entries with --include",
-    "name_map": "--name-map",
+    "name_map": "--map",
     "rules": "answer the questions with --rule OLD=NEW",
     "strategy": "pass --strategy",
     # Writing

@@ -9,13 +9,13 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from ckptload.converting import npz
+from ckptload.converting import npz, torch_state
 from ckptload.converting.jobs import make_folder
 from ckptload.converting.shards import parse_size, split, write_shards
 from ckptload.encryption.ciphers import AES_GCM
 from ckptload.errors import ArgumentError, Hint, enough_memory, importable
 from ckptload.formats.ckpt.encoding import ckpt
-from ckptload.formats.entry import CKPT, SAFETENSORS, STRING
+from ckptload.formats.entry import CKPT, SAFETENSORS, STRING, TORCH
 from ckptload.formats.safetensors import checksum, order, strings
 from ckptload.formats.safetensors.weight_map import ENDING, SET
 from ckptload.messages import shown_value
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from ckptload.reading.reader import Reader
 
 NPZ: Final = "npz"
-FORMATS: Final = (CKPT, SAFETENSORS, NPZ)
+FORMATS: Final = (CKPT, SAFETENSORS, NPZ, TORCH)
 #: Size of shards if `path` is an index and no size is given.
 _SHARD_SIZE: Final = "5GB"
 
@@ -50,7 +50,7 @@ class Target:
 
     Attributes:
         path: absolute path of the file; for shards, of their folder or their index.
-        format: ``ckpt``, ``safetensors`` or ``npz``.
+        format: ``ckpt``, ``safetensors``, ``npz`` or ``torch``.
         limit: largest shard, in bytes of tensor data; None for a single file, or if `path` is that of an index.
         key: key to encrypt a .ckpt with.
         mode: its cipher.
@@ -83,6 +83,8 @@ class Target:
             raise ArgumentError("shards cannot have a CRC-32", hint=Hint("leave {crc} out, or write a single file"))
         if self.format == NPZ and self.crc_check:
             raise ArgumentError("an .npz has CRC-32 checksums of its own", hint=Hint("leave {crc} out"))
+        if self.format == TORCH and self.crc_check:
+            raise ArgumentError("a file of PyTorch has CRC-32 checksums of its own", hint=Hint("leave {crc} out"))
         if self.format == SAFETENSORS and self.path.name.endswith(ENDING) and self.path.name != INDEX:
             raise ArgumentError(f"the index of shards must be named {INDEX}", path=str(self.path))
         if self.key is not None:
@@ -132,6 +134,8 @@ class Result:
         self._shards: list[list[Item]] = []
         if target.format == NPZ:
             self._arrays = npz.named(items)
+        elif target.format == TORCH:
+            torch_state.check(items)
         elif target.format == SAFETENSORS:
             self._judge_safetensors(metadata or {})
         elif target.key is not None:
@@ -180,7 +184,8 @@ class Result:
 
         Args:
             meter: copies the bytes and reports the progress.
-            together: files that appear together, of which the target becomes one; not for .npz. None: it appears now.
+            together: files that appear together, of which the target becomes one; not for .npz and .pt. None:
+                it appears now.
             write: writes shards under their temporary paths; None writes them one after the other.
         """
         folder = self._target.folder
@@ -226,6 +231,9 @@ class Result:
             make_folder(target.path)
         if target.format == NPZ:
             npz.write(target.path, self._arrays, meter, finish, synced=target.synced, reveals=reveals)
+            return
+        if target.format == TORCH:
+            torch_state.write(target.path, self._items, meter, finish, synced=target.synced, reveals=reveals)
             return
         staged = None if together is None else together.stage(target.path)
         write_file(

@@ -23,7 +23,7 @@ from ckptload.encryption.ciphers import AES_GCM
 from ckptload.encryption.keys import hidden
 from ckptload.errors import ArgumentError, ArgumentTypeError, Hint, NothingSelectedError
 from ckptload.filters import MAX_NAME
-from ckptload.formats.entry import SAFETENSORS
+from ckptload.formats.entry import SAFETENSORS, TORCH
 from ckptload.formats.safetensors.weight_map import ENDING
 from ckptload.messages import counted, listed, shown_text, shown_value, type_name, warn
 from ckptload.reading.reader import Reader
@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from ckptload.encryption.keys import Key
     from ckptload.formats.item import Item
 
+#: How names of files of PyTorch end; so do some of other programs.
+_OF_TORCH: Final = ("pt", "pth")
 _NO_UTF8: Final = re.compile("[\ud800-\udfff]")
 
 
@@ -63,17 +65,17 @@ def convert_checkpoint(
     dry_run: bool = False,
     replace: bool = True,
 ) -> Moves:
-    """Write an open checkpoint in any format, in little memory whatever its size.
+    """Write an open checkpoint in any format, in little memory whatever its size; but a .pt is put together in memory.
 
     The result replaces an existing file, or a set of shards as a whole, only when it is complete and synced to the
     disk. Strings are kept in the metadata of a safetensors file, and restored from there.
 
     Args:
-        source: an open reader of either format, encrypted or not.
+        source: an open reader of any format, encrypted or not; also that of `open_torch_file`.
         path: file to write. For safetensors in shards it is a folder, or the path of the index in it,
             ``model.safetensors.index.json``. If all entries fit into one shard, that is ``model.safetensors``, with an
             index only if `path` is that of one.
-        format: ``"ckpt"``, ``"safetensors"`` or ``"npz"``; None takes it from the name.
+        format: ``"ckpt"``, ``"safetensors"``, ``"npz"`` or ``"torch"``; None takes it from the name.
         choice_func: called once for each name, before it is mapped; returns whether to write the entry.
         name_map: new names: a dictionary of names, or of their beginnings up to a dot; or a function that takes
             a name and returns one, or None to leave the entry out (see `renaming.renamed`).
@@ -193,11 +195,12 @@ def _format_of(target: Path, limit: int | None) -> str:
     if limit is not None or target.name.endswith(ENDING):
         return SAFETENSORS
     suffix = target.suffix.removeprefix(".")
-    if suffix in FORMATS:
-        return suffix
+    found = TORCH if suffix in _OF_TORCH else suffix
+    if found in FORMATS and suffix != TORCH:
+        return found
     raise ArgumentError(
         f"the name {shown_text(Path(shown.place(str(target))).name)} does not say which format to write",
-        hint=Hint("use a name that ends in .ckpt, .safetensors or .npz, or pass {to}"),
+        hint=Hint("use a name that ends in .ckpt, .safetensors, .npz or .pt, or pass {to}"),
     )
 
 

@@ -58,6 +58,11 @@ def dtype_of(tensor: torch.Tensor) -> DType | None:
     return _MINDSPORE.get(tensor.dtype)
 
 
+def type_names() -> list[str]:
+    """Return torch's names of the dtypes that MindSpore has, too."""
+    return [str(dtype) for dtype in _MINDSPORE]
+
+
 def as_array(tensor: torch.Tensor, dtype: DType) -> Array:
     """View a contiguous CPU tensor as an array; both share memory."""
     tensor = tensor.detach()

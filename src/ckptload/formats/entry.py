@@ -19,6 +19,8 @@ codecs.lookup("utf-32-le")
 #: The formats.
 CKPT: Final = "ckpt"
 SAFETENSORS: Final = "safetensors"
+#: Of files of PyTorch, which torch reads and writes; nothing here knows their bytes.
+TORCH: Final = "torch"
 
 #: The kinds of entries.
 TENSOR: Final = "tensor"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from ckptload.binding.maps.name_map import NameMap
 from ckptload.errors import ArgumentError, ArgumentTypeError, ReadError
-from ckptload.messages import closest, listed, type_name
+from ckptload.messages import closest, listed, shown_text, type_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,7 +55,7 @@ def convention(name: str) -> NameMap:
         near = closest(name, known)
         meant = f"did you mean {listed(near)}? " if near else ""
         raise ArgumentError(
-            f"there is no map with the name {repr(name)[:_SHOWN]}",
+            f"there is no map with the name {shown_text(name)[:_SHOWN]}",
             hint=f"{meant}The maps are {', '.join(known)}; the path of a file ends in {_ENDING}",
         )
     return _read(name)

@@ -65,6 +65,14 @@ class NameMap:
         """Return what of a name the rules are about: all of it, its beginning up to a dot, or None."""
         return self._ready.named(name)
 
+    def unused(self, names: Iterable[str]) -> list[str]:
+        """Return the names and patterns of entries that none of some names, or of their beginnings, fits."""
+        return self._ready.unused(names)
+
+    def whole(self, names: Iterable[str]) -> set[str]:
+        """Return the names, of some names, that a rule is about as a whole, and not as all that begin like it."""
+        return self._ready.whole(names)
+
     def inverse(self) -> NameMap:
         """Return the map that goes back, from the names of the net to those of the checkpoint.
 

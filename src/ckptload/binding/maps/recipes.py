@@ -118,6 +118,16 @@ class Rules:
                 return name[: fit.length]
         return name if self._keeps else None
 
+    def unused(self, names: Iterable[str]) -> list[str]:
+        """Return the names and patterns of entries that none of some names, or of their beginnings, fits."""
+        used = {fit.number for name in names for fit in self._patterns.every(name)}
+        texts = [self._rules[use.rule].sources[use.position] for use in self._uses]
+        return [text for number, text in enumerate(texts) if number not in used]
+
+    def whole(self, names: Iterable[str]) -> set[str]:
+        """Return the names, of some names, that a rule is about as a whole, and not as all that begin like it."""
+        return {name for name in names if any(fit.length == len(name) for fit in self._patterns.every(name))}
+
     def _of_name(
         self, name: str, joints: dict[tuple[int, tuple[tuple[str, int], ...]], _Joint]
     ) -> Iterator[Recipe | _Joint]:

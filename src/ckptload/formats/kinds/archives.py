@@ -11,7 +11,7 @@ import zlib
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-from ckptload.formats.kinds.kind import EXPORTED, KERAS, NO_MODEL, Kind
+from ckptload.formats.kinds.kind import EXPORTED, KERAS, NO_MODEL, TORCH, Kind
 from ckptload.messages import quoted
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ _MOST: Final = 1000
 _LISTED: Final = 3
 _CHECKPOINT: Final = re.compile(r"\.(ckpt|safetensors)$")
 
-_TORCH: Final = "open it with torch.load(weights_only=True), and save its tensors with save_checkpoint()"
 #: What zip archives are told by: a pattern that the path of one entry matches. The first that matches counts.
 _BY_ENTRY: Final[tuple[tuple[re.Pattern[str], Kind], ...]] = tuple(
     (re.compile(pattern), kind)
@@ -34,7 +33,7 @@ _BY_ENTRY: Final[tuple[tuple[re.Pattern[str], Kind], ...]] = tuple(
             r"(^|/)(serialized_exported_program\.json|archive_format)$",
             Kind("a program of torch.export (.pt2) of PyTorch", "open it with torch.export.load"),
         ),
-        (r"(^|/)data\.pkl$", Kind("a PyTorch file, written by torch.save", _TORCH)),
+        (r"(^|/)data\.pkl$", TORCH),
         (
             r"^model\.weights\.h5$",
             Kind("a Keras model (.keras)", KERAS),

@@ -37,6 +37,12 @@ CKPT: Final = Kind("a MindSpore .ckpt", Hint("rename it to end in .ckpt", " and 
 SAFETENSORS: Final = Kind("a safetensors file", Hint("rename it to end in .safetensors", " and {as_safetensors}"))
 INDEX: Final = Kind("an index of safetensors files (JSON)", Hint("{as_index}"))
 
+_OPEN_TORCH: Final = Hint("{open_torch}")
+TORCH: Final = Kind("a PyTorch file, written by torch.save", _OPEN_TORCH)
+OLD_TORCH: Final = Kind("a PyTorch file, written by torch.save before PyTorch 1.6 (a Python pickle)", _OPEN_TORCH)
+#: Files that torch reads without running code.
+OF_TORCH: Final = (TORCH, OLD_TORCH)
+
 DOWNLOAD: Final = "download the checkpoint again; this is not its data"
 #: For files that hold neither a model nor an archive.
 NO_MODEL: Final = "check the path; parameters are in a .ckpt or a .safetensors file"

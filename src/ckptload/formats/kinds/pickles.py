@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from ckptload.errors import importable
-from ckptload.formats.kinds.kind import Kind
+from ckptload.formats.kinds.kind import OLD_TORCH, Kind
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -48,10 +48,7 @@ def by_pickle(seen: Glimpse) -> Kind | None:
         return None
     head = seen.head
     if _TORCH.match(head):
-        return Kind(
-            "a PyTorch file, written by torch.save before PyTorch 1.6 (a Python pickle)",
-            "open it with torch.load(weights_only=True), and save its tensors with save_checkpoint()",
-        )
+        return OLD_TORCH
     if _PADDLE in head or _PADDLE in seen.tail:
         return Kind("a file of paddle.save (a Python pickle)", "open it with paddle.load")
     what = "a Python pickle" + (" of PyTorch" if b"torch" in head else "")
