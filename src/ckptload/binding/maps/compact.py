@@ -42,10 +42,11 @@ def reshape_text(before: Shape, after: Shape) -> str:
 
 def compacted(renamings: Iterable[Renaming]) -> list[Rule]:
     """Return rules that rename the same, with places for numbers where they count on both sides alike."""
-    groups: dict[tuple[str, str, str], list[Renaming]] = {}
+    groups: dict[tuple[object, ...], list[Renaming]] = {}
     for each in renamings:
         old, new, reshape = each
-        groups.setdefault((_DIGITS.sub("#", old), _DIGITS.sub("#", new), reshape), []).append(each)
+        # The text between the numbers.
+        groups.setdefault((*_DIGITS.split(old), None, *_DIGITS.split(new), None, reshape), []).append(each)
     found: list[Rule] = []
     for group in groups.values():
         found += _rules(group, frozenset())

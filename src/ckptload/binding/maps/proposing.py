@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ckptload.binding.maps.structure import Pair
     from ckptload.binding.maps.told import Told
 
+_BRACES: Final = re.compile("[{}]")
 _NUMBER: Final = re.compile(r"(?<![^.])[0-9]+(?![^.])")
 
 
@@ -70,8 +71,9 @@ def _map(given: Any, argument: str) -> NameMap:
 def proposed(ours: list[Spot], theirs: list[Spot], rules: NameMap | None = None) -> Proposal:
     """Return the proposal for the tensors of a checkpoint and those of a net."""
     told = applied(ours, theirs, rules if rules is not None else NameMap({}), only_named=True)
-    mine = [spot for spot in ours if spot.name not in told.used]
-    others = [spot for spot in theirs if spot.name not in told.made]
+    # Rules cannot tell a name with braces from a pattern.
+    mine = [spot for spot in ours if spot.name not in told.used and not _BRACES.search(spot.name)]
+    others = [spot for spot in theirs if spot.name not in told.made and not _BRACES.search(spot.name)]
     layers, targets = layers_of(mine), layers_of(others)
     found = matched(layers, targets, _told_layers(layers, targets, told))
     guessed = guesses(found)
