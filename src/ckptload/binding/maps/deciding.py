@@ -8,7 +8,7 @@ blocks, or certain layers between them. The order of two alone says nothing.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -75,7 +75,13 @@ def matched(ours: Sequence[Layer], theirs: Sequence[Layer], told: Iterable[Pair]
     sure = [(one, known[id(one)]) for one in ours if id(one) in known]
     found.pairs = sure + [pair for pairs in classes for pair in pairs]
     found.odd = [pair for pair in doubtful(found.pairs) if id(pair[0]) not in known]
-    found.odd += [pair for pairs in classes for pair in pairs if not _is_possible(*pair)]
+    has_norms = any(layer.is_norm and len(layer.spots) > 1 for layer in ours)
+    found.odd += [
+        pair
+        for pairs in classes
+        for pair in pairs
+        if not _is_same(pair) and not _is_possible(*pair, has_norms=has_norms)
+    ]
     found.open = _open(classes, sure, Families(found.pairs))
     return found
 
@@ -87,6 +93,7 @@ def _paired(ours: list[Layer], theirs: list[Layer], found: Matching) -> list[Pai
     taken = {id(layer) for pair in same for layer in pair}
     mine = [layer for layer in ours if id(layer) not in taken]
     others = [layer for layer in theirs if id(layer) not in taken]
+    mine, others = _in_families(mine, others)
     number = min(len(mine), len(others))
     found.left += mine[number:]
     found.lacking += others[number:]
@@ -95,6 +102,24 @@ def _paired(ours: list[Layer], theirs: list[Layer], found: Matching) -> list[Pai
         if not _exchange(pairs):
             break
     return pairs
+
+
+def _in_families(ours: list[Layer], theirs: list[Layer]) -> tuple[list[Layer], list[Layer]]:
+    """Put layers first whose template is the only one on both sides with so many layers: they may belong together."""
+    sides = []
+    for layers in (ours, theirs):
+        families: defaultdict[tuple[str, ...], list[Layer]] = defaultdict(list)
+        for layer in layers:
+            families[layer.path.template].append(layer)
+        sizes = Counter(map(len, families.values()))
+        sides.append({len(each): each for each in families.values() if sizes[len(each)] == 1})
+    mine, other = sides
+    sure = sorted(mine.keys() & other.keys())
+    first = [layer for size in sure for layer in mine[size]], [layer for size in sure for layer in other[size]]
+    taken = {id(layer) for side in first for layer in side}
+    rest = ([layer for layer in layers if id(layer) not in taken] for layers in (ours, theirs))
+    one, two = (begin + end for begin, end in zip(first, rest, strict=True))
+    return one, two
 
 
 def _exchange(pairs: list[Pair]) -> bool:
@@ -109,14 +134,20 @@ def _exchange(pairs: list[Pair]) -> bool:
     return changed
 
 
-def _is_possible(one: Layer, other: Layer) -> bool:
-    """Tell whether types allow a pair: a norm, known by its names or its type, belongs to a norm."""
+def _is_possible(one: Layer, other: Layer, *, has_norms: bool) -> bool:
+    """Tell whether types allow a pair: a norm, known by its names or its type, belongs to a norm.
+
+    Args:
+        one: the layer of the checkpoint.
+        other: the layer of the net.
+        has_norms: whether the checkpoint calls what belongs to norms otherwise than what belongs to other layers.
+    """
     if not other.kind:
         return True
     is_norm = "Norm" in other.kind
     if one.is_norm and len(one.spots) > 1:
         return is_norm
-    return not is_norm or one.is_norm or not one.is_plain
+    return not (is_norm and has_norms and one.is_plain and not one.is_norm)
 
 
 def _open(classes: list[list[Pair]], told: list[Pair], families: Families) -> list[tuple[Pair, Pair]]:

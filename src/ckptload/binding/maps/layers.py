@@ -23,10 +23,13 @@ _ROLES: Final = {
     **dict.fromkeys(("moving_variance", "running_var"), "variance"),
     _COUNT: "count",
 }
+#: The role of a tensor that is a layer by itself, too.
+_WEIGHT: Final = "weight"
+#: Ends of the names of matrices and convolutions.
+_DENSE: Final = ("weight", "embedding_table")
 _SUFFIXES: Final = ("_weight", "_bias")
 _LAYERS: Final = "torch.nn.modules."
 _NORM: Final = frozenset(("gamma", "beta", "moving_mean", "moving_variance"))
-_SCALES: Final = frozenset(("gamma", "beta"))
 _MATRIX: Final = 2
 
 
@@ -80,8 +83,8 @@ class Layer:
         """What layers must have in common to be taken for each other."""
         found = []
         for role, spot in sorted(self.spots.items()):
-            dense = role == "weight" and len(spot.shape) >= _MATRIX and not spot.name.endswith("gamma")
-            found.append((role, "dense" if dense else "", canonical(spot.shape, dense=dense)))
+            is_dense = len(spot.shape) >= _MATRIX and spot.name.endswith(_DENSE)
+            found.append((role, "dense" if is_dense else "", canonical(spot.shape, dense=is_dense)))
         return tuple(found)
 
     @property
@@ -108,17 +111,21 @@ def canonical(shape: Shape, *, dense: bool) -> Shape:
 
 
 def layers_of(spots: Iterable[Spot]) -> list[Layer]:
-    """Return the layers that tensors belong to, in their order."""
+    """Return the layers that tensors belong to, in their order.
+
+    A tensor of a module that has others below it, such as the scale of a block, is a layer of its own.
+    """
+    spots = list(spots)
+    blocks = {_parted(spot.name)[0].rpartition(".")[0] for spot in spots}
     found: dict[str, Layer] = {}
     for spot in spots:
         path, role = _parted(spot.name)
+        if path in blocks or role in (found[path].spots if path in found else ()):
+            path, role = spot.name, _WEIGHT
         layer = found.get(path)
-        if layer is not None and role in layer.spots:
-            path, role = spot.name, ""
-            layer = found.get(path)
         if layer is None:
             layer = found[path] = Layer(path_of(path), len(found))
-        (layer.extra if spot.is_optional or role == "count" else layer.spots)[role] = spot
+        (layer.extra if spot.may_lack else layer.spots)[role] = spot
     return list(found.values())
 
 
@@ -131,7 +138,7 @@ def _parted(name: str) -> tuple[str, str]:
     for suffix in _SUFFIXES:
         if own.endswith(suffix):
             return name[: -len(suffix)], suffix[1:]
-    return name, ""
+    return name, _WEIGHT
 
 
 def classes_of(layers: Iterable[Layer]) -> dict[Key, list[Layer]]:

@@ -53,7 +53,8 @@ def propose_name_map(module: Any, source: Any, *, rules: Any = None, convention:
         ArgumentError: the rules make no sense.
         LimitError: a side has more than 100 000 tensors.
     """
-    ours, theirs = spots_of_source(source), spots_of_net(module)
+    ours = spots_of_source(source)
+    theirs = spots_of_net(module, {spot.name for spot in ours})
     if convention is not None:
         return _by_convention(ours, theirs, _map(convention, "convention"))
     return proposed(ours, theirs, None if rules is None else _map(rules, "rules"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from ckptload.binding.copies import STATE_PREFIXES
 from ckptload.binding.maps.layers import Spot
@@ -15,6 +15,11 @@ from ckptload.nets.foreign import is_foreign_net, is_module
 from ckptload.nets.slots import target_of
 from ckptload.reading.opening import open_checkpoint
 from ckptload.reading.reader import Reader
+
+if TYPE_CHECKING:
+    from collections.abc import Set as AbstractSet
+
+    from ckptload.nets.pytorch.names import Place
 
 #: Tensors of a side. The nets that people write maps for have far fewer.
 MAX_TENSORS: Final = 100_000
@@ -44,15 +49,19 @@ def is_state(name: str) -> bool:
     return name.startswith(STATE_PREFIXES) or name in _COUNTERS
 
 
-def spots_of_net(net: object) -> list[Spot]:
-    """Return the tensors of a net.
+def spots_of_net(net: object, names: AbstractSet[str] = frozenset()) -> list[Spot]:
+    """Return the tensors of a net; one that is tied to several names once, by that which the checkpoint has.
+
+    Args:
+        net: the net.
+        names: names of the checkpoint.
 
     Raises:
         ArgumentTypeError: it is no net.
         LimitError: it has too many tensors.
     """
     if is_module(net):
-        return _limited(_of_module(net), "module")
+        return _limited(_of_module(net, names), "module")
     if isinstance(net, Cell) or is_foreign_net(net):
         return _limited([Spot(slot.name, tuple(slot.shape)) for slot in target_of(net).slots(())], "module")
     if isinstance(net, (str, os.PathLike)):
@@ -61,12 +70,17 @@ def spots_of_net(net: object) -> list[Spot]:
     return _named(net, "module")
 
 
-def _of_module(module: Any) -> list[Spot]:
+def _of_module(module: Any, names: AbstractSet[str]) -> list[Spot]:
+    from ckptload.nets.pytorch.module import identity  # noqa: PLC0415 -- imports torch
     from ckptload.nets.pytorch.names import places  # noqa: PLC0415 -- imports torch
 
     kinds = {path: type(layer) for path, layer in module.named_modules(remove_duplicate=False)}
-    found = []
+    tied: dict[object, list[Place]] = {}
     for place in places(module):
+        tied.setdefault(identity(place.tensor), []).append(place)
+    found = []
+    for several in tied.values():
+        place = next((place for place in several if not names.isdisjoint(place.names)), several[0])
         kind = kinds.get(place.path.rpartition(".")[0])
         name = "" if kind is None else f"{kind.__module__}.{kind.__qualname__}"
         *others, shape = place.shapes
