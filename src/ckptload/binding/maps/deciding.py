@@ -7,6 +7,7 @@ blocks, or certain layers between them. The order of two alone says nothing.
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_left
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
@@ -28,6 +29,10 @@ _TURNS: Final = 6
 #: Layers that must be certain before the order says anything, and the share of them that must stand in order.
 _ANCHORS: Final = 8
 _ORDERED: Final = 0.9
+#: Certain layers beside a pair that keep it in its place where no number of a block says so, too: a single one may
+#: belong to another part in the other net.
+_BESIDE: Final = 2
+_DIGIT: Final = re.compile("[0-9]")
 #: Open pairs that are kept.
 _KEPT: Final = 2000
 #: Layers of a class above which nothing is certain: every two of them are compared.
@@ -192,9 +197,11 @@ class _Evidence:
         self._families = families
         self._parents: defaultdict[str, set[str]] = defaultdict(set)
         self._children: defaultdict[str, set[str]] = defaultdict(set)
+        self._beside: Counter[str] = Counter()
         for one, other in sure:
             self._parents[one.path.parent].add(other.path.parent)
             self._children[other.path.parent].add(one.path.parent)
+            self._beside[one.path.parent] += 1
         chain = _rising(sorted((one.order, other.order) for one, other in sure))
         is_ordered = len(sure) >= _ANCHORS and len(chain) >= _ORDERED * len(sure)
         self._ours = [one for one, _ in chain] if is_ordered else []
@@ -209,13 +216,16 @@ class _Evidence:
             return False
         if self._families.are_apart(one, other):
             return True
-        stays = self._stays(one) or self._stays(other)
+        known = self._stays(one) + self._stays(other)
+        is_listed = any(_DIGIT.search(layer.path.parent) for layer in (*one, *other))
+        stays = known >= (1 if is_listed else _BESIDE)
         return stays and all(one[side].path.parent != other[side].path.parent for side in (0, 1))
 
-    def _stays(self, pair: Pair) -> bool:
-        """Tell whether the certain layers beside one of a pair are those beside the other."""
+    def _stays(self, pair: Pair) -> int:
+        """Return how many certain layers stand beside one of a pair, if they are those that stand beside the other."""
         mine, theirs = pair[0].path.parent, pair[1].path.parent
-        return self._parents.get(mine) == {theirs} and self._children.get(theirs) == {mine}
+        stays = self._parents.get(mine) == {theirs} and self._children.get(theirs) == {mine}
+        return self._beside[mine] if stays else 0
 
     def _are_separate(self, one: Pair, other: Pair) -> bool:
         """Tell whether the same certain layers stand between two pairs, on both sides."""

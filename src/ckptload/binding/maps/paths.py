@@ -5,14 +5,19 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from functools import lru_cache
+from itertools import islice
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
     Tokens = tuple[str, ...]
 
-_TOKEN: Final = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|[0-9]+|[^\W\d_A-Za-z]+")
+_TOKEN: Final = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|[0-9]+|[^\W_A-Za-z0-9]+")
 #: In the place of a number in a template.
 _NUMBER: Final = "#"
+#: Digits of a number; what is longer is a word.
+_DIGITS: Final = 18
+#: Words and numbers of a name; what follows is one more word.
+_PARTS: Final = 64
 
 #: Words for the same thing.
 _ALIKE: Final = (
@@ -22,6 +27,13 @@ _ALIKE: Final = (
     "head heads classifier fc", "attn attention attentions", "mlp ffn feed", "reduce squeeze", "expand excite",
     "block blocks blk", "layer layers", "stage stages", "feature features", "token tokens",
 )  # fmt: skip
+#: Words for layers of which a block may have several, numbered in any way.
+_LEAVES: Final = frozenset(
+    (word,)
+    for group in _ALIKE
+    for word in group.split()
+    if group.split()[0] in ("norm", "fc", "conv", "proj", "dw", "pw")
+)
 #: Words beside which another may mean the opposite: ``post_attention_norm`` is not the norm of the attention.
 _TURNING: Final = frozenset(
     ("post", "pre", "after", "before", "input", "output", "in", "out", "final", "first", "last"),
@@ -64,15 +76,22 @@ class Path(NamedTuple):
 
     def beginnings(self) -> list[tuple[Tokens, Tokens]]:
         """Return the beginnings that end in a number, each as a template and as it is."""
-        ends = [at + 1 for at, token in enumerate(self.tokens) if token.isdigit()]
+        ends = [at + 1 for at, token in enumerate(self.tokens) if is_number(token)]
         return [(self.template[:end], self.tokens[:end]) for end in ends]
+
+
+def is_number(token: str) -> bool:
+    """Tell whether a part of a name is a number, of which Python can make one."""
+    return token[0] in "0123456789" and len(token) <= _DIGITS
 
 
 def path_of(text: str) -> Path:
     """Return the name of a layer, taken apart."""
-    tokens = tuple(token.lower() for token in _TOKEN.findall(text))
-    template = tuple(_NUMBER if token.isdigit() else token for token in tokens)
-    numbers = tuple(int(token[:18]) for token in tokens if token.isdigit())
+    tokens = tuple(match[0].lower() for match in islice(_TOKEN.finditer(text), _PARTS))
+    if len(tokens) == _PARTS:
+        tokens = (*tokens[:-1], f".{text}")
+    template = tuple(_NUMBER if is_number(token) else token for token in tokens)
+    numbers = tuple(int(token) for token in tokens if is_number(token))
     return Path(text, tokens, template, numbers, text.rpartition(".")[0])
 
 
@@ -102,7 +121,22 @@ def verdict(a1: Path, b1: Path, a2: Path, b2: Path) -> Verdict:
         return _KEPT
     if a1.tokens == b2.tokens or a2.tokens == b1.tokens:
         return _EXCHANGED
-    return _compared(*_rests(a1.tokens, a2.tokens), *_rests(b1.tokens, b2.tokens))
+    mine, theirs = _rests(a1.tokens, a2.tokens), _rests(b1.tokens, b2.tokens)
+    said = _compared(*mine, *theirs)
+    if said.sign <= 0 or not _counts_layers((a1, *mine), (b1, *theirs)):
+        return said
+    # Unless the numbers are the same, only the order can say which of the layers is which.
+    return said if (mine[0][0], mine[1][0]) == (theirs[0][0], theirs[1][0]) else Verdict(1, needs_order=True)
+
+
+def _counts_layers(mine: tuple[Path, Tokens, Tokens], theirs: tuple[Path, Tokens, Tokens]) -> bool:
+    """Tell whether it is only numbers of layers of one kind that differ, such as those of norm1 and norm2."""
+    sides = (mine, theirs)
+    if any(not one or not other or _words(one) != _words(other) for _, one, other in sides):
+        return False
+    return any(
+        is_number(one[0]) and path.tokens[: len(path.tokens) - len(one)][-1:] in _LEAVES for path, one, _ in sides
+    )
 
 
 @lru_cache(1 << 14)
@@ -137,16 +171,16 @@ def _without_end(one: Tokens, other: Tokens) -> tuple[Tokens, Tokens]:
 
 
 def _words(tokens: Tokens) -> Tokens:
-    return tuple(token for token in tokens if not token.isdigit())
+    return tuple(token for token in tokens if not is_number(token))
 
 
 def _direction(one: Tokens, other: Tokens) -> int:
     """Return 1 if the numbers of the first are larger, -1 if smaller, and 0 if it is not numbers that differ."""
-    if one and other and one[0].isdigit() and other[0].isdigit():
+    if one and other and is_number(one[0]) and is_number(other[0]):
         return 1 if int(one[0]) > int(other[0]) else -1
-    if [token.isdigit() or token for token in one] != [token.isdigit() or token for token in other]:
+    if [is_number(token) or token for token in one] != [is_number(token) or token for token in other]:
         return 0
-    mine, theirs = ([int(token) for token in side if token.isdigit()] for side in (one, other))
+    mine, theirs = ([int(token) for token in side if is_number(token)] for side in (one, other))
     return (mine > theirs) - (mine < theirs)
 
 

@@ -6,9 +6,11 @@ that stand in one block stay in one.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
+
+from ckptload.binding.maps.paths import verdict
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Iterator, Sequence
@@ -18,6 +20,9 @@ if TYPE_CHECKING:
 
     Pair = tuple[Layer, Layer]
     Templates = tuple[Tokens, Tokens]
+
+#: Neighbours whose names are compared though their shapes differ.
+_NEAR: Final = 8
 
 
 class Families:
@@ -31,6 +36,7 @@ class Families:
         self.members: defaultdict[Templates, list[Pair]] = defaultdict(list)
         self._theirs: defaultdict[Tokens, set[Tokens]] = defaultdict(set)
         self._ours: defaultdict[Tokens, set[Tokens]] = defaultdict(set)
+        self._whole: dict[Templates, bool] = {}
         for one, other in pairs:
             key = one.path.template, other.path.template
             self.members[key].append((one, other))
@@ -44,10 +50,18 @@ class Families:
         """
         keys = [(each[0].path.template, each[1].path.template) for each in (one, other)]
         sizes = [len(self.members[key]) for key in keys]
-        return sizes[0] != sizes[1] and max(sizes) > 2 and all(map(self._is_pure, keys))  # noqa: PLR2004 -- not by chance
+        return sizes[0] != sizes[1] and max(sizes) > 2 and all(map(self._is_whole, keys))  # noqa: PLR2004 -- not by chance
 
     def _is_pure(self, key: Templates) -> bool:
         return len(self._theirs[key[0]]) == 1 and len(self._ours[key[1]]) == 1
+
+    def _is_whole(self, key: Templates) -> bool:
+        """Tell whether a family is all that has its template, and no number is left out on one side only."""
+        if key not in self._whole:
+            members = self.members[key]
+            gaps = [_gaps(pair[side].path for pair in members) for side in (0, 1)]
+            self._whole[key] = self._is_pure(key) and gaps[0] == gaps[1]
+        return self._whole[key]
 
     def mixed(self) -> Iterator[Pair]:
         """Yield pairs of families that share their template with others, on both sides."""
@@ -56,10 +70,19 @@ class Families:
                 yield from members
 
 
+def _gaps(paths: Iterable[Path]) -> int:
+    """Return how many numbers are left out in lists that count up."""
+    lists: defaultdict[Tokens, set[int]] = defaultdict(set)
+    for path in paths:
+        for (_, tokens), number in zip(path.beginnings(), path.numbers, strict=True):
+            lists[tokens[:-1]].add(number)
+    return sum(max(numbers) - min(numbers) + 1 - len(numbers) for numbers in lists.values())
+
+
 def doubtful(pairs: Sequence[Pair]) -> list[Pair]:
     """Return pairs that do not fit the others."""
     families = Families(pairs)
-    found = [*_elsewhere(pairs), *families.mixed()]
+    found = [*_elsewhere(pairs), *families.mixed(), *_crossed(pairs), *_torn(pairs)]
     blocks = _Blocks()
     for members in families.members.values():
         members.sort(key=lambda pair: pair[0].path.numbers)
@@ -69,6 +92,7 @@ def doubtful(pairs: Sequence[Pair]) -> list[Pair]:
             found.append(members[0])
         blocks.add(mine, theirs, members[0])
     found += blocks.doubtful()
+    found += blocks.outside(pairs)
     return list(dict.fromkeys(found))
 
 
@@ -78,6 +102,45 @@ def _elsewhere(pairs: Sequence[Pair]) -> Iterator[Pair]:
     for one, other in pairs:
         if named.get(one.path.tokens, other) is not other:
             yield one, other
+
+
+def _crossed(pairs: Sequence[Pair]) -> Iterator[Pair]:
+    """Yield pairs of neighbours that shapes bring together though their names say the other way round."""
+    row = sorted(pairs, key=lambda pair: pair[0].order)
+    for at, (one, other) in enumerate(row):
+        for second, third in row[at + 1 : at + 1 + _NEAR]:
+            if verdict(one.path, other.path, second.path, third.path).sign < 0:
+                yield one, other
+
+
+def _torn(pairs: Sequence[Pair]) -> Iterator[Pair]:
+    """Yield pairs in lists of blocks of which one side lacks a number in the middle, and the other does not lack it."""
+    holes = [_holes(pair[side].path for pair in pairs) for side in (0, 1)]
+    if not any(holes):
+        return
+    for pair in pairs:
+        mine, theirs = (
+            {holes[side][tokens[:-1]] for _, tokens in pair[side].path.beginnings() if tokens[:-1] in holes[side]}
+            for side in (0, 1)
+        )
+        if mine != theirs:
+            yield pair
+
+
+def _holes(paths: Iterable[Path]) -> dict[Tokens, tuple[int, ...]]:
+    """Return the numbers, counted from the first, of lists of blocks that lack a number in the middle.
+
+    A number that is left out may be a layer without tensors, where what is counted are layers and not blocks.
+    """
+    lists: defaultdict[Tokens, Counter[int]] = defaultdict(Counter)
+    for path in paths:
+        for (_, tokens), number in zip(path.beginnings(), path.numbers, strict=True):
+            lists[tokens[:-1]][number] += 1
+    return {
+        tokens: tuple(number - min(counts) for number in sorted(counts))
+        for tokens, counts in lists.items()
+        if min(counts.values()) > 1 and max(counts) - min(counts) >= len(counts)
+    }
 
 
 def _numbered(path: Path) -> list[tuple[Tokens, Tokens, int]]:
@@ -140,6 +203,20 @@ class _Blocks:
             mine, theirs = [a for a, _ in found], [b for _, b in found]
             if not _is_function(mine, theirs) and not _is_function(theirs, mine):
                 yield self._example[key]
+
+    def outside(self, pairs: Sequence[Pair]) -> Iterator[Pair]:
+        """Yield pairs of which one side stands in a block that is known, and the other in none of that kind."""
+        known: tuple[defaultdict[Tokens, set[Tokens]], ...] = defaultdict(set), defaultdict(set)
+        for templates, found in self._found.items():
+            for block in found:
+                for side in (0, 1):
+                    known[side][block[side]].add(templates[1 - side])
+        for pair in pairs:
+            ends = [pair[side].path.beginnings() for side in (0, 1)]
+            for side in (0, 1):
+                wanted = [known[side][tokens] for _, tokens in ends[side] if tokens in known[side]]
+                if wanted and not any(template in each for template, _ in ends[1 - side] for each in wanted):
+                    yield pair
 
 
 def _varying(numbered: list[_Numbered]) -> list[int]:
