@@ -167,7 +167,7 @@ class Draft:
         unused = tuple(spot.name for spot in ours if spot.name not in used)
         return Proposal(
             certain=is_certain and bool(made) and not (missing or questions or (unused and map_ is None)),
-            name_map=self.names,
+            name_map={spot.name: self.names[spot.name] for spot in ours if spot.name in self.names},
             questions=tuple(questions),
             missing=missing,
             unused=unused,
