@@ -27,10 +27,10 @@ _TURNING: Final = frozenset(
     ("post", "pre", "after", "before", "input", "output", "in", "out", "final", "first", "last"),
 )
 #: What nets have in rows, in the order in which they compute.
-_ROWS: Final = frozenset(
-    "block blocks layer layers stage stages feature features cell cells list group groups network sequential encoder "
-    "decoder denseblock denselayer resblock resblocks h".split()
-)
+_ROWS: Final = frozenset((
+    "block", "blocks", "layer", "layers", "stage", "stages", "feature", "features", "cell", "cells", "list", "group",
+    "groups", "network", "sequential", "encoder", "decoder", "denseblock", "denselayer", "resblock", "resblocks", "h",
+))  # fmt: skip
 #: What two words have in common that are equal, that mean the same, and of which one begins or ends like the other.
 _EQUAL, _SAME, _CLOSE = 1.0, 0.9, 0.7
 _LEAST: Final = 3
