@@ -177,3 +177,32 @@ def test_square_layers_beside_each_other_are_asked_for(
         ]
     )
     check(rows, in_order([f"{new[0]}.weight", f"{new[1]}.weight"]))
+
+
+def test_blocks_of_a_decoder_that_counts_from_the_end_are_asked_for() -> None:
+    """In a decoder as its authors store it, ``up.3`` may be what ``up_blocks.0`` is elsewhere."""
+    rows: list[Row] = [
+        (
+            f"decoder.up.{3 - level}.block.{block}.conv.weight",
+            f"decoder.up_blocks.{level}.resnets.{block}.conv.weight",
+            shape,
+        )
+        for level, shape in enumerate([(WIDTH, WIDTH, 3, 3)] * 2 + [(8, 8, 3, 3), (4, 4, 3, 3)])
+        for block in range(3)
+    ]
+    check(sorted(rows), [row[1] for row in rows])
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [("blocks", "layers"), ("encoder.layer", "h"), ("net", "trunk"), ("cell_list", "units")]
+)
+def test_blocks_that_are_called_a_row_on_both_sides_are_certain(old: str, new: str) -> None:
+    rows = in_blocks(
+        [ATTENTION, MLP, ("norm1.weight", "norm1.weight", (WIDTH,)), ("norm2.weight", "norm2.weight", (WIDTH,))],
+        old,
+        new,
+    )
+    checkpoint, net, truth = sides(rows)
+    proposal = propose_name_map(net, checkpoint)
+    assert proposal.certain
+    assert proposal.name_map == truth

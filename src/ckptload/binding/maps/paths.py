@@ -27,9 +27,11 @@ _TURNING: Final = frozenset(
     ("post", "pre", "after", "before", "input", "output", "in", "out", "final", "first", "last"),
 )
 #: What nets have in rows, in the order in which they compute.
+#: Decoders are not among it: some count from the end.
 _ROWS: Final = frozenset((
     "block", "blocks", "layer", "layers", "stage", "stages", "feature", "features", "cell", "cells", "list", "group",
-    "groups", "network", "sequential", "encoder", "decoder", "denseblock", "denselayer", "resblock", "resblocks", "h",
+    "groups", "network", "net", "sequential", "encoder", "transformer", "transformers", "denseblock", "denselayer",
+    "resblock", "resblocks", "resnets", "unit", "units", "trunk", "body", "backbone", "mixer", "mixers", "h", "",
 ))  # fmt: skip
 #: What two words have in common that are equal, that mean the same, and of which one begins or ends like the other.
 _EQUAL, _SAME, _CLOSE = 1.0, 0.9, 0.7
