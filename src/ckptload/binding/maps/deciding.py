@@ -203,8 +203,8 @@ class _Evidence:
     def excludes(self, one: Pair, other: Pair) -> bool:
         """Tell whether the exchange of two pairs is excluded."""
         said = verdict(one[0].path, one[1].path, other[0].path, other[1].path)
-        if said.sign > 0:
-            return not said.needs_order or self._are_separate(one, other)
+        if said.sign > 0 and (not said.needs_order or self._are_separate(one, other)):
+            return True
         if said.sign < 0:
             return False
         if self._families.are_apart(one, other):

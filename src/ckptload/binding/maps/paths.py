@@ -26,6 +26,13 @@ _ALIKE: Final = (
 _TURNING: Final = frozenset(
     ("post", "pre", "after", "before", "input", "output", "in", "out", "final", "first", "last"),
 )
+#: What nets have in rows, in the order in which they compute.
+#: Decoders are not among it: some count from the end.
+_ROWS: Final = frozenset((
+    "block", "blocks", "layer", "layers", "stage", "stages", "feature", "features", "cell", "cells", "list", "group",
+    "groups", "network", "net", "sequential", "encoder", "transformer", "transformers", "denseblock", "denselayer",
+    "resblock", "resblocks", "resnets", "unit", "units", "trunk", "body", "backbone", "mixer", "mixers", "h", "",
+))  # fmt: skip
 #: What two words have in common that are equal, that mean the same, and of which one begins or ends like the other.
 _EQUAL, _SAME, _CLOSE = 1.0, 0.9, 0.7
 _LEAST: Final = 3
@@ -54,6 +61,7 @@ class Path(NamedTuple):
         template: the same with a mark in the place of each number.
         numbers: the numbers.
         parent: the name without its last part.
+        leaf: how many words and numbers the parent has.
     """
 
     text: str
@@ -61,6 +69,7 @@ class Path(NamedTuple):
     template: Tokens
     numbers: tuple[int, ...]
     parent: str
+    leaf: int
 
     def beginnings(self) -> list[tuple[Tokens, Tokens]]:
         """Return the beginnings that end in a number, each as a template and as it is."""
@@ -73,7 +82,8 @@ def path_of(text: str) -> Path:
     tokens = tuple(token.lower() for token in _TOKEN.findall(text))
     template = tuple(_NUMBER if token.isdigit() else token for token in tokens)
     numbers = tuple(int(token[:18]) for token in tokens if token.isdigit())
-    return Path(text, tokens, template, numbers, text.rpartition(".")[0])
+    parent = text.rpartition(".")[0]
+    return Path(text, tokens, template, numbers, parent, len(_TOKEN.findall(parent)))
 
 
 class Verdict(NamedTuple):
@@ -82,13 +92,17 @@ class Verdict(NamedTuple):
     Attributes:
         sign: 1 if they exclude the exchange, -1 if they speak for it, 0 if they say nothing.
         needs_order: whether they exclude it only if other layers stand between the two, on both sides.
+        by_numbers: whether only numbers exclude it.
     """
 
     sign: int
     needs_order: bool = False
+    by_numbers: bool = False
 
 
 _KEPT: Final = Verdict(1)
+_SEPARATE: Final = Verdict(1, needs_order=True)
+_RISING: Final = Verdict(1, by_numbers=True)
 _EXCHANGED: Final = Verdict(-1)
 _OPEN: Final = Verdict(0)
 
@@ -102,26 +116,53 @@ def verdict(a1: Path, b1: Path, a2: Path, b2: Path) -> Verdict:
         return _KEPT
     if a1.tokens == b2.tokens or a2.tokens == b1.tokens:
         return _EXCHANGED
-    return _compared(*_rests(a1.tokens, a2.tokens), *_rests(b1.tokens, b2.tokens))
+    said = _compared(*_rests(a1.tokens, a2.tokens), *_rests(b1.tokens, b2.tokens))
+    if said.by_numbers and not _is_counted(a1, b1, a2, b2):
+        # Two of a kind may be numbered in any way, such as norm1 and norm2: in one net norm1 comes first, in another
+        # it stands behind what norm2 does.
+        return _SEPARATE
+    return said
+
+
+def _is_counted(a1: Path, b1: Path, a2: Path, b2: Path) -> bool:
+    """Tell whether the first numbers that differ count the same things on both sides.
+
+    They do if the same word stands in front of equal numbers, or if they number what nets have in a row.
+    """
+    at, to = _start(a1.tokens, a2.tokens), _start(b1.tokens, b2.tokens)
+    before = a1.tokens[at - 1] if at else "", b1.tokens[to - 1] if to else ""
+    is_same = (a1.tokens[at], a2.tokens[at]) == (b1.tokens[to], b2.tokens[to]) and before[0] == before[1] != ""
+    if is_same and not before[0].isdigit():
+        return True
+    is_inside = at < a1.leaf and at < a2.leaf and to < b1.leaf and to < b2.leaf
+    return is_inside and all(word.isdigit() or word in _ROWS for word in before)
+
+
+def _start(one: Tokens, other: Tokens) -> int:
+    """Return with how many equal tokens two names begin."""
+    return len(one) - len(_rests(one, other)[0])
 
 
 @lru_cache(1 << 14)
 def _compared(a1: Tokens, a2: Tokens, b1: Tokens, b2: Tokens) -> Verdict:
     """Compare what is behind the common beginning of the names of each side."""
     mine, theirs = _without_end(a1, a2), _without_end(b1, b2)
-    if mine == theirs:
-        return _KEPT
     if mine == theirs[::-1]:
         return _EXCHANGED
     words = _by_words(*map(_words, (*mine, *theirs)))
     numbers = _direction(a1, a2) * _direction(b1, b2)
+    if words > 0 and numbers >= 0:
+        return _KEPT
     if numbers < 0:
         return _EXCHANGED if words < 0 else _OPEN
     if numbers > 0:
-        # The last number of a name may tell things apart in any way, such as norm1 and norm2.
-        is_last = len(a1) == len(a2) == 1 and len(b1) == len(b2) == 1
-        return _OPEN if words < 0 else Verdict(1, needs_order=is_last)
-    return Verdict(words)
+        return _OPEN if words < 0 else _RISING if _is_numbered(a1, a2) and _is_numbered(b1, b2) else _SEPARATE
+    return _KEPT if mine == theirs else Verdict(words)
+
+
+def _is_numbered(one: Tokens, other: Tokens) -> bool:
+    """Tell whether it is a number in which two names differ first."""
+    return bool(one and other) and one[0].isdigit() and other[0].isdigit()
 
 
 def _rests(one: Tokens, other: Tokens) -> tuple[Tokens, Tokens]:
