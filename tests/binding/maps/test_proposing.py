@@ -283,8 +283,8 @@ def test_any_names_give_a_proposal(shapes: dict[str, Shape], seed: int) -> None:
 # -- real networks --------------------------------------------------------------------------------------------
 
 
-#: By hand, for pairs without a proven map in the shared cases. Both nets were run with them, and the outputs were equal:
-#: of senet154 as they are, of xception and resnest14 with pools that pad as MindSpore's, of skresnet50 without an
+#: By hand, for pairs without a proven map in the shared cases. Both nets were run with them, and outputs were equal: of
+#: senet154 as they are, of xception and resnest14 with pools that pad as MindSpore's, of skresnet50 without an
 #: activation that mindcv lacks.
 BY_HAND: dict[str, dict[str, str]] = {
     "resnest14__timm_resnest14d": {},
