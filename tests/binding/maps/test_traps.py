@@ -206,3 +206,26 @@ def test_blocks_that_are_called_a_row_on_both_sides_are_certain(old: str, new: s
     proposal = propose_name_map(net, checkpoint)
     assert proposal.certain
     assert proposal.name_map == truth
+
+
+def test_of_many_equal_blocks_each_is_compared_with_its_neighbours() -> None:
+    """Comparing every two of thousands would take minutes."""
+    rows: list[Row] = [
+        (f"blocks.{block}.{name}.weight", f"layers.{block}.{name}.weight", (WIDTH,))
+        for block in range(1500)
+        for name in ("q", "k")
+    ]
+    checkpoint, net, truth = sides(rows)
+    proposal = propose_name_map(net, checkpoint)
+    assert proposal.certain
+    assert proposal.name_map == truth
+
+
+@pytest.mark.parametrize("new", [("gate", "up"), ("norm1", "norm2")])
+def test_what_is_open_in_one_of_many_blocks_is_asked_for(new: tuple[str, str]) -> None:
+    rows: list[Row] = [
+        (f"blocks.{block}.{old}.weight", f"layers.{block}.{name}.weight", (WIDTH,))
+        for block in range(100)
+        for old, name in zip(("w1", "w3") if block == 77 else new, new, strict=True)
+    ]
+    check(rows)
