@@ -176,7 +176,7 @@ class Draft:
             joins=self._joins,
             cuts=self._cuts,
             transposes=tuple(self._transposes),
-            entries=(len(ours), len(theirs)),
+            entries=(len(ours), sum(not spot.may_lack for spot in theirs)),
             told=self._told.rules if map_ is None else map_.rules,
             told_names=frozenset(self._told.made),
             is_complete=map_ is not None,
