@@ -371,7 +371,33 @@ def torch(session: nox.Session) -> None:
     if is_shared(session, "clients"):
         compare(session, ("CLIENTS_ALONE", "clients/run_clients.py", "alone"))
     if is_shared(session, "realnets"):
-        compare(session, ("MAPS", "realnets/check_maps.py"), option="--min-right")
+        check_maps(session)
+
+
+#: Pairs without a proven map in the shared cases, whose map is certain here and right. With it their outputs were
+#: equal: senet154 as it is; xception and resnest14 after their pools were padded as in MindSpore; skresnet50 without
+#: an activation that mindcv lacks. tests/binding/maps/test_proposing.py has the maps, written by hand.
+RIGHT: Final = {f"{name}__timm_{twin}" for name, twin in (
+    ("resnest14", "resnest14d"), ("senet154", "legacy_senet154"), ("skresnet50", "skresnet50"),
+    ("xception", "legacy_xception"),
+)}  # fmt: skip
+
+
+def check_maps(session: nox.Session) -> None:
+    """Propose the maps of real networks, and see that none is certain that is not known to be right."""
+    with session.chdir(WORK):
+        said = session.run(
+            "python",
+            str(SHARED / "realnets" / "check_maps.py"),
+            silent=True,
+            env={"PYTHONWARNINGS": "ignore"},
+            success_codes=[0, 1],
+        )
+    found = re.search(r"^(\d+) of \d+ right, \d+ unsure, (\d+) wrong.*", str(said), re.MULTILINE)
+    certain = set(re.findall(r"^(\S+): certain and not right: no map is proven$", str(said), re.MULTILINE))
+    if found is None or int(found[1]) < int(MINIMUMS["MAPS"]) or int(found[2]) > len(certain & RIGHT):
+        session.error(f"a map is wrong, or fewer than {MINIMUMS['MAPS']} are right:\n{said}")
+    session.log(f"MAPS (at least {MINIMUMS['MAPS']}): {found[0]}; {len(certain)} certain ones are not proven there")
 
 
 @step(allow_parallel=True)

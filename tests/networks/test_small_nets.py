@@ -70,6 +70,27 @@ def test_outputs_are_those_of_mindspore(name: str) -> None:
         assert np.abs(found - recorded).max() / np.abs(other - recorded).max() < EQUAL
 
 
+@pytest.mark.parametrize(
+    "name", ["densenet", "convnext", "vit", "mindone_bert", "mindone_llama", "mindone_t5", "mindone_vit"]
+)
+def test_a_proposed_map_is_certain_and_outputs_are_those_of_mindspore(name: str) -> None:
+    twin = TWINS[name]
+    net = twin.make()
+    with ckptload.open_checkpoint(SMALL / f"{name}.ckpt") as reader:
+        assert ckptload.load_param_into_net(net, reader, name_map="auto") == ([], [])
+    for found, recorded, other in outputs(name, twin, net):
+        assert np.abs(found - recorded).max() / np.abs(other - recorded).max() < EQUAL
+
+
+@pytest.mark.parametrize("name", [name for name in TWINS if name.startswith("mf_")])
+def test_a_map_of_mindformers_is_not_guessed_but_fits_by_its_name(name: str) -> None:
+    twin = TWINS[name]
+    with ckptload.open_checkpoint(SMALL / f"{recorded_in(name)}.ckpt") as reader:
+        assert not ckptload.propose_name_map(twin.make(), reader).certain
+        proposal = ckptload.propose_name_map(twin.make(), reader, convention=twin.name_map)
+    assert proposal.certain, str(proposal)
+
+
 @each_net
 def test_the_way_back_gives_the_checkpoint(name: str) -> None:
     twin = TWINS[name]

@@ -83,13 +83,21 @@ def test_a_foreign_checkpoint_is_never_certain(kind: str, other: str) -> None:
 
 
 @pytest.mark.parametrize("disturbance", ["meaningless", "meaningless, shifted"])
-@pytest.mark.parametrize("kind", ["densenet", "transformer"])
-def test_numbers_and_blocks_decide_without_words(kind: str, disturbance: str) -> None:
-    named = NETS[kind]()
+def test_numbers_and_blocks_decide_without_words(disturbance: str) -> None:
+    named = NETS["densenet"]()
     checkpoint, truth = disturbed(named, disturbance, Random(1))
     proposal = propose_name_map(named.net, checkpoint)
     assert proposal.certain
     assert proposal.name_map == truth
+
+
+@pytest.mark.parametrize("disturbance", ["meaningless", "meaningless, shifted"])
+def test_equal_blocks_are_asked_for_if_no_word_says_that_they_stand_in_a_row(disturbance: str) -> None:
+    """Blocks of a decoder may be numbered from the end."""
+    named = NETS["transformer"]()
+    proposal = propose_name_map(named.net, disturbed(named, disturbance, Random(1))[0])
+    assert not proposal.certain
+    assert proposal.questions
 
 
 # -- what is asked --------------------------------------------------------------------------------------------
@@ -275,6 +283,45 @@ def test_any_names_give_a_proposal(shapes: dict[str, Shape], seed: int) -> None:
 # -- real networks --------------------------------------------------------------------------------------------
 
 
+#: By hand, for pairs without a proven map in the shared cases. Both nets were run with them, and outputs were equal: of
+#: senet154 as they are, of xception and resnest14 with pools that pad as MindSpore's, of skresnet50 without an
+#: activation that mindcv lacks.
+BY_HAND: dict[str, dict[str, str]] = {
+    "resnest14__timm_resnest14d": {},
+    "senet154__timm_legacy_senet154": {
+        **{f"layer0.{3 * number}": f"layer0.conv{number + 1}" for number in range(3)},
+        **{f"layer0.{3 * number + 1}": f"layer0.bn{number + 1}" for number in range(3)},
+        "layer{i}.{j}.se_module.conv_reduce": "layer{i}.{j}.se_module.fc1",
+        "layer{i}.{j}.se_module.conv_expand": "layer{i}.{j}.se_module.fc2",
+        "classifier": "last_linear",
+    },
+    "skresnet50__timm_skresnet50": {
+        "layer{i}.{j}.conv{k}.0": "layer{i}.{j}.conv{k}.conv",
+        "layer{i}.{j}.conv{k}.1": "layer{i}.{j}.conv{k}.bn",
+        "layer{i}.{j}.conv2.paths.{k}.features.0": "layer{i}.{j}.conv2.paths.{k}.conv",
+        "layer{i}.{j}.conv2.paths.{k}.features.1": "layer{i}.{j}.conv2.paths.{k}.bn",
+        "layer{i}.{j}.down_sample": "layer{i}.{j}.downsample",
+        "classifier": "fc",
+    },
+    "xception__timm_legacy_xception": {"blocks.{i}": "block{i+1}", "classifier": "fc"},
+}
+OWN = {"gamma": "weight", "beta": "bias", "moving_mean": "running_mean", "moving_variance": "running_var"}
+
+
+@pytest.mark.skipif(not PAIRS.is_dir(), reason="the pairs of real networks are not here")
+@pytest.mark.parametrize("name", BY_HAND)
+def test_maps_that_were_seen_to_give_equal_outputs_are_right(name: str) -> None:
+    pair = json.loads((PAIRS / f"{name}.json").read_text("utf-8"))
+    ours = {name: tuple(shape) for name, shape, _ in pair["checkpoint"]}
+    proposal = propose_name_map({name: tuple(shape) for name, shape, _ in pair["torch"]}, ours)
+    expected = {}
+    for recipe in NameMap(BY_HAND[name]).recipes(ours):
+        layer, _, own = recipe.name.rpartition(".")
+        expected[recipe.sources[0]] = f"{layer}.{OWN.get(own, own)}"
+    assert proposal.certain
+    assert proposal.name_map == expected
+
+
 @pytest.mark.skipif(not PAIRS.is_dir(), reason="the pairs of real networks are not here")
 @pytest.mark.slow
 def test_maps_of_real_networks_that_are_proven_are_right() -> None:
@@ -287,4 +334,4 @@ def test_maps_of_real_networks_that_are_proven_are_right() -> None:
         if proposal.certain and pair["map"] is not None:
             assert proposal.name_map.items() >= pair["map"].items(), path.stem
             right += 1
-    assert right >= 15
+    assert right >= 16

@@ -11,16 +11,18 @@ import re
 from bisect import bisect_left
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
+from itertools import combinations, pairwise, product
 from typing import TYPE_CHECKING, Final
 
 from ckptload.binding.maps.layers import classes_of
-from ckptload.binding.maps.paths import verdict
+from ckptload.binding.maps.paths import is_number, verdict
 from ckptload.binding.maps.structure import Families, doubtful
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from ckptload.binding.maps.layers import Layer
+    from ckptload.binding.maps.paths import Tokens
     from ckptload.binding.maps.structure import Pair
 
 #: How far from its place in the order a layer is looked for, and how often.
@@ -35,8 +37,12 @@ _BESIDE: Final = 2
 _DIGIT: Final = re.compile("[0-9]")
 #: Open pairs that are kept.
 _KEPT: Final = 2000
-#: Layers of a class above which nothing is certain: every two of them are compared.
-_MOST: Final = 2000
+#: Layers of a class of which every two are compared at any rate; and above which they are only if their numbers allow
+#: to compare neighbours.
+_FEW: Final = 64
+_MOST: Final = 1000
+#: Layers of a block that are compared with those of the next.
+_NEAR: Final = 12
 
 
 @dataclass
@@ -130,8 +136,9 @@ def _in_families(ours: list[Layer], theirs: list[Layer]) -> tuple[list[Layer], l
 def _exchange(pairs: list[Pair]) -> bool:
     """Exchange what names say is crossed, and tell whether there was any."""
     changed = False
+    window = _WINDOW if len(pairs) <= _MOST else _NEAR
     for at in range(len(pairs)):
-        for to in range(at + 1, min(len(pairs), at + _WINDOW)):
+        for to in range(at + 1, min(len(pairs), at + window)):
             (a1, b1), (a2, b2) = pairs[at], pairs[to]
             if verdict(a1.path, b1.path, a2.path, b2.path).sign < 0:
                 pairs[at], pairs[to] = (a1, b2), (a2, b1)
@@ -175,14 +182,50 @@ def _is_same(pair: Pair) -> bool:
 
 
 def _doubts(pairs: list[Pair], evidence: _Evidence) -> list[tuple[Pair, Pair]]:
-    if len(pairs) > _MOST:
-        return [(pairs[0], pairs[1])]
     found = []
-    for at, one in enumerate(pairs):
-        found += [(one, other) for other in pairs[at + 1 :] if not evidence.excludes(one, other)]
-        if len(found) >= _KEPT:
-            break
+    for one, other in _compared(pairs, (0, 0)):
+        if one is other or not evidence.excludes(one, other):
+            found.append((one, other))
+            if len(found) >= _KEPT:
+                break
     return found
+
+
+def _compared(pairs: list[Pair], starts: tuple[int, int]) -> Iterator[tuple[Pair, Pair]]:
+    """Yield the pairs of a class that must be compared: all with all, unless there are many.
+
+    Where many differ first in a number on both sides, only those of neighbouring numbers are compared: what holds for
+    them holds for all. A pair beside itself stands for more than can be compared.
+
+    Args:
+        pairs: pairs whose names begin alike.
+        starts: how many words and numbers, at least, the names of either side have in common.
+    """
+    if len(pairs) <= _FEW:
+        yield from combinations(pairs, 2)
+        return
+    at, to = (_common([pair[side].path.tokens for pair in pairs], starts[side]) for side in (0, 1))
+    parts: defaultdict[tuple[str, str], list[Pair]] = defaultdict(list)
+    for one, other in pairs:
+        parts["".join(one.path.tokens[at : at + 1]), "".join(other.path.tokens[to : to + 1])].append((one, other))
+    numbers = [key for key in parts if is_number(key[0]) and is_number(key[1])]
+    sides = [{key[side] for key in parts} for side in (0, 1)]
+    if len(numbers) < 2 or not len(numbers) == len(parts) == len(sides[0]) == len(sides[1]):  # noqa: PLR2004 -- two differ
+        yield from combinations(pairs, 2) if len(pairs) <= _MOST else [(pairs[0], pairs[0])]
+        return
+    runs = [parts[key] for key in sorted(parts, key=lambda key: int(key[0]))]
+    for before, after in pairwise(runs):
+        yield from product(before[:_NEAR], after[:_NEAR])
+    for run in runs:
+        yield from _compared(run, (at + 1, to + 1))
+
+
+def _common(names: list[Tokens], start: int) -> int:
+    """Return how many words and numbers all names have in common, from a number on that is known."""
+    first = names[0]
+    while start < len(first) and all(name[start : start + 1] == first[start : start + 1] for name in names):
+        start += 1
+    return start
 
 
 class _Evidence:
@@ -210,8 +253,8 @@ class _Evidence:
     def excludes(self, one: Pair, other: Pair) -> bool:
         """Tell whether the exchange of two pairs is excluded."""
         said = verdict(one[0].path, one[1].path, other[0].path, other[1].path)
-        if said.sign > 0:
-            return not said.needs_order or self._are_separate(one, other)
+        if said.sign > 0 and (not said.needs_order or self._are_separate(one, other)):
+            return True
         if said.sign < 0:
             return False
         if self._families.are_apart(one, other):

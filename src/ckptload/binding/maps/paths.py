@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 _TOKEN: Final = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|[0-9]+|[^\W_A-Za-z0-9]+")
 #: In the place of a number in a template.
 _NUMBER: Final = "#"
+_FIGURES: Final = frozenset("0123456789")
 #: Digits of a number; what is longer is a word.
 _DIGITS: Final = 18
 #: Words and numbers of a name; what follows is one more word.
@@ -27,17 +28,17 @@ _ALIKE: Final = (
     "head heads classifier fc", "attn attention attentions", "mlp ffn feed", "reduce squeeze", "expand excite",
     "block blocks blk", "layer layers", "stage stages", "feature features", "token tokens",
 )  # fmt: skip
-#: Words for layers of which a block may have several, numbered in any way.
-_LEAVES: Final = frozenset(
-    (word,)
-    for group in _ALIKE
-    for word in group.split()
-    if group.split()[0] in ("norm", "fc", "conv", "proj", "dw", "pw")
-)
 #: Words beside which another may mean the opposite: ``post_attention_norm`` is not the norm of the attention.
 _TURNING: Final = frozenset(
     ("post", "pre", "after", "before", "input", "output", "in", "out", "final", "first", "last"),
 )
+#: What nets have in rows, in the order in which they compute.
+#: Decoders are not among it: some count from the end.
+_ROWS: Final = frozenset((
+    "block", "blocks", "layer", "layers", "stage", "stages", "feature", "features", "cell", "cells", "list", "group",
+    "groups", "network", "net", "sequential", "encoder", "transformer", "transformers", "denseblock", "denselayer",
+    "resblock", "resblocks", "resnets", "unit", "units", "trunk", "body", "backbone", "mixer", "mixers", "h", "",
+))  # fmt: skip
 #: What two words have in common that are equal, that mean the same, and of which one begins or ends like the other.
 _EQUAL, _SAME, _CLOSE = 1.0, 0.9, 0.7
 _LEAST: Final = 3
@@ -66,6 +67,7 @@ class Path(NamedTuple):
         template: the same with a mark in the place of each number.
         numbers: the numbers.
         parent: the name without its last part.
+        leaf: how many words and numbers the parent has.
     """
 
     text: str
@@ -73,6 +75,7 @@ class Path(NamedTuple):
     template: Tokens
     numbers: tuple[int, ...]
     parent: str
+    leaf: int
 
     def beginnings(self) -> list[tuple[Tokens, Tokens]]:
         """Return the beginnings that end in a number, each as a template and as it is."""
@@ -82,17 +85,22 @@ class Path(NamedTuple):
 
 def is_number(token: str) -> bool:
     """Tell whether a part of a name is a number, of which Python can make one."""
-    return token[0] in "0123456789" and len(token) <= _DIGITS
+    return token[:1] in _FIGURES and len(token) <= _DIGITS
 
 
 def path_of(text: str) -> Path:
     """Return the name of a layer, taken apart."""
-    tokens = tuple(match[0].lower() for match in islice(_TOKEN.finditer(text), _PARTS))
+    tokens = _tokens(text)
     if len(tokens) == _PARTS:
         tokens = (*tokens[:-1], f".{text}")
     template = tuple(_NUMBER if is_number(token) else token for token in tokens)
     numbers = tuple(int(token) for token in tokens if is_number(token))
-    return Path(text, tokens, template, numbers, text.rpartition(".")[0])
+    parent = text.rpartition(".")[0]
+    return Path(text, tokens, template, numbers, parent, len(_tokens(parent)))
+
+
+def _tokens(text: str) -> Tokens:
+    return tuple(match[0].lower() for match in islice(_TOKEN.finditer(text), _PARTS))
 
 
 class Verdict(NamedTuple):
@@ -101,13 +109,17 @@ class Verdict(NamedTuple):
     Attributes:
         sign: 1 if they exclude the exchange, -1 if they speak for it, 0 if they say nothing.
         needs_order: whether they exclude it only if other layers stand between the two, on both sides.
+        by_numbers: whether only numbers exclude it.
     """
 
     sign: int
     needs_order: bool = False
+    by_numbers: bool = False
 
 
 _KEPT: Final = Verdict(1)
+_SEPARATE: Final = Verdict(1, needs_order=True)
+_RISING: Final = Verdict(1, by_numbers=True)
 _EXCHANGED: Final = Verdict(-1)
 _OPEN: Final = Verdict(0)
 
@@ -121,41 +133,53 @@ def verdict(a1: Path, b1: Path, a2: Path, b2: Path) -> Verdict:
         return _KEPT
     if a1.tokens == b2.tokens or a2.tokens == b1.tokens:
         return _EXCHANGED
-    mine, theirs = _rests(a1.tokens, a2.tokens), _rests(b1.tokens, b2.tokens)
-    said = _compared(*mine, *theirs)
-    if said.sign <= 0 or not _counts_layers((a1, *mine), (b1, *theirs)):
-        return said
-    # Unless the numbers are the same, only the order can say which of the layers is which.
-    return said if (mine[0][0], mine[1][0]) == (theirs[0][0], theirs[1][0]) else Verdict(1, needs_order=True)
+    said = _compared(*_rests(a1.tokens, a2.tokens), *_rests(b1.tokens, b2.tokens))
+    if said.by_numbers and not _is_counted(a1, b1, a2, b2):
+        # Two of a kind may be numbered in any way, such as norm1 and norm2: in one net norm1 comes first, in another
+        # it stands behind what norm2 does.
+        return _SEPARATE
+    return said
 
 
-def _counts_layers(mine: tuple[Path, Tokens, Tokens], theirs: tuple[Path, Tokens, Tokens]) -> bool:
-    """Tell whether it is only numbers of layers of one kind that differ, such as those of norm1 and norm2."""
-    sides = (mine, theirs)
-    if any(not one or not other or _words(one) != _words(other) for _, one, other in sides):
-        return False
-    return any(
-        is_number(one[0]) and path.tokens[: len(path.tokens) - len(one)][-1:] in _LEAVES for path, one, _ in sides
-    )
+def _is_counted(a1: Path, b1: Path, a2: Path, b2: Path) -> bool:
+    """Tell whether the first numbers that differ count the same things on both sides.
+
+    They do if the same word stands in front of equal numbers, or if they number what nets have in a row.
+    """
+    at, to = _start(a1.tokens, a2.tokens), _start(b1.tokens, b2.tokens)
+    before = a1.tokens[at - 1] if at else "", b1.tokens[to - 1] if to else ""
+    is_same = (a1.tokens[at], a2.tokens[at]) == (b1.tokens[to], b2.tokens[to]) and before[0] == before[1] != ""
+    if is_same and not is_number(before[0]):
+        return True
+    is_inside = at < a1.leaf and at < a2.leaf and to < b1.leaf and to < b2.leaf
+    return is_inside and all(is_number(word) or word in _ROWS for word in before)
+
+
+def _start(one: Tokens, other: Tokens) -> int:
+    """Return with how many equal tokens two names begin."""
+    return len(one) - len(_rests(one, other)[0])
 
 
 @lru_cache(1 << 14)
 def _compared(a1: Tokens, a2: Tokens, b1: Tokens, b2: Tokens) -> Verdict:
     """Compare what is behind the common beginning of the names of each side."""
     mine, theirs = _without_end(a1, a2), _without_end(b1, b2)
-    if mine == theirs:
-        return _KEPT
     if mine == theirs[::-1]:
         return _EXCHANGED
     words = _by_words(*map(_words, (*mine, *theirs)))
     numbers = _direction(a1, a2) * _direction(b1, b2)
+    if words > 0 and numbers >= 0:
+        return _KEPT
     if numbers < 0:
         return _EXCHANGED if words < 0 else _OPEN
     if numbers > 0:
-        # The last number of a name may tell things apart in any way, such as norm1 and norm2.
-        is_last = len(a1) == len(a2) == 1 and len(b1) == len(b2) == 1
-        return _OPEN if words < 0 else Verdict(1, needs_order=is_last)
-    return Verdict(words)
+        return _OPEN if words < 0 else _RISING if _is_numbered(a1, a2) and _is_numbered(b1, b2) else _SEPARATE
+    return _KEPT if mine == theirs else Verdict(words)
+
+
+def _is_numbered(one: Tokens, other: Tokens) -> bool:
+    """Tell whether it is a number in which two names differ first."""
+    return bool(one and other) and is_number(one[0]) and is_number(other[0])
 
 
 def _rests(one: Tokens, other: Tokens) -> tuple[Tokens, Tokens]:

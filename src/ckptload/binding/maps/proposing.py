@@ -167,7 +167,7 @@ class Draft:
         unused = tuple(spot.name for spot in ours if spot.name not in used)
         return Proposal(
             certain=is_certain and bool(made) and not (missing or questions or (unused and map_ is None)),
-            name_map=self.names,
+            name_map={spot.name: self.names[spot.name] for spot in ours if spot.name in self.names},
             questions=tuple(questions),
             missing=missing,
             unused=unused,
@@ -176,7 +176,7 @@ class Draft:
             joins=self._joins,
             cuts=self._cuts,
             transposes=tuple(self._transposes),
-            entries=(len(ours), len(theirs)),
+            entries=(len(ours), sum(not spot.may_lack for spot in theirs)),
             told=self._told.rules if map_ is None else map_.rules,
             told_names=frozenset(self._told.made),
             is_complete=map_ is not None,
