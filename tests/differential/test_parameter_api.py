@@ -770,7 +770,12 @@ def recorded() -> dict[str, Any]:
 @pytest.mark.mindspore
 @pytest.mark.parametrize("source", expressions())
 def test_the_record_is_what_mindspore_gives(source: str, theirs: dict[str, Any], recorded: dict[str, Any]) -> None:
-    assert outcome(source, theirs) == recorded[source]
+    found = outcome(source, theirs)
+    if isinstance(found, dict):
+        # On a busy machine MindSpore sometimes raises here what an operation before has done, in spite of
+        # launch_blocking(); the same expression then works.
+        found = outcome(source, theirs)
+    assert found == recorded[source]
 
 
 @pytest.mark.parametrize("source", expressions())
