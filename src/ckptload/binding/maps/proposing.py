@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from ckptload.binding.maps.told import Told
 
 _BRACES: Final = re.compile("[{}]")
+_DIGITS: Final = re.compile("[0-9]+")
 _NUMBER: Final = re.compile(r"(?<![^.])[0-9]+(?![^.])")
 
 
@@ -213,8 +214,10 @@ def _exchange(one: Pair, other: Pair) -> str:
 
 
 def _places(text: str) -> str:
-    """Return a name in which a place stands for each number of a block."""
-    return _NUMBER.sub("{i}", text)
+    """Return a name in which a place stands for each number that counts blocks: not ``conv1``, nor ``fc1.norm``."""
+    *outer, before, last = ["", "", *text.split(".")]
+    inner = [_NUMBER.sub("{i}", part) for part in (before, last)]
+    return ".".join(part for part in [*(_DIGITS.sub("{i}", part) for part in outer), *inner] if part)
 
 
 def _apart(one: str, other: str) -> tuple[str, str]:
