@@ -99,7 +99,7 @@ RULES: dict[str, set[str]] = {
 #: The files of a package from the bottom up: each imports only those before it.
 FILES: dict[str, list[str]] = {
     "sources": [
-        *("spans", "base", "identity", "filesystems", "folders", "memory", "files", "pooled"),
+        *("spans", "base", "streams", "identity", "filesystems", "folders", "memory", "files", "pooled"),
         *("http", "remote", "inputs"),
     ],
     "formats": ["kinds", "limits", "entry", "item", "coverage", "index", "crc32", "ckpt", "safetensors"],

@@ -15,6 +15,7 @@ from numpy.lib import format as npy
 
 from ckptload.errors import CheckpointError, CorruptCheckpointError, WrongFormatError, enough_memory
 from ckptload.messages import shortened
+from ckptload.sources.streams import SourceStream
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,36 +35,6 @@ _ENCRYPTED: Final = 1
 _HEADERS: Final = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
 
 
-class _SourceFile(io.RawIOBase):
-    """A source as a file object, for zipfile."""
-
-    def __init__(self, source: Source) -> None:
-        self._source = source
-        self._at = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._at
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._source.size}[whence]
-        self._at = max(start + offset, 0)
-        return self._at
-
-    def readinto(self, out: Any) -> int:
-        view = memoryview(out).cast("B")
-        size = max(min(len(view), self._source.size - self._at), 0)
-        if size:
-            self._source.read_into(self._at, view[:size])
-            self._at += size
-        return size
-
-
 class Archive:
     """Arrays of an .npz.
 
@@ -80,7 +51,7 @@ class Archive:
         self._size = source.size
         try:
             with self._sound("the archive"):
-                self._zip = zipfile.ZipFile(io.BufferedReader(_SourceFile(source)))
+                self._zip = zipfile.ZipFile(io.BufferedReader(SourceStream(source)))
                 infos = self._zip.infolist()
         except CorruptCheckpointError as error:
             raise WrongFormatError(

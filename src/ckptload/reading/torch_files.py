@@ -37,6 +37,7 @@ from ckptload.reading.advice import open_advised
 from ckptload.reading.indexing import identified
 from ckptload.reading.reader import Reader
 from ckptload.sources.base import Profile, Source
+from ckptload.sources.streams import SourceStream
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -130,7 +131,7 @@ def _check_archive(source: Source, max_records: int) -> bool:
         return False
     _check_directory(source, max_records)
     try:
-        with zipfile.ZipFile(_File(source)) as archive:
+        with zipfile.ZipFile(SourceStream(source)) as archive:
             members = archive.infolist()
     except (zipfile.BadZipFile, NotImplementedError, ValueError, OSError) as error:
         if isinstance(error, (CorruptCheckpointError, LimitError)):
@@ -175,40 +176,7 @@ def _read(source: Source, *, mapped: bool) -> State:
         ) from error
     if mapped and source.path is not None:
         return torch_files.read(source.path, source.label, mapped=True)
-    return torch_files.read(io.BufferedReader(_File(source)), source.label, mapped=False)
-
-
-class _File(io.RawIOBase):
-    """A source as a file, for what takes only these."""
-
-    def __init__(self, source: Source) -> None:
-        self._source = source
-        self._at = 0
-
-    def readable(self) -> bool:
-        """Return True."""
-        return True
-
-    def seekable(self) -> bool:
-        """Return True."""
-        return True
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
-        """Move, and return the new position."""
-        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._source.size}[whence]
-        if base + offset < 0:
-            raise ValueError("a position before the file")
-        self._at = base + offset
-        return self._at
-
-    def readinto(self, buffer: Any, /) -> int:
-        """Fill a buffer as far as the source goes."""
-        out = memoryview(buffer).cast("B")
-        count = max(min(len(out), self._source.size - self._at), 0)
-        if count:
-            self._source.read_into(self._at, out[:count])
-        self._at += count
-        return count
+    return torch_files.read(io.BufferedReader(SourceStream(source)), source.label, mapped=False)
 
 
 class TensorsSource(Source):

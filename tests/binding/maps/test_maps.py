@@ -151,6 +151,15 @@ def test_a_net_is_loaded_from_its_own_parameters() -> None:
     assert (cell.q.asnumpy()[0, 0], cell.k.asnumpy()[0, 0]) == (2, 1)
 
 
+@pytest.mark.filterwarnings("ignore:1 ")
+def test_an_entry_that_is_moved_fills_two_parameters_of_the_net_that_it_is_from() -> None:
+    cell = net(w=(2, 2), p__w=(2, 2))
+    cell.w.asnumpy()[...] = [[1, 2], [3, 4]]
+    rules = NameMap([{"from": "x", "to": "p.w", "transpose": True}])
+    assert ckptload.load_param_into_net(cell, {"x": cell.w}, name_map=rules) == ([], [])
+    assert cell.w.asnumpy().tolist() == cell.p__w.asnumpy().tolist() == [[1, 3], [2, 4]]
+
+
 @pytest.mark.parametrize(
     ("rule", "reason"),
     [

@@ -106,15 +106,20 @@ class MappedSupply:
     def transfer(self, transfers: Sequence[Transfer]) -> None:
         """Copy tensors into the net; those that are made of others go there piece by piece."""
         whole = [each for each in transfers if not self._recipes[each.key].is_moved]
-        moved = [each for each in transfers if self._recipes[each.key].is_moved]
         goals = Goals(each.memory for each in transfers)
         # A dictionary may hold parameters of the net itself, which must be read before they are overwritten.
-        before = [each for each in moved if any(map(goals.meets, self._in_memory(each)))]
-        kept = [(each, self.array(each.key)) for each in before]
+        kept: list[tuple[Transfer, Array]] = []
+        others: list[Transfer] = []
+        for each in transfers:
+            if not self._recipes[each.key].is_moved:
+                continue
+            if any(map(goals.meets, self._in_memory(each))):
+                kept.append((each, self.array(each.key)))
+            else:
+                others.append(each)
         self._supply.transfer([each._replace(key=self._recipes[each.key].sources[0]) for each in whole])
         for each, array in kept:
             each.convert(array, each.memory.reshape(array.shape))
-        others = [each for each in moved if each not in before] if before else moved
         run([self._making(each) for each in others], sum(each.memory.nbytes for each in others))
 
     def _in_memory(self, transfer: Transfer) -> list[Array]:
