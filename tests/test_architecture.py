@@ -27,6 +27,7 @@ LOWEST = "shown"
 #: The rule of each package, from the bottom up: what it may import beside the ground. A name stands for all below it.
 RULES: dict[str, set[str]] = {
     "absent": set(),
+    "samples": set(),
     "dtypes": set(),
     "filters": set(),
     "sources": set(),
@@ -87,7 +88,7 @@ RULES: dict[str, set[str]] = {
     "__init__": {
         *("absent", "context", "log", "dtype", "common", "ops", "mint", "numpy", "nn", "train", "mindspore"),
         *("parallel", "resharding", "loading", "saving", "frameworks", "comparing", "converting"),
-        *("binding", "ranks", "reading", "nets", "tensors", "formats", "dtypes"),
+        *("binding", "ranks", "reading", "nets", "tensors", "formats", "dtypes", "samples"),
     },
     "cli": {
         *("__init__", "dtypes", "encryption.keys", "reading.torch_files", "binding.maps.conventions", "sources.spans"),

@@ -168,6 +168,7 @@ if TYPE_CHECKING:
     from ckptload.resharding.strategies import merge_pipeline_strategys, save_strategy
     from ckptload.resharding.transforming import transform_checkpoint_by_rank, transform_checkpoints
     from ckptload.resharding.unifying import unified_safetensors
+    from ckptload.samples import sample
     from ckptload.saving import save_checkpoint
     from ckptload.tensors.parameter import Parameter, ParameterTuple
     from ckptload.tensors.tensor import Tensor
@@ -197,7 +198,7 @@ __all__ = [
     "open_checkpoint", "open_distributed", "open_torch_file", "ops", "parallel", "plan_binding", "propose_name_map",
     "pytype_to_dtype", "qint4x2", "rank_list_for_transform", "read_layout", "read_strategy", "renamed",
     "reset_auto_parallel_context", "reshard_checkpoints", "restore_group_info_list", "safetensors_to_ckpt",
-    "save_checkpoint", "save_strategy", "set_auto_parallel_context", "set_context", "set_deterministic",
+    "sample", "save_checkpoint", "save_strategy", "set_auto_parallel_context", "set_context", "set_deterministic",
     "set_device", "set_recursion_limit", "set_seed", "short", "single", "string", "tensor", "tensor_type",
     "to_mindspore", "to_npz", "to_torch_state_dict", "train", "transform_checkpoint_by_rank",
     "transform_checkpoints", "tuple_", "type_none", "ubyte", "uint", "uint8", "uint16", "uint32", "uint64", "uintc",
@@ -257,6 +258,7 @@ _HOMES: Final = {
         "resharding.rank_files": "RankFile",
         "resharding.transforming": "transform_checkpoint_by_rank transform_checkpoints",
         "resharding.unifying": "unified_safetensors",
+        "samples": "sample",
         "saving": "save_checkpoint",
         "tensors.parameter": "Parameter ParameterTuple",
         "tensors.tensor": "Tensor",

@@ -49,6 +49,35 @@ _HEX: Final = re.compile(r"(?:0x|\\x|[0-9A-Fa-f]|[\s:,-])+")
 _BASE64: Final = re.compile(r"[A-Za-z0-9+/_-]+={0,2}")
 
 
+# -- numbers --------------------------------------------------------------------------------------------------
+
+_STEP: Final = 1024
+_THOUSAND: Final = 1000
+
+
+def human_bytes(size: int) -> str:
+    """Format a number of bytes in a readable unit, such as ``241.0 KiB``."""
+    value = float(size)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if value < _STEP:
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= _STEP
+    return f"{value:.1f} TiB"
+
+
+def human_count(number: int) -> str:
+    """Format a number of elements with three digits and K, M, B or T, such as ``61.7K``; below 1000 as it is."""
+    if number < _THOUSAND:
+        return str(number)
+    value = float(number)
+    for unit in ("K", "M", "B"):
+        value /= _THOUSAND
+        # What is rounded to 1000 is 1 of the next unit.
+        if float(f"{value:.3g}") < _THOUSAND:
+            return f"{float(f'{value:.3g}'):g}{unit}"
+    return f"{value / _THOUSAND:.3g}T"
+
+
 # -- control characters ---------------------------------------------------------------------------------------
 
 

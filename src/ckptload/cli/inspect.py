@@ -11,7 +11,7 @@ from ckptload.cli import files, globs, listing, options, sets, text, tree
 from ckptload.cli.table import Column, render
 from ckptload.errors import CheckpointError, ForeignFieldWarning
 from ckptload.messages import shown_text, shown_value
-from ckptload.shown import place
+from ckptload.shown import human_bytes, place
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -160,7 +160,7 @@ def _folder(path: str, ranks: Ranks, terminal: Terminal) -> Iterator[str]:
 
 def about(one: Listing) -> str:
     """Describe the file as a whole in one line."""
-    facts = [_FORMATS.get(one.format, one.format), text.human(one.size)]
+    facts = [_FORMATS.get(one.format, one.format), human_bytes(one.size)]
     if one.cipher:
         facts.append(f"encrypted with {one.cipher}" + ("" if one.facts.authenticated else " (not authenticated)"))
     if one.format != "torch":

@@ -98,7 +98,7 @@ def command(
                 page = _page(one, two, _Measuring(first, second, terminal).run(one, two))
                 reveals = first.statuses() + second.statuses()
     _write(target, page, reveals, terminal)
-    terminal.say(f"{terminal.show(target)}: {text.human(len(page.encode()))} written")
+    terminal.say(f"{terminal.show(target)}: {shown.human_bytes(len(page.encode()))} written")
     for error in one.damaged:
         terminal.complain(error, path)
     return text.worst(map(text.exit_code, one.damaged))
