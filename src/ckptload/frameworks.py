@@ -15,8 +15,8 @@ from ckptload.binding.maps.choosing import turned_round
 from ckptload.binding.maps.mapped import MappedSupply
 from ckptload.binding.supplies import supply_of
 from ckptload.errors import BindingError, enough_memory
-from ckptload.foreign.classes import MINDSPORE
-from ckptload.foreign.giving import chosen
+from ckptload.foreign.classes import MINDSPORE, TORCH
+from ckptload.foreign.giving import chosen, need
 from ckptload.messages import counted, listed, warn
 from ckptload.nets.foreign import check_module
 from ckptload.reading.reader import Reader
@@ -55,11 +55,13 @@ def to_torch_state_dict(
         BindingError: something does not fit `module`; the message lists every misfit. Or nothing matches, although
             there are entries (also a RuntimeError).
         ArgumentTypeError: an argument is of the wrong type (also a TypeError).
+        MissingPackageError: torch is not installed (also an ImportError).
 
     Warns:
         UserWarning: names are ambiguous without a module; or tensors of the module, or entries, are left out.
         LayerDifferenceWarning: the module has layers that may compute something else than MindSpore's.
     """
+    need(TORCH, "a state dictionary of PyTorch")
     from ckptload.binding import state_dict  # noqa: PLC0415 -- imports torch
     from ckptload.nets.pytorch import state  # noqa: PLC0415 -- imports torch
 

@@ -14,6 +14,7 @@ from click.shell_completion import CompletionItem, shell_complete
 
 from ckptload import __version__
 from ckptload.cli import options, text
+from ckptload.cli.commands import COMMANDS
 from ckptload.errors import CheckpointError
 from ckptload.messages import shown_text
 from ckptload.shown import KEY_FROM, length, may_be_key, printable
@@ -21,20 +22,6 @@ from ckptload.shown import KEY_FROM, length, may_be_key, printable
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-#: Commands in the order of the help, each with its module and its name there.
-_COMMANDS: Final = {
-    "inspect": ("inspect", "command"),
-    "verify": ("verify", "command"),
-    "diff": ("diff", "command"),
-    "convert": ("convert", "command"),
-    "map": ("map", "command"),
-    "strategy": ("strategy", "command"),
-    "encrypt": ("encrypt", "encrypt"),
-    "decrypt": ("encrypt", "decrypt"),
-    "report": ("report", "command"),
-    "merge": ("merge", "command"),
-    "reshard": ("reshard", "command"),
-}
 _NAME: Final = "ckptload"
 #: The variable that a shell sets to ask for completions.
 _COMPLETE: Final = "_CKPTLOAD_COMPLETE"
@@ -46,18 +33,18 @@ class _Commands(options.Command, click.Group):
     """The commands, each imported when it is called; any other word is a file to inspect."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 -- click's signature
-        return list(_COMMANDS)
+        return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        if cmd_name not in _COMMANDS:
+        if cmd_name not in COMMANDS:
             return None
-        module, attribute = _COMMANDS[cmd_name]
+        module, attribute = COMMANDS[cmd_name]
         command: click.Command = getattr(importlib.import_module(f"ckptload.cli.{module}"), attribute)
         command.name = cmd_name
         return command
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        if args and not ctx.resilient_parsing and args[0] not in _COMMANDS and args[0] not in _OWN_OPTIONS:
+        if args and not ctx.resilient_parsing and args[0] not in COMMANDS and args[0] not in _OWN_OPTIONS:
             _suspect_a_typing_error(args[0])
             args = [_DEFAULT, *args]
         return super().parse_args(ctx, args)
@@ -71,7 +58,7 @@ def _suspect_a_typing_error(word: str) -> None:
     """Refuse a word that looks like a misspelt command and is not a file."""
     if os.path.exists(word) or "." in word or "/" in word or word.startswith("-"):  # noqa: PTH110
         return
-    near = difflib.get_close_matches(word, _COMMANDS, n=1)
+    near = difflib.get_close_matches(word, COMMANDS, n=1)
     raise click.UsageError(
         f"{shown_text(word)} is neither a command nor a file" + (f"; did you mean {near[0]}?" if near else "")
     )
