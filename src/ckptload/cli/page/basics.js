@@ -3,7 +3,7 @@ const data = JSON.parse(document.getElementById("data").textContent);
 const get = (id) => document.getElementById(id);
 const files = data.files, last = files.length - 1;
 const two = files.length === 2, many = files.length > 2, several = files.length > 1;
-const ROW = 28, HEAD = 33, BINS = data.bins, SPARK = { width: 110, height: 22 };
+const ROW = 28, HEAD = 33, BINS = data.bins, SPARK = { width: 90, height: 22 };
 const dark = window.matchMedia("(prefers-color-scheme: dark)");
 
 function make(tag, className, text) {

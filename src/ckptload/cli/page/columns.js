@@ -24,46 +24,47 @@ function sparkCell(e) {
   else drawBins(pen, e, SPARK.width, SPARK.height, { small: true });
   return node;
 }
-function numberColumn(key, title, width, value, text) {
-  columns.push({ key, title, width, number: true, value, text: text || ((e) => short(value(e))) });
+function numberColumn(key, title, value, more) {
+  columns.push({ key, title, number: true, value, text: (e) => short(value(e)), ...more });
 }
 function fillColumns() {
   columns.push(
-    { key: "order", title: "#", width: 24 + 8 * String(entries.length).length, number: true, value: (e) => e.order,
+    { key: "order", title: "#", number: true, value: (e) => e.order,
       text: (e) => grouped(e.order + 1), of: (row) => "" },
     { key: "name", title: "name", width: 0, value: (e) => e.name, of: null },
   );
   if (entries.some((e) => e.damaged || e.bad || e.dead || e.constant)) {
-    columns.push({ key: "marks", title: "marks", width: 78, value: (e) => MARKS[e.mark].level,
+    columns.push({ key: "marks", title: "marks", width: 72, value: (e) => MARKS[e.mark].level,
       build: (e) => markCell(e.mark, e), of: (row) => row.mark });
   }
   if (several) {
-    columns.push({ key: "status", title: "status", width: 60, value: (e) => e.status, text: (e) => e.status,
+    columns.push({ key: "status", title: "status", value: (e) => e.status, text: (e) => e.status,
       tone: (e) => "s-" + e.status });
-    numberColumn("max", "max diff", 68, (e) => e.distance && e.distance.max);
+    numberColumn("max", "max diff", (e) => e.distance && e.distance.max);
   }
-  if (many) numberColumn("norm", "norm", 68, stat("norm"));
-  columns.push({ key: "spark", title: many ? "norm over files" : "histogram", width: SPARK.width,
+  if (many) numberColumn("norm", "norm", stat("norm"));
+  columns.push({ key: "spark", title: many ? "norm over files" : "histogram", width: many ? 104 : SPARK.width,
     value: (e) => (many ? drift(e) : stat("std")(e)), build: sparkCell });
   columns.push(
-    { key: "dtype", title: "dtype", width: two ? 104 : 72, value: (e) => e.shown.dtype, text: both((x) => x.dtype) },
-    { key: "shape", title: "shape", width: two ? 120 : 104, value: (e) => e.shown.elements, text: both((x) => x.shape) },
-    { key: "bytes", title: "bytes", width: 82, number: true, value: (e) => e.bytes, text: (e) => grouped(e.bytes),
+    { key: "dtype", title: "dtype", value: (e) => e.shown.dtype, text: both((x) => x.dtype) },
+    { key: "shape", title: "shape", most: 150, value: (e) => e.shown.elements, text: both((x) => x.shape) },
+    { key: "bytes", title: "bytes", number: true, value: (e) => e.bytes, text: (e) => grouped(e.bytes),
       of: (row) => grouped(row.bytes) },
   );
   if (two) {
-    numberColumn("mean", "mean diff", 68, (e) => e.distance && e.distance.mean);
-    columns.push({ key: "std", title: "std before \u2192 after", width: 126, number: true, value: stat("std"),
+    numberColumn("mean", "mean diff", (e) => e.distance && e.distance.mean, { optional: true });
+    columns.push({ key: "std", title: "std before \u2192 after", number: true, value: stat("std"), optional: true,
       text: both((x) => (x.stats ? short(x.stats.std) : null)) });
   } else {
-    for (const key of many ? ["mean", "std"] : ["min", "max", "mean", "std"]) numberColumn(key, key, 66, stat(key));
+    const keys = many ? ["mean", "std"] : ["min", "max", "mean", "std"];
+    for (const key of keys) numberColumn(key, key, stat(key), { optional: many });
   }
-  const columnOf = (key, title) => columns.push({ key, title, width: 50, number: true, value: worstOf(key),
+  const columnOf = (key, title) => columns.push({ key, title, number: true, value: worstOf(key),
     text: (e) => (worstOf(key)(e) === null ? "" : grouped(worstOf(key)(e))), tone: (e) => (worstOf(key)(e) ? "bad" : "muted") });
   if (count((e) => worstOf("nan")(e))) columnOf("nan", "NaN");
   if (count((e) => worstOf("inf")(e))) columnOf("inf", "Inf");
-  numberColumn("zeros", "zeros", 54, (e) => (e.shown.stats && e.shown.elements ? e.shown.stats.zeros / e.shown.elements : null),
-    (e) => (e.shown.stats ? percent(e.shown.stats.zeros, e.shown.elements) : ""));
+  numberColumn("zeros", "zeros", (e) => (e.shown.stats && e.shown.elements ? e.shown.stats.zeros / e.shown.elements : null),
+    { optional: several, text: (e) => (e.shown.stats ? percent(e.shown.stats.zeros, e.shown.elements) : "") });
 }
 // How much the norm has moved, as a part of its largest value: the order of the column with the lines.
 function drift(e) {
@@ -74,20 +75,43 @@ function drift(e) {
 
 // -- widths ----------------------------------------------------------------------------------------
 
-const GAP = 12, EDGE = 12, LETTER = 7.55, BUTTON = 18, STEP = 14, NARROWEST = 150;
-let nameLetters = 20;
-// The name is as wide as the longest one needs, and no wider than what the numbers leave of the table.
+const GAP = 12, EDGE = 12, LETTER = 7.55, BUTTON = 18, STEP = 14, NARROWEST = 150, ENOUGH = 230, WIDEST = 170;
+let nameLetters = 20, visible = [];
+// A column is as wide as its longest text.
+function measureColumns() {
+  const pen = make("canvas").getContext("2d"), style = getComputedStyle(get("table"));
+  const wide = (text, weight) => { pen.font = `${weight} ${style.fontSize} ${style.fontFamily}`; return pen.measureText(text).width; };
+  for (const column of columns) {
+    if (column.width !== undefined) continue;
+    const longest = entries.reduce((found, e) => {
+      const text = String(column.text(e) ?? "");
+      return text.length > found.length ? text : found;
+    }, "");
+    // Modules have the sum of their bytes.
+    const sum = column.key === "bytes" ? grouped(totalBytes) : "";
+    const needs = Math.max(wide(longest, 400), wide(sum, 400), wide(column.title + " \u25be", 600) * 12 / 13);
+    column.width = Math.ceil(Math.min(needs, column.most || WIDEST)) + 4;
+  }
+}
+// The name is as wide as the longest one needs, and no wider than what the numbers leave of the table. Columns whose
+// numbers are in the panel, too, make room for names.
 function fitColumns() {
   const table = get("table"), longest = entries.reduce((n, e) => Math.max(n, e.name.length), 4);
-  const rest = columns.reduce((sum, c) => sum + c.width + GAP, 2 * EDGE - GAP);
-  const needs = Math.ceil(LETTER * longest) + 6 + (state.view === "tree" ? treeRoom() : 0);
+  const needs = Math.ceil(LETTER * longest) + 8 + (state.view === "tree" ? BUTTON + 2 * STEP + 30 : 0);
   const narrow = window.innerWidth <= 900;
-  const room = narrow ? Math.min(190, table.clientWidth * 0.45) : table.clientWidth - rest;
+  const restOf = (found) => found.reduce((sum, c) => sum + c.width + GAP, 2 * EDGE - GAP);
+  let found = columns;
+  for (const column of [...columns].reverse()) {
+    if (narrow || table.clientWidth - restOf(found) >= Math.min(needs, ENOUGH)) break;
+    if (column.optional && column.key !== state.sort) found = found.filter((c) => c !== column);
+  }
+  const rest = restOf(found), room = narrow ? Math.min(190, table.clientWidth * 0.45) : table.clientWidth - rest;
   const width = Math.max(narrow ? 120 : NARROWEST, Math.min(needs, Math.floor(room)));
-  nameLetters = Math.floor((width - 4) / LETTER);
-  const widths = columns.map((c) => (c.key === "name" ? width : c.width) + "px");
-  table.style.setProperty("--grid", widths.join(" "));
+  nameLetters = Math.floor((width - 8) / LETTER);
+  table.style.setProperty("--grid", found.map((c) => (c.key === "name" ? width : c.width) + "px").join(" "));
   // Every row is a grid of its own, and must not adapt to its content.
   table.style.setProperty("--wide", rest + width + "px");
+  if (found.length === visible.length && found.every((c, at) => c === visible[at])) return;
+  visible = found;
+  makeHeads();
 }
-const treeRoom = () => STEP * 3 + BUTTON + 60;

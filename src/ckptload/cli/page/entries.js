@@ -28,7 +28,7 @@ function unpack([name, packed, status, distances], order) {
 const MARKS = {
   damaged: { text: "damaged", sign: "!", level: 6 },
   bad: { text: "NaN or Inf", sign: "!", level: 5 },
-  dead: { text: "all zero", sign: "0", level: 4 },
+  dead: { text: "all zero", sign: "\u2205", level: 4 },
   changed: { text: "changed", sign: "~", level: 3 },
   removed: { text: "removed", sign: "\u2212", level: 2 },
   added: { text: "added", sign: "+", level: 1 },

@@ -138,7 +138,7 @@ function manyFiles(box, e) {
   const keys = ["norm", "mean", "std", "nan"];
   head.append(...["file", "norm", "mean", "std", "NaN"].map((text) => make("th", "", text)));
   e.sides.forEach((x, at) => {
-    const row = make("tr"), name = make("th", "", middle(files[at].name, 22));
+    const row = make("tr"), name = make("th", "", middle(files[at].name, 15));
     name.title = files[at].name;
     const value = (key) => (!x ? "\u2013" : x.stats ? short(x.stats[key]) : key === "norm" && x.value !== null ? String(x.value) : "");
     row.append(name, ...keys.map((key) => make("td", key === "nan" && x && x.stats && x.stats.nan ? "bad" : "", value(key))));

@@ -48,7 +48,7 @@ function listen() {
   get("table").addEventListener("keydown", onTableKey);
   document.addEventListener("keydown", onPageKey);
   listenToMap();
-  const again = () => { fitColumns(); drawMap(); paint(true); panel(); };
+  const again = () => { fitColumns(); markHeads(); drawMap(); paint(true); panel(); };
   window.addEventListener("resize", () => requestAnimationFrame(again));
   dark.addEventListener("change", again);
   // Going back and a fragment typed by hand.
@@ -68,7 +68,7 @@ fillHead();
 fillCards();
 fillFilters();
 fillHelp();
-makeHeads();
+measureColumns();
 drawLegend();
 listen();
 recall();

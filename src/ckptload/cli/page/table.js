@@ -24,7 +24,8 @@ const isChosen = (row) => state.chosen !== null &&
 const chosenAt = () => rows.findIndex(isChosen);
 
 function makeHeads() {
-  columns.forEach((column, at) => {
+  get("columns").replaceChildren();
+  visible.forEach((column, at) => {
     const head = make("div", column.number ? "number" : column.key);
     head.setAttribute("role", "columnheader");
     head.setAttribute("aria-colindex", String(at + 1));
@@ -37,7 +38,7 @@ function makeHeads() {
     head.append(press);
     get("columns").append(head);
   });
-  get("table").setAttribute("aria-colcount", String(columns.length));
+  get("table").setAttribute("aria-colcount", String(visible.length));
 }
 function markHeads() {
   for (const head of get("columns").children) {
@@ -104,7 +105,7 @@ function makeRow(row, at) {
     node.setAttribute("aria-level", String(row.depth + 1));
     if (row.node) node.setAttribute("aria-expanded", String(isOpen(row.node)));
   }
-  columns.forEach((column, index) => {
+  visible.forEach((column, index) => {
     const cell = column.key === "name" ? nameCell(row) : row.node ? moduleCell(column, row) : entryCell(column, row.entry);
     cell.setAttribute("role", column.key === "name" ? "rowheader" : "gridcell");
     cell.setAttribute("aria-colindex", String(index + 1));
