@@ -53,7 +53,7 @@ function fillHead() {
   else get("title").append(name(files[0]), quiet(" to "), name(files[last]), quiet(`, ${files.length} checkpoints`));
   const line = (file, role) => {
     const node = make("p", "muted");
-    if (role) node.append(make("b", role === "before" ? "before" : "after", role + ": " + file.name), " ");
+    if (role) node.append(make("span", "role " + role, role + ": " + file.name), " ");
     node.append(make("span", "path", file.path), file.about ? " \u00b7 " + file.about : "");
     return node;
   };

@@ -19,7 +19,7 @@ function clearAll() {
   } else if (state.module) state.module = "";
   else if (state.chosen) state.chosen = null;
   else return;
-  refresh({ step: true });
+  refresh({ step: true, show: true });
 }
 function move(at) {
   if (!rows.length) return;

@@ -112,7 +112,7 @@ function listenToMap() {
     if (found.children.size) { enter(found.id); return; }
     if (state.view === "tree") openTo(found.entry);
     state.chosen = { entry: found.entry };
-    refresh({ step: true });
+    refresh({ step: true, show: true });
   });
   node.addEventListener("mousemove", (event) => {
     const found = tileUnder(event);

@@ -18,7 +18,7 @@ function setView(view) {
   state.view = view;
   if (view === "tree" && state.chosen && state.chosen.entry) openTo(state.chosen.entry);
   if (view === "list" && state.chosen && state.chosen.node) state.chosen = null;
-  refresh({ step: true });
+  refresh({ step: true, show: true });
 }
 // The controls show the state, however it came about.
 function showControls() {
@@ -59,7 +59,7 @@ function restore() {
   if (location.hash.slice(1) === fragment()) return;
   recall();
   foldedInSearch.clear();
-  refresh();
+  refresh({ show: true });
 }
 
 grow();
@@ -73,5 +73,5 @@ drawLegend();
 listen();
 recall();
 if (!location.hash && entries.length) state.chosen = { entry: entries[0] };
-refresh();
+refresh({ show: true });
 document.documentElement.dataset.ready = "yes";

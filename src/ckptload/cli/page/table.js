@@ -143,8 +143,9 @@ function choose(row, step) {
   remember(step);
 }
 
-// Everything anew from the state, so that table, panel and map always say the same.
-function refresh({ step = false, keep = false } = {}) {
+// Everything anew from the state, so that table, panel and map always say the same. Sorting and filtering begin at the
+// first row; `keep` stays where the table is, `show` scrolls to the selected row.
+function refresh({ step = false, keep = false, show = false } = {}) {
   arrange();
   fitColumns();
   markHeads();
@@ -155,7 +156,7 @@ function refresh({ step = false, keep = false } = {}) {
   get("space").style.height = rows.length * ROW + "px";
   table.scrollTop = keep ? top : 0;
   const at = chosenAt();
-  if (at >= 0 && !keep) showRow(at);
+  if (at >= 0 && show) showRow(at);
   showControls();
   paint(true);
   panel();
