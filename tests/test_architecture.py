@@ -124,7 +124,7 @@ FILES: dict[str, list[str]] = {
     "nets.pytorch": ["groups", "names", "difference", "differences", "running", "module", "state"],
     "reading": [
         *("access", "arrays", "slices", "values", "digests", "opened", "reader", "indexing", "advice", "opening"),
-        "torch_files",
+        *("torch_files", "given"),
     ],
     "ranks": [
         *("layout_numbers", "layout", "schema", "layout_forms", "strategy", "strategy_files", "redundancy"),
