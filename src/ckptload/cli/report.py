@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from ckptload import __version__, shown
-from ckptload.cli import files, inspect, listing, options, pieces, sets, small, stats, text
+from ckptload.cli import files, listing, options, pieces, sets, small, stats, text
 from ckptload.cli.diff import Distance, same_values
 from ckptload.cli.progress import Progress
 from ckptload.errors import ArgumentError
@@ -278,7 +278,7 @@ def _page(one: Listing, two: Listing | None, pairs: list[_Pair]) -> str:
 
 
 def _head(one: Listing) -> dict[str, str]:
-    about = "; ".join(filter(None, (inspect.about(one), one.foreign, one.unsupported)))
+    about = "; ".join(filter(None, (one.about(), one.foreign, one.unsupported)))
     return {"path": printable(one.path), "about": printable(about)}
 
 

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import click
 
 from ckptload import open_distributed, read_strategy, reshard_checkpoints, shown
-from ckptload.cli import files, options, text
+from ckptload.cli import files, options, text, written
 from ckptload.cli.progress import Progress
+from ckptload.cli.standard import check_is_file
 from ckptload.cli.table import Column, render
 from ckptload.errors import ArgumentError
 from ckptload.messages import shown_text
@@ -47,7 +48,7 @@ _PART: Final = re.compile(r"\s*([0-9]{1,7})\s*/\s*([0-9]{1,7})\s*")
     help="What happens to files that are there; skip continues a job.",
 )
 @click.option("-n", "--dry-run", is_flag=True, help="Show what would be written, and write nothing.")
-@click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
 @options.limit
 @options.key_to_read
 @options.common
@@ -70,11 +71,11 @@ def command(
     key: KeyChoice,
     terminal: Terminal,
 ) -> int:
-    """Cut the files of many ranks for other devices: DIR/rank_R/PREFIXR.ckpt for each rank R of the target.
+    """Cut the files of many ranks for other devices.
 
-    SRC is a folder of rank_0, rank_1, ..., a unified folder, one with metadata.json, or one whole checkpoint. Files
-    appear whole, and those of one call together; with --existing skip each appears when it is complete, and a job
-    that was stopped goes on where it was.
+    It writes DIR/rank_R/PREFIXR.ckpt for each rank R of the target. SRC is a folder of rank_0, rank_1, ..., a unified
+    folder, one with metadata.json, or one whole checkpoint. Files appear whole, and those of one call together; with
+    --existing skip each appears when it is complete, and a job that was stopped goes on where it was.
 
     Examples:
       ckptload reshard ranks/ out/ --strategy old.ckpt --to new.ckpt
@@ -82,6 +83,9 @@ def command(
       ckptload reshard ranks/ out/ --strategy old.ckpt --to new.ckpt --part 2/4 --existing skip
       ckptload reshard --dry-run ranks/ out/ --strategy old.ckpt --to new.ckpt
     """
+    check_is_file(source, "SRC")
+    check_is_file(target, "DIR")
+    files.check_folder(target)
     secret = key.read()
     opens = partial(open_distributed, strategy=strategy, file_suffix=file_suffix, copies=copies)
     with files.noted(terminal):
@@ -113,13 +117,10 @@ def command(
         terminal.write(text.document(**_as_data(done, done.notes, dry_run=dry_run)))
     elif dry_run:
         terminal.write(_planned(done, terminal))
-    written = [file for file in done if file.written]
-    word = "would be written" if dry_run else "written"
-    there = f", {text.counted(len(done) - len(written), 'is', 'are')} there already" if len(written) < len(done) else ""
-    terminal.say(
-        f"{terminal.show(shown.place(target))}: {text.counted(len(written), 'file', 'files')}, "
-        f"{text.grouped(sum(file.nbytes for file in written))} bytes {word}{there}"
-    )
+    new = [file for file in done if file.written]
+    entries, nbytes = sum(file.entries for file in new), sum(file.nbytes for file in new)
+    paths, there = [file.path for file in new], len(done) - len(new)
+    terminal.say(written.line(paths, entries, nbytes, terminal, dry_run=dry_run, there=there))
     return text.SOUND
 
 

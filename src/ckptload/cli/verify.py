@@ -10,6 +10,7 @@ import click
 from ckptload import Coverage
 from ckptload.cli import files, options, pieces, stats, text
 from ckptload.cli.progress import Progress, Waiting
+from ckptload.cli.standard import place
 from ckptload.errors import (
     ArgumentError,
     CheckpointError,
@@ -18,7 +19,7 @@ from ckptload.errors import (
     ForeignFieldWarning,
     UnsupportedTypeError,
 )
-from ckptload.shown import place, printable
+from ckptload.shown import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -100,7 +101,7 @@ class _Verdict:
 @click.argument("paths", nargs=-1, required=True, type=options.FILE, metavar="FILE...")
 @click.option("--finite", is_flag=True, help="Read every tensor; NaN and infinity count as damage.")
 @click.option("--allow-unchecked", is_flag=True, help="Exit with 0 if nothing vouches for all of the file.")
-@click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
 @options.ranks
 @options.limit
 @options.key_to_read
@@ -116,12 +117,14 @@ def command(
     key: KeyChoice,
     terminal: Terminal,
 ) -> int:
-    """Check files: the structure of every entry, the CRC-32, and the authentication tags of encrypted files.
+    """Check that files are complete and undamaged.
 
-    A file is valid only if a CRC-32, the tags of AES-GCM, or a SHA-256 in its name (resnet18-1e65cd21.ckpt) were
-    checked, match, and cover all of it: the data, names, dtypes and shapes of all entries, their order, and that none
-    is missing. A file without them, or of which they leave something out, can have a valid structure and still hold a
-    wrong value; it gets exit code 4, and what is left out is listed. An index of shards is compared with all of them.
+    The structure of every entry is checked, the CRC-32, and the authentication tags of encrypted files; - means
+    standard input. A file is valid only if a CRC-32, the tags of AES-GCM, or a SHA-256 in its name
+    (resnet18-1e65cd21.ckpt) were checked, match, and cover all of it: the data, names, dtypes and shapes of all
+    entries, their order, and that none is missing. A file without them, or of which they leave something out, can
+    have a valid structure and still hold a wrong value; it gets exit code 4, and what is left out is listed. An index
+    of shards is compared with all of them.
 
     Exit code:
       0  valid

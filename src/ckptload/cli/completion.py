@@ -1,0 +1,46 @@
+"""`ckptload completion`: the script that has a shell complete the words of a command line."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Final
+
+import click
+from click.shell_completion import get_completion_class
+
+from ckptload.cli import options, text
+
+if TYPE_CHECKING:
+    from ckptload.cli.terminal import Terminal
+
+#: The name of the program, and the variable that a shell sets to ask for completions.
+PROGRAM: Final = "ckptload"
+VARIABLE: Final = "_CKPTLOAD_COMPLETE"
+SHELLS: Final = ("bash", "zsh", "fish")
+
+
+@click.command(cls=options.Command)
+@click.argument("shell", type=click.Choice(SHELLS))
+@options.common
+def command(*, shell: str, terminal: Terminal) -> int:  # noqa: ARG001 -- every command has one
+    """Print the script for completion in a shell.
+
+    It completes commands, options, their values, files, and names of entries. bash must be 4.4 or newer.
+
+    Examples:
+      echo 'eval "$(ckptload completion bash)"' >> ~/.bashrc
+      echo 'eval "$(ckptload completion zsh)"' >> ~/.zshrc
+      ckptload completion fish > ~/.config/fish/completions/ckptload.fish
+    """
+    sys.stdout.write(script(shell))
+    return text.SOUND
+
+
+def script(shell: str) -> str:
+    """Return the script for a shell."""
+    found = get_completion_class(shell)
+    if found is None:  # Those of `SHELLS` are click's own.
+        raise click.UsageError(f"{shell} is not known")
+    one = found(click.Command(PROGRAM), {}, PROGRAM, VARIABLE)
+    # Not `source()`, which starts a bash to learn its version.
+    return str(one.source_template % one.source_vars())
