@@ -277,17 +277,21 @@ class Request:
             if recipe.rule is None and recipe.sources[0] not in final
         }
         guessed, unclear = guess_torch_names(open_ones, shapes=shapes, beside=every)
-        self._tell_unclear([name for name in unclear if guessed[name] == name], "were left unchanged")
-        self._tell_unclear([name for name in unclear if guessed[name] != name], "got the likeliest name")
+        self._tell_unclear([name for name in unclear if guessed[name] == name], kept=True)
+        self._tell_unclear([name for name in unclear if guessed[name] != name], kept=False)
         more = [Rule((old,), (guessed[new],)) for new, old in open_ones.items() if guessed[new] != new]
         return NameMap([*name_map.rules, *more])
 
-    def _tell_unclear(self, names: Sequence[str], outcome: str) -> None:
-        if names:
-            number = text.counted(len(names), "name is", "names are")
-            self.terminal.say(
-                f"ckptload: warning: {number} ambiguous in PyTorch and {outcome}: {_some(names, self.terminal)}"
-            )
+    def _tell_unclear(self, names: Sequence[str], *, kept: bool) -> None:
+        if not names:
+            return
+        number = text.counted(len(names), "name is", "names are")
+        outcome = "got the likeliest name"
+        if kept:
+            outcome = f"{'was' if len(names) == 1 else 'were'} left unchanged"
+        self.terminal.say(
+            f"ckptload: warning: {number} ambiguous in PyTorch and {outcome}: {_some(names, self.terminal)}"
+        )
 
 
 def _some(names: Sequence[str], terminal: Terminal) -> str:

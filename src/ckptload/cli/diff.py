@@ -340,19 +340,25 @@ def _lines(
         words = [change.what] if change.what else []
         if change.distance is not None:
             words.append(_measured(change.distance))
-        name = terminal.style(f"{_SIGNS[change.kind]} {terminal.show(change.name)}", fg=_COLORS[change.kind])
-        yield f"{name}  {'; '.join(words)}"
+        name, about = f"{_SIGNS[change.kind]} {terminal.show(change.name)}", "; ".join(words)
+        shown = terminal.style(name, fg=_COLORS[change.kind])
+        if terminal.fits(f"{name}  {about}"):
+            yield f"{shown}  {about}"
+        else:
+            yield shown
+            yield from terminal.wrap(f"    {about}", "    ")
     if len(changes) > len(changes[:limit]):
         more = text.counted(len(changes) - len(changes[:limit]), "more difference", "more differences")
         yield terminal.style(f"... {more}", dim=True)
     counts = {kind: sum(change.kind == kind for change in changes) for kind in _SIGNS}
     same = compared - counts["changed"]
-    yield terminal.style(
+    total = (
         f"{text.counted(compared, 'entry', 'entries')} in both: {text.grouped(same)} the same, "
         f"{text.grouped(counts['changed'])} changed; {text.grouped(counts['added'])} added, "
-        f"{text.grouped(counts['removed'])} removed",
-        bold=True,
+        f"{text.grouped(counts['removed'])} removed"
     )
+    for line in terminal.wrap(total):
+        yield terminal.style(line, bold=True)
 
 
 def _measured(distance: Distance) -> str:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ckptload.cli import listing, sets, text, tree
 from ckptload.cli.standard import place
-from ckptload.cli.table import Column, render
+from ckptload.cli.table import ASKED, ORNAMENT, Column, render
 from ckptload.shown import human_bytes, human_count
 
 if TYPE_CHECKING:
@@ -47,13 +47,13 @@ def lines(one: Listing, terminal: Terminal, shape: Tree | None, strategy: str | 
         strategy: the strategy that was given, for a folder with the files of many ranks.
     """
     yield terminal.style(terminal.show(one.path), bold=True)
-    yield "  " + terminal.style(terminal.show(one.about()), dim=True)
-    for line in () if one.described is None else one.described.lines(strategy):
-        yield "  " + terminal.style(terminal.show(line), dim=True)
+    described = () if one.described is None else one.described.lines(strategy)
+    for line in (one.about(), *described):
+        yield from _wrapped(line, terminal)
     if one.foreign:
-        yield "  " + terminal.style(terminal.show(one.foreign), fg="yellow")
+        yield from _wrapped(one.foreign, terminal, fg="yellow")
     for key, value in one.metadata.items():
-        yield "  " + terminal.style(terminal.show(_cut(f"{key}: {value}", 200)), dim=True)
+        yield from _wrapped(_cut(f"{key}: {value}", 200), terminal)
     if not one.rows:
         return
     yield ""
@@ -79,7 +79,13 @@ def folder(path: str, ranks: Ranks, terminal: Terminal) -> Iterator[str]:
     except OSError:
         return
     for line in found.lines(ranks.strategy):
-        yield "  " + terminal.style(terminal.show(line), dim=True)
+        yield from _wrapped(line, terminal)
+
+
+def _wrapped(line: str, terminal: Terminal, fg: str | None = None) -> Iterator[str]:
+    """Yield a line about a file, below its name."""
+    for part in terminal.wrap(f"  {terminal.show(line)}", "    "):
+        yield terminal.style(part, fg=fg, dim=fg is None)
 
 
 def _total(one: Listing, terminal: Terminal) -> Iterator[str]:
@@ -92,12 +98,14 @@ def _total(one: Listing, terminal: Terminal) -> Iterator[str]:
         numbers.append(text.counted_in_units(parameters, "parameter", "parameters"))
     if one.state:
         numbers.append(text.counted_in_units(one.state, "element", "elements") + " of optimizer state")
-    yield terminal.style(f"{', '.join(numbers)}, {text.bytes_in_units(one.nbytes)}", bold=True)
+    for line in terminal.wrap(f"{', '.join(numbers)}, {text.bytes_in_units(one.nbytes)}"):
+        yield terminal.style(line, bold=True)
     by_type = one.by_type()
     if len(by_type) > 1:
         yield from render(_type_columns(by_type, terminal), terminal)
     if one.unsupported:
-        yield terminal.style(terminal.show(one.unsupported), fg="yellow")
+        for line in terminal.wrap(terminal.show(one.unsupported)):
+            yield terminal.style(line, fg="yellow")
 
 
 def _type_columns(by_type: dict[str, listing.Sum], terminal: Terminal) -> list[Column]:
@@ -128,7 +136,7 @@ def _columns(rows: Sequence[Row], total: int, terminal: Terminal) -> tuple[list[
     columns = [name, dtype, shape, size, share, bar, value]
     if any(row.stats is not None for row in rows):
         columns = [name, dtype, shape, size, *_stats_columns([row.stats for row in rows])]
-        shape.keep = 4
+        dtype.keep, shape.keep, size.keep = ORNAMENT, ORNAMENT - 1, ORNAMENT - 2
     return columns, {at: color for at, row in enumerate(rows) if (color := _color(row)) is not None}
 
 
@@ -144,13 +152,13 @@ def _stats_columns(every: Sequence[Stats | None]) -> list[Column]:
         return Column(title, right=True, keep=keep, cells=cells)
 
     return [
-        column("MIN", 7, lambda one: _short(one.min)),
-        column("MAX", 7, lambda one: _short(one.max)),
-        column("MEAN", 5, lambda one: _short(one.mean)),
-        column("STD", 5, lambda one: _short(one.std)),
-        column("NAN", 6, lambda one: text.grouped(one.nan)),
-        column("INF", 6, lambda one: text.grouped(one.inf)),
-        column("ZEROS", 3, lambda one: text.grouped(one.zeros)),
+        column("MIN", ASKED + 3, lambda one: _short(one.min)),
+        column("MAX", ASKED + 3, lambda one: _short(one.max)),
+        column("MEAN", ASKED + 1, lambda one: _short(one.mean)),
+        column("STD", ASKED + 1, lambda one: _short(one.std)),
+        column("NAN", ASKED + 2, lambda one: text.grouped(one.nan)),
+        column("INF", ASKED + 2, lambda one: text.grouped(one.inf)),
+        column("ZEROS", ASKED, lambda one: text.grouped(one.zeros)),
     ]
 
 
@@ -170,7 +178,8 @@ def _tree_columns(one: Listing, terminal: Terminal, shape: Tree) -> tuple[list[C
     entries = Column("ENTRIES", right=True, keep=4)
     for at, (lead, node) in enumerate(nodes):
         by_title = {column.title: column.cells for column in columns}
-        by_title["NAME"][at] = lead + terminal.show(node.label)
+        columns[0].leads.append(lead)
+        by_title["NAME"][at] = terminal.show(node.label)
         by_title["BYTES"][at] = text.grouped(node.nbytes)
         if "SHARE" in by_title:
             by_title["SHARE"][at] = _share(node.nbytes, total)

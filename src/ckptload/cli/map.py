@@ -108,7 +108,8 @@ def command(
     if as_json:
         terminal.write(text.document(**_as_data(proposal, source, output)))
     else:
-        terminal.write(terminal.show(line) for line in str(proposal).splitlines())
+        for line in str(proposal).splitlines():
+            terminal.write(terminal.wrap(terminal.show(line), "    "))
     if output is not None:
         open_ones = "" if proposal.certain else ", with its questions: answer them there before it is used"
         terminal.say(f"{terminal.show(place(output))}: written{open_ones}")

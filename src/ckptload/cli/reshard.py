@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import click
@@ -116,12 +117,17 @@ def command(
     if as_json:
         terminal.write(text.document(**_as_data(done, done.notes, dry_run=dry_run)))
     elif dry_run:
-        terminal.write(_planned(done, terminal))
+        terminal.write(_planned(done, target, terminal))
     new = [file for file in done if file.written]
     entries, nbytes = sum(file.entries for file in new), sum(file.nbytes for file in new)
-    paths, there = [file.path for file in new], len(done) - len(new)
+    paths, there = [_named(target, file) for file in new], len(done) - len(new)
     terminal.say(written.line(paths, entries, nbytes, terminal, dry_run=dry_run, there=there))
     return text.SOUND
+
+
+def _named(target: str, file: RankFile) -> str:
+    """Return the path of a file in the folder DIR as the user gave it."""
+    return str(Path(target, *Path(file.path).parts[-2:]))
 
 
 def chosen_ranks(ranks: str | None, part: str | None, total: int) -> list[int]:
@@ -166,14 +172,14 @@ def _listed(ranks: str) -> Iterator[int]:
         yield from range(first, last + 1)
 
 
-def _planned(found: Sequence[RankFile], terminal: Terminal) -> Iterator[str]:
+def _planned(found: Sequence[RankFile], target: str, terminal: Terminal) -> Iterator[str]:
     """Yield a table of the files."""
     rank, path = Column("RANK", right=True), Column("FILE", fg="cyan")
     entries, size = Column("ENTRIES", right=True), Column("BYTES", right=True, keep=6)
     state = Column("", keep=5)
     for file in found:
         rank.cells.append(str(file.rank))
-        path.cells.append(terminal.show(shown.place(file.path)))
+        path.cells.append(terminal.show(shown.place(_named(target, file))))
         entries.cells.append(text.grouped(file.entries))
         size.cells.append(text.grouped(file.nbytes))
         state.cells.append("" if file.written else "there")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import numpy as np
 
@@ -64,7 +64,7 @@ class Look:
             return
         check_has_no_index(entry, self.index)
         value = reader[name]
-        yield self._head(entry, text.counted(entry.nbytes, "byte", "bytes"))
+        yield from self._head(entry, text.counted(entry.nbytes, "byte", "bytes"))
         if isinstance(value, str):
             yield from self._text(value)
         elif isinstance(value, bytes):
@@ -72,22 +72,27 @@ class Look:
         else:
             for number, (part, array) in enumerate(zip(entry.parts, value, strict=True)):
                 yield f"[{number}] {part.dtype} {part.shape}"
-                yield from self._array(array, _numbers(part))
+                yield from self._array(array, cast("DType", part.dtype))
 
-    def _head(self, entry: Entry, about: str, index: str = "") -> str:
-        name = self.terminal.style(self.terminal.show(entry.name) + index, fg="cyan", bold=True)
-        return f"{name}  {text.type_of(entry)}  {about}"
+    def _head(self, entry: Entry, about: str, index: str = "") -> Iterator[str]:
+        name, about = self.terminal.show(entry.name) + index, f"{text.type_of(entry)}  {about}"
+        shown = self.terminal.style(name, fg="cyan", bold=True)
+        if self.terminal.fits(f"{name}  {about}"):
+            yield f"{shown}  {about}"
+        else:
+            yield shown
+            yield from self.terminal.wrap(f"  {about}")
 
     def _tensor(self, part: TensorSlice, entry: Entry) -> Iterator[str]:
         size = text.bytes_in_units(entry.nbytes)
         if self.index is None:
             whole = self.full or math.prod(entry.shape) <= THRESHOLD
             array = part[...].asnumpy() if whole else edges(part, entry.shape)
-            yield self._head(entry, f"{entry.shape}  {size}")
+            yield from self._head(entry, f"{entry.shape}  {size}")
             yield from self._array(array, part.dtype, whole=whole)
         else:
             array = part[self.index].asnumpy()
-            yield self._head(entry, f"{array.shape} of {entry.shape}  {size}", f"[{written(self.index)}]")
+            yield from self._head(entry, f"{array.shape} of {entry.shape}  {size}", f"[{written(self.index)}]")
             yield from self._array(array, part.dtype, whole=self.full or array.size <= THRESHOLD)
 
     def _array(self, array: Array, dtype: DType, *, whole: bool | None = None) -> Iterator[str]:
@@ -118,11 +123,6 @@ class Look:
     def _left_out(self, number: int, singular: str, plural: str) -> Iterator[str]:
         if number:
             yield self.terminal.style(f"... {text.counted(number, singular, plural)}; --full shows all", dim=True)
-
-
-def _numbers(part: Entry) -> DType:
-    """Return the dtype of a part of a map, which are all tensors."""
-    return part.dtype or dtypes.uint8
 
 
 def check_has_no_index(entry: Entry, index: Index | None) -> None:

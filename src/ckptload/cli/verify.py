@@ -310,17 +310,21 @@ def _lines(verdict: _Verdict, terminal: Terminal) -> Iterator[str]:
     about = ""
     if all(finding.is_note for finding in verdict.findings):
         about = f" ({count}; checked: {', '.join(verdict.checks)})"
-    yield f"{terminal.show(verdict.path)}: {word}{about}"
+    path = terminal.show(verdict.path)
+    first, *others = terminal.wrap(f"{path}: {verdict.shown}{about}")
+    yield f"{path}: {word}{first[len(path) + 2 + len(verdict.shown) :]}"
+    yield from others
     for finding in verdict.findings:
         line = _problem(finding, verdict)
-        yield f"  {terminal.show(f'note: {line}' if finding.is_note else line)}"
+        yield from terminal.wrap(f"  {terminal.show(f'note: {line}' if finding.is_note else line)}", "    ")
     for gap in verdict.coverage.gaps:
-        yield f"  not covered: {terminal.show(gap)}"
+        yield from terminal.wrap(f"  not covered: {terminal.show(gap)}", "    ")
     steps = dict.fromkeys(step for finding in verdict.findings if (step := text.hint(finding.error)) is not None)
     if verdict.coverage.gaps and verdict.code in {text.SOUND, text.UNCHECKED}:
         steps[_COMPARE if verdict.is_encrypted else _COMPARE + _ADD_SUM] = None
     for step in steps:
-        yield terminal.style(f"  hint: {terminal.show(step)}", dim=True)
+        for line in terminal.wrap(f"  hint: {terminal.show(step)}", "    "):
+            yield terminal.style(line, dim=True)
 
 
 def _problem(finding: _Finding, verdict: _Verdict) -> str:
