@@ -6,7 +6,7 @@ import sys
 from typing import TYPE_CHECKING, Final
 
 import click
-from click.shell_completion import get_completion_class
+from click.shell_completion import BashComplete, FishComplete, add_completion_class, get_completion_class
 
 from ckptload.cli import options, text
 
@@ -17,6 +17,35 @@ if TYPE_CHECKING:
 PROGRAM: Final = "ckptload"
 VARIABLE: Final = "_CKPTLOAD_COMPLETE"
 SHELLS: Final = ("bash", "zsh", "fish")
+
+
+@add_completion_class
+class _Bash(BashComplete):
+    """bash: click's own script forgets all words where a file may be meant as well."""
+
+    source_template = """\
+%(complete_func)s() {
+    local IFS=$'\\n' item value
+    COMPREPLY=()
+    for item in $(env COMP_WORDS="${COMP_WORDS[*]}" COMP_CWORD=$COMP_CWORD %(complete_var)s=bash_complete "$1"); do
+        value="${item#*,}"
+        case "$item" in
+            plain,*) COMPREPLY+=("$value") ;;
+            file,*|dir,*)
+                compopt -o default -o filenames
+                for item in $(compgen -f -- "$value"); do COMPREPLY+=("$item"); done ;;
+        esac
+    done
+}
+complete -o nosort -F %(complete_func)s %(prog_name)s
+"""
+
+
+@add_completion_class
+class _Fish(FishComplete):
+    """fish: click's own script cuts a word at its first comma."""
+
+    source_template = FishComplete.source_template.replace('(string split ","', '(string split --max 1 ","')
 
 
 @click.command(cls=options.Command)
