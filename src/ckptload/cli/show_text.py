@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 import numpy as np
 
-from ckptload import dtypes
 from ckptload.cli import pieces, stats, text
 from ckptload.errors import ArgumentError
 
@@ -99,8 +98,7 @@ class Look:
         if dtype in stats.OPAQUE:
             yield self.terminal.style("raw bytes: their meaning as numbers is not known", dim=True)
         whole = self.full or array.size <= THRESHOLD if whole is None else whole
-        narrow = dtype in dtypes.FLOATS or array.dtype.kind not in "biufc"
-        narrow = narrow and dtype.itemsize < np.dtype(np.float32).itemsize
+        narrow = array.dtype.kind not in "biu" and array.itemsize < np.dtype(np.float32).itemsize
         yield from np.array2string(
             array.astype(np.float32) if narrow else array,
             max_line_width=self.terminal.width or _WIDTH,
