@@ -125,15 +125,6 @@ def test_without_arguments_the_help_goes_to_stderr(capsys: pytest.CaptureFixture
     assert all(command in err for command in COMMANDS)
 
 
-@pytest.mark.slow
-def test_completion_offers_commands_and_files() -> None:
-    done = run(_CKPTLOAD_COMPLETE="bash_complete", COMP_WORDS="ckptload ver", COMP_CWORD="1")
-    assert "plain,verify" in done.out.split()
-    assert run("x", _CKPTLOAD_COMPLETE="bash_source").out.strip().startswith("_ckptload_completion()")
-    assert run("x", _CKPTLOAD_COMPLETE="zsh_source").out.startswith("#compdef ckptload")
-    assert run("x", _CKPTLOAD_COMPLETE="fish_source").out.startswith("function _ckptload_completion;")
-
-
 # -- what every command does alike ------------------------------------------------------------------------
 
 
@@ -500,6 +491,7 @@ def test_schemas_are_json() -> None:
     folder = Path(ckptload.__file__).parent / "cli" / "schemas"
     names = sorted(path.name for path in folder.iterdir())
     assert names == [
-        f"{command}.schema.json" for command in ("diff", "inspect", "map", "merge", "reshard", "strategy", "verify")
+        f"{command}.schema.json"
+        for command in ("diff", "inspect", "map", "merge", "reshard", "show", "strategy", "verify")
     ]
     assert all(json.loads((folder / name).read_text("utf-8"))["$schema"] for name in names)

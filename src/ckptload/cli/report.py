@@ -67,9 +67,9 @@ def command(
     key: KeyChoice,
     terminal: Terminal,
 ) -> int:
-    """Write an HTML page about a checkpoint: a table to search and sort, a map of its bytes, histograms.
+    """Write an HTML page about a checkpoint.
 
-    The page is one file that needs no network. Tensors that have NaN or infinite elements, or are all zero, are
+    It has a table to search and sort, a map of its bytes, and histograms. The page is one file that needs no network. Tensors that have NaN or infinite elements, or are all zero, are
     marked. With --against, a second checkpoint is shown beside the first, with the size of each change.
 
     Examples:

@@ -51,7 +51,7 @@ def line(paths: Sequence[str], entries: int, nbytes: int, terminal: Terminal, *,
     if there:
         facts.append(f"{text.counted(there, 'is', 'are')} there already")
     if not files:
-        return ", ".join(["no files", *facts])
+        return f"nothing is left to write: {text.counted(there, 'file is', 'files are')} there already"
     first = terminal.show(place(files[0]))
     if len(paths) == 1:
         return f"{first}: {', '.join(facts)}"
