@@ -36,6 +36,7 @@ WORDS: Final[Words] = {
     "mode": "dec_mode=",
     "mode_of_the_file": "dec_mode=",
     "open_file": "pass an open file object",
+    "open_with_key": "open it with open_checkpoint(path, dec_key=key), and pass the reader",
     "open_ours": "open it with open_checkpoint()",
     "open_torch": "open it with open_torch_file(), which torch reads without running code",
     "pipe": "read it to its end and pass the bytes in io.BytesIO",

@@ -50,6 +50,19 @@ def prefixes(value: object, argument: str) -> tuple[str, ...] | None:
 _PREFIX_HINT: Final = Hint("{prefixes}")
 
 
+def check_choice(choice_func: object) -> None:
+    """Check that `choice_func` is a function, before anything is opened.
+
+    Raises:
+        ArgumentTypeError: it is neither None nor callable.
+    """
+    if choice_func is not None and not callable(choice_func):
+        raise ArgumentTypeError(
+            f"choice_func must be a function of a name, not {type_name(choice_func)}",
+            hint=Hint("choose by the beginning of names, ", "{prefixes}"),
+        )
+
+
 def select(
     names: Iterable[str],
     *,
@@ -65,7 +78,9 @@ def select(
     Raises:
         CheckpointError: `choice_func` raised an exception, which is the cause. KeyboardInterrupt and
             SystemExit are not caught.
+        ArgumentTypeError: `choice_func` is not callable, or a prefix is of the wrong type.
     """
+    check_choice(choice_func)
     specify = prefixes(specify_prefix, "specify_prefix")
     leave_out = prefixes(filter_prefix, "filter_prefix")
     if specify is None and leave_out is None:

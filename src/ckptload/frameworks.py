@@ -15,22 +15,24 @@ from ckptload.binding.maps.choosing import turned_round
 from ckptload.binding.maps.mapped import MappedSupply
 from ckptload.binding.supplies import supply_of
 from ckptload.errors import BindingError, enough_memory
-from ckptload.foreign.classes import MINDSPORE
-from ckptload.foreign.giving import chosen
+from ckptload.foreign.classes import MINDSPORE, TORCH
+from ckptload.foreign.giving import chosen, need
 from ckptload.messages import counted, listed, warn
 from ckptload.nets.foreign import check_module
+from ckptload.reading.given import open_while
 from ckptload.reading.reader import Reader
 from ckptload.reading.values import given
 from ckptload.tensors.parameter import Parameter, as_ours
 from ckptload.tensors.tensor import Tensor
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Mapping
 
     from ckptload.binding.maps.choosing import NameMapLike
     from ckptload.binding.maps.name_map import NameMap
 
-    Parameters = Mapping[str, Any] | Reader
+    Parameters = Mapping[str, Any] | Reader | str | os.PathLike[str]
 
 
 def to_torch_state_dict(
@@ -39,7 +41,7 @@ def to_torch_state_dict(
     """Convert a checkpoint to a PyTorch state dictionary.
 
     Args:
-        parameters: what `load_checkpoint` returned, or an open reader.
+        parameters: what `load_checkpoint` returned, an open reader, or the path of a file that needs no key.
         module: the ``torch.nn.Module`` to convert for; it is not changed. The types of its layers determine the
             names, and its dtypes those of the tensors. Without it, each name is guessed from the names beside
             it, and a warning lists the ambiguous ones.
@@ -55,31 +57,34 @@ def to_torch_state_dict(
         BindingError: something does not fit `module`; the message lists every misfit. Or nothing matches, although
             there are entries (also a RuntimeError).
         ArgumentTypeError: an argument is of the wrong type (also a TypeError).
+        MissingPackageError: torch is not installed (also an ImportError).
 
     Warns:
         UserWarning: names are ambiguous without a module; or tensors of the module, or entries, are left out.
         LayerDifferenceWarning: the module has layers that may compute something else than MindSpore's.
     """
+    need(TORCH, "a state dictionary of PyTorch")
     from ckptload.binding import state_dict  # noqa: PLC0415 -- imports torch
     from ckptload.nets.pytorch import state  # noqa: PLC0415 -- imports torch
 
     check_flags(skip_misfits=skip_misfits)
-    supply = supply_of(parameters, "parameters")
-    if module is None:
-        with enough_memory("for the state dictionary"):
-            return state_dict.state_without_module(mapped(supply, name_map))
-    check_module(module)
-    target = state.StateTarget(module)
-    plan = plan_target(
-        target, supply, strict=False, name_map=name_map, skip_misfits=skip_misfits, is_ckpt=is_ckpt(parameters)
-    )
-    plan.check()
-    plan.warn()
-    if plan.ckpt_not_load:
-        unused = counted(len(plan.ckpt_not_load), "entry", "entries")
-        warn(f"the module has no tensor for {unused}: {listed(plan.ckpt_not_load)}")
-    plan.apply()
-    return target.state(load.name for load in plan.loads)
+    with open_while(parameters) as entries:
+        supply = supply_of(entries, "parameters")
+        if module is None:
+            with enough_memory("for the state dictionary"):
+                return state_dict.state_without_module(mapped(supply, name_map))
+        check_module(module)
+        target = state.StateTarget(module)
+        plan = plan_target(
+            target, supply, strict=False, name_map=name_map, skip_misfits=skip_misfits, is_ckpt=is_ckpt(entries)
+        )
+        plan.check()
+        plan.warn()
+        if plan.ckpt_not_load:
+            unused = counted(len(plan.ckpt_not_load), "entry", "entries")
+            warn(f"the module has no tensor for {unused}: {listed(plan.ckpt_not_load)}")
+        plan.apply()
+        return target.state(load.name for load in plan.loads)
 
 
 def from_torch(module: Any, *, name_map: NameMapLike = None) -> dict[str, Parameter]:
@@ -132,7 +137,8 @@ def to_mindspore(parameters: Parameters) -> dict[str, Any]:
     """Convert a checkpoint to MindSpore's own Parameters, for ``mindspore.load_param_into_net``.
 
     Args:
-        parameters: what `load_checkpoint` returned, a dictionary of tensors of torch or numpy, or an open reader.
+        parameters: what `load_checkpoint` returned, a dictionary of tensors of torch or numpy, an open reader, or the
+            path of a file that needs no key.
 
     Returns:
         Name to ``mindspore.Parameter``, which owns its memory; strings and maps are unchanged.
@@ -142,11 +148,12 @@ def to_mindspore(parameters: Parameters) -> dict[str, Any]:
         MissingPackageError: MindSpore is not installed.
     """
     kind = chosen(MINDSPORE)
-    if isinstance(parameters, Reader):
-        return parameters.giving(kind).load()
-    supply_of(parameters, "parameters")
+    with open_while(parameters) as entries:
+        if isinstance(entries, Reader):
+            return entries.giving(kind).load()
+    supply_of(entries, "parameters")
     with enough_memory("to copy the parameters"):
-        ours = {name: as_ours(value) for name, value in parameters.items()}
+        ours = {name: as_ours(value) for name, value in entries.items()}
         # A copy: the caller goes on with the values that were passed.
         copies = {name: value.copy() if isinstance(value, Tensor) else value for name, value in ours.items()}
     return given(copies, kind)

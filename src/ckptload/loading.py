@@ -5,24 +5,25 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 from functools import cache, partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from ckptload import filters
 from ckptload.binding.completing import Beside, Ways, told
 from ckptload.binding.loading import check_arguments, check_flags, load_param_into_net, load_share
 from ckptload.encryption.ciphers import AES_GCM, load_library
 from ckptload.encryption.keys import hidden
-from ckptload.errors import ArgumentTypeError, EmptyCheckpointError, NothingSelectedError, PartialChecksumWarning
+from ckptload.errors import ArgumentTypeError, EmptyCheckpointError, PartialChecksumWarning
 from ckptload.foreign.giving import AUTO, OURS, chosen
 from ckptload.formats.entry import CKPT, SAFETENSORS, check_format
 from ckptload.formats.limits import MAX_RECORDS
-from ckptload.messages import closest, quoted, type_name, warn
+from ckptload.messages import type_name, warn
 from ckptload.ranks.beside import files_beside
 from ckptload.ranks.opening import open_distributed
 from ckptload.ranks.strategy_files import read_strategy
 from ckptload.reading.access import Access
 from ckptload.reading.advice import misnamed
 from ckptload.reading.opening import again, is_index, open_with
+from ckptload.reading.reader import ALLOW, RAISE
 from ckptload.reading.values import given
 from ckptload.threads import Task
 
@@ -31,9 +32,6 @@ if TYPE_CHECKING:
 
     from ckptload.filters import Prefixes
     from ckptload.reading.reader import Reader
-
-#: Prefixes that nothing begins with for which similar names are looked for.
-_TRIED: Final = 5
 
 
 def load_checkpoint(
@@ -117,6 +115,7 @@ def load_checkpoint(
     kind = chosen(parameters)
     is_share = net is not None and (remove_redundancy is True or communicator is not None)
     with told(communicator, asked=is_share):
+        filters.check_choice(choice_func)
         filters.prefixes(specify_prefix, "specify_prefix")
         filters.prefixes(filter_prefix, "filter_prefix")
         check_flags(crc_check=crc_check, remove_redundancy=remove_redundancy, skip_misfits=skip_misfits)
@@ -158,7 +157,9 @@ def load_checkpoint(
         return given(again(read)[0], kind)
 
     def choose(reader: Reader) -> Reader:
-        return reader.select(choice_func=chooses, specify_prefix=specify_prefix, filter_prefix=filter_prefix)
+        return reader.select(
+            choice_func=chooses, specify_prefix=specify_prefix, filter_prefix=filter_prefix, if_empty=ALLOW
+        )
 
     ways = Ways(
         asked=is_share,
@@ -217,9 +218,11 @@ def _beside(source: object, access: Access, strategy: Any, choose: Callable[[Rea
 def _wanted(
     reader: Reader, choice_func: Callable[[str], Any] | None, specify_prefix: Prefixes, filter_prefix: Prefixes
 ) -> Reader:
-    wanted = reader.select(choice_func=choice_func, specify_prefix=specify_prefix, filter_prefix=filter_prefix)
+    wanted = reader.select(
+        choice_func=choice_func, specify_prefix=specify_prefix, filter_prefix=filter_prefix, if_empty=RAISE
+    )
     if not wanted:
-        raise _nothing_left(reader, specify_prefix, filter_prefix)
+        raise EmptyCheckpointError("the file has no tensors", path=reader.path, hint="save it again")
     return wanted
 
 
@@ -261,23 +264,6 @@ def _redundancy(reader: Reader, argument: bool) -> bool:
         said = "has been deduplicated for parallel training" if found else "has not been deduplicated"
         warn(f"{reader.path} says that it {said}, so that remove_redundancy={argument} is taken for {found}")
     return found
-
-
-def _nothing_left(reader: Reader, specify_prefix: Prefixes, filter_prefix: Prefixes) -> EmptyCheckpointError:
-    """Return an error that names some of the entries in the file."""
-    if not reader:
-        return EmptyCheckpointError("the file has no tensors", path=reader.path, hint="save it again")
-    near: list[str] = []
-    # Each goes through all names.
-    for prefix in (filters.prefixes(specify_prefix, "specify_prefix") or ())[:_TRIED]:
-        near.extend(closest(prefix, reader))
-    near = list(dict.fromkeys(near)) or list(reader)[:3]
-    kept = "nothing" if filter_prefix is None and specify_prefix is None else "no name with these prefixes"
-    return NothingSelectedError(
-        f"the filter keeps {kept} of the {len(reader)} entries",
-        path=reader.path,
-        hint="names in the file are, for example, " + quoted(near[:5]),
-    )
 
 
 # -- in the background -----------------------------------------------------------------------------------------
@@ -345,12 +331,13 @@ def load_checkpoint_async(
         A future. Its ``result()`` returns or raises what `load_checkpoint` does.
 
     Raises:
-        ArgumentTypeError: `ckpt_file_name` is not a path, or `parameters` not a str.
+        ArgumentTypeError: `ckpt_file_name` is not a path, `choice_func` not a function, or `parameters` not a str.
         ArgumentError: `parameters` is not a known kind.
         MissingPackageError: `parameters` needs a package that is not installed.
             Every other error comes from ``result()``.
     """
     dec_key = hidden(dec_key)
+    filters.check_choice(choice_func)
     path = os.fspath(ckpt_file_name) if isinstance(ckpt_file_name, (str, os.PathLike)) else None
     if not isinstance(path, str):
         raise ArgumentTypeError(

@@ -156,7 +156,7 @@ def install() -> Installation:
     try:
         import_module("mindspore.train.serialization")
     except ImportError as error:
-        raise MissingPackageError(_NONE, hint="install mindspore") from error
+        raise MissingPackageError(_NONE, hint="pip install mindspore") from error
     if imported_mindspore() is None:
         raise MissingPackageError(f"{_NONE}: another module has its name", hint="install mindspore, and import it")
     return Installation().__enter__()

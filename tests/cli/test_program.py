@@ -22,22 +22,24 @@ pytest.importorskip("rich")
 import click
 
 import ckptload
+from ckptload import extras
 from ckptload.__main__ import main
 from ckptload.cli import app, text
+from ckptload.cli.commands import COMMANDS
 from cli_program import FIXTURES, KEY, PATIENCE, PROGRAM, environment, on_terminal, run
 from strategies import block, floats, record
 
 pytestmark = pytest.mark.slow
 
-COMMANDS = ["inspect", "verify", "diff", "convert", "encrypt", "decrypt", "report"]
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="needs a POSIX system")
 
 
-def without_the_extra(*arguments: object) -> subprocess.CompletedProcess[str]:
+def without_the_extra(*arguments: object, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
     """Run the command in a Python that finds neither click nor rich."""
     hidden = "import sys; sys.modules['click'] = sys.modules['rich'] = None; "
     return subprocess.run(
         [sys.executable, "-c", hidden + "from ckptload.__main__ import main; sys.exit(main())", *map(str, arguments)],
+        cwd=folder,
         check=False,
         capture_output=True,
         text=True,
@@ -71,8 +73,24 @@ def test_without_the_extra_a_missing_shard_is_told_once(tmp_path: Path) -> None:
 
 def test_without_the_extra_the_help_says_what_the_extra_adds() -> None:
     done = without_the_extra("--help")
-    assert 'pip install "ckptload[cli]"' in done.stdout
-    assert without_the_extra("--stats", "x.ckpt").returncode == 2
+    assert "the extra 'cli'" in done.stdout
+    assert without_the_extra("help").stdout == done.stdout
+    assert without_the_extra("version").stdout == without_the_extra("--version").stdout == run("--version").out
+    refused = without_the_extra("--stats", "x.ckpt")
+    assert refused.returncode == 2
+    assert "'--stats' is an option of the extra 'cli'" in refused.stderr
+
+
+@pytest.mark.parametrize("command", [name for name in COMMANDS if name not in {"help", "version"}])
+def test_without_the_extra_a_command_names_the_extra(command: str, tmp_path: Path) -> None:
+    """A file of that name is still listed."""
+    done = without_the_extra(command, FIXTURES / "lenet5.ckpt")
+    assert (done.returncode, done.stdout) == (2, "")
+    first, second = done.stderr.splitlines()
+    assert first == f"ckptload: the command {command} needs the extra 'cli', which is not installed"
+    assert second == f"  hint: {extras.install('cli')}"
+    (tmp_path / command).write_bytes((FIXTURES / "cell.ckpt").read_bytes())
+    assert without_the_extra(command, folder=tmp_path).returncode == 0
 
 
 @pytest.mark.parametrize(
@@ -104,7 +122,7 @@ def test_the_script_and_the_module_are_one_program() -> None:
 def test_the_help_of_every_command_has_examples(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([command, "--help"]) == 0
     shown = capsys.readouterr().out
-    assert f"\n    ckptload {command} " in shown or command == "inspect"
+    assert re.search(rf"\n    ckptload {command}[ \n]", shown) or command == "inspect"
     assert "Examples:\n" in shown
 
 

@@ -244,8 +244,8 @@ def test_both_ways_to_npz_write_the_same(source: Path, tmp_path: Path) -> None:
 def test_other_refusals(source: Path, tmp_path: Path) -> None:
     with pytest.raises(EmptyCheckpointError, match="the filter keeps none of 5 entries"):
         convert(source, tmp_path / "out.ckpt", choice_func=lambda _: False)
-    with pytest.raises(ArgumentTypeError, match="must be an open reader"):
-        ckptload.convert_checkpoint(source, tmp_path / "out.ckpt")  # type: ignore[arg-type]
+    with pytest.raises(ArgumentTypeError, match="must be a path or an open reader"):
+        ckptload.convert_checkpoint({}, tmp_path / "out.ckpt")  # type: ignore[arg-type]
     with pytest.raises(UnsavableTypeError):
         convert(FIXTURES / "plain_2.10.0_maptensor.ckpt", tmp_path / "out.safetensors")
     with pytest.raises(ArgumentError, match="map cannot be saved encrypted"):

@@ -26,6 +26,7 @@ from ckptload.errors import (
     CheckpointError,
     ClosedReaderError,
     CorruptCheckpointError,
+    NothingSelectedError,
     OutOfMemoryError,
     ReadError,
     UnknownNameError,
@@ -187,7 +188,21 @@ def test_a_selection_is_a_reader_of_some_names(reader: Reader) -> None:
     assert list(chosen.select(filter_prefix="w")) == ["scalar"]
     assert list(reader.select(specify_prefix=["s", "b"], filter_prefix="st")) == ["b", "scalar"]
     assert list(reader.select()) == NAMES
-    assert list(reader.select(specify_prefix="nothing")) == []
+
+
+def test_a_selection_of_nothing_warns_raises_or_is_allowed(reader: Reader) -> None:
+    said = r"the filter keeps no name with these prefixes of the 6 entries; .* 'w', 'b', 'note'"
+    with pytest.warns(UserWarning, match=said):
+        assert list(reader.select(specify_prefix="nothing")) == []
+    with pytest.warns(UserWarning, match="the filter keeps nothing of the 6 entries"):
+        reader.select(choice_func=lambda _: False)
+    with pytest.raises(NothingSelectedError, match="keeps no name"):
+        reader.select(specify_prefix="nothing", if_empty="raise")
+    nothing = reader.select(specify_prefix="nothing", if_empty="allow")
+    assert not nothing
+    assert not nothing.select(specify_prefix="w")
+    with pytest.raises(ArgumentError, match="if_empty must be one of warn, raise, allow"):
+        reader.select(if_empty="ignore")
 
 
 def test_what_choice_func_raises_names_the_file(reader: Reader) -> None:

@@ -113,7 +113,7 @@ def refuse(_: str) -> bool:
         ({"split_dst_file": (1,)}, ArgumentTypeError, "split_dst_file must be a tuple"),
         ({"split_dst_file": (1, "2")}, ArgumentTypeError, "two ints"),
         ({"max_process_num": None}, ArgumentTypeError, "max_process_num"),
-        ({"choice_func": 3}, ArgumentTypeError, "choice_func must be callable"),
+        ({"choice_func": 3}, ArgumentTypeError, "choice_func must be a function"),
         ({"choice_func": lambda _: None}, ArgumentTypeError, "must return a bool or a str"),
         ({"choice_func": lambda _: "same"}, ArgumentError, "would both become 'same'"),
         ({"choice_func": refuse}, CheckpointError, "choice_func raised KeyError"),

@@ -64,6 +64,6 @@ def test_a_set_behind_a_url(tmp_path: Path) -> None:
 def test_without_fsspec_a_url_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "fsspec", None)
     monkeypatch.setitem(sys.modules, "fsspec.core", None)
-    with pytest.raises(MissingPackageError, match="needs fsspec"):
+    with pytest.raises(MissingPackageError, match="fsspec, which is not installed"):
         folders.contents("s3://bucket/run")
     assert not folders.is_folder("s3://bucket/run")

@@ -8,6 +8,7 @@ disk error, can leave a net partly loaded (docs/binding.md, "All or nothing").
 from __future__ import annotations
 
 import logging
+import os
 from collections import Counter
 from collections.abc import Mapping
 from functools import cache, partial
@@ -26,6 +27,7 @@ from ckptload.errors import ArgumentError, ArgumentTypeError, BindingError, Hint
 from ckptload.messages import listed, shown_value, type_name, warn
 from ckptload.nets.foreign import is_module
 from ckptload.nets.slots import target_of
+from ckptload.reading.given import open_while, opened
 from ckptload.reading.reader import Reader
 from ckptload.tensors import casting
 from ckptload.tensors.parameter import Parameter
@@ -38,7 +40,7 @@ if TYPE_CHECKING:
     from ckptload.binding.supplies import Supply
     from ckptload.nets.slots import Slot, Target
 
-Parameters = Mapping[str, Any] | Reader
+Parameters = Mapping[str, Any] | Reader | str | os.PathLike[str]
 
 _log = logging.getLogger("ckptload")
 
@@ -180,7 +182,8 @@ def plan_binding(
 
     Args:
         net: the net: a Cell, a ``mindspore.nn.Cell`` or a ``torch.nn.Module``.
-        parameters: what `load_checkpoint` returned, or an open reader (see `open_checkpoint`).
+        parameters: what `load_checkpoint` returned, an open reader (see `open_checkpoint`), or the path of a file that
+            needs no key; the file is open as long as the plan is there.
         strict_load: match equal names and dtypes only. If False, the ends of names match, too, and values are
             converted between float dtypes and between signed integer dtypes.
         name_map: renames the entries first: a dictionary of names, or of their beginnings up to a dot; or a
@@ -197,14 +200,14 @@ def plan_binding(
         CheckpointError: a wanted entry is damaged, or an encrypted file is not authentic.
     """
     check_arguments(net, strict_load, skip_misfits=skip_misfits)
-    supply = supply_of(parameters, "parameters")
+    entries = opened(parameters)
     return plan_target(
         target_of(net),
-        supply,
+        supply_of(entries, "parameters"),
         strict=strict_load,
         name_map=name_map,
         skip_misfits=skip_misfits,
-        is_ckpt=is_ckpt(parameters),
+        is_ckpt=is_ckpt(entries),
     )
 
 
@@ -227,8 +230,8 @@ def load_param_into_net(
 
     Args:
         net: the net: a Cell, a ``mindspore.nn.Cell`` or a ``torch.nn.Module``.
-        parameter_dict: what `load_checkpoint` returned; or an open reader, whose tensor data is read straight
-            into the net.
+        parameter_dict: what `load_checkpoint` returned; or an open reader, or the path of a file that needs no key,
+            whose tensor data is read straight into the net.
         strict_load: match equal names and dtypes only. If False, the ends of names match, too, and values are
             converted between float dtypes and between signed integer dtypes.
         remove_redundancy: `parameter_dict` is what one rank of parallel training has saved with redundancy removed;
@@ -263,27 +266,27 @@ def load_param_into_net(
     is_share = remove_redundancy is True or communicator is not None
     with told(communicator, asked=is_share):
         check_arguments(net, strict_load, remove_redundancy, skip_misfits=skip_misfits)
-    if is_share:
-        ways = Ways(asked=True, strategy=strategy, communicator=communicator, beside=lambda: None)
-        return load_share(net, lambda: parameter_dict, strict_load, ways, name_map=name_map, skip_misfits=skip_misfits)
-    _check_values(parameter_dict)
-    supply = supply_of(parameter_dict, "parameter_dict")
-    plan = plan_target(
-        target_of(net),
-        supply,
-        strict=strict_load,
-        name_map=name_map,
-        skip_misfits=skip_misfits,
-        is_ckpt=is_ckpt(parameter_dict),
-    )
-    ours = skip_misfits or name_map is not None or isinstance(parameter_dict, Reader) or is_module(net)
-    if plan.unmatched and not ours:
-        warn(str(plan.no_match()))
+    with open_while(parameter_dict) as entries:
+        if is_share:
+            ways = Ways(asked=True, strategy=strategy, communicator=communicator, beside=lambda: None)
+            return load_share(net, lambda: entries, strict_load, ways, name_map=name_map, skip_misfits=skip_misfits)
+        _check_values(entries)
+        plan = plan_target(
+            target_of(net),
+            supply_of(entries, "parameter_dict"),
+            strict=strict_load,
+            name_map=name_map,
+            skip_misfits=skip_misfits,
+            is_ckpt=is_ckpt(entries),
+        )
+        ours = skip_misfits or name_map is not None or isinstance(entries, Reader) or is_module(net)
+        if plan.unmatched and not ours:
+            warn(str(plan.no_match()))
+            return plan.param_not_load, plan.ckpt_not_load
+        plan.check()
+        plan.warn()
+        plan.apply()
         return plan.param_not_load, plan.ckpt_not_load
-    plan.check()
-    plan.warn()
-    plan.apply()
-    return plan.param_not_load, plan.ckpt_not_load
 
 
 def load_share(

@@ -124,7 +124,7 @@ def supply_of(parameters: object, argument: str) -> Supply:
         return _ReaderSupply(parameters.giving(OURS))
     if not isinstance(parameters, dict):
         raise ArgumentTypeError(
-            f"{argument} must be a dict or an open checkpoint, not {type_name(parameters)}",
+            f"{argument} must be a dict, an open checkpoint or a path, not {type_name(parameters)}",
             hint="load_checkpoint() returns such a dict, open_checkpoint() opens a checkpoint",
         )
     for key, value in parameters.items():

@@ -14,6 +14,7 @@ from click.shell_completion import CompletionItem, shell_complete
 
 from ckptload import __version__
 from ckptload.cli import options, text
+from ckptload.cli.commands import COMMANDS
 from ckptload.cli.completion import PROGRAM, VARIABLE
 from ckptload.errors import CheckpointError
 from ckptload.messages import shown_text
@@ -22,24 +23,6 @@ from ckptload.shown import KEY_FROM, length, may_be_key, printable
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-#: Commands in the order of the help, each with its module and its name there.
-_COMMANDS: Final = {
-    "inspect": ("inspect", "command"),
-    "show": ("show", "command"),
-    "verify": ("verify", "command"),
-    "diff": ("diff", "command"),
-    "convert": ("convert", "command"),
-    "map": ("map", "command"),
-    "strategy": ("strategy", "command"),
-    "encrypt": ("encrypt", "encrypt"),
-    "decrypt": ("encrypt", "decrypt"),
-    "report": ("report", "command"),
-    "merge": ("merge", "command"),
-    "reshard": ("reshard", "command"),
-    "completion": ("completion", "command"),
-    "help": ("help", "help_"),
-    "version": ("help", "version"),
-}
 _DEFAULT: Final = "inspect"
 _OWN_OPTIONS: Final = frozenset({"--help", "-h", "--version"})
 
@@ -48,18 +31,18 @@ class _Commands(options.Command, click.Group):
     """The commands, each imported when it is called; any other word is a file to inspect."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 -- click's signature
-        return list(_COMMANDS)
+        return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        if cmd_name not in _COMMANDS:
+        if cmd_name not in COMMANDS:
             return None
-        module, attribute = _COMMANDS[cmd_name]
+        module, attribute = COMMANDS[cmd_name]
         command: click.Command = getattr(importlib.import_module(f"ckptload.cli.{module}"), attribute)
         command.name = cmd_name
         return command
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        if args and not ctx.resilient_parsing and args[0] not in _COMMANDS and args[0] not in _OWN_OPTIONS:
+        if args and not ctx.resilient_parsing and args[0] not in COMMANDS and args[0] not in _OWN_OPTIONS:
             _suspect_a_typing_error(args[0])
             args = [_DEFAULT, *args]
         return super().parse_args(ctx, args)
@@ -68,7 +51,7 @@ class _Commands(options.Command, click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         # Only completion gets here with a file: otherwise `parse_args` has put the command before it.
-        if ctx.resilient_parsing and args[0] not in _COMMANDS:
+        if ctx.resilient_parsing and args[0] not in COMMANDS:
             args = [_DEFAULT, *args]
         return super().resolve_command(ctx, args)
 
@@ -81,7 +64,7 @@ def _suspect_a_typing_error(word: str) -> None:
     """Refuse a word that looks like a misspelt command and is not a file."""
     if os.path.exists(word) or "." in word or "/" in word or word.startswith("-"):  # noqa: PTH110
         return
-    near = difflib.get_close_matches(word, _COMMANDS, n=1)
+    near = difflib.get_close_matches(word, COMMANDS, n=1)
     raise click.UsageError(
         f"{shown_text(word)} is neither a command nor a file" + (f"; did you mean {near[0]}?" if near else "")
     )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING, Final
 
-from ckptload import open_checkpoint
+from ckptload import __version__, extras, open_checkpoint
 from ckptload.cli import text
+from ckptload.cli.commands import COMMANDS
 from ckptload.errors import CheckpointError
 from ckptload.messages import shown_text
 from ckptload.shown import label, printable
@@ -21,21 +23,30 @@ usage: python -m ckptload FILE...
 
 List the entries of MindSpore checkpoints: name, dtype, shape, bytes.
 
-This is the plain listing. The extra cli adds trees, statistics, JSON, encrypted files, and the commands
-verify, diff, convert, encrypt, decrypt and report:  pip install "ckptload[cli]"
+This is the plain listing. With the extra "cli" there are trees, statistics, JSON, encrypted files, and the commands
+{commands}:
+  {install}
 """
-_NOTE: Final = 'for inspect, verify, diff, convert and report: pip install "ckptload[cli]"'
+_HELP: Final = ("-h", "--help", "help")
+_VERSION: Final = ("--version", "version")
+#: This program does what the first and the words above do.
+_OTHERS: Final = tuple(name for name in COMMANDS if name not in {"inspect", *_HELP, *_VERSION})
 
 
 def run(arguments: Sequence[str]) -> int:
     """List the given files; return the exit code."""
-    if not arguments or arguments[0] in {"-h", "--help"}:
-        (sys.stdout if arguments else sys.stderr).write(_USAGE)
+    if not arguments or arguments[0] in _HELP:
+        usage = _USAGE.format(commands=", ".join(_OTHERS), install=extras.install(extras.CLI))
+        (sys.stdout if arguments else sys.stderr).write(usage)
         return text.SOUND if arguments else text.USAGE
+    if arguments[0] in _VERSION:
+        sys.stdout.write(f"ckptload {__version__}\n")
+        return text.SOUND
     unknown = [argument for argument in arguments if argument.startswith("-")]
+    if arguments[0] in COMMANDS and not os.path.exists(arguments[0]):  # noqa: PTH110 -- of a word on the command line
+        return _refuse(f"the command {arguments[0]} needs the extra {extras.CLI!r}, which is not installed")
     if unknown:
-        _complain([f"ckptload: {shown_text(unknown[0])} is not an option of the plain listing", f"  hint: {_NOTE}"])
-        return text.USAGE
+        return _refuse(f"{shown_text(unknown[0])} is an option of the extra {extras.CLI!r}, which is not installed")
     codes = []
     for number, path in enumerate(arguments):
         if len(arguments) > 1:
@@ -47,8 +58,13 @@ def run(arguments: Sequence[str]) -> int:
             _complain(text.error_lines(error, path))
             codes.append(text.exit_code(error))
     if sys.stdout.isatty():
-        _complain([_NOTE])
+        _complain([f"for trees, statistics, verify, diff, convert and more: {extras.install(extras.CLI)}"])
     return text.worst(codes)
+
+
+def _refuse(problem: str) -> int:
+    _complain([f"ckptload: {problem}", f"  hint: {extras.install(extras.CLI)}"])
+    return text.USAGE
 
 
 def _list(reader: Reader, path: str) -> int:

@@ -21,6 +21,7 @@ WORDS: Final[Words] = {
     "mode": "--mode ",
     "mode_of_the_file": None,
     "open_file": None,
+    "open_with_key": None,
     "open_ours": None,
     "open_torch": "inspect shows what is in it, and convert writes it as a .ckpt or .safetensors file",
     "pipe": "write it to a file first",

@@ -16,6 +16,7 @@ from ckptload.converting.shards import parse_size
 from ckptload.encryption.ciphers import AES_GCM
 from ckptload.encryption.keys import Carried, hidden
 from ckptload.errors import ArgumentTypeError, CheckpointError, enough_memory
+from ckptload.filters import check_choice
 from ckptload.formats.entry import CKPT, SAFETENSORS
 from ckptload.formats.limits import MAX_RECORDS
 from ckptload.messages import shown_value, type_name
@@ -258,6 +259,7 @@ def _run(
     progress: Progress | None,
 ) -> None:
     """Convert files in threads, or by an executor."""
+    check_choice(choice_func)
     check_executor(executor)
     if executor is None:
 

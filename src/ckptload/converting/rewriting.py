@@ -26,7 +26,8 @@ from ckptload.filters import MAX_NAME
 from ckptload.formats.entry import SAFETENSORS, TORCH
 from ckptload.formats.safetensors.weight_map import ENDING
 from ckptload.messages import counted, listed, shown_text, shown_value, type_name, warn
-from ckptload.reading.reader import Reader
+from ckptload.reading.given import open_while
+from ckptload.reading.reader import ALLOW, Reader
 from ckptload.writing import targets
 from ckptload.writing.gathering import gather
 
@@ -48,7 +49,7 @@ _NO_UTF8: Final = re.compile("[\ud800-\udfff]")
 
 
 def convert_checkpoint(
-    source: Reader,
+    source: Reader | str | os.PathLike[str],
     path: str | os.PathLike[str],
     *,
     format: str | None = None,
@@ -65,13 +66,14 @@ def convert_checkpoint(
     dry_run: bool = False,
     replace: bool = True,
 ) -> Moves:
-    """Write an open checkpoint in any format, in little memory whatever its size; but a .pt is put together in memory.
+    """Write a checkpoint in any format, in little memory whatever its size; but a .pt is put together in memory.
 
     The result replaces an existing file, or a set of shards as a whole, only when it is complete and synced to the
     disk. Strings are kept in the metadata of a safetensors file, and restored from there.
 
     Args:
-        source: an open reader of any format, encrypted or not; also that of `open_torch_file`.
+        source: an open reader of any format, encrypted or not, also that of `open_torch_file`; or the path of a file
+            that needs no key.
         path: file to write. For safetensors in shards it is a folder, or the path of the index in it,
             ``model.safetensors.index.json``. If all entries fit into one shard, that is ``model.safetensors``, with an
             index only if `path` is that of one.
@@ -109,26 +111,28 @@ def convert_checkpoint(
         UserWarning: values are too large for `dtype`.
     """
     enc_key = hidden(enc_key)
-    conversion = Conversion(
-        source,
-        path,
-        format=format,
-        choice_func=choice_func,
-        name_map=name_map,
-        dtype=dtype,
-        crc_check=crc_check,
-        max_shard_size=max_shard_size,
-        enc_key=enc_key,
-        enc_mode=enc_mode,
-        metadata=metadata,
-        replace=replace,
-    )
+    filters.check_choice(choice_func)
     check_progress(progress)
     check_executor(executor)
-    if not dry_run:
-        meter = Meter(conversion.nbytes, progress)
-        shards = None if executor is None else conversion.shard_writer(Again(source), meter, executor)
-        conversion.result.write(meter, write=shards)
+    with open_while(source) as reader:
+        conversion = Conversion(
+            reader,
+            path,
+            format=format,
+            choice_func=choice_func,
+            name_map=name_map,
+            dtype=dtype,
+            crc_check=crc_check,
+            max_shard_size=max_shard_size,
+            enc_key=enc_key,
+            enc_mode=enc_mode,
+            metadata=metadata,
+            replace=replace,
+        )
+        if not dry_run:
+            meter = Meter(conversion.nbytes, progress)
+            shards = None if executor is None else conversion.shard_writer(Again(reader), meter, executor)
+            conversion.result.write(meter, write=shards)
     conversion.warn_of_infinity()
     return conversion.moves
 
@@ -162,7 +166,7 @@ class Conversion:
         replace: bool,
     ) -> None:
         if not isinstance(source, Reader):
-            raise ArgumentTypeError(f"source must be an open reader, not {type_name(source)}")
+            raise ArgumentTypeError(f"source must be a path or an open reader, not {type_name(source)}")
         limit = None if max_shard_size is None else parse_size(max_shard_size)
         targets.check_local(given := path_of("path", path))
         place = Path(given).absolute()
@@ -214,7 +218,7 @@ def chosen(source: Reader, choice_func: Callable[[str], Any] | None, kept: Mappi
         ArgumentError: a tensor and a string have the same name.
         NothingSelectedError: the filter does not keep any entry.
     """
-    wanted = source.select(choice_func=choice_func)
+    wanted = source.select(choice_func=choice_func, if_empty=ALLOW)
     wanted.check_types()
     texts = {name: kept[name] for name in filters.select(kept, choice_func=choice_func)}
     found = gather(wanted, None, None) + gather(texts, None, None)

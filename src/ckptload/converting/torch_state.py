@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ckptload.errors import Hint, MissingPackageError, UnsupportedTypeError, importable
-from ckptload.formats.entry import TENSOR
+from ckptload.errors import Hint, UnsupportedTypeError
+from ckptload.foreign.giving import need, step
+from ckptload.formats.entry import TENSOR, TORCH
 from ckptload.writing.atomic import Replacement
 
 if TYPE_CHECKING:
@@ -27,14 +28,10 @@ def check(items: Iterable[Item]) -> None:
         MissingPackageError: torch is not installed.
         UnsupportedTypeError: an item is no tensor, or torch does not have its dtype.
     """
-    try:
-        with importable("torch"):
-            from ckptload.foreign import torch_tensors  # noqa: PLC0415 -- torch is optional, and slow to import
-    except ImportError as error:
-        raise MissingPackageError(
-            "a file of PyTorch is written by torch, which is not installed here, or broken",
-            hint="install it (pip install torch), or write a .safetensors file, which needs no torch",
-        ) from error
+    instead = Hint("{install}, or write a .safetensors file, which needs no torch", install=step(TORCH))
+    need(TORCH, "a file of PyTorch", hint=instead)
+    from ckptload.foreign import torch_tensors  # noqa: PLC0415 -- torch is optional, and slow to import
+
     for item in items:
         if item.kind != TENSOR or item.dtype is None:
             raise UnsupportedTypeError(

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from ckptload.errors import ArgumentError, ArgumentTypeError, Hint, MissingPackageError
+from ckptload import extras
+from ckptload.errors import ArgumentError, ArgumentTypeError, Hint, MissingPackageError, importable
 from ckptload.foreign.classes import MINDSPORE, TORCH, imported_mindspore
 from ckptload.messages import shown_value, type_name
 
@@ -38,22 +39,40 @@ def chosen(parameters: object) -> str:
     if parameters == AUTO:
         return OURS if imported_mindspore() is None else MINDSPORE
     if parameters in (MINDSPORE, TORCH):
-        _check_installed(parameters)
+        hint = Hint("{install}", ", or {own_parameters}", install=step(parameters))
+        need(parameters, f"parameters={parameters!r}", hint=hint)
     return parameters
 
 
-def _check_installed(framework: str) -> None:
-    """Import a framework that was asked for, and raise MissingPackageError if that fails."""
+def need(framework: str, what: str, *, path: str | None = None, hint: Hint | None = None) -> None:
+    """Import a framework that a call cannot do without.
+
+    Args:
+        framework: `TORCH` or `MINDSPORE`.
+        what: what needs it, for the message.
+        path: the file that the call is about.
+        hint: what to do; by default to install it.
+
+    Raises:
+        MissingPackageError: it is not installed, or cannot be imported.
+    """
     cause: ImportError | None = None
     try:
-        import_module(framework)
+        with importable(framework):
+            import_module(framework)
     except ImportError as error:
         cause = error
     if cause is not None or (framework == MINDSPORE and imported_mindspore() is None):
         raise MissingPackageError(
-            f"parameters={framework!r} needs {framework}, which is not installed here, or broken",
-            hint=Hint("install it", ", or {own_parameters}"),
+            f"{what} needs {framework}, which is not installed here, or broken",
+            path=path,
+            hint=hint or Hint("{install}", install=step(framework)),
         ) from cause
+
+
+def step(framework: str) -> str:
+    """Return how to install a framework."""
+    return extras.install(extras.TORCH) if framework == TORCH else f"pip install {framework}"
 
 
 def check(kind: str, tensors: Iterable[tuple[str, DType]]) -> None:

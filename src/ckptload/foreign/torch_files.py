@@ -59,7 +59,7 @@ def read(file: str | IO[bytes], label: str, *, mapped: bool) -> State:
             f"files of PyTorch are read by torch 2.6 or newer, and torch {torch.__version__} is installed: older ones "
             "may run code that is in a file",
             path=label,
-            hint="install a newer torch",
+            hint=f'pip install "torch>={".".join(map(str, _SAFE_FROM))}"',
         )
     try:
         with warnings.catch_warnings():

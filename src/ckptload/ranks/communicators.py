@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
 
 import numpy as np
 
-from ckptload.errors import ArgumentError, ArgumentTypeError, MissingPackageError, importable
+from ckptload import extras
+from ckptload.errors import ArgumentError, ArgumentTypeError, Hint, MissingPackageError, importable
 from ckptload.foreign.classes import TORCH, imported_mindspore, is_a
 from ckptload.messages import shown_value, type_name
 from ckptload.ranks.layout_numbers import MAX_DEVICES
@@ -157,7 +158,9 @@ def _started_mpi() -> Any:
     except Exception as error:
         cause = error.__cause__
         if isinstance(error, ModuleNotFoundError):
-            raise MissingPackageError("mpi4py is not installed", hint="pip install 'ckptload[mpi]' mpich") from error
+            raise MissingPackageError(
+                "mpi4py is not installed", hint=Hint("{install}", install=extras.install(extras.MPI, "mpich"))
+            ) from error
         if isinstance(error, ImportError) or "MPI library" in str(error) or isinstance(cause, RuntimeError):
             raise MissingPackageError(
                 "libmpi not found: mpi4py is installed, and no library of MPI",

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from itertools import islice, pairwise
+from typing import TYPE_CHECKING, Any, Final
 
 from ckptload import filters, messages
 from ckptload.errors import (
+    ArgumentError,
     CheckpointError,
+    NothingSelectedError,
     UnknownNameError,
     UnsupportedTypeError,
 )
@@ -31,6 +33,15 @@ if TYPE_CHECKING:
     from ckptload.formats.entry import Entry
     from ckptload.formats.index import Index
     from ckptload.sources.base import Source
+
+
+#: What `Reader.select` does if it selects nothing.
+WARN: Final = "warn"
+RAISE: Final = "raise"
+ALLOW: Final = "allow"
+_IF_EMPTY: Final = (WARN, RAISE, ALLOW)
+#: Prefixes for which the nearest names are looked for; each goes through all names.
+_TRIED: Final = 5
 
 
 class Reader(OpenFile, Mapping[str, Any]):
@@ -148,6 +159,7 @@ class Reader(OpenFile, Mapping[str, Any]):
         choice_func: Callable[[str], Any] | None = None,
         specify_prefix: Prefixes = None,
         filter_prefix: Prefixes = None,
+        if_empty: str = WARN,
     ) -> Reader:
         """Return a reader of the selected names, on the same open file.
 
@@ -155,6 +167,7 @@ class Reader(OpenFile, Mapping[str, Any]):
             choice_func: called once with each name; a true result selects the name.
             specify_prefix: one or several prefixes; a name must begin with one of them.
             filter_prefix: one or several prefixes; a name must not begin with any of them.
+            if_empty: what to do if there are entries and none is selected: ``"warn"``, ``"raise"`` or ``"allow"``.
 
         If a prefix is given, `choice_func` is not called (see `filters.select`).
 
@@ -164,16 +177,28 @@ class Reader(OpenFile, Mapping[str, Any]):
         Raises:
             ArgumentTypeError: a prefix is not a str, or a list or tuple of str.
             ArgumentError: a prefix is empty.
+            NothingSelectedError: `if_empty` is ``"raise"``; the message lists names that are near.
             CheckpointError: `choice_func` raised an exception, which is the cause.
+
+        Warns:
+            UserWarning: nothing is selected, likewise.
         """
+        if if_empty not in _IF_EMPTY:
+            raise ArgumentError(f"if_empty must be one of {', '.join(_IF_EMPTY)}, not {messages.shown_value(if_empty)}")
         index = self._open_index()
         with self._in_file():
+            names = index.names() if self._chosen is None else self._chosen
             chosen = filters.select(
-                index.names() if self._chosen is None else self._chosen,
+                names,
                 choice_func=choice_func,
                 specify_prefix=specify_prefix,
                 filter_prefix=filter_prefix,
             )
+        if names and not chosen and if_empty != ALLOW:
+            nothing = _nothing_selected(self, filters.prefixes(specify_prefix, "specify_prefix"), filter_prefix)
+            if if_empty == RAISE:
+                raise nothing
+            messages.warn(f"{nothing.problem}; {nothing.hint}")
         return Reader(index, chosen, parent=self, gives=self._gives)
 
     def giving(self, parameters: str) -> Reader:
@@ -372,3 +397,15 @@ class Reader(OpenFile, Mapping[str, Any]):
             name=said,
             hint="the nearest names are " + messages.quoted(near) if near else "list(reader) has all names",
         )
+
+
+def _nothing_selected(reader: Reader, wanted: tuple[str, ...] | None, unwanted: Prefixes) -> NothingSelectedError:
+    """Return an error that lists names of the file near the prefixes, or its first ones."""
+    near = [name for prefix in (wanted or ())[:_TRIED] for name in messages.closest(prefix, reader)]
+    near = list(dict.fromkeys(near)) or list(islice(reader, 3))
+    kept = "nothing" if unwanted is None and wanted is None else "no name with these prefixes"
+    return NothingSelectedError(
+        f"the filter keeps {kept} of the {len(reader)} entries",
+        path=reader.path,
+        hint="names in the file are, for example, " + messages.quoted(near[:5]),
+    )

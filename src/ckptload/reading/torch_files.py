@@ -19,12 +19,10 @@ from ckptload.errors import (
     CorruptCheckpointError,
     Hint,
     LimitError,
-    MissingPackageError,
     WrongFormatError,
     enough_memory,
-    importable,
 )
-from ckptload.foreign.giving import AUTO, chosen
+from ckptload.foreign.giving import AUTO, chosen, need
 from ckptload.formats import limits
 from ckptload.formats.coverage import WHOLE, Coverage
 from ckptload.formats.entry import TENSOR, TORCH, UNSUPPORTED, Entry, unsupported
@@ -165,15 +163,9 @@ def _check_directory(source: Source, max_records: int) -> None:
 
 
 def _read(source: Source, *, mapped: bool) -> State:
-    try:
-        with importable("torch"):
-            from ckptload.foreign import torch_files  # noqa: PLC0415 -- torch is optional, and slow to import
-    except ImportError as error:
-        raise MissingPackageError(
-            "a file of PyTorch is read by torch, which is not installed here, or broken",
-            path=source.label,
-            hint="install it: pip install torch",
-        ) from error
+    need(TORCH, "a file of PyTorch", path=source.label)
+    from ckptload.foreign import torch_files  # noqa: PLC0415 -- torch is optional, and slow to import
+
     if mapped and source.path is not None:
         return torch_files.read(source.path, source.label, mapped=True)
     return torch_files.read(io.BufferedReader(SourceStream(source)), source.label, mapped=False)

@@ -17,6 +17,7 @@ from ckptload.converting.rewriting import check_new_names
 from ckptload.encryption.ciphers import AES_GCM
 from ckptload.encryption.keys import hidden
 from ckptload.errors import ArgumentError, ArgumentTypeError, CheckpointError
+from ckptload.filters import check_choice
 from ckptload.formats.entry import SAFETENSORS, TENSOR
 from ckptload.messages import shown_value, type_name
 from ckptload.ranks.folders import HYPER, UNIFIED_MAP
@@ -95,8 +96,7 @@ def unified_safetensors(
     share = _share(split_dst_file)
     if isinstance(max_process_num, bool) or not isinstance(max_process_num, int):
         raise ArgumentTypeError(f"max_process_num must be an int, not {type_name(max_process_num)}")
-    if choice_func is not None and not callable(choice_func):
-        raise ArgumentTypeError(f"choice_func must be callable or None, not {type_name(choice_func)}")
+    check_choice(choice_func)
     check_executor(executor)
     check_progress(progress)
     check_local(given := path_of("dst_dir", dst_dir))

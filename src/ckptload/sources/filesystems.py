@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from contextlib import suppress
+from importlib.util import find_spec
 from typing import Any, Final
+
+from ckptload import extras, shown
+from ckptload.errors import Hint, MissingPackageError
 
 #: What file systems call that which identifies the content of a file. The first that there is counts.
 _CONTENT: Final = (
@@ -25,8 +30,48 @@ _LATE: Final = (
     ("fsspec.implementations.memory", "MemoryFileSystem"),
     ("fsspec.implementations.reference", "ReferenceFileSystem"),
 )
+#: In a chain such as ``zip://a.ckpt::s3://bucket/b.zip``, each link has a scheme, or is nothing else.
+_SCHEME: Final = re.compile(r"(?:^|::)([\w+.-]+?)(?=://|::|$)")
 #: File systems lie upon one another, but not that deep.
 _DEPTH: Final = 8
+
+
+def opened(url: str) -> tuple[Any, str]:
+    """Return the file system of a URL, and the name in it.
+
+    Raises:
+        MissingPackageError: fsspec is not installed, or the package that it needs for this kind of URL.
+        Exception: whatever the file system raises, as part of which the whole URL may be shown.
+    """
+    place = shown.place(url)
+    try:
+        from fsspec.core import url_to_fs  # noqa: PLC0415 -- an optional dependency, needed for URLs only
+    except ImportError as error:
+        raise MissingPackageError(
+            "URLs are read with fsspec, which is not installed",
+            path=place,
+            hint=Hint("{install}", install=extras.install(extras.REMOTE)),
+        ) from error
+    try:
+        found: tuple[Any, str] = url_to_fs(url)
+    except ImportError as error:
+        said = shown.without(str(error), url)
+    else:
+        return found
+    # Not chained: the frames of the original exception show the whole URL.
+    raise MissingPackageError(
+        f"a package that fsspec needs for this kind of URL is not installed: {said}", path=place, hint=_driver(url)
+    )
+
+
+def _driver(url: str) -> str:
+    """Return what to install for the schemes of a URL."""
+    from fsspec.registry import known_implementations  # noqa: PLC0415 -- it is there by now
+
+    classes = (known_implementations.get(scheme, {}).get("class", "") for scheme in _SCHEME.findall(url))
+    packages = {str(cls).partition(".")[0] for cls in classes} - {"", "fsspec"}
+    missing = sorted(package for package in packages if find_spec(package) is None)
+    return f"pip install {' '.join(missing)}" if missing else "install that package"
 
 
 def facts(files: Any, name: str) -> dict[str, Any]:

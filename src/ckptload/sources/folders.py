@@ -6,7 +6,8 @@ import os
 from typing import Any, Final
 
 from ckptload import shown
-from ckptload.errors import CheckpointError, LimitError, MissingFileError, MissingPackageError, ReadError
+from ckptload.errors import CheckpointError, LimitError, MissingFileError, ReadError
+from ckptload.sources import filesystems
 
 #: Names in a folder. A training run of 10 000 devices, each with a few files, has fewer.
 MAX_NAMES: Final = 1_000_000
@@ -47,15 +48,11 @@ def _local(folder: str) -> dict[str, bool]:
 def _remote(folder: str) -> dict[str, bool]:
     place = shown.place(folder)
     try:
-        from fsspec.core import url_to_fs  # noqa: PLC0415 -- an optional dependency, needed for URLs only
-    except ImportError as error:
-        raise MissingPackageError(
-            "listing a folder behind a URL needs fsspec", path=place, hint="pip install fsspec"
-        ) from error
-    try:
-        files, name = url_to_fs(folder)
+        files, name = filesystems.opened(folder)
         listed: list[dict[str, Any]] = files.ls(name, detail=True)
         found = {str(one["name"]).rstrip("/").rpartition("/")[2]: one.get("type") == "directory" for one in listed}
+    except CheckpointError:
+        raise
     except Exception as error:  # noqa: BLE001 -- a file system may raise anything
         cls = MissingFileError if isinstance(error, FileNotFoundError) else ReadError
         reason = shown.without(str(error), folder)

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ckptload import shown
 from ckptload.errors import (
-    ArgumentError,
     ChangedFileError,
     CheckpointError,
     ClosedReaderError,
@@ -53,13 +52,7 @@ class RemoteSource(WitnessedSource):
         self.path = url
         # A URL may contain a password or a signature, which no message may show.
         self.label = shown.place(url)
-        try:
-            from fsspec.core import url_to_fs  # noqa: PLC0415 -- an optional dependency, needed for URLs only
-        except ImportError as error:
-            raise ArgumentError(
-                "reading from a URL needs fsspec", path=self.label, hint="install it with: pip install ckptload[remote]"
-            ) from error
-        self._files, self._name = self._ask(lambda: url_to_fs(url))
+        self._files, self._name = self._ask(lambda: filesystems.opened(url))
         info = self._ask(self._facts)
         size = info.get("size")
         if not isinstance(size, int) or size < 0:
@@ -160,8 +153,6 @@ class RemoteSource(WitnessedSource):
             raise
         except Exception as error:  # noqa: BLE001 -- a file system may raise anything
             hint = "check the URL and the credentials"
-            if isinstance(error, ImportError):
-                hint = "install the package that fsspec names for this kind of URL"
             if isinstance(error, TimeoutError) or "Timeout" in type(error).__name__:
                 hint = f"the server is too slow; try again, or {DOWNLOAD}"
             words = shown.without(str(error), str(self.path))

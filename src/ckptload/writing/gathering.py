@@ -13,7 +13,7 @@ import numpy as np
 
 from ckptload import dtypes
 from ckptload.errors import ArgumentError, ArgumentTypeError, CheckpointError, IntegerRangeError, UnsavableTypeError
-from ckptload.filters import MAX_NAME
+from ckptload.filters import MAX_NAME, check_choice
 from ckptload.foreign.taking import check_array
 from ckptload.formats.ckpt import records as ckpt_records
 from ckptload.formats.ckpt import schema
@@ -57,6 +57,7 @@ def gather(
     Warns:
         UserWarning: several values have the same name.
     """
+    check_choice(choice_func)
     found: dict[str, Item] = {}
     last: dict[str, object] = {}
     repeated: dict[str, None] = {}

@@ -40,7 +40,7 @@ def propose_name_map(module: Any, source: Any, *, rules: Any = None, convention:
     Args:
         module: the net: a ``torch.nn.Module`` (of the meta device, too), a Cell, a dictionary of names and tensors or
             shapes, an open checkpoint, or the path of one.
-        source: the checkpoint: an open one, or a dictionary of names and tensors or shapes.
+        source: the checkpoint: an open one, its path, or a dictionary of names and tensors or shapes.
         rules: what is known of the map: a dictionary of names and new names, a list of rules, a `NameMap`, or its file.
             It answers questions.
         convention: a map for all of it, or the name of one that ckptload knows; nothing else is proposed then, and the

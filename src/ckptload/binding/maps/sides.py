@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any, Final
 
 from ckptload.binding.copies import STATE_PREFIXES
@@ -13,7 +12,7 @@ from ckptload.messages import shown_value, type_name
 from ckptload.nets.cell import Cell
 from ckptload.nets.foreign import is_foreign_net, is_module
 from ckptload.nets.slots import target_of
-from ckptload.reading.opening import open_checkpoint
+from ckptload.reading.given import open_while
 from ckptload.reading.reader import Reader
 
 if TYPE_CHECKING:
@@ -64,9 +63,6 @@ def spots_of_net(net: object, names: AbstractSet[str] = frozenset()) -> list[Spo
         return _limited(_of_module(net, names), "module")
     if isinstance(net, Cell) or is_foreign_net(net):
         return _limited([Spot(slot.name, tuple(slot.shape)) for slot in target_of(net).slots(())], "module")
-    if isinstance(net, (str, os.PathLike)):
-        with open_checkpoint(net) as reader:
-            return _named(reader, "module")
     return _named(net, "module")
 
 
@@ -88,22 +84,22 @@ def _of_module(module: Any, names: AbstractSet[str]) -> list[Spot]:
     return found
 
 
-def _named(source: object, argument: str) -> list[Spot]:
-    if isinstance(source, dict):
-        _check_count(len(source), argument)
-        return [
-            Spot(name, shape) for name, value in source.items() if (shape := _shape(name, value, argument)) is not None
-        ]
-    if not isinstance(source, Reader):
-        wanted = (
-            "a net, names with shapes, or an open checkpoint"
-            if argument == "module"
-            else "an open checkpoint or a dict"
-        )
-        raise ArgumentTypeError(f"{argument} must be {wanted}, not {type_name(source)}")
-    supply = supply_of(source, argument)
-    _check_count(len(supply.keys), argument)
-    return [Spot(key, tuple(supply.shape(key))) for key in supply.keys if supply.is_tensor(key)]
+def _named(side: object, argument: str) -> list[Spot]:
+    with open_while(side) as source:
+        if isinstance(source, dict):
+            _check_count(len(source), argument)
+            found = ((name, _shape(name, value, argument)) for name, value in source.items())
+            return [Spot(name, shape) for name, shape in found if shape is not None]
+        if not isinstance(source, Reader):
+            wanted = (
+                "a net, names with shapes, a path or an open checkpoint"
+                if argument == "module"
+                else "a path, an open checkpoint or a dict"
+            )
+            raise ArgumentTypeError(f"{argument} must be {wanted}, not {type_name(source)}")
+        supply = supply_of(source, argument)
+        _check_count(len(supply.keys), argument)
+        return [Spot(key, tuple(supply.shape(key))) for key in supply.keys if supply.is_tensor(key)]
 
 
 def _shape(name: object, value: object, argument: str) -> tuple[int, ...] | None:
