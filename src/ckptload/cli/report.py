@@ -69,8 +69,9 @@ def command(
 ) -> int:
     """Write an HTML page about a checkpoint.
 
-    It has a table to search and sort, a map of its bytes, and histograms. The page is one file that needs no network. Tensors that have NaN or infinite elements, or are all zero, are
-    marked. With --against, a second checkpoint is shown beside the first, with the size of each change.
+    It has a table to search and sort, a map of its bytes, and histograms. The page is one file that needs no network.
+    Tensors that have NaN or infinite elements, or are all zero, are marked. With --against, a second checkpoint is
+    shown beside the first, with the size of each change.
 
     Examples:
       ckptload report model.ckpt -o model.html
