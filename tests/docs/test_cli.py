@@ -26,10 +26,8 @@ from places import DOCS, FIXTURES
 PAGE = DOCS / "cli.md"
 TEXT = PAGE.read_text("utf-8") if PAGE.exists() else ""
 SCHEMAS = Path(ckptload.__file__).parent / "cli" / "schemas"
-#: In the order of the page; the first block says how to install.
-EXAMPLES = [
-    block for block in re.findall(r"^```sh\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL) if "pip install" not in block
-]
+#: In the order of the page.
+EXAMPLES = re.findall(r"^```sh\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
 
 pytestmark = pytest.mark.skipif(not PAGE.exists(), reason="the documentation is not here")
 
