@@ -70,6 +70,9 @@ def test_a_file_alone_has_the_options_of_inspect() -> None:
     ("words", "expected"),
     [
         (("inspect", "--sort", "s"), ["size"]),
+        (("inspect", "--sort", "=", "s"), ["size"]),
+        (("inspect", "--sort", "="), ["size", "name", "dtype"]),
+        (("inspect", "--sort", "=", "size", "--color", "=", "au"), ["auto"]),
         (("inspect", "--sort", "size,"), ["size,name", "size,dtype"]),
         (("inspect", "--sort", "size,dtype,n"), ["size,dtype,name"]),
         (("reshard", "--format", ""), ["ckpt", "safetensors"]),
@@ -243,6 +246,7 @@ def test_a_person_presses_tab(name: str, tmp_path: Path) -> None:
         shell.complete("ckptload mod", "model.ckpt")
         shell.complete("ckptload verify mod", "model.ckpt")
         shell.complete("ckptload inspect model.ckpt --sort size,na", "size,name")
+        shell.complete("ckptload inspect --color=alw", "always")
         shell.complete("ckptload convert a b --format safe", "safetensors")
         shell.complete("ckptload map x --convention mindon", "mindone")
         shell.complete("ckptload show model.ckpt conv2", r"conv2\.weight")

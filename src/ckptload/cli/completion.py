@@ -21,7 +21,7 @@ SHELLS: Final = ("bash", "zsh", "fish")
 
 @add_completion_class
 class _Bash(BashComplete):
-    """bash: click's own script forgets all words where a file may be meant as well."""
+    """bash: click's own script forgets all words where a file may be meant as well, and cuts options at ``=``."""
 
     source_template = """\
 %(complete_func)s() {
@@ -39,6 +39,12 @@ class _Bash(BashComplete):
 }
 complete -o nosort -F %(complete_func)s %(prog_name)s
 """
+
+    def get_completion_args(self) -> tuple[list[str], str]:
+        """Return the words; bash makes three of ``--sort=size``."""
+        words, incomplete = super().get_completion_args()
+        pairs = zip(["", *words], words, strict=False)
+        return [word for before, word in pairs if word != "=" or not before.startswith("--")], incomplete
 
 
 @add_completion_class
