@@ -6,7 +6,13 @@ import sys
 from typing import TYPE_CHECKING, Final
 
 import click
-from click.shell_completion import BashComplete, FishComplete, add_completion_class, get_completion_class
+from click.shell_completion import (
+    BashComplete,
+    CompletionItem,
+    FishComplete,
+    add_completion_class,
+    get_completion_class,
+)
 
 from ckptload.cli import options, text
 
@@ -49,9 +55,17 @@ complete -o nosort -F %(complete_func)s %(prog_name)s
 
 @add_completion_class
 class _Fish(FishComplete):
-    """fish: click's own script cuts a word at its first comma."""
+    """fish: click's own script cuts a word at its first comma, and offers only the value in ``--sort=size``."""
 
     source_template = FishComplete.source_template.replace('(string split ","', '(string split --max 1 ","')
+
+    def get_completions(self, args: list[str], incomplete: str) -> list[CompletionItem]:
+        """Return what is offered, with the option before a value if both are one word."""
+        found = super().get_completions(args, incomplete)
+        option, sign, _ = incomplete.partition("=")
+        if option.startswith("--") and sign:
+            return [CompletionItem(f"{option}={item.value}", item.type) for item in found]
+        return found
 
 
 @click.command(cls=options.Command)
