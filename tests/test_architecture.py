@@ -21,7 +21,7 @@ PACKAGE = Path(ckptload.__file__).parent
 PAGE = DOCS / "architecture.md"
 
 #: What everybody may import; these import nothing of the project but the lowest of them.
-GROUND = {"_version", "dotted", "errors", "extras", "messages", "shown", "threads"}
+GROUND = {"_version", "dotted", "errors", "extras", "markup", "messages", "shown", "threads"}
 LOWEST = "shown"
 
 #: The rule of each package, from the bottom up: what it may import beside the ground. A name stands for all below it.
@@ -123,8 +123,8 @@ FILES: dict[str, list[str]] = {
     "nets": ["ends", "overlaps", "states", "cell", "containers", "pytorch", "mindspore_cell", "foreign", "slots"],
     "nets.pytorch": ["groups", "names", "difference", "differences", "running", "module", "state"],
     "reading": [
-        *("access", "arrays", "slices", "values", "digests", "opened", "reader", "indexing", "advice", "opening"),
-        *("torch_files", "given"),
+        *("access", "arrays", "slices", "values", "digests", "opened", "showing", "reader", "indexing", "advice"),
+        *("opening", "torch_files", "given"),
     ],
     "ranks": [
         *("layout_numbers", "layout", "schema", "layout_forms", "strategy", "strategy_files", "redundancy"),

@@ -125,7 +125,7 @@ MISSING: dict[str, Door] = {
     "open_distributed, a folder": lambda path, _: ckptload.open_distributed(path),
     "open_distributed, its strategy": _strategy,
     "merge_checkpoints": lambda path, folder: ckptload.merge_checkpoints(path, folder / "x.safetensors"),
-    "ckpt_to_safetensors": lambda path, folder: ckptload.ckpt_to_safetensors(path, folder),
+    "ckpt_to_safetensors": ckptload.ckpt_to_safetensors,
     "safetensors_to_ckpt": lambda path, folder: ckptload.safetensors_to_ckpt(
         str(path).replace(".ckpt", ".safetensors"), folder
     ),

@@ -52,10 +52,10 @@ class BindingPlan(Plan):
         return report.describe(self)
 
     def __repr__(self) -> str:
-        return (
-            f"<BindingPlan: {len(self.loads)} of {self.total} parameters from {self.entries} entries, "
-            f"{len(self.misfits)} misfits>"
-        )
+        return f"<BindingPlan: {report.summary(self)}>"
+
+    def _repr_html_(self) -> str:
+        return report.html(self)
 
     def check(self) -> None:
         """Raise if the plan cannot be applied: something does not fit, or nothing matches.

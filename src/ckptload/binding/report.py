@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Final
 
+from ckptload import markup
 from ckptload.messages import _LISTED, counted, listed
+from ckptload.shown import human_bytes, human_count
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -17,6 +20,34 @@ _EXPLAINED: Final = 10
 #: Number of parameters for which the nearest names are given if nothing matches.
 _NEAR: Final = 3
 _UNLIKE: Final = "with these weights, layers may compute something else than MindSpore's"
+
+
+#: The columns of the HTML for notebooks.
+_COLUMNS: Final = ("parameter", "entry", "what happens")
+
+
+def summary(plan: Plan) -> str:
+    """Describe a plan in a line."""
+    elements = sum(math.prod(load.shape) for load in plan.loads)
+    size = sum(math.prod(load.shape) * load.dtype.itemsize for load in plan.loads)
+    return (
+        f"{len(plan.loads)} of {plan.total} parameters ({human_count(elements)} elements, "
+        f"{human_bytes(size)}) from {counted(plan.entries, 'entry', 'entries')}, "
+        f"{counted(len(plan.misfits), 'misfit')}"
+    )
+
+
+def html(plan: Plan) -> str:
+    """Return HTML for notebooks: what does not fit first."""
+    rows = [(one.name, one.key, f"does not fit: {'; '.join(one.reasons)}") for one in plan.misfits]
+    rows += [(name, "", "keeps its values") for name in plan.missing]
+    rows += [(one.name, one.key, _filled(one)) for one in plan.loads]
+    return markup.table(f"BindingPlan: {summary(plan)}", _COLUMNS, rows, len(rows))
+
+
+def _filled(load: Load) -> str:
+    said = f"{load.dtype} {load.shape}"
+    return said if load.key_dtype is load.dtype else f"{said}, converted from {load.key_dtype}"
 
 
 def warnings_of(plan: Plan) -> Iterable[str]:

@@ -11,6 +11,7 @@ from ckptload.comparing.measures import ArrayDifference, measure
 from ckptload.comparing.recorded import Recorded, opened, taken_of
 from ckptload.errors import ArgumentError, ArgumentTypeError, ComputationError, enough_memory
 from ckptload.foreign.taking import is_foreign
+from ckptload.markup import block
 from ckptload.messages import counted, listed, shown_value, type_name
 from ckptload.nets.foreign import check_module
 
@@ -47,6 +48,13 @@ class Comparison(NamedTuple):
     def first_difference(self) -> ArrayDifference | None:
         """The first layer that differs, or else the first output; None if there is none."""
         return next((each for each in (*self.layers, *self.outputs) if not each.equal), None)
+
+    def __repr__(self) -> str:
+        sizes = f"{counted(len(self.outputs), 'output')}, {counted(len(self.layers), 'layer')}"
+        return f"<Comparison: {'equal' if self.equal else 'different'}, {sizes}>"
+
+    def _repr_html_(self) -> str:
+        return block("Comparison", str(self))
 
     def __str__(self) -> str:
         what = "outputs" if self.outputs else "layers"

@@ -7,25 +7,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from itertools import islice, pairwise
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
 
-from ckptload import filters, messages
+from ckptload import filters, markup, messages
 from ckptload.errors import (
     ArgumentError,
     CheckpointError,
-    NothingSelectedError,
-    UnknownNameError,
     UnsupportedTypeError,
 )
 from ckptload.foreign.giving import OURS, chosen
 from ckptload.formats.entry import TENSOR, UNSUPPORTED, descriptions
 from ckptload.formats.safetensors import strings
-from ckptload.reading import arrays
+from ckptload.reading import arrays, showing
 from ckptload.reading.opened import OpenFile
 from ckptload.reading.slices import TensorSlice
 from ckptload.reading.values import check_kind, given, to_read, values
-from ckptload.shown import is_digits_of_key
 
 if TYPE_CHECKING:
     from ckptload.dtypes import Array
@@ -40,8 +37,6 @@ WARN: Final = "warn"
 RAISE: Final = "raise"
 ALLOW: Final = "allow"
 _IF_EMPTY: Final = (WARN, RAISE, ALLOW)
-#: Prefixes for which the nearest names are looked for; each goes through all names.
-_TRIED: Final = 5
 
 
 class Reader(OpenFile, Mapping[str, Any]):
@@ -80,7 +75,7 @@ class Reader(OpenFile, Mapping[str, Any]):
         if names is None:
             index = self._open_index()
             with self._in_file():
-                names = index.public_names(index.names() if self._chosen is None else self._chosen)
+                names = index.public_names(self._chosen_names(index))
             self._public = names
         return names
 
@@ -145,7 +140,7 @@ class Reader(OpenFile, Mapping[str, Any]):
             entry = known.get(name) if isinstance(name, str) else None
             if entry is None:
                 if not isinstance(name, str) or name not in inside:
-                    raise self._unknown(name)
+                    raise showing.unknown(name, inside)
                 entry = index.entry(inside[name])
                 if entry.name != name:
                     entry = entry._replace(name=name)
@@ -187,7 +182,7 @@ class Reader(OpenFile, Mapping[str, Any]):
             raise ArgumentError(f"if_empty must be one of {', '.join(_IF_EMPTY)}, not {messages.shown_value(if_empty)}")
         index = self._open_index()
         with self._in_file():
-            names = index.names() if self._chosen is None else self._chosen
+            names = self._chosen_names(index)
             chosen = filters.select(
                 names,
                 choice_func=choice_func,
@@ -195,7 +190,12 @@ class Reader(OpenFile, Mapping[str, Any]):
                 filter_prefix=filter_prefix,
             )
         if names and not chosen and if_empty != ALLOW:
-            nothing = _nothing_selected(self, filters.prefixes(specify_prefix, "specify_prefix"), filter_prefix)
+            nothing = showing.nothing_selected(
+                names,
+                filters.prefixes(specify_prefix, "specify_prefix") or (),
+                self._label,
+                by_prefix=specify_prefix is not None or filter_prefix is not None,
+            )
             if if_empty == RAISE:
                 raise nothing
             messages.warn(f"{nothing.problem}; {nothing.hint}")
@@ -218,7 +218,7 @@ class Reader(OpenFile, Mapping[str, Any]):
         if kind == self._gives:
             return self
         with self._in_file():
-            names = index.names() if self._chosen is None else self._chosen
+            names = self._chosen_names(index)
         return Reader(index, names, parent=self, gives=kind)
 
     # -- reading ----------------------------------------------------------------------------------
@@ -370,12 +370,22 @@ class Reader(OpenFile, Mapping[str, Any]):
         index = self._index
         if index is None or self.closed:
             return f"<closed checkpoint {self._label}>"
-        # Not len(self), which raises if public names collide: a repr must not raise.
-        count = len(index.names() if self._chosen is None else self._chosen)
-        cipher = f", {index.cipher}" if index.cipher else ""
-        return f"<{index.format} checkpoint {self._label}: {count} entries{cipher}>"
+        return f"<{showing.line(index, self._label, self._chosen_names(index))}>"
+
+    def _repr_html_(self) -> str:
+        index = self._index
+        if index is None or self.closed:
+            return markup.block(f"closed checkpoint {self._label}", "")
+        return showing.html(index, self._label, self._chosen_names(index))
+
+    def _ipython_key_completions_(self) -> list[str]:
+        return [] if self.closed else list(self)
 
     # -- inside -----------------------------------------------------------------------------------
+
+    def _chosen_names(self, index: Index) -> Sequence[str]:
+        """Return the names in the file."""
+        return index.names() if self._chosen is None else self._chosen
 
     def _tensor_info(self, name: str) -> Entry:
         entry = self.readable(name)
@@ -387,25 +397,3 @@ class Reader(OpenFile, Mapping[str, Any]):
         return UnsupportedTypeError(
             f"the entry is a {entry.kind}, not a tensor", name=entry.name, path=self._label, hint="use reader[name]"
         )
-
-    def _unknown(self, name: object) -> UnknownNameError:
-        near = messages.closest(name, self._names) if isinstance(name, str) else []
-        # What is not a name, or only the digits of a key, was given by mistake.
-        said = name if isinstance(name, str) and not is_digits_of_key(name) else messages.shown_value(name)
-        return UnknownNameError(
-            f"none of the {len(self._names)} entries has this name",
-            name=said,
-            hint="the nearest names are " + messages.quoted(near) if near else "list(reader) has all names",
-        )
-
-
-def _nothing_selected(reader: Reader, wanted: tuple[str, ...] | None, unwanted: Prefixes) -> NothingSelectedError:
-    """Return an error that lists names of the file near the prefixes, or its first ones."""
-    near = [name for prefix in (wanted or ())[:_TRIED] for name in messages.closest(prefix, reader)]
-    near = list(dict.fromkeys(near)) or list(islice(reader, 3))
-    kept = "nothing" if unwanted is None and wanted is None else "no name with these prefixes"
-    return NothingSelectedError(
-        f"the filter keeps {kept} of the {len(reader)} entries",
-        path=reader.path,
-        hint="names in the file are, for example, " + messages.quoted(near[:5]),
-    )

@@ -14,6 +14,7 @@ from ckptload.filters import MAX_NAME
 from ckptload.foreign.taking import taken
 from ckptload.messages import shown_value, type_name
 from ckptload.tensors.construction import convert, from_python, integer
+from ckptload.tensors.printing import html
 from ckptload.tensors.tensor import Tensor
 
 if TYPE_CHECKING:
@@ -280,6 +281,9 @@ class Parameter(Tensor):
         )
 
     __str__ = __repr__
+
+    def _repr_html_(self) -> str:
+        return html(f"Parameter {self._name}", self.asnumpy(), self._dtype)
 
 
 def _values(default_input: Any) -> tuple[Array, DType]:

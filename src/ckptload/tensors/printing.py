@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from ckptload import dtypes
+from ckptload import dtypes, markup
+from ckptload.shown import human_bytes, human_count
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,6 +35,12 @@ def describe(array: Array, dtype: DType) -> str:
         wrap = 12 if dtype in _DECIMALS or dtype is dtypes.bool_ else 24
         text = _block(array, edges, show, wrap, " ")
     return f"{head}{' ' if array.ndim == 1 else chr(10)}{text})"
+
+
+def html(title: str, array: Array, dtype: DType) -> str:
+    """Return HTML for notebooks: what it is, its size, and elements as numpy shows them."""
+    facts = f"{title}: {dtype}, shape {array.shape}, {human_count(array.size)} elements, {human_bytes(array.nbytes)}"
+    return markup.block(facts, np.array2string(array, threshold=_VECTOR_LIMIT, edgeitems=_SHOWN))
 
 
 def _shown(length: int, ndim: int) -> list[int]:

@@ -307,6 +307,9 @@ class Tensor(
     def __str__(self) -> str:
         return str(self._array)
 
+    def _repr_html_(self) -> str:
+        return printing.html(type(self).__name__, self._array, self._dtype)
+
     if not TYPE_CHECKING:  # otherwise a type checker would accept any attribute
 
         def __getattr__(self, name: str) -> Any:

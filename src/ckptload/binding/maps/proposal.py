@@ -10,6 +10,7 @@ from ckptload.binding.maps.compact import compacted, one_by_one, reshape_text
 from ckptload.binding.maps.name_map import NameMap, save_text
 from ckptload.binding.maps.rules import Rule
 from ckptload.errors import CheckpointError
+from ckptload.markup import block
 from ckptload.messages import counted
 
 if TYPE_CHECKING:
@@ -146,6 +147,9 @@ class Proposal:
         lines += _shown("Cut", [f"{old} -> {' + '.join(news)}" for old, news in self.cuts.items()])
         lines += _shown("Transposed", self.transposes)
         return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        return block("Proposal", str(self))
 
     def __repr__(self) -> str:
         return f"<Proposal: {'certain' if self.certain else 'not certain'}, {counted(len(self.name_map), 'name')}>"
