@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import sys
@@ -10,12 +11,17 @@ from typing import TYPE_CHECKING, Any
 import ml_dtypes
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 pytest.importorskip("click")
+
+import click
 
 import ckptload
 from ckptload.__main__ import main
 from ckptload.cli import pieces
+from ckptload.cli.show import command
 from cli_program import FIXTURES, KEY, check_schema, on_terminal
 
 if TYPE_CHECKING:
@@ -216,3 +222,16 @@ def test_json_of_very_many_values_is_written_on_request_only(tmp_path: Path, cap
 def test_lines_are_no_wider_than_the_terminal() -> None:
     out = on_terminal("show", LENET, "fc1.weight", "conv1.weight", columns=60).out
     assert max(map(len, re.sub(r"\x1b\[[0-9;]*m", "", out).splitlines())) <= 60
+
+
+@given(st.text(alphabet="0123456789:,.- []ab\x1b٣", max_size=30))
+def test_any_text_is_an_index_or_refused(written: str) -> None:
+    """What is taken is what numpy takes, and only that."""
+    options = {one.name: one for one in command.params}
+    try:
+        index = options["index"].type.convert(written, options["index"], None)
+    except click.BadParameter:
+        return
+    assert all(part is ... or isinstance(part, (int, slice)) for part in index)
+    with contextlib.suppress(IndexError):
+        np.zeros((3, 4, 5))[index]

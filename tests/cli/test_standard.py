@@ -83,6 +83,7 @@ def test_it_is_read_once() -> None:
     [
         ("merge", "-", "x.ckpt"),
         ("reshard", "-", "x", "--to", "y"),
+        ("strategy", "-"),
         ("map", LENET, "--target", LENET, "-o", "-"),
         ("convert", LENET, "-"),
         ("convert", LENET, "-", "--shard-size", "1KB"),

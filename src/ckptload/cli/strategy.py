@@ -9,6 +9,7 @@ import click
 
 from ckptload import merge_pipeline_strategys, read_strategy, save_strategy
 from ckptload.cli import cuts, files, globs, options, text
+from ckptload.cli.standard import check_is_file
 from ckptload.cli.table import Column, render
 from ckptload.errors import ArgumentError
 from ckptload.shown import place
@@ -57,6 +58,7 @@ def command(
       ckptload strategy strategy/ --filter '*.weight' --picture layers.0.weight
       ckptload strategy strategy/ --merge merged.ckpt
     """
+    check_is_file(path, "FILE_OR_FOLDER")
     with files.noted(terminal):
         strategy = read_strategy(path)
     if rank is not None:
