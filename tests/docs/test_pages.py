@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -40,7 +42,7 @@ def test_the_examples_of_the_readme_run_one_after_the_other(
             continue
         exec(compile(example, str(README), "exec"), variables)  # noqa: S102 -- the README is ours
         printed = capsys.readouterr().out
-        for said in re.findall(r"^# (.*)$", example, re.MULTILINE):
+        for said in re.findall(r"^ *# (.*)$", example, re.MULTILINE):
             assert said in printed
 
 
@@ -58,3 +60,23 @@ def test_pages_and_headings_that_a_module_cites_exist(path: Path) -> None:
         assert (DOCS / f"{page}.md").exists(), page
         there = HEADING.findall((DOCS / f"{page}.md").read_text("utf-8"))
         assert not set(re.findall(r'"([^"]+)"', headings)) - set(there), page
+
+
+@pytest.mark.skipif(not DOCS.exists(), reason="the documentation is not here")
+def test_every_page_has_one_place_in_the_order_of_the_index() -> None:
+    trees = re.findall(r"^```\{toctree\}\n(.*?)^```", (DOCS / "index.md").read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    listed = [line for tree in trees for line in tree.splitlines() if line and not line.startswith(":")]
+    assert sorted(listed) == sorted(path.stem for path in DOCS.glob("*.md") if path.stem != "index")
+
+
+@pytest.mark.skipif(not DOCS.exists(), reason="the documentation is not here")
+def test_the_reference_has_every_type_that_a_function_returns() -> None:
+    reference = (DOCS / "api.md").read_text("utf-8")
+    documented = set(re.findall(r"autoclass:: (?:ckptload\.)?(?:mindspore\.)?(\w+)", reference))
+    for name in re.findall(r"autofunction:: (?:ckptload\.)?([\w.]+)", reference):
+        function: Any = ckptload
+        for part in name.split("."):
+            function = getattr(function, part)
+        returned = str(inspect.signature(function).return_annotation)
+        ours = {word for word in re.findall(r"\w+", returned) if word[0].isupper() and hasattr(ckptload, word)}
+        assert ours <= documented, name
