@@ -304,12 +304,13 @@ def check_live(session: nox.Session, kind: str, *start: str) -> None:
 
 @step(allow_parallel=True)
 def docs(session: nox.Session) -> None:
-    """Build the pages; a warning is an error."""
+    """Build the pages, where a warning is an error, and look at them in a browser if there is one."""
     session.install("-e", ".[docs]")
     pages = WORK / "html"
     shutil.rmtree(pages, ignore_errors=True)
     session.run("sphinx-build", "-q", "-W", "--keep-going", "-b", "html", "docs", str(pages))
     session.log(f"built {len(list(pages.rglob('*.html')))} pages")
+    session.run("python", "tests/page_width.py", str(pages))
 
 
 @step(python=OLDEST, requires=["dist"], allow_parallel=True)

@@ -13,7 +13,17 @@ RETURNED = frozenset(
     {
         *("ArrayDifference", "BindingPlan", "Comparison", "Coverage", "DType", "Entry", "Evidence", "Facts", "Foreign"),
         *("ForeignField", "Installation", "Item", "LayerDifference", "Load", "Misfit", "Move", "Moves", "Note"),
-        *("ParamDictFuture", "Proposal", "Question", "RankFile", "Reader", "SliceLayout", "Strategy", "TensorSlice"),
+        *(
+            "ParamDictFuture",
+            "Proposal",
+            "Question",
+            "RankFile",
+            "RankFiles",
+            "Reader",
+            "SliceLayout",
+            "Strategy",
+            "TensorSlice",
+        ),
         *("Type", "mindspore.Installation"),
     }
 )

@@ -108,7 +108,7 @@ if TYPE_CHECKING:
         set_recursion_limit,
     )
     from ckptload.converting.converters import ckpt_to_safetensors, safetensors_to_ckpt, to_npz
-    from ckptload.converting.moves import Move
+    from ckptload.converting.moves import Move, Moves
     from ckptload.converting.rewriting import convert_checkpoint
     from ckptload.dtype import (
         Type,
@@ -160,7 +160,7 @@ if TYPE_CHECKING:
     from ckptload.reading.reader import Reader
     from ckptload.reading.slices import TensorSlice
     from ckptload.reading.torch_files import open_torch_file
-    from ckptload.resharding.cutting import reshard_checkpoints
+    from ckptload.resharding.cutting import RankFiles, reshard_checkpoints
     from ckptload.resharding.distributed import load_distributed_checkpoint, load_segmented_checkpoints
     from ckptload.resharding.holders import rank_list_for_transform
     from ckptload.resharding.merging import merge_checkpoints
@@ -181,26 +181,26 @@ __all__ = [
     "Coverage", "DType", "DecryptionError", "EmptyCheckpointError", "EncryptedCheckpointError", "Entry", "Evidence",
     "Facts", "Foreign", "ForeignField", "ForeignFieldWarning", "IntegerRangeError", "Item", "LayerDifference",
     "LayerDifferenceWarning", "LimitError", "Load", "Misfit", "MissingAttributeError", "MissingFileError",
-    "MissingFolderError", "MissingPackageError", "MissingShardError", "Move", "NameMap", "Note",
+    "MissingFolderError", "MissingPackageError", "MissingShardError", "Move", "Moves", "NameMap", "Note",
     "NothingSelectedError", "OutOfMemoryError", "ParallelMode", "ParamDictFuture", "Parameter", "ParameterTuple",
-    "ParentIsFileError", "PartialChecksumWarning", "Proposal", "Question", "RankError", "RankFile", "ReadError",
-    "Reader", "Rule", "SequentialCell", "SliceLayout", "Strategy", "TargetIsFolderError", "TargetIsNoFileError",
-    "Tensor", "TensorSlice", "Type", "UnknownNameError", "UnsavableTypeError", "UnsupportedTypeError", "WriteError",
-    "WritePermissionError", "WrongFormatError", "__version__", "bfloat16", "bool_", "build_searched_strategy",
-    "byte", "cdouble", "cfloat", "ckpt_to_safetensors", "common", "compare_outputs", "complex64", "complex128",
-    "context", "convert_checkpoint", "double", "dtype", "dtype_to_nptype", "dtype_to_pytype", "errors",
-    "float8_e4m3fn", "float8_e5m2", "float16", "float32", "float64", "float_", "from_numpy", "from_torch",
-    "get_auto_parallel_context", "get_ckpt_path_with_strategy", "get_context", "get_current_device", "get_seed",
-    "guess_torch_names", "half", "hifloat8", "int8", "int16", "int32", "int64", "int_", "intc", "intp", "is_tensor",
-    "jit", "list_", "load_checkpoint", "load_checkpoint_async", "load_distributed_checkpoint",
-    "load_param_into_net", "load_segmented_checkpoints", "log", "long", "merge_checkpoints",
-    "merge_pipeline_strategys", "merge_sliced_parameter", "mindspore", "mint", "nn", "number", "numpy",
-    "open_checkpoint", "open_distributed", "open_torch_file", "ops", "parallel", "plan_binding", "propose_name_map",
-    "pytype_to_dtype", "qint4x2", "rank_list_for_transform", "read_layout", "read_strategy", "renamed",
-    "reset_auto_parallel_context", "reshard_checkpoints", "restore_group_info_list", "safetensors_to_ckpt",
-    "sample", "save_checkpoint", "save_strategy", "set_auto_parallel_context", "set_context", "set_deterministic",
-    "set_device", "set_recursion_limit", "set_seed", "short", "single", "string", "tensor", "tensor_type",
-    "to_mindspore", "to_npz", "to_torch_state_dict", "train", "transform_checkpoint_by_rank",
+    "ParentIsFileError", "PartialChecksumWarning", "Proposal", "Question", "RankError", "RankFile", "RankFiles",
+    "ReadError", "Reader", "Rule", "SequentialCell", "SliceLayout", "Strategy", "TargetIsFolderError",
+    "TargetIsNoFileError", "Tensor", "TensorSlice", "Type", "UnknownNameError", "UnsavableTypeError",
+    "UnsupportedTypeError", "WriteError", "WritePermissionError", "WrongFormatError", "__version__", "bfloat16",
+    "bool_", "build_searched_strategy", "byte", "cdouble", "cfloat", "ckpt_to_safetensors", "common",
+    "compare_outputs", "complex64", "complex128", "context", "convert_checkpoint", "double", "dtype",
+    "dtype_to_nptype", "dtype_to_pytype", "errors", "float8_e4m3fn", "float8_e5m2", "float16", "float32", "float64",
+    "float_", "from_numpy", "from_torch", "get_auto_parallel_context", "get_ckpt_path_with_strategy", "get_context",
+    "get_current_device", "get_seed", "guess_torch_names", "half", "hifloat8", "int8", "int16", "int32", "int64",
+    "int_", "intc", "intp", "is_tensor", "jit", "list_", "load_checkpoint", "load_checkpoint_async",
+    "load_distributed_checkpoint", "load_param_into_net", "load_segmented_checkpoints", "log", "long",
+    "merge_checkpoints", "merge_pipeline_strategys", "merge_sliced_parameter", "mindspore", "mint", "nn", "number",
+    "numpy", "open_checkpoint", "open_distributed", "open_torch_file", "ops", "parallel", "plan_binding",
+    "propose_name_map", "pytype_to_dtype", "qint4x2", "rank_list_for_transform", "read_layout", "read_strategy",
+    "renamed", "reset_auto_parallel_context", "reshard_checkpoints", "restore_group_info_list",
+    "safetensors_to_ckpt", "sample", "save_checkpoint", "save_strategy", "set_auto_parallel_context", "set_context",
+    "set_deterministic", "set_device", "set_recursion_limit", "set_seed", "short", "single", "string", "tensor",
+    "tensor_type", "to_mindspore", "to_npz", "to_torch_state_dict", "train", "transform_checkpoint_by_rank",
     "transform_checkpoints", "tuple_", "type_none", "ubyte", "uint", "uint8", "uint16", "uint32", "uint64", "uintc",
     "uintp", "unified_safetensors", "ushort",
 ]  # fmt: skip
@@ -227,7 +227,7 @@ _HOMES: Final = {
             "set_device set_recursion_limit"
         ),
         "converting.converters": "ckpt_to_safetensors safetensors_to_ckpt to_npz",
-        "converting.moves": "Move",
+        "converting.moves": "Move Moves",
         "converting.rewriting": "convert_checkpoint",
         "formats.coverage": "Coverage",
         "formats.entry": "Entry",
@@ -251,7 +251,7 @@ _HOMES: Final = {
         "reading.reader": "Reader",
         "reading.slices": "TensorSlice",
         "resharding.strategies": "merge_pipeline_strategys save_strategy",
-        "resharding.cutting": "reshard_checkpoints",
+        "resharding.cutting": "RankFiles reshard_checkpoints",
         "resharding.distributed": "load_distributed_checkpoint load_segmented_checkpoints",
         "resharding.holders": "rank_list_for_transform",
         "resharding.merging": "merge_checkpoints",
