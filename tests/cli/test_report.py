@@ -202,6 +202,13 @@ def test_several_files_are_shown_over_time_in_the_order_of_their_numbers(tmp_pat
     assert [side[7] for side in entries["count"][1]] == [1, 2, 10]
 
 
+def test_a_missing_folder_is_said_before_anything_is_read(tmp_path: Path, capsys: CAPTURE) -> None:
+    page = tmp_path / "none" / "page.html"
+    assert report(tmp_path / "missing.ckpt", "-o", page) == 2
+    assert f"mkdir -p {tmp_path / 'none'}" in capsys.readouterr().err
+    assert not page.parent.exists()
+
+
 def test_against_is_for_one_file(tmp_path: Path, capsys: CAPTURE) -> None:
     paths = epochs(tmp_path, 1, 2, 3)
     page = tmp_path / "page.html"
@@ -280,7 +287,6 @@ def test_only_a_report_is_replaced(tmp_path: Path, capsys: CAPTURE) -> None:
     assert page.read_text() == "precious"
     assert "is not a report" in capsys.readouterr().err
     assert report(FIXTURES / "lenet5.ckpt", "-o", page, "--force") == 0
-    assert report(FIXTURES / "lenet5.ckpt", "-o", tmp_path / "none" / "page.html") == 2
     assert [path.name for path in tmp_path.iterdir()] == ["page.html"]
 
 

@@ -218,6 +218,22 @@ def test_modules_fold_and_say_what_is_in_them(chromium: browser.Page, tmp_path: 
     assert len(names(chromium)) == 9 + 2 + 3 + 6
 
 
+def test_a_module_says_what_changed_in_it(chromium: browser.Page, tmp_path: Path) -> None:
+    same = {"kept.weight": np.ones(3, np.float32)}
+    before = {**same, "old.weight": np.ones(3, np.float32), "part.weight": np.ones(3, np.float32)}
+    after = {**same, "new.weight": np.ones(3, np.float32), "part.weight": np.array([1, np.nan, 1], np.float32)}
+    chromium.open(written(tmp_path, before, {**after, "part.bias": np.ones(3, np.float32)}, against=True))
+    click(chromium, "#view-tree")
+    click(chromium, "#close-all")
+    cells = chromium.run("[...document.querySelectorAll('.row > [class^=s-]')].map((cell) => cell.textContent)")
+    assert dict(zip(names(chromium), cells, strict=True)) == {
+        "kept": "same",
+        "old": "removed",
+        "part": "changed",
+        "new": "added",
+    }
+
+
 def test_arrow_keys_fold_and_walk_the_tree(chromium: browser.Page, tmp_path: Path) -> None:
     chromium.open(written(tmp_path, net()))
     click(chromium, "#view-tree")

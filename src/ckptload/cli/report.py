@@ -11,6 +11,7 @@ import click
 from ckptload import shown
 from ckptload.cli import files, globs, listing, options, report_page, sets, small, text
 from ckptload.cli.measuring import File, Measuring
+from ckptload.cli.standard import WORD, check_once
 from ckptload.errors import ArgumentError
 from ckptload.writing.atomic import Replacement
 from ckptload.writing.targets import place
@@ -54,12 +55,12 @@ def command(
     key: KeyChoice,
     terminal: Terminal,
 ) -> int:
-    """Write an HTML page about a checkpoint: a table to search and sort, a map of its bytes, histograms.
+    """Write an HTML page about a checkpoint.
 
-    The page is one file that needs no network. Tensors that have NaN or infinite elements, or are all zero, are
-    marked. With --against OTHER it shows what changed from OTHER, which comes before, to FILE, which comes after:
-    what only FILE has was added, and what only OTHER has was removed. Several FILEs are shown over time, sorted by
-    name with numbers as numbers, and compared with the first.
+    It has a table to search and sort, a map of its bytes, and histograms. The page is one file that needs no network.
+    Tensors that have NaN or infinite elements, or are all zero, are marked. With --against OTHER it shows what changed
+    from OTHER, which comes before, to FILE, which comes after: what only FILE has was added, and what only OTHER has
+    was removed. Several FILEs are shown over time, sorted by name with numbers as numbers, and compared with the first.
 
     Examples:
       ckptload report model.ckpt -o model.html
@@ -67,10 +68,10 @@ def command(
       ckptload report epoch_*.ckpt -o training.html
     """
     order = _ordered(paths, against)
-    # The name of a page shows no secret of a URL.
-    target = output or f"{Path(shown.place(order[-1]).removesuffix(shown.CUT)).name}.html"
-    if target != "-":
+    target = output or f"{_page_name(order[-1])}.html"
+    if target != WORD:
         target = place(target)
+        files.check_folder(target)
         if not force:
             _refuse_to_replace(target)
     others = ranks if against_strategy is None else ranks._replace(strategy=against_strategy)
@@ -86,10 +87,15 @@ def command(
         page, listings, reveals = _measured(order, opened, terminal)
     _write(target, page, reveals, terminal)
     terminal.say(f"{terminal.show(target)}: {shown.human_bytes(len(page.encode()))} written")
-    for one in listings:
+    for path, one in zip(order, listings, strict=True):
         for error in one.damaged:
-            terminal.complain(error, one.path)
+            terminal.complain(error, path)
     return text.worst(text.exit_code(error) for one in listings for error in one.damaged)
+
+
+def _page_name(path: str) -> str:
+    """Return what a page about a file is named after; it shows no secret of a URL."""
+    return "stdin" if path == WORD else Path(shown.place(path).removesuffix(shown.CUT)).name
 
 
 def _ordered(paths: Sequence[str], against: str | None) -> list[str]:
@@ -98,6 +104,7 @@ def _ordered(paths: Sequence[str], against: str | None) -> list[str]:
     Raises:
         ArgumentError: one file is to be compared, and several were given; or a directory has no checkpoint.
     """
+    check_once([*paths, against or ""])
     found = files.expand(paths) if len(paths) > 1 else list(paths)
     if against is None:
         # A shell puts epoch_10 before epoch_2.
@@ -157,7 +164,7 @@ def _write(target: str, page: str, reveals: Sequence[os.stat_result], terminal: 
 
     Whoever may not read the checkpoints that it `reveals` may not read it.
     """
-    if target == "-":
+    if target == WORD:
         terminal.write([page.rstrip("\n")])
         return
     with Replacement(target, synced=False, reveals=reveals) as file:

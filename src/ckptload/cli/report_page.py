@@ -12,7 +12,7 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Final
 
 from ckptload import __version__
-from ckptload.cli import inspect, measuring, stats, text
+from ckptload.cli import measuring, stats, text
 from ckptload.shown import printable
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def _labels(paths: Sequence[str]) -> list[str]:
 
 
 def _head(one: Listing, label: str) -> dict[str, str]:
-    about = "; ".join(filter(None, (inspect.about(one), one.foreign, one.unsupported)))
+    about = "; ".join(filter(None, (one.about(), one.foreign, one.unsupported)))
     return {"name": label, "path": printable(one.path), "about": printable(about)}
 
 

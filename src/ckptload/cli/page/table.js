@@ -84,13 +84,14 @@ function nameCell(row) {
 }
 function moduleCell(column, row) {
   if (column.key === "marks") return markCell(["damaged", "bad", "dead"].includes(row.mark) ? row.mark : "none", null);
-  if (column.key === "status") return make("span", row.mark in filters ? "s-" + row.mark : "", statusOf(row));
+  if (column.key === "status") return make("span", "s-" + statusOf(row.node), statusOf(row.node));
   return make("span", column.number ? "number" : "", column.of ? column.of(row) : "");
 }
-const statusOf = (row) => {
-  const found = ["changed", "added", "removed"].filter((status) => row.node.marks[status]);
-  return found.length ? (found.length === 1 ? found[0] : "changed") : "";
-};
+// A module in which everything was added or removed was itself.
+function statusOf(node) {
+  const found = Object.keys(node.statuses);
+  return found.length === 1 ? found[0] : "changed";
+}
 function entryCell(column, e) {
   if (column.build) return column.build(e);
   return make("span", (column.number ? "number " : "") + (column.tone ? column.tone(e) : ""), column.text(e) ?? "");

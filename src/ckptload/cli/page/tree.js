@@ -2,7 +2,7 @@
 const nodes = new Map();
 const newNode = (label, parent) => ({
   label, parent, id: "", depth: parent ? parent.depth + 1 : -1, bytes: 0, children: new Map(), entry: null,
-  entries: 0, elements: 0, mark: "none", marks: {},
+  entries: 0, elements: 0, mark: "none", marks: {}, statuses: {},
 });
 const root = newNode("", null);
 function grow() {
@@ -36,6 +36,7 @@ function addTo(node, e) {
   node.entries += 1;
   node.elements += e.shown.elements || 0;
   node.mark = node.entries > 1 ? joined(node.mark, e.mark) : e.mark;
+  if (several) node.statuses[e.status] = (node.statuses[e.status] || 0) + 1;
   node.marks[e.mark] = (node.marks[e.mark] || 0) + 1;
 }
 function pathOf(node) {
