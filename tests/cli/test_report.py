@@ -6,6 +6,7 @@ import html.parser
 import json
 import os
 import re
+import tracemalloc
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -260,6 +261,17 @@ def test_large_tensors_are_measured_in_pieces(tmp_path: Path) -> None:
     assert sum(a[6][2]) == sum(b[6][2]) == values.size
     assert status == "changed"
     assert distances[0][2] == pytest.approx(1, abs=1e-6)
+
+
+def test_memory_stays_flat_with_several_files(tmp_path: Path) -> None:
+    """Of tensors of 96 MiB in three files, no more than some pieces of 8 MiB are in memory."""
+    paths = [saved(tmp_path / f"{number}.ckpt", {"w": np.ones((1, 24 << 20), np.float32)}) for number in range(3)]
+    tracemalloc.start()
+    try:
+        assert report(*paths, "-o", tmp_path / "page.html") == 0
+        assert tracemalloc.get_traced_memory()[1] < 56 << 20
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("path", sorted(FIXTURES.glob("plain_*.ckpt")), ids=lambda path: path.stem)

@@ -336,6 +336,25 @@ def test_the_map_shows_changes_where_nothing_is_worse(
     assert corner(chromium) == expected
 
 
+def test_the_map_frames_what_is_selected(chromium: browser.Page, tmp_path: Path) -> None:
+    chromium.open(written(tmp_path, {"a": np.arange(90, dtype=np.float32), "b": np.arange(90, dtype=np.float32)}))
+    # The pixels of one line, after the next pictures on the screen.
+    framed = (
+        "new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))).then(() => {"
+        " const map = document.getElementById('treemap'), copy = document.createElement('canvas');"
+        " copy.width = map.width; copy.height = map.height;"
+        " const pen = copy.getContext('2d', {willReadFrequently: true}); pen.drawImage(map, 0, 0);"
+        " const frame = getComputedStyle(document.body).color.match(/[0-9]+/g).join();"
+        " const line = pen.getImageData(0, 60, map.width, 1).data;"
+        " const at = (x) => [...line.slice(4 * x, 4 * x + 8)].join().includes(frame);"
+        " return [at(1), at(map.width - 3)]; })"
+    )
+    assert chromium.run(framed) == [True, False]
+    focus(chromium)
+    press(chromium, "End")
+    assert chromium.run(framed) == [False, True]
+
+
 # -- table and panel ---------------------------------------------------------------------------------------
 
 

@@ -141,8 +141,12 @@ function choose(row, step) {
   if (at >= 0) showRow(at);
   paint(true);
   panel();
+  // The map frames what is selected; while a key is held, it is drawn once for each picture on the screen.
+  if (!mapWaits) requestAnimationFrame(() => { mapWaits = false; drawMap(); });
+  mapWaits = true;
   remember(step);
 }
+let mapWaits = false;
 
 // Everything anew from the state, so that table, panel and map always say the same. Sorting and filtering begin at the
 // first row; `keep` stays where the table is, `show` scrolls to the selected row.
