@@ -91,8 +91,8 @@ RULES: dict[str, set[str]] = {
         *("binding", "ranks", "reading", "nets", "tensors", "formats", "dtypes", "samples"),
     },
     "cli": {
-        *("__init__", "dtypes", "encryption.keys", "reading.torch_files", "binding.maps.conventions", "sources.spans"),
-        *("writing.atomic", "writing.targets"),
+        *("__init__", "dtypes", "encryption.keys", "reading.torch_files", "binding.copies", "binding.maps.conventions"),
+        *("sources.spans", "writing.atomic", "writing.targets"),
     },
     "__main__": {"cli"},
 }

@@ -222,3 +222,30 @@ def test_bytes_are_compared_wherever_they_are_cut(tmp_path: Path) -> None:
         assert diff(whole, sliced) == 0
         sliced.write_bytes(slices.replace(b"\xfe\xff", b"\xff\xff", 1) + floats("good", 1.0))
         assert diff(whole, sliced) == 1
+
+
+def test_only_the_first_differences_are_shown(tmp_path: Path, capsys: CAPTURE) -> None:
+    """The last line, the exit code and `same` are about all of them."""
+    one, two = tmp_path / "one.ckpt", tmp_path / "two.ckpt"
+    ckptload.save_checkpoint({f"w{number}": np.zeros(1) for number in range(5)}, one)
+    ckptload.save_checkpoint({f"w{number}": np.ones(1) for number in range(5)}, two)
+    assert main(["diff", str(one), str(two), "--limit", "2"]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert [line[:4] for line in lines[2:4]] == ["~ w0", "~ w1"]
+    assert lines[4] == "... 3 more differences"
+    assert "5 changed" in lines[5]
+    assert main(["diff", str(one), str(two), "--limit", "0", "--json"]) == 1
+    found = json.loads(capsys.readouterr().out)
+    assert (found["same"], found["changes"]) == (False, [])
+    assert main(["diff", str(one), str(one), "--limit", "0"]) == 0
+
+
+def test_a_choice_that_keeps_nothing_is_no_match(capsys: CAPTURE) -> None:
+    """What was not compared is not the same."""
+    lenet = str(FIXTURES / "lenet5.ckpt")
+    assert main(["diff", lenet, lenet, "--include", "conv"]) == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "no entry matches 'conv'" in captured.err
+    assert "'conv1.weight'" in captured.err
+    assert main(["diff", lenet, lenet, "--exclude", "*"]) == 1

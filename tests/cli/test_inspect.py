@@ -18,6 +18,7 @@ pytest.importorskip("click")
 import ckptload
 from ckptload.__main__ import main
 from ckptload.cli import globs, text
+from ckptload.shown import human_count
 from cli_program import FIXTURES, KEY, LONG_KEY, on_terminal, run
 from strategies import block, floats, record
 
@@ -68,7 +69,59 @@ def test_entries_are_listed_in_the_order_of_the_file(capsys: CAPTURE) -> None:
     with ckptload.open_checkpoint(FIXTURES / "lenet5.ckpt") as reader:
         assert names(out) == list(reader)
     assert re.search(r"^fc1\.weight +Float32 +\(120, 400\) +192,000 +77\.8%$", out, re.MULTILINE)
-    assert out.splitlines()[-1] == "8 entries, 61,684 elements, 246,736 bytes"
+    assert out.splitlines()[-1] == "8 entries, 61.7K parameters, 241.0 KiB (246,736 bytes)"
+
+
+def test_the_total_tells_state_of_optimizers_from_parameters(capsys: CAPTURE) -> None:
+    """By the names of the entries, which for the state of a parameter begin with that of the state."""
+    inspect(FIXTURES / "adam.ckpt")
+    total = next(line for line in capsys.readouterr().out.splitlines() if "parameter" in line)
+    with ckptload.open_checkpoint(FIXTURES / "adam.ckpt") as reader:
+        sizes = {name: reader.info(name).nbytes // 4 for name in reader if reader.info(name).kind == "tensor"}
+    state = sum(size for name, size in sizes.items() if name.startswith(("moment1.", "moment2.")))
+    assert f"{human_count(state)} elements of optimizer state" in total
+    total_of_json = inspect_json(capsys, FIXTURES / "adam.ckpt")["files"][0]["total"]
+    assert total_of_json["optimizer_elements"] == state
+    assert 0 < state < total_of_json["elements"]
+
+
+def test_each_dtype_has_its_sums(sizes: Path, capsys: CAPTURE) -> None:
+    inspect(sizes)
+    table = [line.split() for line in capsys.readouterr().out.rpartition("\n\n")[2].splitlines()]
+    assert table[1:] == [
+        ["DTYPE", "ENTRIES", "ELEMENTS", "SIZE"],
+        ["Float32", "2", "6", "24", "B"],
+        ["Float16", "1", "8", "16", "B"],
+        ["Int8", "1", "5", "5", "B"],
+    ]
+    by_type = inspect_json(capsys, sizes)["files"][0]["total"]["by_type"]
+    assert by_type["Float16"] == {"entries": 1, "elements": 8, "bytes": 16}
+
+
+@pytest.mark.parametrize(("limit", "expected"), [(0, []), (2, ["layer.10.weight", "layer.2.weight"]), (9, None)])
+def test_only_the_first_rows_are_shown(limit: int, expected: list[str] | None, sizes: Path, capsys: CAPTURE) -> None:
+    """The total is that of all, and so are sums by dtype."""
+    inspect(sizes, "--sort", "size", "--limit", limit)
+    out = capsys.readouterr().out
+    assert "4 entries, 19 parameters, 45 bytes" in out
+    if expected is None:
+        assert "more entr" not in out
+    else:
+        assert names(out) == [*expected, f"... {4 - limit} more entries"]
+    found = inspect_json(capsys, sizes, "--limit", limit)["files"][0]
+    assert (len(found["entries"]), found["total"]["entries"]) == (min(limit, 4), 4)
+
+
+def test_statistics_are_those_of_the_rows_that_are_shown(sizes: Path, capsys: CAPTURE) -> None:
+    inspect(sizes, "--stats", "--limit", 1)
+    assert re.search(r"^layer\.10\.weight .* 4\n\.\.\. 3 more entries$", capsys.readouterr().out, re.MULTILINE)
+
+
+def test_only_the_first_lines_of_a_tree_are_shown(sizes: Path, capsys: CAPTURE) -> None:
+    inspect(sizes, "--tree", "--limit", 2)
+    out = capsys.readouterr().out
+    assert names(out)[-1] == "... 6 more lines"
+    assert names(out)[0] == "layer"
 
 
 @pytest.mark.parametrize(
@@ -94,20 +147,46 @@ def test_entries_are_sorted_by_the_keys_that_are_given(
         ("layer.1", ["layer.1"]),
         ("layer", ["layer.10.weight", "layer.2.weight", "layer.1"]),
         ("layer.?", ["layer.1"]),
+        ("A.b*", []),
+        ("a.BIAS", []),
+        ("[a]*", ["a.bias"]),
     ],
 )
 def test_a_filter_is_a_pattern_or_the_beginning_of_a_path(
     pattern: str, expected: list[str], sizes: Path, capsys: CAPTURE
 ) -> None:
-    inspect(sizes, "--filter", pattern)
+    assert inspect(sizes, "--filter", pattern) == (0 if expected else 1)
     out = capsys.readouterr().out
-    assert names(out) == expected
-    assert f"{len(expected)} of 4 entries" in out
+    if expected:
+        assert names(out) == expected
+        assert f"{len(expected)} of 4 entries" in out
+
+
+@pytest.mark.parametrize(
+    ("pattern", "name", "expected"),
+    [
+        ("*.weight", "Conv.Weight", True),
+        ("conv", "Conv.weight", True),
+        ("conv", "conv1.weight", False),
+        ("*.Weight", "conv.weight", False),
+        ("Conv", "conv.weight", False),
+        ("Conv", "Conv.weight", True),
+        ("[c]onv*", "CONV", True),
+    ],
+)
+def test_a_pattern_without_capitals_ignores_case(pattern: str, name: str, expected: bool) -> None:
+    assert globs.matcher([pattern])(name) is expected
+    assert globs.matcher(["other", pattern])(name) is expected
+    assert globs.chooser([], [pattern])(name) is not expected
 
 
 def test_a_filter_that_keeps_nothing_says_so(sizes: Path, capsys: CAPTURE) -> None:
-    assert inspect(sizes, "--filter", "nothing*") == 0
-    assert "no entry matches 'nothing*'" in capsys.readouterr().err
+    """In all files; the hint names what looks like it."""
+    assert inspect(sizes, "--filter", "Layer*") == 1
+    err = capsys.readouterr().err
+    assert "no entry matches 'Layer*'" in err
+    assert "the nearest names are 'layer.10.weight', 'layer.2.weight', 'layer.1'" in err
+    assert inspect(sizes, FIXTURES / "lenet5.ckpt", "--filter", "conv1") == 0
 
 
 def test_a_tree_has_subtotals(sizes: Path, capsys: CAPTURE) -> None:
@@ -376,11 +455,11 @@ def test_long_metadata_and_types_are_cut_but_not_in_json(tmp_path: Path, capsys:
     path, odd = tmp_path / "x.safetensors", tmp_path / "odd.ckpt"
     save_file({"w": np.zeros(1, np.float32)}, path, {"about": "m" * 500})
     odd.write_bytes(record("w", (), "T" * 100, b""))
-    for file, text_of_it, shown in ((path, "m" * 500, 200 - len("about: ...")), (odd, "T" * 100, 32 - len("..."))):
+    for file, text_of_it, kept in ((path, "m" * 500, 200 - len("about: ...")), (odd, "T" * 100, 32 - len("..."))):
         inspect(file)
         out = capsys.readouterr().out
-        assert text_of_it[:shown] + "..." in out
-        assert text_of_it[: shown + 1] not in out.partition("not supported")[0]
+        assert text_of_it[:kept] + "..." in out
+        assert text_of_it[: kept + 1] not in out.partition("not supported")[0]
         assert text_of_it in json.dumps(inspect_json(capsys, file))
 
 

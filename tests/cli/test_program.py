@@ -81,7 +81,7 @@ def test_without_the_extra_the_help_says_what_the_extra_adds() -> None:
     assert "'--stats' is an option of the extra 'cli'" in refused.stderr
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", [name for name in COMMANDS if name not in {"help", "version"}])
 def test_without_the_extra_a_command_names_the_extra(command: str, tmp_path: Path) -> None:
     """A file of that name is still listed."""
     done = without_the_extra(command, FIXTURES / "lenet5.ckpt")
@@ -122,7 +122,7 @@ def test_the_script_and_the_module_are_one_program() -> None:
 def test_the_help_of_every_command_has_examples(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([command, "--help"]) == 0
     shown = capsys.readouterr().out
-    assert f"\n    ckptload {command} " in shown or command == "inspect"
+    assert re.search(rf"\n    ckptload {command}[ \n]", shown) or command == "inspect"
     assert "Examples:\n" in shown
 
 
@@ -141,15 +141,6 @@ def test_without_arguments_the_help_goes_to_stderr(capsys: pytest.CaptureFixture
     out, err = capsys.readouterr()
     assert out == ""
     assert all(command in err for command in COMMANDS)
-
-
-@pytest.mark.slow
-def test_completion_offers_commands_and_files() -> None:
-    done = run(_CKPTLOAD_COMPLETE="bash_complete", COMP_WORDS="ckptload ver", COMP_CWORD="1")
-    assert "plain,verify" in done.out.split()
-    assert run("x", _CKPTLOAD_COMPLETE="bash_source").out.strip().startswith("_ckptload_completion()")
-    assert run("x", _CKPTLOAD_COMPLETE="zsh_source").out.startswith("#compdef ckptload")
-    assert run("x", _CKPTLOAD_COMPLETE="fish_source").out.startswith("function _ckptload_completion;")
 
 
 # -- what every command does alike ------------------------------------------------------------------------
@@ -263,12 +254,13 @@ def test_no_option_takes_a_key() -> None:
     from ckptload.cli.app import program
 
     context = click.Context(program)
+    keyless = {"strategy", "completion", "help", "version"}
     for name in COMMANDS:
         command = program.get_command(context, name)
         assert command is not None
         options = {option for one in command.params for option in one.opts if "key" in option}
         assert {option.rpartition("-")[2] for option in options} <= {"file", "env", "prompt", "format"}
-        assert len(options) == (8 if name == "convert" else 4)
+        assert len(options) == {"convert": 8, "merge": 8}.get(name, 0 if name in keyless else 4)
 
 
 # -- errors -----------------------------------------------------------------------------------------------
@@ -518,6 +510,7 @@ def test_schemas_are_json() -> None:
     folder = Path(ckptload.__file__).parent / "cli" / "schemas"
     names = sorted(path.name for path in folder.iterdir())
     assert names == [
-        f"{command}.schema.json" for command in ("diff", "inspect", "map", "merge", "reshard", "strategy", "verify")
+        f"{command}.schema.json"
+        for command in ("diff", "inspect", "map", "merge", "reshard", "show", "strategy", "verify")
     ]
     assert all(json.loads((folder / name).read_text("utf-8"))["$schema"] for name in names)

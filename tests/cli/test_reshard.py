@@ -50,7 +50,7 @@ def test_each_rank_gets_its_file(job: Job, capsys: CAPTURE) -> None:
     assert all(is_slice(job.out / f"rank_{rank}/{rank}.ckpt", "tp4", rank) for rank in ranks("tp4"))
     captured = capsys.readouterr()
     assert captured.out == ""
-    assert captured.err.endswith("out: 4 files, 624 bytes written\n")
+    assert captured.err.endswith("out/rank_0/0.ckpt ... 4 files, 20 entries, 624 bytes written\n")
 
 
 def test_ranks_format_and_names_are_chosen(job: Job) -> None:
@@ -64,7 +64,7 @@ def test_files_that_are_there(job: Job, capsys: CAPTURE) -> None:
     assert job.run() == 2
     assert "--existing skip" in capsys.readouterr().err
     assert job.run("--existing", "skip") == 0
-    assert "2 files, 312 bytes written, 2 are there already" in capsys.readouterr().err
+    assert "2 files, 10 entries, 312 bytes written, 2 are there already" in capsys.readouterr().err
     assert job.run("--existing", "replace") == 0
     assert len(job.files()) == 4
 
@@ -73,7 +73,7 @@ def test_a_dry_run_and_json_say_what_would_be_written(job: Job, capsys: CAPTURE)
     assert job.run("--ranks", "2", "--dry-run") == 0
     captured = capsys.readouterr()
     assert captured.out.splitlines()[1].split() == ["2", str(job.out / "rank_2" / "2.ckpt"), "5", "156"]
-    assert "1 file, 156 bytes would be written" in captured.err
+    assert captured.err.endswith("out/rank_2/2.ckpt: 5 entries, 156 bytes would be written\n")
     assert not job.out.exists()
     assert job.run("--json") == 0
     told = json.loads(capsys.readouterr().out)

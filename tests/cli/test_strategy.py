@@ -124,8 +124,8 @@ def test_names_are_chosen(one: Path, capsys: CAPTURE) -> None:
     shown = capsys.readouterr().out
     assert "body.w10" in shown
     assert "body.w2" not in shown
-    assert strategy(one, "--filter", "nothing") == 0
-    assert "no layout matches 'nothing'" in capsys.readouterr().err
+    assert strategy(one, "--filter", "nothing") == 1
+    assert "no entry matches 'nothing'" in capsys.readouterr().err
 
 
 def test_stages_are_merged(folder: Path, one: Path, tmp_path: Path, capsys: CAPTURE) -> None:

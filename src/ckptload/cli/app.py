@@ -15,6 +15,7 @@ from click.shell_completion import CompletionItem, shell_complete
 from ckptload import __version__
 from ckptload.cli import options, text
 from ckptload.cli.commands import COMMANDS
+from ckptload.cli.completion import PROGRAM, VARIABLE
 from ckptload.errors import CheckpointError
 from ckptload.messages import shown_text
 from ckptload.shown import KEY_FROM, length, may_be_key, printable
@@ -22,9 +23,6 @@ from ckptload.shown import KEY_FROM, length, may_be_key, printable
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_NAME: Final = "ckptload"
-#: The variable that a shell sets to ask for completions.
-_COMPLETE: Final = "_CKPTLOAD_COMPLETE"
 _DEFAULT: Final = "inspect"
 _OWN_OPTIONS: Final = frozenset({"--help", "-h", "--version"})
 
@@ -49,6 +47,14 @@ class _Commands(options.Command, click.Group):
             args = [_DEFAULT, *args]
         return super().parse_args(ctx, args)
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        # Only completion gets here with a file: otherwise `parse_args` has put the command before it.
+        if ctx.resilient_parsing and args[0] not in COMMANDS:
+            args = [_DEFAULT, *args]
+        return super().resolve_command(ctx, args)
+
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         # A file may be given instead of a command.
         return [*super().shell_complete(ctx, incomplete), CompletionItem(incomplete, type="file")]
@@ -69,7 +75,7 @@ def _suspect_a_typing_error(word: str) -> None:
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="`ckptload FILE` is short for `ckptload inspect FILE`. Each command has --help, with examples.",
 )
-@click.version_option(__version__, prog_name=_NAME, message="%(prog)s %(version)s")
+@click.version_option(__version__, prog_name=PROGRAM, message="%(prog)s %(version)s")
 def program() -> None:
     """Inspect, check, compare and convert MindSpore checkpoints and safetensors files.
 
@@ -89,17 +95,17 @@ def run(arguments: Sequence[str]) -> int:
         BrokenPipeError: the reader of the output is gone.
         KeyboardInterrupt: the user stopped it.
     """
-    instruction = os.environ.get(_COMPLETE)
+    instruction = os.environ.get(VARIABLE)
     if instruction:
-        return shell_complete(program, {}, _NAME, _COMPLETE, instruction)
+        return shell_complete(program, {}, PROGRAM, VARIABLE, instruction)
     if not arguments:
-        with click.Context(program, info_name=_NAME, **program.context_settings) as context:
+        with click.Context(program, info_name=PROGRAM, **program.context_settings) as context:
             sys.stderr.write(program.get_help(context) + "\n")
         return text.USAGE
     debug = "--debug" in arguments
     try:
         # Not click's main(), which handles Ctrl-C and a closed pipe in its own way.
-        with program.make_context(_NAME, list(arguments)) as context:
+        with program.make_context(PROGRAM, list(arguments)) as context:
             code = program.invoke(context)
     except click.exceptions.Exit as end:
         return end.exit_code

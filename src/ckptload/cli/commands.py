@@ -7,6 +7,7 @@ from typing import Final
 #: Commands in the order of the help, each with its module and its name there.
 COMMANDS: Final = {
     "inspect": ("inspect", "command"),
+    "show": ("show", "command"),
     "verify": ("verify", "command"),
     "diff": ("diff", "command"),
     "convert": ("convert", "command"),
@@ -17,4 +18,7 @@ COMMANDS: Final = {
     "report": ("report", "command"),
     "merge": ("merge", "command"),
     "reshard": ("reshard", "command"),
+    "completion": ("completion", "command"),
+    "help": ("help", "help_"),
+    "version": ("help", "version"),
 }

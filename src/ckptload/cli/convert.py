@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import click
 
-from ckptload import NameMap, Rule, convert_checkpoint, dtypes, guess_torch_names, open_checkpoint, shown
-from ckptload.cli import files, globs, options, text
+from ckptload import NameMap, Rule, convert_checkpoint, dtypes, guess_torch_names, open_checkpoint
+from ckptload.cli import files, globs, options, text, written
 from ckptload.cli.maps import is_convention, read_map
 from ckptload.cli.progress import Progress
+from ckptload.cli.standard import WORD, output
+from ckptload.cli.standard import place as shown_place
 from ckptload.cli.table import Column, render
 from ckptload.errors import ArgumentError
 from ckptload.writing.targets import place
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
 DTYPES: Final = {one.attribute: one for one in dtypes.FLOATS}
 _MANY: Final = 5
+_ENDINGS: Final = {"ckpt": ".ckpt", "safetensors": ".safetensors", "npz": ".npz", "torch": ".pt"}
 
 
 @click.command(cls=options.Command)
@@ -34,6 +37,7 @@ _MANY: Final = 5
 @click.argument("target", type=options.FILE, metavar="OUT")
 @click.option(
     "--to",
+    "--format",
     "to",
     type=click.Choice(["ckpt", "safetensors", "npz", "torch"]),
     help="Format, instead of the suffix of OUT; torch for .pt.",
@@ -75,11 +79,12 @@ def command(
     out_key: KeyChoice,
     terminal: Terminal,
 ) -> int:
-    """Convert a checkpoint: .ckpt, .safetensors, shards, .npz, .pt, encrypted or not.
+    """Convert a checkpoint to another format, dtype or names.
 
-    The suffix of OUT gives the format. Memory use does not grow with the size of the file, except for a .pt, which
-    torch writes; and OUT appears only when it is complete. IN may also be a file of PyTorch, of which weights alone are
-    read.
+    The suffix of OUT gives the format: .ckpt, .safetensors, .npz or .pt; with --shard-size, OUT is a folder of
+    safetensors shards. IN may be - for standard input, and OUT - for standard output, with --to. Memory use does not
+    grow with the size of the file, except for a .pt, which torch writes; and OUT appears only when it is complete. IN
+    may also be a file of PyTorch, of which weights alone are read.
 
     A map is a JSON file with rules, as `ckptload map` writes it; or with old and new names, or parts of names before a
     dot: {"backbone": "features"} also renames backbone.0.weight. It is applied before --torch, which leaves names alone
@@ -102,7 +107,8 @@ def command(
         terminal,
         opens=files.or_torch(ranks.opens(source)),
         format=to,
-        wanted=globs.chooser(include, exclude),
+        include=include,
+        exclude=exclude,
         name_map=read_map(map_file) if map_file is not None else None,
         is_convention=map_file is not None and is_convention(map_file),
         to_torch=to_torch,
@@ -131,7 +137,8 @@ class Request:
         terminal: Terminal,
         *,
         format: str | None = None,  # noqa: A002 -- it becomes the argument of this name
-        wanted: Callable[[str], bool] = bool,
+        include: Sequence[str] = (),
+        exclude: Sequence[str] = (),
         name_map: NameMap | None = None,
         is_convention: bool = False,
         to_torch: bool = False,
@@ -146,7 +153,8 @@ class Request:
         self.source = source
         self.target = target
         self.terminal = terminal
-        self.wanted = wanted
+        self.include = include
+        self.wanted = globs.chooser(include, exclude)
         self.name_map = name_map
         self.is_convention = is_convention
         self.to_torch = to_torch
@@ -166,23 +174,23 @@ class Request:
             out_key: key to encrypt with, or None.
             must_be_plain: whether to refuse an encrypted source.
         """
-        if not self._in_shards():
-            # Before anything is read; convert_checkpoint looks again.
-            place(self.target)
+        self._check_target()
         secret = key.read()
         with (
+            self._output() as path,
             files.noted(self.terminal),
             files.open_file(self.source, secret, key, max_records=self.max_records, opens=self.opens) as reader,
         ):
             if must_be_plain and reader.cipher is not None:
-                raise ArgumentError("the file is already encrypted", path=self.source)
+                raise ArgumentError("the file is already encrypted", path=shown_place(self.source))
+            self._check_choice(reader)
             notes = [note.text for note in reader.notes]
             self.terminal.say(*(f"ckptload: note: {self.terminal.show(note)}" for note in notes))
             shapes = {name: reader.info(name).shape for name in reader if self.dry_run and self.wanted(name)}
             with Progress(self.terminal, self.work, None) as progress:
                 moves = convert_checkpoint(
                     reader,
-                    self.target,
+                    path,
                     choice_func=self.wanted,
                     name_map=self._names(reader),
                     enc_key=cast("Any", out_key),
@@ -198,12 +206,42 @@ class Request:
             self.terminal.write(_planned(moves, shapes, self.terminal))
             self.terminal.say(*_files(moves.written, moves.removed, self.terminal))
         total = sum(move.item.nbytes for move in moves)
-        word = "would be written" if self.dry_run else "written"
-        self.terminal.say(
-            f"{self.terminal.show(shown.place(self.target))}: {text.counted(len(moves), 'entry', 'entries')}, "
-            f"{text.grouped(total)} bytes {word}"
-        )
+        paths = written.named(self.target, moves.written)
+        self.terminal.say(written.line(paths, len(moves), total, self.terminal, dry_run=self.dry_run))
         return text.SOUND
+
+    def _check_target(self) -> None:
+        """Look at OUT before anything is read; convert_checkpoint looks again.
+
+        Raises:
+            ArgumentError: standard output takes no shards, no JSON beside it, or no file whose format is not said.
+            MissingFolderError: the folder of OUT does not exist.
+            WriteError: there is something at OUT that is not a file.
+        """
+        in_shards = self._in_shards()
+        if self.target != WORD:
+            # The folder that shards are in is the output, and is made.
+            files.check_folder(str(Path(self.target).parent) if self.target.endswith(files.INDEX) else self.target)
+            if not in_shards:
+                place(self.target)
+        elif in_shards or self.as_json:
+            raise ArgumentError("standard output takes one file and nothing else", hint="give a path for OUT")
+        elif self.arguments["format"] is None:
+            raise ArgumentError("standard output has no suffix that says the format", hint="pass --to safetensors")
+
+    def _output(self) -> AbstractContextManager[str]:
+        """Return what gives the path to write to."""
+        if self.target != WORD:
+            return nullcontext(self.target)
+        ending = _ENDINGS[self.arguments["format"]]
+        # Nothing is written there in a dry run, whose table is the output.
+        return nullcontext(f"out{ending}") if self.dry_run else output(ending)
+
+    def _check_choice(self, reader: Reader) -> None:
+        """Raise NothingSelectedError if --include matches no entry, or --exclude all of them."""
+        every = [*reader, *reader.kept_strings()]
+        if every and not any(map(self.wanted, every)):
+            raise globs.no_match(self.include, every, shown_place(self.source))
 
     def _in_shards(self) -> bool:
         return self.arguments.get("max_shard_size") is not None or self.target.endswith(files.INDEX)
@@ -239,17 +277,21 @@ class Request:
             if recipe.rule is None and recipe.sources[0] not in final
         }
         guessed, unclear = guess_torch_names(open_ones, shapes=shapes, beside=every)
-        self._tell_unclear([name for name in unclear if guessed[name] == name], "were left unchanged")
-        self._tell_unclear([name for name in unclear if guessed[name] != name], "got the likeliest name")
+        self._tell_unclear([name for name in unclear if guessed[name] == name], kept=True)
+        self._tell_unclear([name for name in unclear if guessed[name] != name], kept=False)
         more = [Rule((old,), (guessed[new],)) for new, old in open_ones.items() if guessed[new] != new]
         return NameMap([*name_map.rules, *more])
 
-    def _tell_unclear(self, names: Sequence[str], outcome: str) -> None:
-        if names:
-            number = text.counted(len(names), "name is", "names are")
-            self.terminal.say(
-                f"ckptload: warning: {number} ambiguous in PyTorch and {outcome}: {_some(names, self.terminal)}"
-            )
+    def _tell_unclear(self, names: Sequence[str], *, kept: bool) -> None:
+        if not names:
+            return
+        number = text.counted(len(names), "name is", "names are")
+        outcome = "got the likeliest name"
+        if kept:
+            outcome = f"{'was' if len(names) == 1 else 'were'} left unchanged"
+        self.terminal.say(
+            f"ckptload: warning: {number} ambiguous in PyTorch and {outcome}: {_some(names, self.terminal)}"
+        )
 
 
 def _some(names: Sequence[str], terminal: Terminal) -> str:
@@ -257,10 +299,10 @@ def _some(names: Sequence[str], terminal: Terminal) -> str:
     return first + (f" and {len(names) - _MANY} more" if len(names) > _MANY else "")
 
 
-def _files(written: Sequence[str], removed: Sequence[str], terminal: Terminal) -> Iterator[str]:
+def _files(new: Sequence[str], removed: Sequence[str], terminal: Terminal) -> Iterator[str]:
     """Yield what becomes of files, if there are several."""
-    if len(written) + len(removed) > 1:
-        for paths, what in ((written, "written"), (removed, "removed")):
+    if len(new) + len(removed) > 1:
+        for paths, what in ((new, "written"), (removed, "removed")):
             if paths:
                 names = _some([Path(one).name for one in paths], terminal)
                 yield f"{text.counted(len(paths), 'file', 'files')} would be {what}: {names}"

@@ -10,11 +10,11 @@ import click
 import numpy as np
 
 from ckptload import NameMap, Tensor
-from ckptload.cli import files, globs, options, pieces, sets, stats, text
+from ckptload.cli import completing, files, globs, options, pieces, sets, stats, text
 from ckptload.cli.maps import new_names, read_map
 from ckptload.cli.progress import Progress
+from ckptload.cli.standard import check_once, place
 from ckptload.errors import CheckpointError
-from ckptload.shown import place
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -130,13 +130,15 @@ _LOOK_INSIDE: Final = Change("", "")
     "map_file",
     type=options.FILE,
     metavar="FILE.json",
+    shell_complete=completing.maps,
     help='Names that differ: {"name in A": "name in B"}.',
 )
 @click.option("--ignore-dtype", is_flag=True, help="Treat equal values of different dtypes as equal.")
 @options.select
 @options.ranks
 @click.option("--strategy-b", type=options.FILE, metavar="FILE", help="Strategy of B, if it is another.")
-@click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
+@options.rows("differences")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
 @options.limit
 @options.key_to_read
 @options.common
@@ -152,18 +154,20 @@ def command(
     exclude: tuple[str, ...],
     ranks: Ranks,
     strategy_b: str | None,
+    rows: int | None,
     as_json: bool,
     max_records: int | None,
     key: KeyChoice,
     terminal: Terminal,
 ) -> int:
-    """Compare two checkpoints, of the same format or not.
+    """Compare two checkpoints, values included.
 
-    Entries are compared by name: added, removed, with another shape or dtype, or with other values. For changed
-    values it shows their number, the largest and the mean difference, and the cosine of both tensors as
-    vectors. The name map is a JSON object: {"name in A": "name in B"}.
+    They may be of different formats; one may be -, which is standard input. Entries are compared by name: added,
+    removed, with another shape or dtype, or with other values. For changed values it shows their number, the largest
+    and the mean difference, and the cosine of both tensors as vectors. The name map is a JSON object:
+    {"name in A": "name in B"}.
 
-    Exit code: 0 the same, 1 different, 2 error (as for the Unix command diff).
+    Exit code: 0 the same, 1 different, 2 error (as for the Unix command diff). If no entry matches --include, it is 1.
 
     Examples:
       ckptload diff before.ckpt after.ckpt
@@ -176,6 +180,7 @@ def command(
     others = ranks if strategy_b is None else ranks._replace(strategy=strategy_b)
     how: dict[str, Any] = {"max_records": max_records, "plain_too": True}
     try:
+        check_once([first, second])
         others.check([first, second])
         names = read_map(map_file) if map_file is not None else NameMap({})
         secret = key.read()
@@ -188,15 +193,18 @@ def command(
             for reader in (left, right):
                 sets.notes_of(reader, terminal)
             changes = comparing.run(left, right, names, wanted)
+            if (include or exclude) and not changes and not comparing.compared:
+                terminal.complain(globs.no_match(include, {**dict.fromkeys(left), **dict.fromkeys(right)}))
+                return text.NO_MATCH
     except CheckpointError as error:
         terminal.complain(error)
         return TROUBLE
     different = any(change.kind for change in changes)
     first, second = place(first), place(second)
     if as_json:
-        terminal.write(text.document(**comparing.as_data(first, second, changes)))
+        terminal.write(text.document(**comparing.as_data(first, second, changes, rows)))
     elif not terminal.quiet:
-        terminal.write(_lines(first, second, changes, comparing.compared, terminal))
+        terminal.write(_lines(first, second, changes, comparing.compared, rows, terminal))
     return DIFFERENT if different else SAME
 
 
@@ -286,13 +294,13 @@ class _Comparison:
             return Change(other.name, "changed", f"{one.dtype} -> {other.dtype}", distance)
         return Change(other.name, "changed", "", distance) if distance.changed else None
 
-    def as_data(self, first: str, second: str, changes: list[Change]) -> dict[str, Any]:
+    def as_data(self, first: str, second: str, changes: list[Change], limit: int | None) -> dict[str, Any]:
         return {
             "a": first,
             "b": second,
             "same": not changes,
             "compared": self.compared,
-            "changes": [_as_data(change) for change in changes],
+            "changes": [_as_data(change) for change in changes[:limit]],
         }
 
 
@@ -323,23 +331,34 @@ def _what(entry: Entry) -> str:
     return f"{text.type_of(entry)} (not supported)" if entry.kind == "unsupported" else entry.kind
 
 
-def _lines(first: str, second: str, changes: list[Change], compared: int, terminal: Terminal) -> Iterator[str]:
+def _lines(
+    first: str, second: str, changes: list[Change], compared: int, limit: int | None, terminal: Terminal
+) -> Iterator[str]:
     yield terminal.style(f"--- {terminal.show(first)}", fg="red")
     yield terminal.style(f"+++ {terminal.show(second)}", fg="green")
-    for change in changes:
+    for change in changes[:limit]:
         words = [change.what] if change.what else []
         if change.distance is not None:
             words.append(_measured(change.distance))
-        name = terminal.style(f"{_SIGNS[change.kind]} {terminal.show(change.name)}", fg=_COLORS[change.kind])
-        yield f"{name}  {'; '.join(words)}"
+        name, about = f"{_SIGNS[change.kind]} {terminal.show(change.name)}", "; ".join(words)
+        shown = terminal.style(name, fg=_COLORS[change.kind])
+        if terminal.fits(f"{name}  {about}"):
+            yield f"{shown}  {about}"
+        else:
+            yield shown
+            yield from terminal.wrap(f"    {about}", "    ")
+    if len(changes) > len(changes[:limit]):
+        more = text.counted(len(changes) - len(changes[:limit]), "more difference", "more differences")
+        yield terminal.style(f"... {more}", dim=True)
     counts = {kind: sum(change.kind == kind for change in changes) for kind in _SIGNS}
     same = compared - counts["changed"]
-    yield terminal.style(
+    total = (
         f"{text.counted(compared, 'entry', 'entries')} in both: {text.grouped(same)} the same, "
         f"{text.grouped(counts['changed'])} changed; {text.grouped(counts['added'])} added, "
-        f"{text.grouped(counts['removed'])} removed",
-        bold=True,
+        f"{text.grouped(counts['removed'])} removed"
     )
+    for line in terminal.wrap(total):
+        yield terminal.style(line, bold=True)
 
 
 def _measured(distance: Distance) -> str:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ckptload.cli import globs, options
+from ckptload.cli import options
 from ckptload.cli.convert import Request
 from ckptload.cli.keys import KeyChoice
 from ckptload.errors import ArgumentError
@@ -34,11 +34,11 @@ def encrypt(
     out_key: KeyChoice,
     terminal: Terminal,
 ) -> int:
-    """Encrypt a checkpoint, which MindSpore and ckptload then load with dec_key.
+    """Encrypt a checkpoint with a key.
 
-    AES-GCM detects every change. The other modes detect none and exist for readers that need them. A key is
-    never taken from the command line, where other processes can see it. A safetensors file becomes an
-    encrypted .ckpt.
+    MindSpore and ckptload then load it with dec_key. AES-GCM detects every change. The other modes detect none and
+    exist for readers that need them. A key is never taken from the command line, where other processes can see it. A
+    safetensors file becomes an encrypted .ckpt.
 
     Examples:
       openssl rand -hex 32 > key.hex
@@ -53,7 +53,8 @@ def encrypt(
         terminal,
         force=force,
         max_records=max_records,
-        wanted=globs.chooser(include, exclude),
+        include=include,
+        exclude=exclude,
         format="ckpt",
         arguments={"enc_mode": out_key.mode},
     )
@@ -79,7 +80,7 @@ def decrypt(
     key: KeyChoice,
     terminal: Terminal,
 ) -> int:
-    """Decrypt a checkpoint.
+    """Decrypt a checkpoint with its key.
 
     If the mode authenticates, OUT appears only if all of IN is authentic. The suffix of OUT gives the format, as
     in convert. Files of MindSpore 1.3 to 1.6 do not hold their mode and need --mode.
@@ -90,7 +91,5 @@ def decrypt(
     """
     if not key.given:
         raise ArgumentError("a key to decrypt with is required", hint="use --key-file, --key-env or --key-prompt")
-    request = Request(
-        source, target, terminal, force=force, max_records=max_records, wanted=globs.chooser(include, exclude)
-    )
+    request = Request(source, target, terminal, force=force, max_records=max_records, include=include, exclude=exclude)
     return request.run(key, None)

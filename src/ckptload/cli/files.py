@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import errno
 import glob
 import os
 import warnings
 from contextlib import contextmanager
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from ckptload import open_checkpoint, open_torch_file
 from ckptload.cli.sets import is_set
-from ckptload.errors import ArgumentError, CheckpointError, EncryptedCheckpointError, WrongFormatError
+from ckptload.cli.standard import WORD, Input, check_is_file, check_once
+from ckptload.errors import (
+    ArgumentError,
+    CheckpointError,
+    EncryptedCheckpointError,
+    Hint,
+    MissingFolderError,
+    WrongFormatError,
+)
 from ckptload.reading.torch_files import is_torch_file
 
 if TYPE_CHECKING:
@@ -36,8 +46,9 @@ def expand(paths: Sequence[str]) -> list[str]:
         ArgumentError: a directory does not have a checkpoint.
     """
     found: list[str] = []
+    check_once(paths)
     for path in _unglobbed(paths):
-        if "://" in path or not Path(path).is_dir() or is_set(path):
+        if path == WORD or "://" in path or not Path(path).is_dir() or is_set(path):
             found.append(path)
             continue
         inside = sorted(Path(path).iterdir())
@@ -88,7 +99,7 @@ def open_file(
     """Open a checkpoint, with its key if it needs one.
 
     Args:
-        path: path or URL.
+        path: path or URL, or ``-`` for standard input.
         key: the key that `choice` read.
         choice: has the mode, and whether unauthenticated files are allowed.
         max_records: maximum number of entries; None for the default of the library.
@@ -103,10 +114,11 @@ def open_file(
     """
     mode = choice.mode
     how: dict[str, Any] = {"parameters": "ckptload", **({} if max_records is None else {"max_records": max_records})}
+    source = Input() if path == WORD else path
     if key is None:
-        return opens(path, **how)
+        return opens(source, **how)
     try:
-        reader = opens(path, **how)
+        reader = opens(source, **how)
     except EncryptedCheckpointError as error:
         if mode is None and len(error.modes) != 1:
             raise ArgumentError(
@@ -118,7 +130,7 @@ def open_file(
             return reader
         reader.close()
     return opens(
-        path,
+        source,
         dec_key=cast("Any", key),
         dec_mode=mode or "AES-GCM",
         allow_unauthenticated=choice.allow_unauthenticated,
@@ -129,15 +141,47 @@ def open_file(
 def or_torch(opens: Callable[..., Reader]) -> Callable[..., Reader]:
     """Return what opens a path as another function does, and a file of PyTorch with weights only."""
 
-    def opened(path: str, **how: Any) -> Reader:
+    def opened(source: Any, **how: Any) -> Reader:
         try:
-            return opens(path, **how)
+            return opens(source, **how)
         except WrongFormatError:
-            if "dec_key" in how or not is_torch_file(path):
+            if "dec_key" in how or not is_torch_file(source):
                 raise
-        return open_torch_file(path, **how)
+        return open_torch_file(source, **how)
 
     return opened
+
+
+def check_output(path: str, role: str = "OUT", *, force: bool = True) -> None:
+    """Look at the place of a file to write before any work: its folder must exist, as with `save_checkpoint`.
+
+    Args:
+        path: as the user named it.
+        role: what it is to the command, for messages.
+        force: whether a file that is there may be replaced.
+
+    Raises:
+        ArgumentError: it is ``-``; or it exists, and may not be replaced.
+        MissingFolderError: its folder does not exist.
+    """
+    check_is_file(path, role)
+    check_folder(path)
+    if not force and os.path.lexists(path):
+        raise ArgumentError("the file exists", path=path, hint=Hint("{replace}"))
+
+
+def check_folder(path: str) -> None:
+    """Raise MissingFolderError unless the folder of a file to write exists; no command makes it."""
+    # A URL, and what cannot be a path, have errors of their own.
+    if "://" in path or "\0" in path or os.path.islink(path):  # noqa: PTH114 -- paths are strings here
+        return
+    folder = os.path.dirname(path.rstrip(os.sep))  # noqa: PTH120
+    if folder and not os.path.lexists(folder):
+        error = MissingFolderError(
+            "the folder of this file does not exist", path=path, hint=f"make the folder first: mkdir -p {quote(folder)}"
+        )
+        error.errno = errno.ENOENT
+        raise error
 
 
 @contextmanager

@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 import os
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from ckptload.binding.copies import STATE_PREFIXES
 from ckptload.cli import globs, pieces, stats, text
 from ckptload.cli.progress import Progress
+from ckptload.cli.standard import place
 from ckptload.errors import CheckpointError
-from ckptload.shown import place
+from ckptload.shown import human_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -23,6 +25,10 @@ if TYPE_CHECKING:
 #: Maximum number of scalars and short strings whose values are read, so that listing stays fast.
 _VALUES: Final = 1000
 _SHORT: Final = 1024
+_FORMATS: Final = {"ckpt": "MindSpore .ckpt", "safetensors": "safetensors", "torch": "PyTorch"}
+#: Parts of names that mark state of an optimizer, and how many parts of a name are looked at.
+_STATE: Final = frozenset(prefix.rstrip(".") for prefix in STATE_PREFIXES)
+_PARTS: Final = 16
 
 
 @dataclass
@@ -41,6 +47,11 @@ class Row:
         return self.entry.nbytes if self.entry is not None else 0
 
     @property
+    def elements(self) -> int:
+        """Return the number of elements of a tensor; 0 if it is none, or is damaged."""
+        return math.prod(self.entry.shape) if self.entry is not None and self.entry.dtype else 0
+
+    @property
     def type(self) -> str:
         """Return the text for the column of dtypes."""
         if self.entry is None:
@@ -57,6 +68,14 @@ class Row:
         return str(self.entry.shape) if text.has_shape(self.entry) else ""
 
 
+class Sum(NamedTuple):
+    """How much several rows are together."""
+
+    entries: int
+    elements: int
+    nbytes: int
+
+
 @dataclass
 class Listing:
     """One file.
@@ -66,6 +85,7 @@ class Listing:
         rows: of the names that are wanted.
         names: how many names there are in all.
         described: what the folder is, if it is one with the files of many ranks.
+        limit: how many rows are shown at most; None for all.
     """
 
     path: str
@@ -77,6 +97,12 @@ class Listing:
     names: int
     rows: list[Row] = field(default_factory=list)
     described: Description | None = None
+    limit: int | None = None
+
+    @property
+    def shown(self) -> list[Row]:
+        """Return the rows to show, the first of all."""
+        return self.rows[: self.limit]
 
     @property
     def nbytes(self) -> int:
@@ -86,7 +112,12 @@ class Listing:
     @property
     def elements(self) -> int:
         """Return the number of elements of all tensors."""
-        return sum(math.prod(row.entry.shape) for row in self.rows if row.entry is not None and row.entry.dtype)
+        return sum(row.elements for row in self.rows)
+
+    @property
+    def state(self) -> int:
+        """Return how many of the elements are state of an optimizer."""
+        return sum(row.elements for row in self.rows if is_state(row.name))
 
     @property
     def damaged(self) -> list[CheckpointError]:
@@ -103,13 +134,24 @@ class Listing:
         """Return in one line which fields no version of MindSpore writes, or None."""
         return str(self.facts.foreign) if self.facts.foreign.number else None
 
-    def by_type(self) -> dict[str, tuple[int, int]]:
-        """Return the number of entries and of bytes for each dtype or kind, largest first."""
-        found: dict[str, tuple[int, int]] = {}
+    def by_type(self) -> dict[str, Sum]:
+        """Return the sums of each dtype or kind, that of most bytes first."""
+        found: dict[str, Sum] = {}
         for row in self.rows:
-            count, size = found.get(row.type, (0, 0))
-            found[row.type] = (count + 1, size + row.nbytes)
-        return dict(sorted(found.items(), key=lambda item: -item[1][1]))
+            entries, elements, nbytes = found.get(row.type, Sum(0, 0, 0))
+            found[row.type] = Sum(entries + 1, elements + row.elements, nbytes + row.nbytes)
+        return dict(sorted(found.items(), key=lambda item: -item[1].nbytes))
+
+    def about(self) -> str:
+        """Describe the file as a whole in one line."""
+        facts = [_FORMATS.get(self.format, self.format), human_bytes(self.size)]
+        if self.cipher:
+            facts.append(f"encrypted with {self.cipher}" + ("" if self.facts.authenticated else " (not authenticated)"))
+        if self.format != "torch":
+            facts.append("with CRC-32" if self.facts.has_checksum else "no CRC-32")
+        if self.facts.written_by:
+            facts.append(f"written by {self.facts.written_by}")
+        return ", ".join(facts)
 
 
 def take(path: str, reader: Reader, wanted: Callable[[str], bool]) -> Listing:
@@ -160,9 +202,14 @@ def _number(array: Any) -> str | float:
     return value if isinstance(value, (bool, int)) else float(value)
 
 
+def is_state(name: str) -> bool:
+    """Tell whether an entry is state of an optimizer, by its name: ``moment1.fc.weight``."""
+    return not _STATE.isdisjoint(name.split(".", _PARTS)[:_PARTS])
+
+
 def add_stats(reader: Reader, listing: Listing, terminal: Terminal) -> None:
-    """Read every tensor, one at a time, and add its statistics."""
-    rows = {row.name: row for row in listing.rows if row.entry is not None and row.entry.dtype is not None}
+    """Read every tensor that is shown, one at a time, and add its statistics."""
+    rows = {row.name: row for row in listing.shown if row.entry is not None and row.entry.dtype is not None}
     entries = [row.entry for row in rows.values() if row.entry is not None]
     with Progress(terminal, "statistics", sum(entry.nbytes for entry in entries)) as progress:
         for entry, arrays in pieces.of_tensors(reader, entries):
@@ -170,13 +217,16 @@ def add_stats(reader: Reader, listing: Listing, terminal: Terminal) -> None:
             progress.advance(entry.nbytes)
 
 
+#: What rows can be sorted by: size, the largest first, name or dtype.
+ORDERS: Final[dict[str, Callable[[Row], Any]]] = {
+    "size": lambda row: -row.nbytes,
+    "name": lambda row: globs.natural(row.name),
+    "dtype": lambda row: row.type,
+}
+
+
 def sort(rows: list[Row], keys: Sequence[str]) -> list[Row]:
-    """Return rows sorted by size (largest first), name or dtype; the first key is the primary one."""
-    orders: dict[str, Callable[[Row], Any]] = {
-        "size": lambda row: -row.nbytes,
-        "name": lambda row: globs.natural(row.name),
-        "dtype": lambda row: row.type,
-    }
+    """Return rows sorted by keys of `ORDERS`; the first key is the primary one."""
     for key in reversed(keys):
-        rows = sorted(rows, key=orders[key])
+        rows = sorted(rows, key=ORDERS[key])
     return rows

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ckptload import propose_name_map
-from ckptload.cli import files, options, sets, text
+from ckptload.cli import completing, files, options, sets, text
 from ckptload.cli.keys import KeyChoice
 from ckptload.cli.module import load_module
-from ckptload.errors import ArgumentError, Hint
+from ckptload.cli.standard import check_once, place
+from ckptload.errors import ArgumentError
 from ckptload.messages import shown_text
-from ckptload.shown import place
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -40,10 +39,15 @@ CERTAIN, UNSURE, MISFIT = 0, 1, 2
     metavar="OLD=NEW",
     help="What is known of the names, such as layers.{i}.w1=layers.{i}.gate; may be repeated.",
 )
-@click.option("--convention", metavar="NAME", help="Names that ckptload knows, such as mindformers-llama.")
+@click.option(
+    "--convention",
+    metavar="NAME",
+    shell_complete=completing.conventions,
+    help="Names that ckptload knows, such as mindformers-llama.",
+)
 @click.option("-o", "--output", "output", type=options.FILE, metavar="MAP.json", help="Write the map to a file.")
 @click.option("--force", is_flag=True, help="Replace the file if it exists.")
-@click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
 @options.ranks
 @options.limit
 @options.key_to_read
@@ -84,8 +88,9 @@ def command(
         raise click.UsageError("give the net with --module, or a checkpoint of it with --target")
     if arguments and module is None:
         raise click.UsageError("--argument is for what --module names")
-    if output is not None and os.path.lexists(output) and not force:
-        raise ArgumentError("the file exists", path=output, hint=Hint("{replace}"))
+    if output is not None:
+        files.check_output(output, "MAP.json", force=force)
+    check_once([source, target or ""])
     known = _rules(rules)
     ranks.check([source])
     secret = key.read()
@@ -103,7 +108,8 @@ def command(
     if as_json:
         terminal.write(text.document(**_as_data(proposal, source, output)))
     else:
-        terminal.write(terminal.show(line) for line in str(proposal).splitlines())
+        for line in str(proposal).splitlines():
+            terminal.write(terminal.wrap(terminal.show(line), "    "))
     if output is not None:
         open_ones = "" if proposal.certain else ", with its questions: answer them there before it is used"
         terminal.say(f"{terminal.show(place(output))}: written{open_ones}")

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import click
 
 from ckptload import open_distributed
-from ckptload.cli import globs, options
+from ckptload.cli import options
 from ckptload.cli.convert import DTYPES, Request
 from ckptload.cli.maps import is_convention, read_map
+from ckptload.cli.standard import check_is_file
 
 if TYPE_CHECKING:
     from ckptload.cli.keys import KeyChoice
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 @options.of_ranks
 @click.option(
     "--to",
+    "--format",
     "to",
     type=click.Choice(["ckpt", "safetensors", "npz", "torch"]),
     help="Format, instead of the suffix of OUT; torch for .pt.",
@@ -39,7 +41,7 @@ if TYPE_CHECKING:
 @click.option("--crc", is_flag=True, help="Add a CRC-32, which verify checks.")
 @click.option("--force", is_flag=True, help="Replace files that exist.")
 @click.option("-n", "--dry-run", is_flag=True, help="Show what would be written, and write nothing.")
-@click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
 @options.limit
 @options.key_to_read
 @options.key_to_write("--out-key")
@@ -67,11 +69,12 @@ def command(
     out_key: KeyChoice,
     terminal: Terminal,
 ) -> int:
-    """Merge the files of many ranks into one checkpoint of whole tensors.
+    """Join the files of many ranks in one checkpoint.
 
-    SRC is a folder of rank_0, rank_1, ..., a unified folder, or one with metadata.json. If the tensors were cut,
-    --strategy names the strategy file of that training, or the folder of those of its stages. The suffix of OUT
-    gives the format. Memory use does not grow with the size of the tensors, and OUT appears only when it is complete.
+    Its tensors are whole. SRC is a folder of rank_0, rank_1, ..., a unified folder, or one with metadata.json. If the
+    tensors were cut, --strategy names the strategy file of that training, or the folder of those of its stages. The
+    suffix of OUT gives the format. Memory use does not grow with the size of the tensors, and OUT appears only when
+    it is complete.
 
     Examples:
       ckptload merge ranks/ model.ckpt --strategy strategy.ckpt
@@ -79,12 +82,14 @@ def command(
       ckptload merge ranks/ folder/ --strategy strategy.ckpt --shard-size 5GB
       ckptload merge --dry-run ranks/ model.ckpt --strategy strategy.ckpt
     """
+    check_is_file(source, "SRC")
     request = Request(
         source,
         target,
         terminal,
         format=to,
-        wanted=globs.chooser(include, exclude),
+        include=include,
+        exclude=exclude,
         name_map=read_map(map_file) if map_file is not None else None,
         is_convention=map_file is not None and is_convention(map_file),
         to_torch=to_torch,

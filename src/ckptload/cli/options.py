@@ -7,13 +7,16 @@ import inspect
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+from click.shell_completion import CompletionItem
 
+from ckptload.cli import completing
 from ckptload.cli.keys import KeyChoice
 from ckptload.cli.sets import Ranks
 from ckptload.cli.terminal import Terminal
+from ckptload.messages import shown_value
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -35,6 +38,46 @@ def verbatim(written: str) -> str:
     """Mark the paragraphs of a help text that have indented lines, so that click does not re-wrap them."""
     paragraphs = inspect.cleandoc(written).split("\n\n")
     return "\n\n".join(f"\b\n{one}" if "\n  " in one else one for one in paragraphs)
+
+
+if TYPE_CHECKING:
+    _Words = click.ParamType[tuple[str, ...]]
+else:
+    # It cannot be subscribed in every version of click.
+    _Words = click.ParamType
+
+
+class Keys(_Words):
+    """Several words with commas between them, each one of a few."""
+
+    name = "keys"
+
+    def __init__(self, known: Iterable[str]) -> None:
+        self.known = list(known)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
+        """Return the words as a tuple."""
+        if isinstance(value, tuple):
+            return value
+        keys = tuple(key.strip() for key in value.split(",")) if value else ()
+        for key in keys:
+            if key not in self.known:
+                self.fail(f"{shown_value(key)} is not one of {', '.join(self.known)}", param, ctx)
+        return keys
+
+    def shell_complete(
+        self,
+        ctx: click.Context,  # noqa: ARG002 -- click's signature
+        param: click.Parameter,  # noqa: ARG002
+        incomplete: str,
+    ) -> list[CompletionItem]:
+        """Complete the last word by those that are not there yet."""
+        before, comma, last = incomplete.rpartition(",")
+        return [
+            CompletionItem(before + comma + key)
+            for key in self.known
+            if key.startswith(last) and key not in before.split(",")
+        ]
 
 
 MODES = ("AES-GCM", "AES-CBC", "SM4-CBC")
@@ -155,6 +198,7 @@ def name_map(command: Function) -> Function:
         "--name-map",
         "map_file",
         type=FILE,
+        shell_complete=completing.maps,
         metavar="MAP",
         help='New names: a file with rules or with {"old": "new"}, or a map that is known by name.',
     )(command)
@@ -173,12 +217,39 @@ def limit(command: Function) -> Function:
 def select(command: Function) -> Function:
     """Add --include and --exclude."""
     include = click.option(
-        "--include", multiple=True, metavar="GLOB", help="Take only entries with matching names; may be repeated."
+        "--include",
+        multiple=True,
+        metavar="GLOB",
+        shell_complete=completing.entries,
+        help="Take only entries with matching names; may be repeated.",
     )
     exclude = click.option(
-        "--exclude", multiple=True, metavar="GLOB", help="Skip entries with matching names; may be repeated."
+        "--exclude",
+        multiple=True,
+        metavar="GLOB",
+        shell_complete=completing.entries,
+        help="Skip entries with matching names; may be repeated.",
     )
     return include(exclude(command))
+
+
+def filters(command: Function) -> Function:
+    """Add --filter; the command gets it as its argument `patterns`."""
+    return click.option(
+        "--filter",
+        "patterns",
+        multiple=True,
+        metavar="GLOB",
+        shell_complete=completing.entries,
+        help="Show only entries with matching names; may be repeated.",
+    )(command)
+
+
+def rows(what: str) -> Callable[[Function], Function]:
+    """Add --limit; the command gets it as its argument `rows`, None if it was not given."""
+    return click.option(
+        "--limit", "rows", type=click.IntRange(min=0), metavar="N", help=f"Show only the first N {what}."
+    )
 
 
 def of_ranks(command: Function) -> Function:
@@ -192,7 +263,7 @@ def of_ranks(command: Function) -> Function:
         click.option(
             "--file-suffix", metavar="S", help="Of several files of a rank take those whose names end so, such as 10_1."
         ),
-        click.option("--strategy", type=FILE, metavar="FILE", help="Strategy of SRC: a file or a folder."),
+        click.option("--strategy", type=FILE, metavar="FILE", help="Strategy of the ranks: a file or a folder."),
     ):
         command = option(command)
     return command

@@ -27,10 +27,10 @@ This is the plain listing. With the extra "cli" there are trees, statistics, JSO
 {commands}:
   {install}
 """
-#: The first is what this program does.
-_OTHERS: Final = tuple(COMMANDS)[1:]
 _HELP: Final = ("-h", "--help", "help")
 _VERSION: Final = ("--version", "version")
+#: This program does what the first and the words above do.
+_OTHERS: Final = tuple(name for name in COMMANDS if name not in {"inspect", *_HELP, *_VERSION})
 
 
 def run(arguments: Sequence[str]) -> int:

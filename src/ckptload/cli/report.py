@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from ckptload import __version__, shown
-from ckptload.cli import files, inspect, listing, options, pieces, sets, small, stats, text
+from ckptload.cli import files, listing, options, pieces, sets, small, stats, text
 from ckptload.cli.diff import Distance, same_values
 from ckptload.cli.progress import Progress
 from ckptload.errors import ArgumentError
@@ -67,10 +67,11 @@ def command(
     key: KeyChoice,
     terminal: Terminal,
 ) -> int:
-    """Write an HTML page about a checkpoint: a table to search and sort, a map of its bytes, histograms.
+    """Write an HTML page about a checkpoint.
 
-    The page is one file that needs no network. Tensors that have NaN or infinite elements, or are all zero, are
-    marked. With --against, a second checkpoint is shown beside the first, with the size of each change.
+    It has a table to search and sort, a map of its bytes, and histograms. The page is one file that needs no network.
+    Tensors that have NaN or infinite elements, or are all zero, are marked. With --against, a second checkpoint is
+    shown beside the first, with the size of each change.
 
     Examples:
       ckptload report model.ckpt -o model.html
@@ -278,7 +279,7 @@ def _page(one: Listing, two: Listing | None, pairs: list[_Pair]) -> str:
 
 
 def _head(one: Listing) -> dict[str, str]:
-    about = "; ".join(filter(None, (inspect.about(one), one.foreign, one.unsupported)))
+    about = "; ".join(filter(None, (one.about(), one.foreign, one.unsupported)))
     return {"path": printable(one.path), "about": printable(about)}
 
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import click
 
 from ckptload import open_distributed, read_strategy, reshard_checkpoints, shown
-from ckptload.cli import files, options, text
+from ckptload.cli import files, options, text, written
 from ckptload.cli.progress import Progress
+from ckptload.cli.standard import check_is_file
 from ckptload.cli.table import Column, render
 from ckptload.errors import ArgumentError
 from ckptload.messages import shown_text
@@ -47,7 +49,7 @@ _PART: Final = re.compile(r"\s*([0-9]{1,7})\s*/\s*([0-9]{1,7})\s*")
     help="What happens to files that are there; skip continues a job.",
 )
 @click.option("-n", "--dry-run", is_flag=True, help="Show what would be written, and write nothing.")
-@click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
 @options.limit
 @options.key_to_read
 @options.common
@@ -70,11 +72,11 @@ def command(
     key: KeyChoice,
     terminal: Terminal,
 ) -> int:
-    """Cut the files of many ranks for other devices: DIR/rank_R/PREFIXR.ckpt for each rank R of the target.
+    """Cut the files of many ranks for other devices.
 
-    SRC is a folder of rank_0, rank_1, ..., a unified folder, one with metadata.json, or one whole checkpoint. Files
-    appear whole, and those of one call together; with --existing skip each appears when it is complete, and a job
-    that was stopped goes on where it was.
+    It writes DIR/rank_R/PREFIXR.ckpt for each rank R of the target. SRC is a folder of rank_0, rank_1, ..., a unified
+    folder, one with metadata.json, or one whole checkpoint. Files appear whole, and those of one call together; with
+    --existing skip each appears when it is complete, and a job that was stopped goes on where it was.
 
     Examples:
       ckptload reshard ranks/ out/ --strategy old.ckpt --to new.ckpt
@@ -82,6 +84,9 @@ def command(
       ckptload reshard ranks/ out/ --strategy old.ckpt --to new.ckpt --part 2/4 --existing skip
       ckptload reshard --dry-run ranks/ out/ --strategy old.ckpt --to new.ckpt
     """
+    check_is_file(source, "SRC")
+    check_is_file(target, "DIR")
+    files.check_folder(target)
     secret = key.read()
     opens = partial(open_distributed, strategy=strategy, file_suffix=file_suffix, copies=copies)
     with files.noted(terminal):
@@ -112,15 +117,17 @@ def command(
     if as_json:
         terminal.write(text.document(**_as_data(done, done.notes, dry_run=dry_run)))
     elif dry_run:
-        terminal.write(_planned(done, terminal))
-    written = [file for file in done if file.written]
-    word = "would be written" if dry_run else "written"
-    there = f", {text.counted(len(done) - len(written), 'is', 'are')} there already" if len(written) < len(done) else ""
-    terminal.say(
-        f"{terminal.show(shown.place(target))}: {text.counted(len(written), 'file', 'files')}, "
-        f"{text.grouped(sum(file.nbytes for file in written))} bytes {word}{there}"
-    )
+        terminal.write(_planned(done, target, terminal))
+    new = [file for file in done if file.written]
+    entries, nbytes = sum(file.entries for file in new), sum(file.nbytes for file in new)
+    paths, there = [_named(target, file) for file in new], len(done) - len(new)
+    terminal.say(written.line(paths, entries, nbytes, terminal, dry_run=dry_run, there=there))
     return text.SOUND
+
+
+def _named(target: str, file: RankFile) -> str:
+    """Return the path of a file in the folder DIR as the user gave it."""
+    return str(Path(target, *Path(file.path).parts[-2:]))
 
 
 def chosen_ranks(ranks: str | None, part: str | None, total: int) -> list[int]:
@@ -165,14 +172,14 @@ def _listed(ranks: str) -> Iterator[int]:
         yield from range(first, last + 1)
 
 
-def _planned(found: Sequence[RankFile], terminal: Terminal) -> Iterator[str]:
+def _planned(found: Sequence[RankFile], target: str, terminal: Terminal) -> Iterator[str]:
     """Yield a table of the files."""
     rank, path = Column("RANK", right=True), Column("FILE", fg="cyan")
     entries, size = Column("ENTRIES", right=True), Column("BYTES", right=True, keep=6)
     state = Column("", keep=5)
     for file in found:
         rank.cells.append(str(file.rank))
-        path.cells.append(terminal.show(shown.place(file.path)))
+        path.cells.append(terminal.show(shown.place(_named(target, file))))
         entries.cells.append(text.grouped(file.entries))
         size.cells.append(text.grouped(file.nbytes))
         state.cells.append("" if file.written else "there")

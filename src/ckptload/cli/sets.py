@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ckptload import open_checkpoint, open_distributed, read_strategy
 from ckptload.cli import cuts, globs, text
+from ckptload.cli.standard import WORD
 from ckptload.errors import ArgumentError, CheckpointError, EmptyCheckpointError
 from ckptload.shown import place
 
@@ -81,7 +82,7 @@ class Ranks(NamedTuple):
 
 def is_set(path: str) -> bool:
     """Tell whether a local folder holds rank folders, or files that say together what a checkpoint is."""
-    if "://" in path or not os.path.isdir(path):  # noqa: PTH112 -- paths are strings here
+    if path == WORD or "://" in path or not os.path.isdir(path):  # noqa: PTH112 -- paths are strings here
         return False
     try:
         with os.scandir(path) as entries:

@@ -9,9 +9,9 @@ import click
 
 from ckptload import merge_pipeline_strategys, read_strategy, save_strategy
 from ckptload.cli import cuts, files, globs, options, text
+from ckptload.cli.standard import check_is_file
 from ckptload.cli.table import Column, render
-from ckptload.errors import ArgumentError, Hint
-from ckptload.messages import shown_text
+from ckptload.errors import ArgumentError
 from ckptload.shown import place
 
 if TYPE_CHECKING:
@@ -28,12 +28,12 @@ _LISTED: Final = 16
 
 @click.command(cls=options.Command)
 @click.argument("path", type=options.FILE, metavar="FILE_OR_FOLDER")
-@click.option("--filter", "patterns", multiple=True, metavar="GLOB", help="Only matching names; may be repeated.")
+@click.option("--filter", "patterns", multiple=True, metavar="GLOB", help="Show only matching names; may be repeated.")
 @click.option("--rank", type=click.IntRange(min=0), metavar="R", help="What this rank holds, and who holds the same.")
 @click.option("--picture", metavar="NAME", help="Draw how this tensor is cut; by default the one with the most parts.")
 @click.option("--merge", "target", type=options.FILE, metavar="OUT", help="Write one file of all stages.")
 @click.option("--force", is_flag=True, help="Replace a file that exists.")
-@click.option("--json", "as_json", is_flag=True, help="Machine-readable output (docs/cli.md has its schema).")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON for programs (docs/cli.md has its schema).")
 @options.common
 def command(
     *,
@@ -46,10 +46,11 @@ def command(
     as_json: bool,
     terminal: Terminal,
 ) -> int:
-    """Show a strategy: ranks, stages, how each tensor is cut, and who holds what.
+    """Show how a training has cut its tensors over its ranks.
 
-    The strategy is a .ckpt or .json file that a training wrote beside its checkpoints, one merged of several, or a
-    folder with those of all stages. Device axes in MAP are counted from the right: 0 is the last one of DEVICES.
+    That is its strategy: ranks, stages, how each tensor is cut, and which rank holds what. It is a .ckpt or .json
+    file that a training wrote beside its checkpoints, one merged of several, or a folder with those of all stages.
+    Device axes in MAP are counted from the right: 0 is the last one of DEVICES.
 
     Examples:
       ckptload strategy strategy.ckpt
@@ -57,6 +58,7 @@ def command(
       ckptload strategy strategy/ --filter '*.weight' --picture layers.0.weight
       ckptload strategy strategy/ --merge merged.ckpt
     """
+    check_is_file(path, "FILE_OR_FOLDER")
     with files.noted(terminal):
         strategy = read_strategy(path)
     if rank is not None:
@@ -78,14 +80,14 @@ def command(
         terminal.write(_picture(strategy, rows, picture, rank, terminal))
     if target is not None:
         terminal.say(f"ckptload: wrote {terminal.show(target)}")
-    if not rows:
-        terminal.say(f"ckptload: no layout matches {' or '.join(map(shown_text, patterns))}")
+    if patterns and not rows:
+        every = [name for stage in stages for name in strategy.layouts(stage)]
+        return terminal.complain(globs.no_match(patterns, every, place(path), command="strategy"))
     return text.SOUND
 
 
 def _merge(path: str, strategy: Strategy, target: str, *, force: bool) -> None:
-    if os.path.lexists(target) and not force:
-        raise ArgumentError("the file exists", path=target, hint=Hint("{replace}"))
+    files.check_output(target, force=force)
     if os.path.isdir(path):  # noqa: PTH112 -- paths are strings here
         # Operators are kept, which a Strategy does not have.
         merge_pipeline_strategys(path, target)

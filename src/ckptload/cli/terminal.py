@@ -33,6 +33,11 @@ def _may_color(stream: TextIO, wanted: Color) -> bool:
     return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
+def _width_of(stream: TextIO) -> int | None:
+    """Return the columns of a terminal; None if the stream is not one."""
+    return max(shutil.get_terminal_size().columns, _NARROWEST) if stream.isatty() else None
+
+
 @dataclass
 class Terminal:
     """The properties of stdout and stderr; all commands write through it.
@@ -55,7 +60,7 @@ class Terminal:
 
     def __post_init__(self) -> None:
         self.color = _may_color(sys.stdout, self.wanted)
-        self.width = max(shutil.get_terminal_size().columns, _NARROWEST) if sys.stdout.isatty() else None
+        self.width = _width_of(sys.stdout)
         self._encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
         try:
             "├─│└█…·".encode(self._encoding)
@@ -73,6 +78,19 @@ class Terminal:
     def style(self, shown: str, *, fg: str | None = None, bold: bool = False, dim: bool = False) -> str:
         """Colour a text, if stdout is coloured."""
         return click.style(shown, fg=fg, bold=bold or None, dim=dim or None) if self.color else shown
+
+    def fits(self, line: str) -> bool:
+        """Tell whether a line without colours is no wider than the terminal."""
+        return self.width is None or text.width(line) <= self.width
+
+    def wrap(self, line: str, indent: str = "  ") -> list[str]:
+        """Break a line between words if it is wider than the terminal.
+
+        Args:
+            line: the text, without colours.
+            indent: what begins the second line and each one after it.
+        """
+        return _wrapped(line, indent, self.width)
 
     def write(self, lines: Iterable[str]) -> None:
         """Write lines to stdout, many at a time.
@@ -103,18 +121,39 @@ class Terminal:
     def _to_stderr(self, lines: Sequence[str]) -> None:
         sys.stdout.flush()
         color = _may_color(sys.stderr, self.wanted)
+        width = _width_of(sys.stderr)
         for line in lines:
             hinted = line.startswith("  hint:")
-            shown = click.style(line, dim=True) if hinted else line
-            click.echo(shown if color else line, err=True, color=color)
+            for part in _wrapped(line, "    ", width):
+                click.echo(click.style(part, dim=True) if hinted and color else part, err=True, color=color)
 
 
-def shorten(shown: str, columns: int, mark: str) -> str:
-    """Shorten a text to a number of columns in the middle, because both ends of a name matter most."""
+def _wrapped(line: str, indent: str, width: int | None) -> list[str]:
+    if width is None or text.width(line) <= width:
+        return [line]
+    lines = [line[: len(line) - len(line.lstrip())]]
+    for word in line.split():
+        last = lines[-1]
+        if last.strip() and text.width(last) + 1 + text.width(word) > width:
+            lines.append(indent + word)
+        else:
+            lines[-1] = f"{last} {word}" if last.strip() else last + word
+    return lines
+
+
+def shorten(shown: str, columns: int, mark: str, end: float = 2 / 3) -> str:
+    """Shorten a text to a number of columns in the middle, because both ends of a name matter most.
+
+    Args:
+        shown: the text.
+        columns: the number of columns.
+        mark: what stands for the middle.
+        end: the part of what is left that is the end of the text.
+    """
     if text.width(shown) <= columns:
         return shown
     room = max(columns - text.width(mark), 2)
-    tail = room * 2 // 3
+    tail = int(room * end)
     return _columns(shown, room - tail) + mark + _columns(shown[::-1], tail)[::-1]
 
 

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
 from ckptload import __version__, errors
+from ckptload.cli.standard import place
 from ckptload.cli.words import WORDS
 from ckptload.messages import listed
-from ckptload.shown import place, printable
+from ckptload.shown import human_bytes, human_count, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 #: The exit codes of all commands but diff (docs/cli.md, "Exit codes").
 SOUND: Final = 0
 DAMAGED: Final = 1
+#: Patterns that no name matches, or a name that no entry has.
+NO_MATCH: Final = 1
 #: Wrong arguments, or a file that cannot be read or written.
 USAGE: Final = 2
 NEEDS_KEY: Final = 3
@@ -47,6 +50,8 @@ SET: Final = "set"
 _TYPES: Final = 8
 #: The number of the JSON documents; it changes when a field is removed or its meaning changes.
 _SCHEMA: Final = 2
+#: From this number of bytes on they are shown in a unit.
+_UNIT: Final = 1024
 INTERRUPTED: Final = 130
 #: The exit code that a shell reports for a command ended by SIGPIPE.
 CUT_OFF: Final = 141
@@ -63,12 +68,12 @@ _TROUBLE: Final = (
     errors.CipherUnavailableError,
     errors.MissingPackageError,
     errors.LimitError,
-    errors.NothingSelectedError,
 )
 #: The exit code of each class of errors; the first that fits counts, and any other error means damage.
 _CODES: Final[tuple[tuple[type[errors.CheckpointError] | tuple[type[errors.CheckpointError], ...], int], ...]] = (
     (errors.EncryptedCheckpointError, NEEDS_KEY),
     (errors.MissingShardError, MISSING),
+    ((errors.NothingSelectedError, errors.UnknownNameError), NO_MATCH),
     (_TROUBLE, USAGE),
     (errors.WrongFormatError, OTHER_KIND),
     (errors.UnsupportedTypeError, UNSUPPORTED),
@@ -183,6 +188,17 @@ def grouped(number: int) -> str:
 def counted(number: int, singular: str, plural: str) -> str:
     """Format a number with the right form of its noun."""
     return f"{number:,} {singular if number == 1 else plural}"
+
+
+def counted_in_units(number: int, singular: str, plural: str) -> str:
+    """Format a number with three digits and K, M, B or T, and with the right form of its noun."""
+    return f"{human_count(number)} {singular if number == 1 else plural}"
+
+
+def bytes_in_units(size: int) -> str:
+    """Format a number of bytes in a readable unit, with the exact number behind it."""
+    exact = counted(size, "byte", "bytes")
+    return exact if size < _UNIT else f"{human_bytes(size)} ({exact})"
 
 
 def prepare_streams() -> None:

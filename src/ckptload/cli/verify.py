@@ -10,6 +10,7 @@ import click
 from ckptload import Coverage
 from ckptload.cli import files, options, pieces, stats, text
 from ckptload.cli.progress import Progress, Waiting
+from ckptload.cli.standard import place
 from ckptload.errors import (
     ArgumentError,
     CheckpointError,
@@ -18,7 +19,7 @@ from ckptload.errors import (
     ForeignFieldWarning,
     UnsupportedTypeError,
 )
-from ckptload.shown import place, printable
+from ckptload.shown import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -100,7 +101,7 @@ class _Verdict:
 @click.argument("paths", nargs=-1, required=True, type=options.FILE, metavar="FILE...")
 @click.option("--finite", is_flag=True, help="Read every tensor; NaN and infinity count as damage.")
 @click.option("--allow-unchecked", is_flag=True, help="Exit with 0 if nothing vouches for all of the file.")
-@click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
 @options.ranks
 @options.limit
 @options.key_to_read
@@ -116,12 +117,14 @@ def command(
     key: KeyChoice,
     terminal: Terminal,
 ) -> int:
-    """Check files: the structure of every entry, the CRC-32, and the authentication tags of encrypted files.
+    """Check that files are complete and undamaged.
 
-    A file is valid only if a CRC-32, the tags of AES-GCM, or a SHA-256 in its name (resnet18-1e65cd21.ckpt) were
-    checked, match, and cover all of it: the data, names, dtypes and shapes of all entries, their order, and that none
-    is missing. A file without them, or of which they leave something out, can have a valid structure and still hold a
-    wrong value; it gets exit code 4, and what is left out is listed. An index of shards is compared with all of them.
+    The structure of every entry is checked, the CRC-32, and the authentication tags of encrypted files; - means
+    standard input. A file is valid only if a CRC-32, the tags of AES-GCM, or a SHA-256 in its name
+    (resnet18-1e65cd21.ckpt) were checked, match, and cover all of it: the data, names, dtypes and shapes of all
+    entries, their order, and that none is missing. A file without them, or of which they leave something out, can
+    have a valid structure and still hold a wrong value; it gets exit code 4, and what is left out is listed. An index
+    of shards is compared with all of them.
 
     Exit code:
       0  valid
@@ -307,17 +310,21 @@ def _lines(verdict: _Verdict, terminal: Terminal) -> Iterator[str]:
     about = ""
     if all(finding.is_note for finding in verdict.findings):
         about = f" ({count}; checked: {', '.join(verdict.checks)})"
-    yield f"{terminal.show(verdict.path)}: {word}{about}"
+    path = terminal.show(verdict.path)
+    first, *others = terminal.wrap(f"{path}: {verdict.shown}{about}")
+    yield f"{path}: {word}{first[len(path) + 2 + len(verdict.shown) :]}"
+    yield from others
     for finding in verdict.findings:
         line = _problem(finding, verdict)
-        yield f"  {terminal.show(f'note: {line}' if finding.is_note else line)}"
+        yield from terminal.wrap(f"  {terminal.show(f'note: {line}' if finding.is_note else line)}", "    ")
     for gap in verdict.coverage.gaps:
-        yield f"  not covered: {terminal.show(gap)}"
+        yield from terminal.wrap(f"  not covered: {terminal.show(gap)}", "    ")
     steps = dict.fromkeys(step for finding in verdict.findings if (step := text.hint(finding.error)) is not None)
     if verdict.coverage.gaps and verdict.code in {text.SOUND, text.UNCHECKED}:
         steps[_COMPARE if verdict.is_encrypted else _COMPARE + _ADD_SUM] = None
     for step in steps:
-        yield terminal.style(f"  hint: {terminal.show(step)}", dim=True)
+        for line in terminal.wrap(f"  hint: {terminal.show(step)}", "    "):
+            yield terminal.style(line, dim=True)
 
 
 def _problem(finding: _Finding, verdict: _Verdict) -> str:

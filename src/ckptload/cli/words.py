@@ -24,7 +24,7 @@ WORDS: Final[Words] = {
     "open_with_key": None,
     "open_ours": None,
     "open_torch": "inspect shows what is in it, and convert writes it as a .ckpt or .safetensors file",
-    "pipe": "write it to a file first",
+    "pipe": "send it through standard input and give -, or write it to a file first",
     "raw_key": "check the key and the mode",
     "skip_crc": None,
     # Choosing and naming entries
