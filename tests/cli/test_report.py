@@ -6,6 +6,7 @@ import html.parser
 import json
 import os
 import re
+import subprocess
 import tracemalloc
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ pytest.importorskip("click")
 
 import browser
 import ckptload
+import cli_program
 from ckptload.__main__ import main
 from ckptload.cli import stats
 from cli_program import FIXTURES, KEY
@@ -243,6 +245,23 @@ def test_a_page_is_named_after_the_latest_file(tmp_path: Path, monkeypatch: pyte
     assert report(*reversed(paths)) == 0
     assert report(paths[0], "--against", paths[1]) == 0
     assert {path.name for path in tmp_path.glob("*.html")} == {"epoch_2.ckpt.html", "epoch_1.ckpt.html"}
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs a POSIX system")
+def test_a_page_about_standard_input_has_a_name(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [*cli_program.PROGRAM, "report", "-q", "-", "--against", FIXTURES / "lenet5.ckpt"],
+        input=(FIXTURES / "lenet5.ckpt").read_bytes(), check=False, env=cli_program.environment(), cwd=tmp_path,
+        timeout=cli_program.PATIENCE,
+    )  # fmt: skip
+    assert done.returncode == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["stdin.html"]
+    assert [file["name"] for file in data_of(tmp_path / "stdin.html")["files"]] == ["lenet5.ckpt", "standard input"]
+
+
+def test_standard_input_is_read_only_once(tmp_path: Path, capsys: CAPTURE) -> None:
+    assert report("-", "--against", "-", "-o", tmp_path / "page.html") == 2
+    assert "only once" in capsys.readouterr().err
 
 
 def test_integers_without_an_exact_float_are_exact(tmp_path: Path) -> None:
