@@ -90,7 +90,7 @@ def make() -> None:
             *("inspect", "--tree", "--depth", "4", "--sort", "size", "epoch_9.ckpt"),
             title="ckptload inspect --tree --depth 4 --sort size epoch_9.ckpt",
         )
-        page(PICTURES / "report.png", "epoch_1.ckpt", "--against", "epoch_9.ckpt")
+        page(PICTURES / "report.png", "epoch_9.ckpt", "--against", "epoch_1.ckpt")
 
 
 if __name__ == "__main__":
