@@ -91,7 +91,7 @@ RULES: dict[str, set[str]] = {
         *("binding", "ranks", "reading", "nets", "tensors", "formats", "dtypes", "samples"),
     },
     "cli": {
-        *("__init__", "dtypes", "encryption.keys", "reading.torch_files", "binding.copies", "binding.maps.conventions"),
+        *("__init__", "dtypes", "encryption.keys", "reading.given", "binding.copies", "binding.maps.conventions"),
         *("sources.spans", "writing.atomic", "writing.targets"),
     },
     "__main__": {"cli"},

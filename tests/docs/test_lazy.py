@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 from typing import TYPE_CHECKING
 
 import pytest
@@ -23,7 +22,6 @@ PAGE = ROOT / "docs" / "lazy.md"
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Make the folder that the examples are run in."""
-    shutil.copy(ROOT / "tests" / "fixtures" / "lenet5.ckpt", tmp_path)
     sparse(tmp_path / "embedding.ckpt", [("embedding_table", (1_000_000, 16))])
     monkeypatch.chdir(tmp_path)
     return tmp_path

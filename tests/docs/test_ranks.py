@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from layouts import write_set
 from pages import run_page
 from places import ROOT
 
@@ -19,7 +18,6 @@ PAGE: Final = ROOT / "docs" / "ranks.md"
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Make the folder that the examples are run in."""
-    write_set(tmp_path)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

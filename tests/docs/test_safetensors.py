@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-import ml_dtypes
-import numpy as np
 import pytest
 
-import ckptload
 from pages import run_page
 from places import DOCS
-from strategies import floats, mapping, tensor
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 PAGE = DOCS / "safetensors.md"
 
@@ -20,15 +19,6 @@ PAGE = DOCS / "safetensors.md"
 def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Make the folder that the examples are run in."""
     monkeypatch.chdir(tmp_path)
-    tensors = {
-        "conv.weight": np.arange(12, dtype=np.float32).reshape(4, 3),
-        "conv.bias": np.zeros(4, ml_dtypes.bfloat16),
-        "fc.weight": np.ones((2, 4), np.float16),
-        "step": np.array(7),
-    }
-    ckptload.save_checkpoint({**tensors, "note": "trained by hand"}, "net.ckpt")
-    ckptload.save_checkpoint(tensors, "net.safetensors", format="safetensors")
-    Path("map.ckpt").write_bytes(floats("w", 1) + mapping("table", *[tensor((1,), "int32", bytes(4))] * 3))
 
 
 @pytest.mark.usefixtures("_folder")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,15 +14,10 @@ if TYPE_CHECKING:
 
 PAGE = ROOT / "docs" / "saving.md"
 
-#: Fixtures that the examples load, by the names they use.
-FILES = ("lenet5.ckpt", "adam.ckpt")
-
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Make the folder that the examples are run in."""
-    for name in FILES:
-        shutil.copy(ROOT / "tests" / "fixtures" / name, tmp_path)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

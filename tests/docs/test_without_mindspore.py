@@ -5,7 +5,6 @@ from __future__ import annotations
 import doctest
 import importlib
 import re
-import shutil
 from typing import TYPE_CHECKING
 
 import pytest
@@ -23,7 +22,6 @@ pytestmark = pytest.mark.skipif(not PAGE.exists(), reason="the documentation is 
 
 
 def test_the_page_shows_what_happens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    shutil.copy(ROOT / "tests" / "fixtures" / "lenet5.ckpt", tmp_path)
     monkeypatch.chdir(tmp_path)
     assert run_page(PAGE, flags=doctest.ELLIPSIS | doctest.IGNORE_EXCEPTION_DETAIL) > 10
     context._GENERAL.values.clear()

@@ -16,6 +16,7 @@ from ckptload.cli.standard import WORD, output
 from ckptload.cli.standard import place as shown_place
 from ckptload.cli.table import Column, render
 from ckptload.errors import ArgumentError
+from ckptload.reading.given import or_torch
 from ckptload.writing.targets import place
 
 if TYPE_CHECKING:
@@ -105,7 +106,7 @@ def command(
         source,
         target,
         terminal,
-        opens=files.or_torch(ranks.opens(source)),
+        opens=or_torch(ranks.opens(source)),
         format=to,
         include=include,
         exclude=exclude,

@@ -11,7 +11,7 @@ from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from ckptload import open_checkpoint, open_torch_file
+from ckptload import open_checkpoint
 from ckptload.cli.sets import is_set
 from ckptload.cli.standard import WORD, Input, check_is_file, check_once
 from ckptload.errors import (
@@ -20,9 +20,7 @@ from ckptload.errors import (
     EncryptedCheckpointError,
     Hint,
     MissingFolderError,
-    WrongFormatError,
 )
-from ckptload.reading.torch_files import is_torch_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -136,20 +134,6 @@ def open_file(
         allow_unauthenticated=choice.allow_unauthenticated,
         **how,
     )
-
-
-def or_torch(opens: Callable[..., Reader]) -> Callable[..., Reader]:
-    """Return what opens a path as another function does, and a file of PyTorch with weights only."""
-
-    def opened(source: Any, **how: Any) -> Reader:
-        try:
-            return opens(source, **how)
-        except WrongFormatError:
-            if "dec_key" in how or not is_torch_file(source):
-                raise
-        return open_torch_file(source, **how)
-
-    return opened
 
 
 def check_output(path: str, role: str = "OUT", *, force: bool = True) -> None:

@@ -9,6 +9,7 @@ import click
 from ckptload.cli import files, globs, inspect_data, inspect_text, listing, options, sets, text
 from ckptload.cli.standard import place
 from ckptload.errors import CheckpointError, ForeignFieldWarning
+from ckptload.reading.given import or_torch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -80,7 +81,7 @@ def command(
             with (
                 files.noted(terminal, but=ForeignFieldWarning),
                 files.open_file(
-                    path, secret, key, max_records=max_records, plain_too=True, opens=files.or_torch(ranks.opens(path))
+                    path, secret, key, max_records=max_records, plain_too=True, opens=or_torch(ranks.opens(path))
                 ) as reader,
             ):
                 one = look.at(path, reader)

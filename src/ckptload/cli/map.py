@@ -13,6 +13,7 @@ from ckptload.cli.module import load_module
 from ckptload.cli.standard import check_once, place
 from ckptload.errors import ArgumentError
 from ckptload.messages import shown_text
+from ckptload.reading.given import or_torch
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -97,7 +98,7 @@ def command(
     with (
         files.noted(terminal),
         files.open_file(
-            source, secret, key, max_records=max_records, plain_too=True, opens=files.or_torch(ranks.opens(source))
+            source, secret, key, max_records=max_records, plain_too=True, opens=or_torch(ranks.opens(source))
         ) as reader,
     ):
         sets.notes_of(reader, terminal)
@@ -141,7 +142,7 @@ def _shapes(target: str, max_records: int | None) -> dict[str, tuple[int, ...]]:
     """Return the names and shapes of a checkpoint of the net."""
     nothing = KeyChoice()
     with files.open_file(
-        target, None, nothing, max_records=max_records, opens=files.or_torch(sets.Ranks().opens(target))
+        target, None, nothing, max_records=max_records, opens=or_torch(sets.Ranks().opens(target))
     ) as reader:
         entries = map(reader.info, reader)
         return {entry.name: entry.shape for entry in entries if entry.kind == "tensor"}

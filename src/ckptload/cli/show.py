@@ -11,6 +11,7 @@ from ckptload.cli import completing, files, globs, options, sets, show_data, sho
 from ckptload.cli.standard import place
 from ckptload.errors import ArgumentError, CheckpointError
 from ckptload.messages import shown_text
+from ckptload.reading.given import or_torch
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -101,7 +102,7 @@ def command(
     with (
         files.noted(terminal),
         files.open_file(
-            path, secret, key, max_records=max_records, plain_too=True, opens=files.or_torch(ranks.opens(path))
+            path, secret, key, max_records=max_records, plain_too=True, opens=or_torch(ranks.opens(path))
         ) as reader,
     ):
         sets.notes_of(reader, terminal)

@@ -11,7 +11,7 @@ from ckptload.reading.opening import open_checkpoint
 from ckptload.reading.torch_files import is_torch_file, open_torch_file
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from ckptload.reading.reader import Reader
 
@@ -46,14 +46,24 @@ def open_while(value: Any) -> Iterator[Any]:
         yield reader
 
 
+def or_torch(opens: Callable[..., Reader]) -> Callable[..., Reader]:
+    """Return what opens a path as another function does, and a file of PyTorch with weights only."""
+
+    def opened(source: Any, **how: Any) -> Reader:
+        try:
+            return opens(source, **how)
+        except WrongFormatError:
+            if "dec_key" in how or not is_torch_file(source):
+                raise
+        return open_torch_file(source, **how)
+
+    return opened
+
+
 def _open(path: str | os.PathLike[str]) -> Reader:
     try:
-        return open_checkpoint(path)
+        return or_torch(open_checkpoint)(path)
     except EncryptedCheckpointError as error:
         raise EncryptedCheckpointError(
             error.problem, modes=error.modes, path=error.path, hint=Hint("{open_with_key}")
         ) from None
-    except WrongFormatError:
-        if not is_torch_file(path):
-            raise
-    return open_torch_file(path)
