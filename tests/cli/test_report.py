@@ -282,6 +282,7 @@ def test_large_tensors_are_measured_in_pieces(tmp_path: Path) -> None:
     assert distances[0][2] == pytest.approx(1, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_memory_stays_flat_with_several_files(tmp_path: Path) -> None:
     """Of tensors of 96 MiB in three files, no more than some pieces of 8 MiB are in memory."""
     paths = [saved(tmp_path / f"{number}.ckpt", {"w": np.ones((1, 24 << 20), np.float32)}) for number in range(3)]
@@ -501,6 +502,7 @@ def test_nothing_in_a_file_becomes_markup_or_script(against: bool, chromium: bro
     assert chromium.run("document.querySelector('h1').textContent").startswith(path.name)
 
 
+@pytest.mark.slow
 def test_twenty_thousand_tensors_stay_usable(chromium: browser.Page, tmp_path: Path) -> None:
     """Only the rows that can be seen exist, and the last one can be reached."""
     values = {f"layer.{n // 40}.unit.{n % 40}.weight": np.full(4, n, np.float32) for n in range(20_000)}

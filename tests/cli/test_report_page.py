@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 pytest.importorskip("click")
+pytest.importorskip("rich")
 
 import browser
 import ckptload
@@ -18,6 +19,8 @@ from ckptload.__main__ import main
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+pytestmark = [pytest.mark.slow, pytest.mark.once]
 
 #: Codes of keys whose events Chromium makes only with them.
 CODES = {
