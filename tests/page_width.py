@@ -1,4 +1,4 @@
-"""Check in a real browser that no code on a page of the documentation scrolls sideways: ``page_width.py FOLDER``."""
+"""Check in a real browser that no page of the documentation, and no code on it, scrolls sideways: give the folder."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _WIDER = "[...document.querySelectorAll('pre')].filter(e => e.scrollWidth > e.cl
 
 
 def main(folder: Path) -> int:
-    """Print the first words of code that is too wide, with its page; return the exit code."""
+    """Print the first words of what is too wide, with its page; return the exit code."""
     if browser.find() is None:
         sys.stdout.write("there is no Chromium here, so the widths of pages are not checked\n")
         return 0
@@ -23,7 +23,9 @@ def main(folder: Path) -> int:
             page.send("Page.navigate", url=path.absolute().as_uri())
             page.wait(f"document.readyState === 'complete' && location.href.endsWith('/{path.name}')")
             found += [f"{path.name}: {text.splitlines()[0]}" for text in page.run(_WIDER)]
-    sys.stdout.write("\n".join([*found, f"{len(pages)} pages, code that scrolls sideways: {len(found)}\n"]))
+            wide = page.run("document.documentElement.scrollWidth")
+            found += [f"{path.name}: the page itself, {wide} px"] if wide > WIDTH else []
+    sys.stdout.write("\n".join([*found, f"{len(pages)} pages, things that scroll sideways: {len(found)}\n"]))
     return bool(found) or not pages
 
 
