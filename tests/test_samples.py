@@ -1,4 +1,4 @@
-"""The checkpoints that come with the package."""
+"""The files that come with the package."""
 
 from __future__ import annotations
 
@@ -9,15 +9,19 @@ import pytest
 from ckptload import ArgumentError, load_checkpoint, sample
 from places import FIXTURES
 
+FOLDER = Path(sample()).parent
 
-def test_the_samples_are_fixtures_that_mindspore_wrote() -> None:
-    assert Path(sample()).read_bytes() == (FIXTURES / "lenet5.ckpt").read_bytes()
-    assert Path(sample("adam")).read_bytes() == (FIXTURES / "adam.ckpt").read_bytes()
-    assert load_checkpoint(sample())["fc3.weight"].shape == (10, 84)
+
+@pytest.mark.parametrize("name", sorted(path.name for path in FOLDER.iterdir() if path.suffix in {".ckpt", ".npz"}))
+def test_a_sample_is_a_fixture_that_mindspore_wrote(name: str) -> None:
+    (fixture,) = FIXTURES.rglob(name)
+    assert Path(sample(name)).read_bytes() == fixture.read_bytes()
 
 
 def test_what_the_reference_says_of_them() -> None:
     assert len(load_checkpoint(sample())) == 8
-    assert len(load_checkpoint(sample("adam"))) == 29
-    with pytest.raises(ArgumentError, match="the samples are lenet5, adam"):
-        sample("vgg")
+    assert len(load_checkpoint(sample("adam.ckpt"))) == 29
+    assert sample() == sample("lenet5.ckpt")
+    for wrong in ("vgg", "../errors.py", ""):
+        with pytest.raises(ArgumentError, match=r"the samples are adam\.ckpt, lenet5\.ckpt"):
+            sample(wrong)

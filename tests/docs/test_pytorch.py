@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,7 +13,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PAGE = ROOT / "docs" / "pytorch.md"
-FIXTURES = ROOT / "tests" / "fixtures"
 
 pytestmark = pytest.mark.torch
 
@@ -22,8 +20,5 @@ pytestmark = pytest.mark.torch
 @pytest.mark.skipif(not PAGE.exists(), reason="the documentation is not here")
 def test_the_page_shows_what_happens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("torch")
-    shutil.copy(FIXTURES / "lenet5.ckpt", tmp_path)
-    for name in ("networks/lenet5.npz", "networks/residual.ckpt", "recorded/pooled.ckpt", "recorded/pooled.npz"):
-        shutil.copy(FIXTURES / name, tmp_path)
     monkeypatch.chdir(tmp_path)
     assert run_page(PAGE) > 25

@@ -33,7 +33,7 @@ class State(NamedTuple):
     Attributes:
         tensors: them, by name.
         inside: name of the value of the file that has them; None if that is the file itself.
-        left: names of the values that are no tensors.
+        left: names of the values that are not tensors.
     """
 
     tensors: dict[str, torch.Tensor]

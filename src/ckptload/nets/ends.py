@@ -1,4 +1,4 @@
-"""Names of a checkpoint that end with a name of a net: what stands before it."""
+"""Names of a checkpoint that end with a name of a net: what is in front of it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def prefixes_of(names: Iterable[str], keys: Iterable[str]) -> dict[str, list[str
         keys: names of the entries, in their order.
 
     Returns:
-        For each name that has any, what stands before it in those entries, in their order; each ends with a dot.
+        For each name that has any, what is in front of it in those entries, in their order; each ends with a dot.
     """
     found: dict[str, list[str]] = {name: [] for name in names}
     ends = Ends(found)

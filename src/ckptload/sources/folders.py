@@ -76,7 +76,7 @@ def below(folder: str, name: str) -> str:
 
 
 def is_folder(place: str) -> bool:
-    """Tell whether a path is that of a folder; a URL is one if it can be listed and is no file."""
+    """Tell whether a path is that of a folder; a URL is one if it can be listed and is not a file."""
     if "://" not in place:
         return os.path.isdir(place)  # noqa: PTH112
     try:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-#: What each value but the first one begins with, or stands behind.
+#: What each value but the first one begins with, or follows.
 VALUES: Final = (b",", b"[", b"{")
 #: How objects begin.
 OBJECTS: Final = (b"{",)

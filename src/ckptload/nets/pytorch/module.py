@@ -43,7 +43,7 @@ class Chosen(NamedTuple):
 def choose(module: Any, keys: Collection[str]) -> Iterator[Chosen]:
     """Yield every tensor of a module once, under the name that the checkpoint has.
 
-    Several of its names may stand behind prefixes. Then the prefix counts behind which the most tensors of the module
+    Several of its names may have prefixes. Then the prefix counts behind which the most tensors of the module
     are, and of several such prefixes the first in the checkpoint: a norm beside the module, or a net of other layers,
     may have a name that fits, too.
     """
