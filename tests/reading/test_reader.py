@@ -133,8 +133,8 @@ def test_info_tells_without_reading() -> None:
 
 def test_it_says_what_it_is(path: Path) -> None:
     reader = open_checkpoint(path)
-    assert repr(reader) == f"<ckpt checkpoint {path}: 6 entries, 27 parameters, 158 B>"
-    assert repr(reader.select(specify_prefix="w")) == f"<ckpt checkpoint {path}: 1 entry, 24 parameters, 96 B>"
+    assert repr(reader) == f"<ckpt checkpoint {path}: 6 entries, 27 elements, 158 B>"
+    assert repr(reader.select(specify_prefix="w")) == f"<ckpt checkpoint {path}: 1 entry, 24 elements, 96 B>"
     assert (reader.format, reader.metadata, reader.cipher, reader.path) == ("ckpt", {}, None, str(path))
     assert repr(reader.get_slice("w")) == "<slices of 'w': shape (4, 3, 2), Float32>"
     reader.close()

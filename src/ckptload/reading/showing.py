@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 #: The columns of the HTML for notebooks.
 _COLUMNS: Final = ("name", "dtype", "shape", "size")
-#: Entries above which a line leaves out how many parameters they have, because it would take too long.
+#: Entries above which a line leaves out how many elements they have, because it would take too long.
 _SUMMED: Final = 20_000
 #: Prefixes for which the nearest names are looked for; each goes through all names.
 _TRIED: Final = 5
@@ -86,5 +86,5 @@ def _total(index: Index, names: Sequence[str]) -> str:
     if len(names) <= _SUMMED:
         entries = [entry for name in names if (entry := _described(index, name)) is not None]
         elements = sum(math.prod(entry.shape) for entry in entries if entry.dtype is not None)
-        said += [f"{human_count(elements)} parameters", human_bytes(sum(entry.nbytes for entry in entries))]
+        said += [f"{human_count(elements)} elements", human_bytes(sum(entry.nbytes for entry in entries))]
     return ", ".join([*said, index.cipher] if index.cipher else said)
