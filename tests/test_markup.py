@@ -72,7 +72,7 @@ def test_a_checkpoint_is_a_table_of_its_entries(tmp_path: Path) -> None:
     with open_checkpoint(sample()) as reader:
         texts = parsed(reader._repr_html_()).texts
         assert {"conv1.weight", "Float32", "(6, 1, 5, 5)", "600 B"} <= set(texts)
-        assert texts[-2].endswith("8 entries, 61.7K elements, 241.0 KiB") or "241.0 KiB" in "".join(texts)
+        assert "8 entries, 61.7K elements, 241.0 KiB" in texts
     assert "closed checkpoint" in "".join(parsed(reader._repr_html_()).texts)
     path = tmp_path / "odd.ckpt"
     path.write_bytes(record(HOSTILE, (1,), "Float32", b"\0" * 4) + record("bad", (2,), "Int8", b"1"))
