@@ -17,7 +17,6 @@ import ckptload
 from ckptload.__main__ import main
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 pytestmark = [pytest.mark.slow, pytest.mark.once]
@@ -27,18 +26,6 @@ CODES = {
     "ArrowDown": 40, "ArrowUp": 38, "ArrowLeft": 37, "ArrowRight": 39, "Home": 36, "End": 35, "PageDown": 34,
     "PageUp": 33, "Enter": 13, "Escape": 27,
 }  # fmt: skip
-
-
-@pytest.fixture
-def chromium() -> Iterator[browser.Page]:
-    """Return a page in Chromium that has complained of nothing, and asked the network for nothing, in the end."""
-    if browser.find() is None:
-        pytest.skip("there is no Chromium here")
-    with browser.Page() as page:
-        yield page
-        page.run("0")
-        assert page.complaints == []
-        assert all(address.startswith(("file:", "blob:file:")) for address in page.requests)
 
 
 def written(folder: Path, *states: dict[str, Any], against: bool = False) -> Path:
