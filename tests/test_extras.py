@@ -45,6 +45,7 @@ def without(package: str, code: str) -> str:
 
 
 @pytest.mark.slow
+@pytest.mark.once
 @pytest.mark.skipif(not extras.requirements("cli"), reason="the package was not installed")
 @pytest.mark.parametrize(("package", "code", "step"), DOORS, ids=lambda value: str(value)[:60])
 def test_what_needs_a_package_says_how_to_install_it(package: str, code: str, step: str) -> None:
@@ -69,6 +70,7 @@ def test_sources_that_were_not_installed_name_the_extra(monkeypatch: pytest.Monk
 
 
 @pytest.mark.slow
+@pytest.mark.once
 def test_a_scheme_whose_driver_is_missing_names_the_driver() -> None:
     """Real drivers: none of these is installed, or the test has nothing to say about it."""
     pytest.importorskip("fsspec")

@@ -56,16 +56,19 @@ def is_new_enough(shell: str) -> bool:
 
 
 @pytest.mark.slow
+@pytest.mark.once
 def test_commands_and_files_are_offered_first() -> None:
     assert offered("ver") == ["plain,verify", "plain,version", "file,ver"]
 
 
 @pytest.mark.slow
+@pytest.mark.once
 def test_a_file_alone_has_the_options_of_inspect() -> None:
     assert plain("model.ckpt", "--st") == ["--stats", "--strategy"]
 
 
 @pytest.mark.slow
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
@@ -88,11 +91,13 @@ def test_values_of_options_are_offered(words: tuple[str, ...], expected: list[st
 
 
 @pytest.mark.slow
+@pytest.mark.once
 def test_maps_are_names_and_files() -> None:
     assert offered("convert", "a", "b", "--map", "mindo") == ["plain,mindone", "file,mindo"]
 
 
 @pytest.mark.slow
+@pytest.mark.once
 @pytest.mark.parametrize(
     "words",
     [("show", LENET), ("inspect", LENET, "--filter"), (LENET, "--filter"), ("convert", LENET, "x", "--include")],
@@ -102,6 +107,7 @@ def test_names_of_entries_are_offered(words: tuple[object, ...]) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.once
 def test_many_names_are_offered_step_by_step(tmp_path: Path) -> None:
     names = [f"net.{part}.{number}.weight" for part in ("encoder", "decoder") for number in range(50)]
     ckptload.save_checkpoint({name: np.ones(1, np.float32) for name in names}, tmp_path / "x.ckpt")
@@ -112,6 +118,7 @@ def test_many_names_are_offered_step_by_step(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.once
 def test_nothing_that_a_shell_could_run_is_offered(tmp_path: Path) -> None:
     """A file may come from anywhere, and what is completed is on the command line."""
     hostile = ["a$(touch x)", "a`touch x`", "a;touch", "a b", "a\nb", "a'b", "a\x1b[31m", "a,b"]
@@ -120,6 +127,7 @@ def test_nothing_that_a_shell_could_run_is_offered(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.once
 @pytest.mark.parametrize("content", [None, b"", b"no checkpoint", b"\x0a\xff\xff\xff\xff"])
 def test_a_file_that_does_not_open_offers_nothing_and_says_nothing(content: bytes | None, tmp_path: Path) -> None:
     path = tmp_path / "x.ckpt"
@@ -131,6 +139,7 @@ def test_a_file_that_does_not_open_offers_nothing_and_says_nothing(content: byte
 
 
 @pytest.mark.slow
+@pytest.mark.once
 @POSIX
 def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
@@ -151,6 +160,7 @@ def test_the_command_prints_the_script(shell: str, capsys: CAPTURE) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.once
 @pytest.mark.parametrize(
     "shell", [shell for shell in ("bash", "zsh", "fish") if is_new_enough(shell) or shell != "bash"]
 )
@@ -234,6 +244,7 @@ _STARTS = {
 
 
 @pytest.mark.slow
+@pytest.mark.once
 @POSIX
 @pytest.mark.parametrize("name", ["bash", "zsh", "fish"])
 def test_a_person_presses_tab(name: str, tmp_path: Path) -> None:

@@ -17,7 +17,11 @@ from cli_program import FIXTURES, PATIENCE, PROGRAM, Result, environment, on_ter
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform == "win32", reason="needs a POSIX system")]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.once,
+    pytest.mark.skipif(sys.platform == "win32", reason="needs a POSIX system"),
+]
 LENET = FIXTURES / "lenet5.ckpt"
 
 

@@ -43,6 +43,7 @@ def options_of(command: str) -> set[str]:
 
 
 @pytest.mark.slow
+@pytest.mark.once
 @pytest.mark.skipif(sys.platform == "win32" or shutil.which("sh") is None, reason="needs a shell")
 def test_the_examples_run(tmp_path: Path) -> None:
     """From the first to the last, in one folder, as they stand; without openssl, its line is done here."""

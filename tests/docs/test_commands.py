@@ -114,7 +114,10 @@ def check_pip(wanted: list[str]) -> None:
 
 
 def check_step(words: list[str]) -> None:
-    usage = (ROOT / ".ci" / "run").read_text("utf-8")
+    gate = ROOT / ".ci" / "run"
+    if not gate.exists():
+        pytest.skip("the gate is not here")
+    usage = gate.read_text("utf-8")
     for word in (step for step in words if not step.startswith("-")):
         assert all(re.search(rf"^ +{step}\b", usage, re.MULTILINE) for step in word.split(",")), word
 

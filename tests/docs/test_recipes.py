@@ -29,6 +29,8 @@ pytestmark = [
 
 
 @pytest.mark.torch
+@pytest.mark.slow
+@pytest.mark.once
 @pytest.mark.parametrize("name", PAGES)
 @pytest.mark.filterwarnings("ignore:.*(ambiguous|no tensor for)")
 def test_the_examples_of_a_page_run_one_after_the_other(
