@@ -34,12 +34,11 @@ pytestmark = pytest.mark.slow
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="needs a POSIX system")
 
 
-def without_the_extra(*arguments: object, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
+def without_the_extra(*arguments: object) -> subprocess.CompletedProcess[str]:
     """Run the command in a Python that finds neither click nor rich."""
     hidden = "import sys; sys.modules['click'] = sys.modules['rich'] = None; "
     return subprocess.run(
         [sys.executable, "-c", hidden + "from ckptload.__main__ import main; sys.exit(main())", *map(str, arguments)],
-        cwd=folder,
         check=False,
         capture_output=True,
         text=True,
