@@ -21,7 +21,7 @@ PACKAGE = Path(ckptload.__file__).parent
 PAGE = DOCS / "architecture.md"
 
 #: What everybody may import; these import nothing of the project but the lowest of them.
-GROUND = {"_version", "dotted", "errors", "extras", "markup", "messages", "shown", "threads"}
+GROUND = {"_version", "dotted", "errors", "extras", "markup", "messages", "paging", "shown", "threads"}
 LOWEST = "shown"
 
 #: The rule of each package, from the bottom up: what it may import beside the ground. A name stands for all below it.

@@ -11,8 +11,12 @@ one call. Peak memory is the process' highest resident set beyond what it had be
 page cache: the one of a case is read once before every measurement. With --cold they are on the disk alone.
 
 A virtual machine gives memory that is free back to its host, from where it comes again at a third of the speed, or
-at full speed if it was in use a second ago: a matter of luck. So a process that is to read a whole file touches
-three times as much memory, and gives it back just before its clock runs. With --no-settle it does not.
+at full speed if it was in use a second ago: a matter of luck. So there are two states of memory, of which --memory
+chooses one or both. "settled": a process that is to read a whole file touches three times as much memory, and gives
+it back just before its clock runs. "idle": it sleeps for some seconds instead, in which the host takes memory back.
+
+A ratio is the median of the ratios of each turn. --against names the folder src of another version of ckptload, which
+takes part as the contender "before".
 """
 
 from __future__ import annotations
@@ -30,6 +34,8 @@ import tempfile
 import time
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
+from itertools import product
+from operator import truediv
 from pathlib import Path
 from typing import Any, Final
 
@@ -49,6 +55,8 @@ class Result:
     """What one contender needed for one case: seconds and bytes."""
 
     mebibytes: int
+    tensors: int
+    state: str
     case: str
     contender: str
     seconds: float
@@ -137,10 +145,14 @@ def cool(files: list[Path]) -> None:
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
-def measure(python: str, case: str, contender: str, folder: Path) -> dict[str, float] | None:
+def measure(
+    python: str, case: str, contender: str, folder: Path, sources: Path, idle: float | None
+) -> dict[str, float] | None:
     """Run one measurement in a process of its own; None if its library is not there."""
     command = [python, __file__, "--one", case, contender, str(folder)]
-    environment = {**os.environ, "PYTHONPATH": str(SOURCES), "GLOG_v": "4"}
+    if idle is not None:
+        command += ["--memory", "idle", "--idle", str(idle)]
+    environment = {**os.environ, "PYTHONPATH": str(sources), "GLOG_v": "4"}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     if done.returncode != 0:
         if "ModuleNotFoundError" in done.stderr:
@@ -162,18 +174,19 @@ def memory_now(field: str = "VmRSS") -> int:
 
 def settle(folder: Path, case: str) -> None:
     """Have this machine's memory at hand for what follows."""
-    if "CKPTLOAD_NO_SETTLE" not in os.environ:
-        # MindSpore needs a little more than twice the file, and the files written by some go to the page cache.
-        size = (folder / f"{contenders.file_of(case)}ckpt").stat().st_size
-        # What is not free holds the file in the page cache.
-        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-        np.empty(min(3 * size, free // 10 * 9), np.uint8)[:: 4 << 10] = 1
+    # MindSpore needs a little more than twice the file, and the files written by some go to the page cache.
+    size = (folder / f"{contenders.file_of(case)}ckpt").stat().st_size
+    # What is not free holds the file in the page cache.
+    free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    np.empty(min(3 * size, free // 10 * 9), np.uint8)[:: 4 << 10] = 1
 
 
-def one(case: str, contender: str, folder: Path) -> None:
+def one(case: str, contender: str, folder: Path, idle: float | None) -> None:
     """Be the process that is measured."""
     work = contenders.CASES[case][contender](folder)
-    if contender == "mindspore" or case not in contenders.PARTIAL:
+    if idle is not None:
+        time.sleep(idle)
+    elif contender == "mindspore" or case not in contenders.PARTIAL:
         settle(folder, case)
     before = memory_now()
     begin = time.perf_counter()
@@ -184,43 +197,59 @@ def one(case: str, contender: str, folder: Path) -> None:
     sys.stdout.write(json.dumps({"seconds": seconds, "memory": memory}) + "\n")
 
 
-def compare(case: str, folder: Path, mebibytes: int, options: argparse.Namespace) -> list[Result]:
-    """Let the contenders of a case take turns."""
-    found: dict[str, list[dict[str, float]]] = {}
+def compare(case: str, folder: Path, mebibytes: int, tensors: int, options: argparse.Namespace) -> list[Result]:
+    """Let the contenders of a case take turns, in each state of memory."""
+    runs: dict[str, dict[str, list[dict[str, float]]]] = {state: {} for state in options.memory}
     # What was made or written just now is not to be written out to the disk while others are timed.
     os.sync()
     files = [path for path in folder.glob("*.*") if path.name.startswith(contenders.file_of(case))]
-    for _ in range(options.runs):
-        for contender in contenders.CASES[case]:
-            with_mindspore = contender == "mindspore" or case in contenders.WITH_MINDSPORE
-            python = options.mindspore if with_mindspore else sys.executable
-            if python is not None:
-                # The system may have dropped pages that nobody asked for lately.
-                (cool if options.cold else warm)(files)
-                result = measure(python, case, contender, folder)
-                if result is not None:
-                    found.setdefault(contender, []).append(result)
-    ours = statistics.median(run["seconds"] for run in found["ckptload"]) if "ckptload" in found else None
-    results = []
-    for contender, runs in found.items():
-        seconds = [run["seconds"] for run in runs]
-        middle = statistics.median(seconds)
-        memory = int(statistics.median(run["memory"] for run in runs))
-        ratio = None if ours is None else middle / ours
-        results.append(Result(mebibytes, case, contender, middle, min(seconds), max(seconds), memory, ratio))
-    return results
+    names = [name for name in contenders.CASES[case] if re.search(options.contenders, name)]
+    if options.against and "ckptload" in names:
+        names.insert(1, "before")
+    for state in options.memory:
+        for _ in range(options.runs):
+            for name in names:
+                with_mindspore = name == "mindspore" or case in contenders.WITH_MINDSPORE
+                python = options.mindspore if with_mindspore else sys.executable
+                if python is not None:
+                    # The system may have dropped pages that nobody asked for lately.
+                    (cool if options.cold else warm)(files)
+                    sources, contender = (options.against, "ckptload") if name == "before" else (SOURCES, name)
+                    idle = options.idle if state == "idle" else None
+                    result = measure(python, case, contender, folder, sources, idle)
+                    if result is not None:
+                        runs[state].setdefault(name, []).append(result)
+    return [
+        _result(mebibytes, tensors, state, case, name, found)
+        for state, found in runs.items()
+        for name in names
+        if name in found
+    ]
+
+
+def _result(
+    mebibytes: int, tensors: int, state: str, case: str, name: str, found: dict[str, list[dict[str, float]]]
+) -> Result:
+    seconds = [run["seconds"] for run in found[name]]
+    memory = int(statistics.median(run["memory"] for run in found[name]))
+    ours = [run["seconds"] for run in found.get("ckptload", [])]
+    # What disturbs a turn disturbs all of its contenders.
+    ratio = statistics.median(map(truediv, seconds, ours)) if ours else None
+    middle = statistics.median(seconds)
+    return Result(mebibytes, tensors, state, case, name, middle, min(seconds), max(seconds), memory, ratio)
 
 
 def table(results: list[Result]) -> str:
     """Return the results as a Markdown table; a ratio says how many times longer than ckptload it took."""
     lines = [
-        "| MiB | case | contender | median s | lowest - highest s | times ckptload | peak memory MB |",
-        "|---|---|---|---|---|---|---|",
+        "| MiB | tensors | memory | case | contender | median s | lowest - highest s | times ckptload | peak MB |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for result in results:
         ratio = "" if result.ratio is None else f"{result.ratio:.2f}"
         lines.append(
-            f"| {result.mebibytes} | {result.case} | {result.contender} | {result.seconds:.4f} "
+            f"| {result.mebibytes} | {result.tensors} | {result.state} | {result.case} | {result.contender} "
+            f"| {result.seconds:.4f} "
             f"| {result.lowest:.4f} - {result.highest:.4f} | {ratio} | {result.memory / 1e6:.0f} |"
         )
     return "\n".join(lines)
@@ -228,10 +257,9 @@ def table(results: list[Result]) -> str:
 
 def summary(results: list[Result]) -> str:
     """Return one line for each case; ``x`` says how many times as long as ckptload another took."""
-    lines = ["| MiB | case | ckptload | the others | peak memory MB |", "|---|---|---|---|---|"]
-    cases = dict.fromkeys((result.mebibytes, result.case) for result in results)
-    for mebibytes, case in cases:
-        mine = [result for result in results if (result.mebibytes, result.case) == (mebibytes, case)]
+    lines = ["| MiB | tensors | memory | case | ckptload | the others | peak MB |", "|---|---|---|---|---|---|---|"]
+    for of in dict.fromkeys(map(_measured_of, results)):
+        mine = [result for result in results if _measured_of(result) == of]
         times = [
             f"{result.contender} {_short(result.seconds)}" + (f" ({result.ratio:.3g} x)" if result.ratio else "")
             for result in mine
@@ -241,8 +269,12 @@ def summary(results: list[Result]) -> str:
             f"{_short(r.seconds)} ({_short(r.lowest)} - {_short(r.highest)})" for r in mine if r.contender == "ckptload"
         ]
         memory = [f"{result.contender} {result.memory / 1e6:.0f}" for result in mine]
-        lines.append(f"| {mebibytes} | {case} | {' '.join(ours)} | {', '.join(times)} | {', '.join(memory)} |")
+        lines.append(f"| {' | '.join(of)} | {' '.join(ours)} | {', '.join(times)} | {', '.join(memory)} |")
     return "\n".join(lines)
+
+
+def _measured_of(result: Result) -> tuple[str, str, str, str]:
+    return str(result.mebibytes), str(result.tensors), result.state, result.case
 
 
 def _short(seconds: float) -> str:
@@ -268,7 +300,8 @@ def about(options: argparse.Namespace) -> dict[str, Any]:
         "mebibytes": options.mib,
         "tensors": options.tensors,
         "cache": "cold" if options.cold else "warm",
-        "memory": "as it comes" if options.no_settle else "settled",
+        "memory": options.memory,
+        "idle seconds": options.idle,
         "runs": options.runs,
     }
 
@@ -278,11 +311,14 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--mindspore", help="a Python that has MindSpore 2.10.0")
     parser.add_argument("--mib", type=int, nargs="+", default=[1024], help="content of the large files, in MiB")
-    parser.add_argument("--tensors", type=int, default=256)
+    parser.add_argument("--tensors", type=int, nargs="+", default=[256], help="number of tensors in the large files")
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--cold", action="store_true", help="read from the disk, not from the page cache")
-    parser.add_argument("--no-settle", action="store_true", help="take memory as it comes")
+    parser.add_argument("--memory", nargs="+", choices=("settled", "idle"), default=["settled"])
+    parser.add_argument("--idle", type=float, default=8, help="seconds of sleep before the clock runs, where idle")
     parser.add_argument("--only", default="", help="cases that match this expression")
+    parser.add_argument("--contenders", default="", help="contenders that match this expression")
+    parser.add_argument("--against", type=Path, help="the folder src of another version of ckptload")
     parser.add_argument("--folder", type=Path, help="where to make the files; a temporary folder by default")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--markdown", type=Path)
@@ -294,18 +330,17 @@ def main() -> None:
     """Make the files, run the cases, print the table."""
     options = parse()
     if options.one:
-        one(options.one[0], options.one[1], Path(options.one[2]))
+        case, contender, folder = options.one
+        one(case, contender, Path(folder), options.idle if "idle" in options.memory else None)
         return
-    if options.no_settle:
-        os.environ["CKPTLOAD_NO_SETTLE"] = "1"
     cases = [case for case in contenders.CASES if re.search(options.only, case)]
     results: list[Result] = []
-    for mebibytes in options.mib:
+    for mebibytes, tensors in product(options.mib, options.tensors):
         with tempfile.TemporaryDirectory(dir=options.folder) as temporary:
             folder = Path(temporary)
-            make_files(folder, mebibytes, options.tensors, set(cases))
+            make_files(folder, mebibytes, tensors, set(cases))
             for case in cases:
-                found = compare(case, folder, mebibytes, options)
+                found = compare(case, folder, mebibytes, tensors, options)
                 results.extend(found)
                 sys.stdout.write("\n".join(table(found).split("\n")[2:]) + "\n")
                 sys.stdout.flush()

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
-from ckptload import threads
+from ckptload import paging, threads
 from ckptload.encryption.cache import Kept, Seen
 from ckptload.encryption.chain import left_out
 from ckptload.encryption.ciphers import CIPHER_BLOCK, SPARE, Marker, tag_error
@@ -213,6 +213,7 @@ class TaggedSource(DecryptingSource):
             if wanted and wanted[0][0] == at and len(wanted[0][1]) >= size + SPARE:
                 # The buffer is longer than this piece, so it has the spare room to decrypt straight into it.
                 out = wanted[0][1]
+                paging.ready([out[:size]])
                 stream.update_into(ciphertext, out[: size + SPARE])
                 wanted[0] = (at + size, out[size:])
                 seen.compare(at, out[:size])
@@ -254,6 +255,7 @@ class TaggedSource(DecryptingSource):
         """Copy a piece of a checked block, from its byte `skip` on, into `out`; return the number of bytes copied."""
         size = self._size(number, piece)
         if skip == 0 and len(out) >= size + SPARE:
+            paging.ready([out[:size]])
             self._decrypt_piece(number, piece, out[: size + SPARE])
             return size
         plain = self._plain(number, piece)

@@ -10,10 +10,11 @@ A source is safe to read from several threads at once.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from functools import partial
 from itertools import groupby
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from ckptload import threads
+from ckptload import paging, threads
 from ckptload.errors import (
     CorruptCheckpointError,
 )
@@ -105,16 +106,20 @@ class Source(ABC):
         pays = total >= _PARALLEL_FROM and len(jobs) > 1 and total >= _WORTH_SHARING * len(requests)
         if pays:
             # Page faults on fresh memory, not copying, are the cost of a load.
-            threads.share(self._scatter, jobs)
+            threads.share(partial(self._scatter, supply=paging.Supply()), jobs)
             return
         for job in jobs:
             self._scatter(job)
 
-    def _scatter(self, job: Job) -> None:
+    def _scatter(self, job: Job, supply: paging.Supply | None = None) -> None:
         """Fill one buffer, or several neighbouring ones by a single read."""
         start, outs = job
         if len(outs) == 1:
-            self.read_into(start, outs[0][1])
+            if supply is None:
+                self.read_into(start, outs[0][1])
+                return
+            for at, part in supply.parts(start, outs[0][1]):
+                self.read_into(at, part)
             return
         last_start, last_out = outs[-1]
         block = memoryview(self.read(start, last_start + len(last_out)))

@@ -10,7 +10,7 @@ import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
 
-from ckptload import shown
+from ckptload import paging, shown
 from ckptload.errors import (
     TOO_MANY_FILES,
     ChangedFileError,
@@ -106,12 +106,14 @@ class FileSource(Source):
             self._open_file()  # Another thread may have closed it during the call.
             raise unreadable(self.label, error, start) from shown.cause(error)
 
-    def _scatter(self, job: Job) -> None:
+    def _scatter(self, job: Job, supply: paging.Supply | None = None) -> None:
         """Fill neighbouring buffers by one call; the bytes between them go into a buffer that is discarded."""
         start, outs = job
         if len(outs) == 1 or not hasattr(os, "preadv"):
-            super()._scatter(job)
+            super()._scatter(job, supply)
             return
+        if supply is not None:
+            paging.ready([out for _, out in outs])
         gap = memoryview(bytearray(GAP_LIMIT))
         buffers, stop = [], start
         for at, out in outs:
